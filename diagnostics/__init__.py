@@ -1,0 +1,10 @@
+"""What a trace shows: pure functions from a `Trace` to a labelled array, one subject a file.
+
+The folder lies at the top of the repository and is imported as `lvlmscope.diagnostics`.
+"""
+
+if not __name__.startswith("lvlmscope."):
+    raise ImportError(
+        f"Asked to import {__name__!r} as a package of its own; it is part of lvlmscope. "
+        "Possible is `lvlmscope.diagnostics`: install the repository with `pip install -e .` and import that."
+    )

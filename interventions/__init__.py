@@ -1,0 +1,10 @@
+"""Remedies: one method a file, each a frozen dataclass that is its own configuration.
+
+The folder lies at the top of the repository and is imported as `lvlmscope.interventions`.
+"""
+
+if not __name__.startswith("lvlmscope."):
+    raise ImportError(
+        f"Asked to import {__name__!r} as a package of its own; it is part of lvlmscope. "
+        "Possible is `lvlmscope.interventions`: install the repository with `pip install -e .` and import that."
+    )
