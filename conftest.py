@@ -1,0 +1,38 @@
+"""What every test, doctest and notebook runs under; set before anything imports torch, matplotlib or lvlmscope."""
+
+import doctest
+import inspect
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # a notebook's kernel warns of frozen modules without
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+MAX_THREADS = 2
+SEED = 0
+
+torch.set_num_threads(min(MAX_THREADS, torch.get_num_threads()))
+os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # for the processes that tests start
+
+# Shapes and types of every signature are checked while testing, and only then.
+install_import_hook("lvlmscope", "beartype.beartype")
+
+_defined_in_module = doctest.DocTestFinder._from_module  # noqa: SLF001 (no public way to widen it)
+
+
+def _unwrapped_defined_in_module(self, module, thing):
+    """doctest skips what a decorator wraps: its globals are the decorator's. The hook decorates everything."""
+    return _defined_in_module(self, module, inspect.unwrap(thing) if callable(thing) else thing)
+
+
+doctest.DocTestFinder._from_module = _unwrapped_defined_in_module  # noqa: SLF001
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Every test starts from the same random state, whatever ran before it."""
+    torch.manual_seed(SEED)
