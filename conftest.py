@@ -19,7 +19,7 @@ torch.set_num_threads(min(MAX_THREADS, torch.get_num_threads()))
 os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # for the processes that tests start
 
 # Shapes and types of every signature are checked while testing, and only then.
-install_import_hook("lvlmscope", "beartype.beartype")
+install_import_hook("lvlmscope", "shape_checking.checked")
 
 _defined_in_module = doctest.DocTestFinder._from_module  # noqa: SLF001 (no public way to widen it)
 
