@@ -1,0 +1,59 @@
+"""See why a vision-language model said something that is not in the picture, and switch on a remedy."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Served on first use, so that the import costs nothing and the top-level folders may come after it.
+_HOMES = {
+    "AttentionRows": "lvlmscope.rows",
+    "Cell": "lvlmscope.layout",
+    "ImageLayout": "lvlmscope.layout",
+    "Layout": "lvlmscope.layout",
+    "LvlmscopeError": "lvlmscope.errors",
+    "Trace": "lvlmscope.record",
+}
+_MODULES = ("diagnostics", "errors", "evaluation", "families", "interventions", "plot", "tiny")
+
+__all__ = ["__version__", "load_trace", *_HOMES, *_MODULES]  # noqa: PLE0604
+
+
+def load_trace(path: str) -> Any:
+    """Read a trace that ``Trace.save`` wrote.
+
+    Args:
+        path: File to read.
+
+    Returns:
+        The ``Trace``.
+
+    Raises:
+        TraceFileError: No such file, not a trace, cut short, or of a newer format.
+    """
+    from lvlmscope.record import Trace
+
+    return Trace.load(path)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"lvlmscope.{name}")
+    for package in ("lvlmscope.interventions", "lvlmscope.diagnostics"):
+        # Remedies and signals are offered at the top under their own names: lv.DLEAF, lv.diagnose.
+        module = importlib.import_module(package)
+        if name in module.__all__:
+            return getattr(module, name)
+    raise AttributeError(f"module 'lvlmscope' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if not (Path(__file__).parent / "diagnostics").is_dir():
+    # A checkout whose symbolic links did not survive (zip download, Windows): the folders lie beside the package.
+    __path__.append(str(Path(__file__).parent.parent))

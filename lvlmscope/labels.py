@@ -1,0 +1,68 @@
+"""Labels of a trace's axes, and the trace as a labelled dataset."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+if TYPE_CHECKING:
+    from lvlmscope.record import Trace
+
+__all__ = ["coordinates", "dataset"]
+
+
+def coordinates(trace: "Trace", *dims: str) -> dict[str, Any]:
+    """Coordinates for the named dims: numbers, and token texts and kinds along step and key.
+
+    Args:
+        trace: Where the labels come from.
+        *dims: Any of "step", "layer", "head", "key".
+
+    Returns:
+        What ``xarray.DataArray(coords=...)`` takes.
+    """
+    steps, keys = np.arange(trace.num_steps), np.arange(len(trace.tokens))
+    every: dict[str, dict[str, Any]] = {
+        "step": {"step": steps, "token": ("step", np.array(trace.answer_tokens, dtype=object))},
+        "layer": {"layer": np.array(trace.layer_indices)},
+        "head": {"head": np.arange(trace.num_heads)},
+        "key": {
+            "key": keys,
+            "key_token": ("key", np.array(trace.tokens, dtype=object)),
+            "key_kind": ("key", np.array(trace.layout.kinds, dtype=object)),
+        },
+    }
+    return {name: value for dim in dims for name, value in every[dim].items()}
+
+
+def dataset(trace: "Trace") -> xr.Dataset:
+    """All tensors of a trace as one dataset.
+
+    Args:
+        trace: What to label.
+
+    Returns:
+        Variables attention, gradient and hidden_states (where kept), log_probs, entropy, margin, answer_ids,
+        image_keys, top_ids, top_log_probs.
+    """
+    four = ("step", "layer", "head", "key")
+    dims: dict[str, tuple[str, ...]] = {
+        "attention": four,
+        "gradient": four,
+        "hidden_states": ("step", "depth", "hidden"),
+        "log_probs": ("step",),
+        "entropy": ("step",),
+        "margin": ("step",),
+        "answer_ids": ("step",),
+        "image_keys": ("key",),
+        "top_ids": ("step", "rank"),
+        "top_log_probs": ("step", "rank"),
+    }
+    units = {"log_probs": "nats", "entropy": "nats", "margin": "nats", "top_log_probs": "nats", "attention": "1"}
+    variables = {
+        name: xr.Variable(axes, getattr(trace, name).numpy(), {"units": units[name]} if name in units else {})
+        for name, axes in dims.items()
+        if getattr(trace, name) is not None
+    }
+    attrs = {"prompt": trace.prompt, "answer": trace.answer}
+    return xr.Dataset(variables, coords=coordinates(trace, *four), attrs=attrs)

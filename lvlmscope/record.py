@@ -1,0 +1,179 @@
+"""The trace: one answer's attention rows, probabilities, layout and provenance, as frozen tensors."""
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+
+from lvlmscope.errors import ShapeError, describe, message
+from lvlmscope.layout import Layout
+from lvlmscope.rows import AttentionRows
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from PIL.Image import Image
+
+__all__ = ["Trace"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Trace:
+    """What a model attended to while it wrote one answer.
+
+    Axes: ``step`` = generated token, ``layer`` (numbers in ``layer_indices``), query ``head``, ``key`` = absolute
+    position without padding, ``P + N - 1`` of them for a prompt of P and an answer of N tokens. Row ``step`` is the
+    predicting row of that token, the query row at position ``P - 1 + step`` (methods 0). Tensors are on the CPU,
+    floats are float32.
+
+    Attributes:
+        attention: Post-softmax rows ``[step, layer, head, key]``; keys a row may not see are 0.
+        gradient: ``d loss_t / d attention``, same shape, with ``loss_t = -ln p(token_t)``; None if not asked for.
+        hidden_states: ``[step, layer + 1, hidden]``: embedding output, then the stream after each decoder layer, all
+            before the final norm; None if not asked for. Its layer axis counts every decoder layer of the model.
+        layer_indices: Decoder layer number of each entry of the attention's layer axis.
+        image_keys: bool ``[key]``.
+        answer_ids: int64 ``[step]``.
+        log_probs: ``ln p`` of each answer token under the model's own distribution ``[step]``, nats.
+        entropy: Entropy of each step's next-token distribution ``[step]``, nats.
+        margin: Gap between the two highest log-probabilities ``[step]``, nats.
+        top_ids: The most probable tokens ``[step, 5]``, int64.
+        top_log_probs: Their log-probabilities ``[step, 5]``, nats.
+        layout: Kind of every key position, and the image cells.
+        tokens: Text of each key position.
+        answer_tokens: Text of each answer token; joined they are ``answer``.
+        prompt: The prompt as given.
+        answer: The answer's text.
+        image: The picture given, None when only prepared inputs were.
+        images: All pictures, in the order of the prompt.
+        provenance: Versions, model, generation settings, replay agreement (JSON values).
+        effects: One report per intervention that was on: what it edited.
+    """
+
+    attention: torch.Tensor
+    layer_indices: tuple[int, ...]
+    image_keys: torch.Tensor
+    answer_ids: torch.Tensor
+    log_probs: torch.Tensor
+    entropy: torch.Tensor
+    margin: torch.Tensor
+    top_ids: torch.Tensor
+    top_log_probs: torch.Tensor
+    layout: Layout
+    tokens: tuple[str, ...]
+    answer_tokens: tuple[str, ...]
+    prompt: str
+    answer: str
+    gradient: torch.Tensor | None = None
+    hidden_states: torch.Tensor | None = None
+    images: "tuple[Image, ...]" = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
+    effects: tuple[dict[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that all axes agree.
+
+        Raises:
+            ShapeError: An axis differs between two fields.
+        """
+        steps, layers, _, keys = self.attention.shape
+        expected = {
+            "answer_ids": (steps,),
+            "log_probs": (steps,),
+            "entropy": (steps,),
+            "margin": (steps,),
+            "image_keys": (keys,),
+        }
+        tensors = {"attention": self.attention} | {name: getattr(self, name) for name in expected}
+        lengths = (len(self.layer_indices), len(self.tokens), len(self.layout.kinds), len(self.answer_tokens))
+        agree = all(getattr(self, name).shape == shape for name, shape in expected.items())
+        agree &= lengths == (layers, keys, keys, steps)
+        agree &= self.gradient is None or self.gradient.shape == self.attention.shape
+        if not agree:
+            received = f"{describe(tensors)}, layer, token, kind and answer token counts {lengths}"
+            raise ShapeError(message("make a trace", received, "axes that agree", "check how the fields were made"))
+
+    @property
+    def image(self) -> "Image | None":
+        """The first picture, None when there is none."""
+        return self.images[0] if self.images else None
+
+    @property
+    def prompt_length(self) -> int:
+        """P: prompt length in tokens, image tokens counted."""
+        return len(self.tokens) + 1 - self.num_steps
+
+    @property
+    def num_steps(self) -> int:
+        """N: number of answer tokens."""
+        return self.attention.shape[0]
+
+    @property
+    def num_layers(self) -> int:
+        """Number of layers on the attention's layer axis."""
+        return self.attention.shape[1]
+
+    @property
+    def num_heads(self) -> int:
+        """H: number of query heads."""
+        return self.attention.shape[2]
+
+    def rows(self) -> AttentionRows:
+        """The attention as a row object ``[step, layer, head, key]`` with image mass and distribution.
+
+        Returns:
+            A new row object; keep it to compute each signal once.
+        """
+        steps = torch.arange(self.num_steps).view(-1, 1, 1)
+        positions = torch.arange(len(self.tokens))
+        visible = positions <= self.prompt_length - 1 + steps
+        answer = visible & (positions >= self.prompt_length)
+        return AttentionRows(self.attention, self.image_keys, answer_keys=answer, visible_keys=visible)
+
+    def to_xarray(self) -> "xr.Dataset":
+        """All tensors as one labelled ``xarray.Dataset`` (dims step, layer, head, key, hidden, rank)."""
+        from lvlmscope.labels import dataset
+
+        return dataset(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the trace as one safetensors file with JSON metadata, complete or not at all.
+
+        Args:
+            path: File to write; an existing one is replaced.
+
+        Raises:
+            TraceFileError: The folder does not exist or cannot be written to.
+        """
+        from lvlmscope.storing import write_trace
+
+        write_trace(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a trace that ``save`` wrote.
+
+        Args:
+            path: File to read.
+
+        Returns:
+            The trace.
+
+        Raises:
+            TraceFileError: No such file, not a trace, cut short, or of a newer format.
+        """
+        from lvlmscope.storing import read_fields
+
+        return cls(**read_fields(path))
+
+    def __repr__(self) -> str:
+        """A few lines for a terminal: answer, sizes, model, replay agreement."""
+        from lvlmscope.display import plain_summary
+
+        return plain_summary(self)
+
+    def _repr_html_(self) -> str:
+        """The summary for Jupyter: answer tokens shaded by their mean image mass."""
+        from lvlmscope.display import html_summary
+
+        return html_summary(self)

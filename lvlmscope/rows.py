@@ -1,0 +1,127 @@
+"""Attention rows and the image signals read from them, each computed once and shared by everything that needs it."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+
+from lvlmscope.errors import ShapeError, describe, message
+
+__all__ = ["AttentionRows"]
+
+
+class AttentionRows:
+    """Post-softmax attention rows of predicting positions, and their image mass and distribution.
+
+    One object serves observers, editors and diagnostics. Inside the model the leading axes are ``[batch, row]``, in a
+    trace ``[step, layer]``; the last two are always ``[head, key]``. Everything is float32 whatever the model's dtype.
+
+    Attributes:
+        weights: Attention, ``[..., head, key]``; a row sums to 1 over the keys it may see.
+        image_keys: bool, broadcastable to ``[..., key]``: keys that hold an image token.
+        answer_keys: bool like ``image_keys``: keys of tokens generated so far (the row's own key included when its
+            token was generated), or None where that is not known.
+        visible_keys: bool like ``image_keys``: keys the row may see (neither padding, nor future, nor outside a
+            window), or None where every key with weight is visible.
+        layer: Decoder layer number inside the model, None in a trace.
+    """
+
+    def __init__(
+        self,
+        weights: torch.Tensor,
+        image_keys: torch.Tensor,
+        *,
+        answer_keys: torch.Tensor | None = None,
+        visible_keys: torch.Tensor | None = None,
+        layer: int | None = None,
+        scores: Callable[[], torch.Tensor] | None = None,
+    ) -> None:
+        """Hold the rows; nothing is computed yet.
+
+        Args:
+            weights: Attention ``[..., head, key]``.
+            image_keys: bool ``[..., key]``, broadcastable over the leading axes.
+            answer_keys: bool ``[..., key]`` or None.
+            visible_keys: bool ``[..., key]`` or None.
+            layer: Decoder layer number, where there is one.
+            scores: Makes the masked pre-softmax scores ``[..., head, key]`` when they are first asked for.
+
+        Raises:
+            ShapeError: The key axes differ.
+        """
+        if image_keys.shape[-1] != weights.shape[-1]:
+            raise ShapeError(
+                message(
+                    "read attention rows",
+                    describe({"weights": weights, "image_keys": image_keys}),
+                    "the same length of the last (key) axis",
+                    "check the key axis of both",
+                )
+            )
+        self.weights = weights.float()
+        self.image_keys = image_keys
+        self.answer_keys = answer_keys
+        self.visible_keys = visible_keys
+        self.layer = layer
+        self._make_scores = scores
+
+    @cached_property
+    def scores(self) -> torch.Tensor:
+        """Masked pre-softmax scores ``[..., head, key]``, float32; -inf on keys the row may not see.
+
+        Raises:
+            AttributeError: The rows come from a trace, which does not keep scores.
+        """
+        if self._make_scores is None:
+            asked = "read pre-softmax scores"
+            text = message(asked, "rows of a trace", "rows inside the model", "read them in an intervention")
+            raise AttributeError(text)
+        return self._make_scores().float()
+
+    @cached_property
+    def _mask(self) -> torch.Tensor:
+        return self.image_keys.unsqueeze(-2)
+
+    @cached_property
+    def has_image(self) -> torch.Tensor:
+        """bool, broadcastable to ``[...]``: rows that have an image key at all."""
+        return self.image_keys.any(-1)
+
+    @cached_property
+    def image_weights(self) -> torch.Tensor:
+        """``a`` on image keys and 0 elsewhere, ``[..., head, key]``."""
+        return torch.where(self._mask, self.weights, 0.0)
+
+    @cached_property
+    def image_mass(self) -> torch.Tensor:
+        """``M = sum of a over image keys``, a share of 1, ``[..., head]`` (methods 0). 0 without an image."""
+        return self.image_weights.sum(-1)
+
+    @cached_property
+    def image_distribution(self) -> torch.Tensor:
+        """``p = a / M`` on image keys, 0 elsewhere, ``[..., head, key]``.
+
+        A head without any image mass has no distribution: NaN on its image keys, never a made-up uniform.
+        """
+        return self.image_weights / self.image_mass.unsqueeze(-1).where(self._mask, 1.0)
+
+    @cached_property
+    def layer_image_distribution(self) -> torch.Tensor:
+        """``p_bar = sum_h a / sum_h M`` on image keys, 0 elsewhere, ``[..., key]``; NaN on them where no head looks."""
+        mass = self.image_mass.sum(-1, keepdim=True)
+        return self.image_weights.sum(-2) / mass.where(self.image_keys, 1.0)
+
+    @cached_property
+    def layer_image_entropy(self) -> torch.Tensor:
+        """``LIAE = - sum_j p_bar ln p_bar`` in nats, ``[...]`` in ``[0, ln n]`` (methods 1.3, our reading).
+
+        NaN where the row has no image key or no image mass.
+        """
+        entropy: torch.Tensor = torch.special.entr(self.layer_image_distribution).sum(-1)
+        return entropy.masked_fill(~self.has_image.expand(entropy.shape), float("nan"))
+
+    @cached_property
+    def head_image_entropy(self) -> torch.Tensor:
+        """Entropy of each head's image distribution in nats, ``[..., head]``; NaN where it has none."""
+        entropy: torch.Tensor = torch.special.entr(self.image_distribution).sum(-1)
+        return entropy.masked_fill(~self.has_image.unsqueeze(-1).expand(entropy.shape), float("nan"))

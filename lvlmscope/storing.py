@@ -1,0 +1,137 @@
+"""Trace files: one safetensors file with JSON metadata, written whole or not at all, never pickle."""
+
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from lvlmscope.errors import TraceFileError, message
+from lvlmscope.layout import Layout
+
+if TYPE_CHECKING:
+    from lvlmscope.record import Trace
+
+__all__ = ["FORMAT_VERSION", "read_fields", "write_trace"]
+
+FORMAT_VERSION = 1
+_METADATA_KEY = "lvlmscope_trace"
+_TENSORS = ("attention", "image_keys", "answer_ids", "log_probs", "entropy", "margin", "top_ids", "top_log_probs")
+_OPTIONAL = ("gradient", "hidden_states")
+_PNG_LIMIT = 1_000_000  # pixels; above it a picture is stored as JPEG, which is some ten times smaller
+
+
+def write_trace(trace: "Trace", path: str | os.PathLike[str]) -> None:
+    """Write a trace under a temporary name beside its place, then rename it.
+
+    Args:
+        trace: What to write.
+        path: File to write; an existing one is replaced.
+
+    Raises:
+        TraceFileError: The folder does not exist or cannot be written to.
+    """
+    target = Path(path)
+    tensors = {name: getattr(trace, name) for name in _TENSORS + _OPTIONAL if getattr(trace, name) is not None}
+    tensors |= {f"image.{i}": _encode(image) for i, image in enumerate(trace.images)}
+    tensors = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+    metadata = {_METADATA_KEY: json.dumps(_describe_fields(trace))}
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+        os.close(handle)
+        save_file(tensors, temporary, metadata=metadata)
+        Path(temporary).replace(target)
+        temporary = None
+    except (OSError, SafetensorError) as error:
+        possible = "a file in a folder that exists and can be written to"
+        raise TraceFileError(
+            message(f"save a trace to {target}", str(error), possible, "choose another path")
+        ) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def read_fields(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The fields of a saved trace.
+
+    Args:
+        path: File to read.
+
+    Returns:
+        Keyword arguments of ``Trace``.
+
+    Raises:
+        TraceFileError: No such file, not a trace, cut short, or of a newer format.
+    """
+    source = Path(path)
+    if not source.is_file():
+        found = "a folder" if source.is_dir() else "no such file"
+        raise TraceFileError(message(f"load the trace {source}", found, "a file Trace.save wrote", "check the path"))
+    try:
+        with safe_open(source, framework="pt") as file:
+            fields = _parse((file.metadata() or {}).get(_METADATA_KEY), source)
+            tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        if isinstance(error, TraceFileError):
+            raise
+        possible = "a complete safetensors file"
+        todo = "the file is cut short or damaged: save the trace again"
+        raise TraceFileError(message(f"load the trace {source}", str(error), possible, todo)) from error
+    count = fields.pop("image_count")
+    fields["images"] = tuple(_decode(tensors.pop(f"image.{i}")) for i in range(count))
+    return fields | tensors
+
+
+def _describe_fields(trace: "Trace") -> dict[str, Any]:
+    return {
+        "format_version": FORMAT_VERSION,
+        "layer_indices": trace.layer_indices,
+        "layout": trace.layout.to_json(),
+        "tokens": trace.tokens,
+        "answer_tokens": trace.answer_tokens,
+        "prompt": trace.prompt,
+        "answer": trace.answer,
+        "provenance": trace.provenance,
+        "effects": trace.effects,
+        "image_count": len(trace.images),
+    }
+
+
+def _parse(text: str | None, source: Path) -> dict[str, Any]:
+    asked = f"load the trace {source}"
+    if text is None:
+        received = "a safetensors file without trace metadata"
+        raise TraceFileError(message(asked, received, "a file Trace.save wrote", "check that it is a trace"))
+    fields: dict[str, Any] = json.loads(text)
+    version = fields.pop("format_version")
+    if version > FORMAT_VERSION:
+        todo = "upgrade lvlmscope"
+        raise TraceFileError(message(asked, f"format version {version}", f"up to version {FORMAT_VERSION}", todo))
+    fields["layout"] = Layout.from_json(fields["layout"])
+    for name in ("layer_indices", "tokens", "answer_tokens", "effects"):
+        fields[name] = tuple(fields[name])
+    return fields
+
+
+def _encode(image: Image.Image) -> torch.Tensor:
+    """The picture's PNG or JPEG bytes as uint8 ``[byte]``."""
+    buffer = io.BytesIO()
+    if image.width * image.height <= _PNG_LIMIT:
+        image.save(buffer, format="PNG")
+    else:
+        image.convert("RGB").save(buffer, format="JPEG", quality=90)
+    return torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
+
+
+def _decode(data: torch.Tensor) -> Image.Image:
+    image = Image.open(io.BytesIO(bytes(data.numpy())))
+    image.load()
+    return image

@@ -1,0 +1,56 @@
+"""AttentionRows: image mass and distribution on planted rows."""
+
+import math
+
+import pytest
+import torch
+
+from lvlmscope.errors import ShapeError
+from lvlmscope.rows import AttentionRows
+
+IMAGE = torch.tensor([False, True, True, True, True, False])
+
+
+def test_uniform_rows_have_full_entropy() -> None:
+    rows = AttentionRows(torch.full((2, 3, 6), 1 / 6), IMAGE)
+    torch.testing.assert_close(rows.image_mass, torch.full((2, 3), 4 / 6))
+    torch.testing.assert_close(rows.layer_image_entropy, torch.full((2,), math.log(4)))
+
+
+def test_mass_on_one_patch_is_found_there() -> None:
+    weights = torch.zeros(1, 2, 6)
+    weights[..., 3] = 0.5
+    weights[..., 0] = 0.5
+    rows = AttentionRows(weights, IMAGE)
+    assert rows.image_distribution.argmax(-1).tolist() == [[3, 3]]
+    assert rows.layer_image_entropy.item() == 0.0
+
+
+def test_a_row_that_ignores_the_image_has_no_distribution() -> None:
+    weights = torch.zeros(1, 1, 6)
+    weights[..., 0] = 1.0
+    rows = AttentionRows(weights, IMAGE)
+    assert rows.image_mass.item() == 0.0
+    assert rows.layer_image_entropy.isnan().all()
+    assert rows.image_distribution[..., 0].item() == 0.0
+
+
+def test_no_image_gives_no_entropy() -> None:
+    rows = AttentionRows(torch.full((1, 1, 6), 1 / 6), torch.zeros(6, dtype=torch.bool))
+    assert not rows.has_image.any()
+    assert rows.layer_image_entropy.isnan().all()
+
+
+def test_each_sample_has_its_own_image_keys() -> None:
+    keys = torch.stack([IMAGE, ~IMAGE])[:, None]
+    rows = AttentionRows(torch.full((2, 1, 3, 6), 1 / 6), keys)
+    torch.testing.assert_close(rows.image_mass[:, 0, 0], torch.tensor([4 / 6, 2 / 6]))
+
+
+def test_half_precision_is_read_in_float32() -> None:
+    assert AttentionRows(torch.full((1, 1, 6), 1 / 6, dtype=torch.bfloat16), IMAGE).image_mass.dtype == torch.float32
+
+
+def test_key_axes_must_agree() -> None:
+    with pytest.raises(ShapeError, match="key"):
+        AttentionRows(torch.zeros(1, 1, 5), IMAGE)
