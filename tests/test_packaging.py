@@ -152,3 +152,10 @@ def test_tracked_files_stay_small(repository):
     tracked = git(repository, "ls-files", "-z").split("\0")
     files = [repository / name for name in tracked if name]
     assert sum(p.stat().st_size for p in files if p.is_file() and not p.is_symlink()) < TRACKED_BYTES
+
+
+def test_version_is_told_alike(repository, wheel):
+    version = importlib.import_module("lvlmscope").__version__
+    assert wheel.name.startswith(f"lvlmscope-{version}-")
+    citation = (repository / "CITATION.cff").read_text()
+    assert f"\nversion: {version}\n" in citation
