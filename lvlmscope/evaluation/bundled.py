@@ -1,0 +1,115 @@
+"""The bundled model's report card: captions and probes on held-out scenes, and how much of it needs the picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from PIL import Image
+from transformers import PreTrainedModel, ProcessorMixin
+
+from lvlmscope.evaluation.chair import Vocabulary, chair
+from lvlmscope.evaluation.generating import answers
+from lvlmscope.evaluation.pope import pope
+from lvlmscope.tiny import Scene, Split, scenes
+from lvlmscope.tiny.captions import negatives
+from lvlmscope.tiny.world import vocabulary_words, with_article
+
+__all__ = ["MAX_NEW_TOKENS", "PROMPT", "ReportCard", "caption_scores", "probe_scores", "report_card", "vocabulary"]
+
+MAX_NEW_TOKENS: Final = 48
+PROMPT: Final = "Describe the image."
+SPLITS: Final[tuple[Split, ...]] = ("neutral", "prior", "hard")
+Against = Literal["random", "partner"]
+
+
+def vocabulary() -> Vocabulary:
+    """The words of the bundled model's world, synonyms and plurals among them."""
+    return Vocabulary(vocabulary_words())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportCard:
+    """What the bundled model can and cannot do, on held-out scenes, greedy.
+
+    Attributes:
+        captions: CHAIR_I, CHAIR_S, recall and mean words of each split, and of `"all"` splits together.
+        probes: POPE scores by split and kind of negative: `"neutral/random"`, `"prior/partner"`, ...
+        blank: POPE scores on the same questions with a grey picture: what the language prior alone answers.
+        scenes: Scenes of each split.
+        max_new_tokens: Length allowed to each caption.
+    """
+
+    captions: dict[str, dict[str, int | float]]
+    probes: dict[str, dict[str, int | float]]
+    blank: dict[str, dict[str, int | float]]
+    scenes: int
+    max_new_tokens: int
+
+    def to_json(self) -> dict[str, Any]:
+        """All numbers as JSON values."""
+        return {name: getattr(self, name) for name in ("scenes", "max_new_tokens", "captions", "probes", "blank")}
+
+
+def caption_scores(
+    model: PreTrainedModel, processor: ProcessorMixin, held_out: Sequence[Scene], *, max_new_tokens: int
+) -> dict[str, int | float]:
+    """CHAIR of the model's captions of these scenes."""
+    pairs = [(scene.image, PROMPT) for scene in held_out]
+    texts = answers(model, processor, pairs, max_new_tokens=max_new_tokens, description="captions")
+    return chair(texts, [scene.present for scene in held_out], vocabulary()).summary()
+
+
+def questions(held_out: Sequence[Scene], against: Against) -> list[tuple[Scene, str, bool]]:
+    """One question about a present and one about an absent category for each scene that offers both."""
+    asked: list[tuple[Scene, str, bool]] = []
+    for scene in held_out:
+        rng = np.random.default_rng([scene.seed, scene.index, 1])
+        present = str(rng.choice(sorted(scene.present)))
+        absent = negatives(rng, scene.present, against)
+        if absent:
+            asked += [(scene, present, True), (scene, str(rng.choice(absent)), False)]
+    return asked
+
+
+def probe_scores(
+    model: PreTrainedModel, processor: ProcessorMixin, asked: Sequence[tuple[Scene, str, bool]], *, blank: bool = False
+) -> dict[str, int | float]:
+    """POPE scores of the questions; with `blank`, on a plain grey picture instead of each scene's own."""
+    grey = Image.new("RGB", (112, 112), (127, 127, 127))
+    pairs = [(grey if blank else s.image, f"Is there {with_article(name)} in the image?") for s, name, _ in asked]
+    texts = answers(model, processor, pairs, max_new_tokens=12, batch_size=100, description="probes")
+    return pope(texts, [truth for *_, truth in asked]).summary()
+
+
+def report_card(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    *,
+    n: int = 500,
+    seed: int = 0,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+) -> ReportCard:
+    """Runs the whole card.
+
+    Args:
+        model: The bundled model, or another one that knows its world.
+        processor: Its processor.
+        n: Scenes of each split.
+        seed: Seed of the held-out scenes.
+        max_new_tokens: Length allowed to each caption.
+    """
+    drawn: dict[str, list[Scene]] = {split: list(scenes(split, n=n, seed=seed)) for split in SPLITS}
+    everything = [scene for held in drawn.values() for scene in held]
+    pictures = {**drawn, "all": everything}
+    captions = {
+        s: caption_scores(model, processor, held, max_new_tokens=max_new_tokens) for s, held in pictures.items()
+    }
+    probes: dict[str, dict[str, int | float]] = {}
+    blank: dict[str, dict[str, int | float]] = {}
+    for split, held in drawn.items():
+        for against in ("random", "partner"):
+            asked = questions(held, "random" if against == "random" else "partner")
+            probes[f"{split}/{against}"] = probe_scores(model, processor, asked)
+            blank[f"{split}/{against}"] = probe_scores(model, processor, asked, blank=True)
+    return ReportCard(captions=captions, probes=probes, blank=blank, scenes=n, max_new_tokens=max_new_tokens)
