@@ -165,5 +165,5 @@ def _caption(text: str, truth: set[str], vocabulary: Vocabulary) -> tuple[int, i
     return len(named), made_up, len(truth & set(named)), len(truth), len(text.split())
 
 
-def _ratio(part: float, whole: float) -> float:
+def _ratio(part: int | np.integer, whole: int | np.integer) -> float:
     return float(part) / float(whole) if whole else float("nan")

@@ -89,9 +89,8 @@ def batch(tokenizer: PreTrainedTokenizerFast, prefixes: Sequence[list[int]], ask
     positions, turn = torch.zeros_like(ids), torch.full_like(ids, -1)
     labels, weights = torch.full_like(ids, -100), torch.zeros(size, length)
     for n, columns in enumerate(rows):
-        targets = (ids, positions, turn, labels, weights)
-        for target, values in zip(targets, columns, strict=True):
-            target[n, : len(values)] = torch.tensor(values, dtype=target.dtype)
+        for target, values in zip((ids, positions, turn, labels, weights), map(torch.tensor, columns), strict=True):
+            target[n, : len(values)] = values
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     same = turn[:, :, None] == turn[:, None, :]
     mask = causal & (same | (turn == 0)[:, None, :]) | torch.eye(length, dtype=torch.bool)
