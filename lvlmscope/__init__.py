@@ -8,6 +8,15 @@ __version__ = "0.1.0"
 
 # Served on first use, so that the import costs nothing and the top-level folders may come after it.
 _HOMES = {
+    "Intervention": "lvlmscope.sessions",
+    "LoadedModel": "lvlmscope.loading",
+    "Session": "lvlmscope.sessions",
+    "Site": "lvlmscope.sessions",
+    "attach": "lvlmscope.attaching",
+    "intervene": "lvlmscope.attaching",
+    "load": "lvlmscope.loading",
+    "resolve_layers": "lvlmscope.depth",
+    "trace": "lvlmscope.tracing",
     "AttentionRows": "lvlmscope.rows",
     "Cell": "lvlmscope.layout",
     "ImageLayout": "lvlmscope.layout",

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 
 __all__ = [
+    "EvaluationError",
     "GeometryError",
     "ImageInputError",
     "InterventionError",
@@ -51,6 +52,10 @@ class ReplayError(LvlmscopeError, RuntimeError):
 
 class InterventionError(LvlmscopeError, RuntimeError):
     """A remedy returned something that cannot be put into the model."""
+
+
+class EvaluationError(LvlmscopeError, ValueError):
+    """Answers, truths or options of an evaluation do not fit together."""
 
 
 class GeometryError(LvlmscopeError, ValueError):

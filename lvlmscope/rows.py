@@ -7,14 +7,27 @@ import torch
 
 from lvlmscope.errors import ShapeError, describe, message
 
-__all__ = ["AttentionRows"]
+__all__ = ["AttentionRows", "at_least_float32"]
+
+
+def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
+    """Half precision raised to float32; float64 stays, so that exactness can be tested.
+
+    Args:
+        tensor: Any floating tensor.
+
+    Returns:
+        The tensor in float32 or float64.
+    """
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 class AttentionRows:
     """Post-softmax attention rows of predicting positions, and their image mass and distribution.
 
     One object serves observers, editors and diagnostics. Inside the model the leading axes are ``[batch, row]``, in a
-    trace ``[step, layer]``; the last two are always ``[head, key]``. Everything is float32 whatever the model's dtype.
+    trace ``[step, layer]``; the last two are always ``[head, key]``. Everything is float32 whatever the model's dtype
+    (float64 in a float64 model).
 
     Attributes:
         weights: Attention, ``[..., head, key]``; a row sums to 1 over the keys it may see.
@@ -58,7 +71,7 @@ class AttentionRows:
                     "check the key axis of both",
                 )
             )
-        self.weights = weights.float()
+        self.weights = at_least_float32(weights)
         self.image_keys = image_keys
         self.answer_keys = answer_keys
         self.visible_keys = visible_keys
@@ -76,7 +89,7 @@ class AttentionRows:
             asked = "read pre-softmax scores"
             text = message(asked, "rows of a trace", "rows inside the model", "read them in an intervention")
             raise AttributeError(text)
-        return self._make_scores().float()
+        return at_least_float32(self._make_scores())
 
     @cached_property
     def _mask(self) -> torch.Tensor:

@@ -1,0 +1,106 @@
+"""One sample's trace out of a replayed batch: padding cut away, axes in order, positions named."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lvlmscope.families import Family
+from lvlmscope.generating import Generation
+from lvlmscope.layout import Kind, Layout
+from lvlmscope.preparing import Prepared
+from lvlmscope.record import Trace
+from lvlmscope.replay import Replay
+from lvlmscope.texts import answer_pieces, prompt_pieces
+
+__all__ = ["TracedBatch", "assemble_trace"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TracedBatch:
+    """Everything one generation and its replay gave.
+
+    Attributes:
+        model: The bare model.
+        family: Its family's rules.
+        prepared: What the batch was made from.
+        generation: The batch's generation.
+        replay: Its replay.
+    """
+
+    model: torch.nn.Module
+    family: Family
+    prepared: Prepared
+    generation: Generation
+    replay: Replay
+
+
+def assemble_trace(
+    batch: TracedBatch, sample: int, *, provenance: dict[str, Any], effects: tuple[dict[str, Any], ...]
+) -> Trace:
+    """The trace of one sample of a batch.
+
+    Args:
+        batch: Generation and replay.
+        sample: Index in the batch.
+        provenance: JSON values to keep.
+        effects: Reports of the remedies that were on.
+
+    Returns:
+        The trace.
+    """
+    prepared, generation, replay = batch.prepared, batch.generation, batch.replay
+    steps = generation.steps[sample]
+    padding = int((prepared.inputs["attention_mask"][sample] == 0).sum())
+    end = generation.prompt_length + steps - 1
+    ids = generation.ids[sample, padding:].cpu()
+    prompt_length = generation.prompt_length - padding
+    layout = _layout(batch, sample, ids[:prompt_length], steps)
+    image = layout.keys_of("image")
+    answer_ids = ids[prompt_length : prompt_length + steps]
+    pieces = answer_pieces(answer_ids.tolist(), prepared.processor)
+    prompt_texts = prompt_pieces(ids[:prompt_length].tolist(), image[:prompt_length].tolist(), prepared.processor)
+    chosen = replay.probabilities
+    return Trace(
+        attention=_stacked(replay.attention, sample, steps, padding, end),
+        gradient=None if replay.gradient is None else _stacked(replay.gradient, sample, steps, padding, end),
+        hidden_states=None if replay.hidden is None else replay.hidden[sample, :steps],
+        layer_indices=tuple(replay.attention),
+        image_keys=image,
+        answer_ids=answer_ids,
+        log_probs=chosen.log_probs[sample, :steps],
+        entropy=chosen.entropy[sample, :steps],
+        margin=chosen.margin[sample, :steps],
+        top_ids=chosen.top_ids[sample, :steps],
+        top_log_probs=chosen.top_log_probs[sample, :steps],
+        layout=layout,
+        tokens=prompt_texts + pieces[:-1],
+        answer_tokens=pieces,
+        prompt=prepared.prompt or "".join(prompt_texts),
+        answer="".join(pieces),
+        images=prepared.images,
+        provenance=provenance,
+        effects=effects,
+    )
+
+
+def _stacked(layers: dict[int, torch.Tensor], sample: int, steps: int, padding: int, end: int) -> torch.Tensor:
+    """``[step, layer, head, key]`` of one sample, padding columns and columns after its own end cut away."""
+    return torch.stack([values[sample, :steps, :, padding:end] for values in layers.values()], 1)
+
+
+def _layout(batch: TracedBatch, sample: int, prompt_ids: torch.Tensor, steps: int) -> Layout:
+    model, family, prepared = batch.model, batch.family, batch.prepared
+    image = family.image_mask(model, prompt_ids.unsqueeze(0))[0]
+    keys = image.nonzero().flatten()
+    first = int(keys[0]) if len(keys) else 0
+    sizes = [picture.size for picture in prepared.images]
+    own = {n: v[sample : sample + 1] for n, v in prepared.inputs.items() if n in ("input_ids", "attention_mask")}
+    inputs = prepared.inputs if prepared.inputs["input_ids"].shape[0] == 1 else own
+    images = family.image_layouts(model, keys, inputs, processor=prepared.processor, sizes=sizes)
+    prompt: list[Kind] = [
+        "image" if is_image else "system" if number < first else "question"
+        for number, is_image in enumerate(image.tolist())
+    ]
+    answer: list[Kind] = ["answer"] * (steps - 1)
+    return Layout(kinds=tuple(prompt + answer), images=images)

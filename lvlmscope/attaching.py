@@ -1,0 +1,171 @@
+"""Remedies switched on in a model: ``intervene`` for a block, ``attach`` until removed, alone or stacked."""
+
+import functools
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import LogitsProcessorList
+
+from lvlmscope.errors import InterventionError, ModelInputError, message
+from lvlmscope.families import Family, family_of
+from lvlmscope.loading import unwrap
+from lvlmscope.performing import Performance
+from lvlmscope.sessions import Intervention, Session, Site
+from lvlmscope.stage import Stage
+
+__all__ = ["Handle", "Intervention", "Session", "Site", "attach", "intervene", "stage_of"]
+
+# One stage a model, alive while anything is attached: stacked and nested remedies share it.
+_STAGES: "weakref.WeakKeyDictionary[torch.nn.Module, Stage]" = weakref.WeakKeyDictionary()
+
+
+class Handle:
+    """Remedies attached to one model by one call."""
+
+    def __init__(self, stage: Stage, performances: tuple[Performance, ...]) -> None:
+        """Hold what ``attach`` put on the stage.
+
+        Args:
+            stage: The model's stage.
+            performances: The remedies at work, in order.
+        """
+        self._stage = stage
+        self._performances = performances
+        self._active = True
+
+    @property
+    def interventions(self) -> tuple[Intervention, ...]:
+        """The remedies in order."""
+        return tuple(p.intervention for p in self._performances)
+
+    def report(self) -> tuple[dict[str, Any], ...]:
+        """What each remedy has edited so far, in order (JSON values); also after removal."""
+        return tuple(p.report() for p in self._performances)
+
+    def remove(self) -> None:
+        """Take the remedies off; the model is as before once the last one is gone. A second call does nothing."""
+        if self._active:
+            self._active = False
+            _leave(self._stage, self._performances)
+
+
+def stage_of(model: Any) -> Stage | None:
+    """The stage of a model that has something attached, None otherwise.
+
+    Args:
+        model: What ``load`` gave, or a bare model.
+
+    Returns:
+        The stage or None.
+    """
+    return _STAGES.get(unwrap(model))
+
+
+def attach(model: Any, *interventions: Intervention, family: Family | None = None) -> Handle:
+    """Switch remedies on until ``handle.remove()``.
+
+    Args:
+        model: What ``load`` gave, or a bare Hugging Face model.
+        *interventions: Remedies in the order in which they act; each sees the edits of those before it.
+        family: Rules of the model's family, found by itself when None.
+
+    Returns:
+        The handle, with ``remove()`` and ``report()``.
+
+    Raises:
+        InterventionError: Something given is no remedy.
+        UnsupportedModelError: The model's attention cannot be reached.
+    """
+    bare = unwrap(model)
+    for intervention in interventions:
+        if isinstance(intervention, type) or not isinstance(intervention, Intervention):
+            received = f"{intervention!r}"[:80]
+            todo = "pass an instance such as lv.DLEAF()"
+            raise InterventionError(message("switch on a remedy", received, "objects with start and describe", todo))
+    stage = _STAGES.get(bare) or Stage(bare, family or getattr(model, "family", None) or family_of(bare))
+    performances = tuple(Performance(i, i.start(stage.site)) for i in interventions)
+    enter_stage(stage, performances)
+    return Handle(stage, performances)
+
+
+@contextmanager
+def intervene(model: Any, *interventions: Intervention, family: Family | None = None) -> Iterator[Handle]:
+    """Switch remedies on inside a ``with`` block; afterwards, also after an exception, the model is as before.
+
+    Args:
+        model: What ``load`` gave, or a bare Hugging Face model.
+        *interventions: Remedies in the order in which they act.
+        family: Rules of the model's family, found by itself when None.
+
+    Yields:
+        The handle, whose ``report()`` says what was edited.
+
+    Raises:
+        InterventionError: Something given is no remedy.
+        UnsupportedModelError: The model's attention cannot be reached.
+    """
+    handle = attach(model, *interventions, family=family)
+    try:
+        yield handle
+    finally:
+        handle.remove()
+
+
+def enter_stage(stage: Stage, performances: tuple[Performance, ...]) -> None:
+    """Put remedies on a stage, and build it up when it was empty.
+
+    Args:
+        stage: The model's stage.
+        performances: Remedies to add after those already there.
+
+    Raises:
+        UnsupportedModelError: The model's attention cannot be reached; nothing is left behind.
+    """
+    stage.performances.extend(performances)
+    try:
+        stage.refresh()
+    except BaseException:
+        _leave(stage, performances)
+        raise
+    if stage.model not in _STAGES:
+        _STAGES[stage.model] = stage
+        _shadow_generate(stage)
+
+
+def _leave(stage: Stage, performances: tuple[Performance, ...]) -> None:
+    for performance in performances:
+        stage.performances.remove(performance)
+    if stage.performances:
+        stage.refresh()
+        return
+    stage.remove()
+    if _STAGES.pop(stage.model, None) is not None:
+        vars(stage.model).pop("generate", None)
+
+
+def _shadow_generate(stage: Stage) -> None:
+    """Let ``generate`` tell the stage the prompt's length and take the remedies' logits processors along."""
+    original = getattr(stage.model, "generate", None)
+    if original is None:
+        return
+
+    @functools.wraps(original)
+    def generate(*args: Any, **kwargs: Any) -> Any:
+        ids = next((kwargs[n] for n in ("input_ids", "inputs") if kwargs.get(n) is not None), args[0] if args else None)
+        if ids is None:
+            todo = "pass input_ids, so that image positions are known"
+            raise ModelInputError(message("generate with a remedy", "no input_ids", "input_ids", todo))
+        processors = [p for s in stage.sessions if (p := s.logits_processor()) is not None]
+        if processors:
+            kwargs["logits_processor"] = LogitsProcessorList([*(kwargs.get("logits_processor") or []), *processors])
+        before = stage.follower.prompt_length
+        stage.follower.prompt_length = ids.shape[1]
+        try:
+            return original(*args, **kwargs)
+        finally:
+            stage.follower.prompt_length = before
+
+    vars(stage.model)["generate"] = generate

@@ -1,0 +1,53 @@
+"""Layer numbers given absolutely or as a band of depth, so that one configuration fits models of any depth."""
+
+from collections.abc import Sequence
+
+from lvlmscope.errors import ModelInputError, message
+
+__all__ = ["LayerSpec", "resolve_layers"]
+
+LayerSpec = Sequence[int] | tuple[float, float] | None
+
+
+def resolve_layers(spec: LayerSpec, num_layers: int) -> tuple[int, ...]:
+    """Layer numbers that a specification names in a model of this depth.
+
+    Depth of layer ``l`` is ``l / (L - 1)``, 0 for the first and 1 for the last layer. A band ``(start, stop)`` of two
+    floats holds the layers with ``start <= depth < stop``, the last one too when ``stop`` is 1. For 32 layers the
+    bands (0.0, 0.09), (0.375, 0.59) and (0.69, 1.0) are layers 0-2, 12-18 and 22-31.
+
+    Args:
+        spec: Absolute numbers (ints, negative ones count from the end), a band (two floats), or None for all layers.
+        num_layers: L, number of decoder layers.
+
+    Returns:
+        Ascending layer numbers; a band too narrow for the model names the layer nearest to its middle.
+
+    Raises:
+        ModelInputError: A number outside the model, or a band that is not one.
+
+    Examples:
+        >>> resolve_layers((0.375, 0.59), 32)
+        (12, 13, 14, 15, 16, 17, 18)
+        >>> resolve_layers([0, -1], 8)
+        (0, 7)
+    """
+    if spec is None:
+        return tuple(range(num_layers))
+    values = tuple(spec)
+    if values and all(isinstance(v, float) for v in values):
+        return _band(values, num_layers)
+    if values and all(isinstance(v, int) and -num_layers <= v < num_layers for v in values):
+        return tuple(sorted({int(v) % num_layers for v in values}))
+    possible = f"ints from {-num_layers} to {num_layers - 1}, two floats in [0, 1], or None for all layers"
+    raise ModelInputError(message("choose layers", repr(spec), possible, "change the layers option"))
+
+
+def _band(values: tuple[float, ...], num_layers: int) -> tuple[int, ...]:
+    if len(values) != 2 or not 0.0 <= values[0] < values[1] <= 1.0:
+        possible = "(start, stop) with 0 <= start < stop <= 1"
+        raise ModelInputError(message("choose a band of layers", repr(values), possible, "change the layers option"))
+    start, stop = values
+    last = max(num_layers - 1, 1)
+    inside = tuple(n for n in range(num_layers) if start <= n / last < stop or (stop == 1.0 and n == last))
+    return inside or (min(round((start + stop) / 2 * last), num_layers - 1),)

@@ -1,0 +1,101 @@
+"""Edited rows put into a kernel's output: only the (row, head) pairs that changed are replaced."""
+
+import torch
+
+from lvlmscope.errors import InterventionError, describe, message
+from lvlmscope.rows import AttentionRows
+from lvlmscope.scoring import AttentionCall, mix_values
+from lvlmscope.sessions import Intervention
+from lvlmscope.tap import KernelOutput
+
+__all__ = ["apply_gain", "checked_weights", "replaced_rows"]
+
+
+def checked_weights(
+    rows: AttentionRows, weights: torch.Tensor, intervention: Intervention
+) -> tuple[AttentionRows, int]:
+    """Rows with a remedy's weights, and how many (row, head) pairs they change.
+
+    Args:
+        rows: The rows the remedy saw ``[batch, row, head, key]``.
+        weights: What it returned.
+        intervention: The remedy, for the message.
+
+    Returns:
+        New rows and the count; the same rows and 0 when nothing changed.
+
+    Raises:
+        InterventionError: Another shape, values that are not finite, or weight on a key the row may not see.
+    """
+    asked = f"edit attention with {type(intervention).__name__}"
+    if weights.shape != rows.weights.shape:
+        received = describe({"weights": weights, "rows": rows.weights})
+        raise InterventionError(message(asked, received, "weights of the rows' shape", "check edit_attention"))
+    count = int((weights != rows.weights).any(-1).sum())
+    if not count:
+        return rows, 0
+    if not torch.isfinite(weights).all():
+        raise InterventionError(message(asked, "NaN or infinity", "finite weights", "check edit_attention"))
+    if rows.visible_keys is not None and (weights.where(~rows.visible_keys.unsqueeze(-2), 0.0) != 0).any():
+        possible = "0 on padding and on later keys"
+        raise InterventionError(message(asked, "weight on a masked key", possible, "check edit_attention"))
+    return (
+        AttentionRows(
+            weights,
+            rows.image_keys,
+            answer_keys=rows.answer_keys,
+            visible_keys=rows.visible_keys,
+            layer=rows.layer,
+            # softmax of these scores gives the edited weights, so that remedies on scores stack on edited rows
+            scores=weights.log,
+        ),
+        count,
+    )
+
+
+def replaced_rows(
+    output: KernelOutput, rows: AttentionRows, edited: AttentionRows, call: AttentionCall
+) -> KernelOutput:
+    """The kernel's output with the heads of edited rows computed from their new weights.
+
+    Args:
+        output: The kernel's output ``[batch, query, head, dim]`` and weights, if it gives them.
+        rows: The rows as the kernel had them.
+        edited: The rows after all remedies.
+        call: The attention call.
+
+    Returns:
+        The same objects where nothing changed.
+    """
+    values, weights = output
+    if edited is rows:
+        return output
+    changed = (edited.weights != rows.weights).any(-1)
+    mixed = mix_values(edited.weights.transpose(1, 2), call)
+    values = values.clone()
+    values[:, call.first_row :] = torch.where(changed.unsqueeze(-1), mixed, values[:, call.first_row :])
+    if weights is not None:
+        weights = weights.clone()
+        weights[:, :, call.first_row :] = edited.weights.transpose(1, 2).to(weights.dtype)
+    return values, weights
+
+
+def apply_gain(values: torch.Tensor, gains: list[tuple[torch.Tensor, str]], first_row: int) -> torch.Tensor:
+    """Head outputs times gains.
+
+    Args:
+        values: Head outputs ``[batch, query, head, dim]``.
+        gains: Gain ``[batch, row, head]`` of the predicting rows, each with "predicting" or "all"; with "all" the rows
+            before the first predicting one get that one's gain.
+        first_row: First predicting row.
+
+    Returns:
+        Scaled outputs; the same tensor without gains.
+    """
+    for gain, where in gains:
+        full = gain.new_ones(gain.shape[0], values.shape[1], gain.shape[2])
+        full[:, first_row:] = gain
+        if where == "all":
+            full[:, :first_row] = gain[:, :1]
+        values = values * full.unsqueeze(-1).to(values.dtype)
+    return values

@@ -1,0 +1,110 @@
+"""Rules that hold for most families: image tokens by id, decoder by ``get_decoder``, no geometry."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from lvlmscope.errors import UnsupportedModelError, message
+from lvlmscope.layout import Cell, ImageLayout
+
+__all__ = ["DefaultFamily"]
+
+
+class DefaultFamily:
+    """The generic path: every model whose decoder uses the attention registry and whose config names an image token."""
+
+    name: str = "generic"
+    max_images: int | None = None
+
+    def claims(self, model: torch.nn.Module) -> bool:
+        """Whether the rules are for this model; the generic ones claim none and serve the rest."""
+        del model
+        return False
+
+    def image_token_id(self, model: torch.nn.Module) -> int | None:
+        """Id of the image placeholder token, None when the config names none."""
+        config = model.config
+        found = getattr(config, "image_token_id", None)
+        return getattr(config, "image_token_index", None) if found is None else found
+
+    def require_vision(self, model: torch.nn.Module) -> None:
+        """Refuse models that take no images.
+
+        Raises:
+            UnsupportedModelError: The config names no image token, or the model cannot generate.
+        """
+        if not hasattr(model, "config") or self.image_token_id(model) is None:
+            received, possible = f"{type(model).__name__}, a text-only model", "image-text-to-text models"
+            todo = "load a vision-language model, for example lv.load('tiny')"
+            raise UnsupportedModelError(message("trace a model", received, possible, todo))
+
+    def decoder(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The text decoder, by ``get_decoder``."""
+        found: torch.nn.Module = model.get_decoder()  # type: ignore[operator]
+        return found
+
+    def decoder_layers(self, model: torch.nn.Module) -> Sequence[torch.nn.Module]:
+        """The decoder's ``layers``.
+
+        Raises:
+            UnsupportedModelError: The decoder keeps its layers elsewhere.
+        """
+        decoder = self.decoder(model)
+        layers = getattr(decoder, "layers", None)
+        if layers is None:
+            received, possible = f"{type(decoder).__name__} without .layers", "decoders with a list of layers"
+            raise UnsupportedModelError(message("find decoder layers", received, possible, "register a Family"))
+        return list(layers)
+
+    def text_config(self, model: torch.nn.Module) -> Any:
+        """The decoder's config."""
+        return self.decoder(model).config
+
+    def image_mask(self, model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
+        """Positions that hold the image token id, bool ``[batch, key]``."""
+        token = self.image_token_id(model)
+        return torch.zeros_like(ids, dtype=torch.bool) if token is None else ids == token
+
+    def image_layouts(
+        self,
+        model: torch.nn.Module,
+        keys: torch.Tensor,
+        inputs: dict[str, Any],
+        *,
+        processor: Any = None,
+        sizes: Sequence[tuple[int, int]] = (),
+    ) -> tuple[ImageLayout, ...]:
+        """One image per run of consecutive image tokens, without a place in the picture."""
+        del inputs, processor
+        reason = f"the geometry of {type(model).__name__} is not known to this version"
+        return tuple(
+            ImageLayout(
+                cells=tuple(Cell(key=key, image=index, role="query") for key in run),
+                size=sizes[index] if index < len(sizes) else None,
+                reason=reason,
+            )
+            for index, run in enumerate(runs_of(keys.tolist()))
+        )
+
+
+def runs_of(keys: Sequence[int]) -> list[list[int]]:
+    """Consecutive numbers grouped.
+
+    Args:
+        keys: Ascending numbers.
+
+    Returns:
+        The runs in order.
+
+    Examples:
+        >>> runs_of([2, 3, 4, 8, 9])
+        [[2, 3, 4], [8, 9]]
+    """
+    found: list[list[int]] = []
+    for key in keys:
+        if found and key == found[-1][-1] + 1:
+            found[-1].append(key)
+        else:
+            found.append([key])
+    return found

@@ -1,0 +1,65 @@
+"""What the rest of the package asks of a model family."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from lvlmscope.layout import ImageLayout
+
+__all__ = ["Family"]
+
+
+@runtime_checkable
+class Family(Protocol):
+    """Rules of one model family. Subclass ``DefaultFamily`` and override what differs."""
+
+    name: str
+    max_images: int | None
+
+    def claims(self, model: torch.nn.Module) -> bool:
+        """Whether the rules are for this model."""
+        ...
+
+    def require_vision(self, model: torch.nn.Module) -> None:
+        """Raise ``UnsupportedModelError`` for a model that takes no images."""
+        ...
+
+    def decoder(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The text decoder, whose attention is read."""
+        ...
+
+    def decoder_layers(self, model: torch.nn.Module) -> Sequence[torch.nn.Module]:
+        """The decoder's layers in order."""
+        ...
+
+    def text_config(self, model: torch.nn.Module) -> Any:
+        """The decoder's config, with num_attention_heads and hidden_size."""
+        ...
+
+    def image_mask(self, model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
+        """A new bool tensor ``[batch, key]``: positions of image tokens in ids of that shape."""
+        ...
+
+    def image_layouts(
+        self,
+        model: torch.nn.Module,
+        keys: torch.Tensor,
+        inputs: dict[str, Any],
+        *,
+        processor: Any = None,
+        sizes: Sequence[tuple[int, int]] = (),
+    ) -> tuple[ImageLayout, ...]:
+        """The images of one sample.
+
+        Args:
+            model: The model.
+            keys: Positions of the image tokens ``[image token]``, without padding.
+            inputs: The sample's model inputs, batch axis 1.
+            processor: The processor that made them, None when unknown.
+            sizes: Width and height of each picture given, empty when unknown.
+
+        Returns:
+            One layout per image.
+        """
+        ...

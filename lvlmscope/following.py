@@ -1,0 +1,109 @@
+"""Follows a model's forwards: which query rows predict, which keys are image keys, how long the prompt is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from lvlmscope.errors import ModelInputError, message
+from lvlmscope.sessions import ForwardInfo
+
+__all__ = ["ForwardFollower"]
+
+
+class ForwardFollower:
+    """Keeps the ids of the current sequence and says, for each forward, which rows predict.
+
+    A row predicts when its position is at or after the last prompt position: the last row of a prompt, also when the
+    prompt comes in chunks, every row of a decode step, and every replayed row.
+
+    Attributes:
+        prompt_length: Prompt length in columns while it is known from outside (``generate``, a replay), else None: the
+            first forward without a cache is then the prompt.
+        current: The forward that is running, None between forwards and in those without a predicting row.
+    """
+
+    def __init__(self, model: torch.nn.Module, image_mask: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Prepare; no hook is set yet.
+
+        Args:
+            model: The whole model, whose forward takes ``input_ids``.
+            image_mask: Gives bool ``[batch, key]`` of image tokens for ids of that shape.
+        """
+        self.prompt_length: int | None = None
+        self.current: ForwardInfo | None = None
+        self._model = model
+        self._image_mask = image_mask
+        self._implied_length = 0
+        self._ids: torch.Tensor | None = None
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        self.on_begin: Callable[[ForwardInfo], None] = lambda _: None
+        self.on_end: Callable[[torch.Tensor], None] = lambda _: None
+
+    def install(self) -> None:
+        """Hook the model's forward."""
+        self._handles = [
+            self._model.register_forward_pre_hook(self._before, with_kwargs=True, prepend=True),
+            self._model.register_forward_hook(self._after, always_call=True),
+        ]
+
+    def remove(self) -> None:
+        """Take the hooks away and forget the sequence."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self._ids = None
+        self.current = None
+
+    def remember(self, ids: torch.Tensor, prompt_length: int) -> None:
+        """Tell a sequence in advance, for a replay over a cache that was filled before.
+
+        Args:
+            ids: Ids with padding ``[batch, key]``.
+            prompt_length: Columns of the prompt.
+        """
+        self._ids, self.prompt_length = ids, prompt_length
+
+    def _before(self, _: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        ids = kwargs.get("input_ids", args[0] if args else None)
+        cache = kwargs.get("past_key_values")
+        past = 0 if cache is None else int(cache.get_seq_length())
+        if ids is None:
+            received = "a forward with inputs_embeds only"
+            todo = "pass input_ids, so that image positions are known"
+            raise ModelInputError(message("follow a forward", received, "input_ids", todo))
+        known = self._ids
+        if past == 0:
+            self._ids = ids
+            self._implied_length = ids.shape[1]
+        elif known is None or known.shape[1] < past or known.shape[0] != ids.shape[0]:
+            received = f"a cache of {past} positions made before the remedy was attached"
+            todo = "start from the prompt inside the with block"
+            raise ModelInputError(message("follow a forward", received, "sequences seen from their start", todo))
+        else:
+            self._ids = torch.cat([known[:, :past], ids], 1)
+        self.current = self._describe(ids.shape[1], past)
+        if self.current is not None:
+            self.on_begin(self.current)
+
+    def _describe(self, queries: int, past: int) -> ForwardInfo | None:
+        prompt = self._implied_length if self.prompt_length is None else self.prompt_length
+        if past + queries < prompt:
+            return None  # a chunk of the prompt before its last row
+        assert self._ids is not None
+        image = self._image_mask(self._ids)
+        image[:, prompt:] = False
+        return ForwardInfo(
+            token_ids=self._ids,
+            image_keys=image,
+            prompt_length=prompt,
+            past_length=past,
+            first_row=max(prompt - 1 - past, 0),
+            num_queries=queries,
+        )
+
+    def _after(self, _: torch.nn.Module, __: tuple[Any, ...], output: Any) -> None:
+        forward, self.current = self.current, None
+        logits = getattr(output, "logits", None)
+        if forward is not None and logits is not None:
+            self.on_end(logits)

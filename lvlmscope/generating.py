@@ -1,0 +1,196 @@
+"""Generation as the user configured it, on the model's own kernel, with what a replay of it needs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from lvlmscope.errors import UnsupportedOptionError, message
+
+__all__ = ["Generation", "generate_answer", "teacher_force"]
+
+_REFUSED: dict[str, Callable[[Any], bool]] = {
+    "num_beams": lambda value: value not in (None, 1),
+    "num_return_sequences": lambda value: value not in (None, 1),
+    "assistant_model": lambda value: value is not None,
+    "prompt_lookup_num_tokens": lambda value: value is not None,
+    "assistant_early_exit": lambda value: value is not None,
+    "custom_generate": lambda value: value is not None,
+    "cache_implementation": lambda value: value not in (None, "dynamic"),
+    "past_key_values": lambda value: value is not None,
+    "prefill_chunk_size": lambda value: value is not None,
+    "inputs_embeds": lambda value: value is not None,
+    "use_cache": lambda value: value is False,
+}
+_OURS = ("return_dict_in_generate", "output_logits", "output_attentions", "output_hidden_states", "output_scores")
+_SECONDS_BEFORE_BAR = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Generation:
+    """A finished answer and what the replay needs to repeat its forwards.
+
+    Attributes:
+        ids: Prompt and answer with padding ``[batch, prompt + step]``.
+        prompt_length: Prompt columns, padding counted.
+        steps: Number of answer tokens of each sample, its end token counted.
+        cache: Keys and values of the prompt's and all but the last answer's positions (teacher forcing: of the prompt).
+        attention_mask: ``[batch, prompt + step - 1]``.
+        position_ids: Position of each predicting row ``[..., batch or 1, step]``, None when the model makes its own.
+        extra: Other keyword arguments of the last forward.
+        logits: ``generate``'s own logits ``[batch, step, vocabulary]``, only the first step's when teacher forced.
+        settings: The generation settings (JSON values).
+    """
+
+    ids: torch.Tensor
+    prompt_length: int
+    steps: tuple[int, ...]
+    cache: Any
+    attention_mask: torch.Tensor
+    position_ids: torch.Tensor | None
+    extra: dict[str, Any]
+    logits: torch.Tensor
+    settings: dict[str, Any]
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the longest answer."""
+        return self.ids.shape[1] - self.prompt_length
+
+
+class _ForwardLog:
+    """Keeps the last forward's arguments and every step's last position; moves the progress bar."""
+
+    def __init__(self, bar: Any) -> None:
+        self.bar = bar
+        self.kwargs: dict[str, Any] = {}
+        self.positions: list[torch.Tensor] = []
+
+    def __call__(self, _: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        del args
+        self.kwargs = kwargs
+        if isinstance(kwargs.get("position_ids"), torch.Tensor):
+            self.positions.append(kwargs["position_ids"][..., -1:])
+        self.bar.update()
+
+
+def generate_answer(
+    model: Any, inputs: dict[str, Any], options: dict[str, Any], *, progress: bool = True
+) -> Generation:
+    """Run ``model.generate`` untouched.
+
+    Args:
+        model: The bare model.
+        inputs: Prepared inputs, left-padded.
+        options: Keyword arguments for ``generate``.
+        progress: Show a bar when it takes longer than a second and a half.
+
+    Returns:
+        The generation.
+
+    Raises:
+        UnsupportedOptionError: An option whose answer cannot be replayed row by row, by name.
+    """
+    _refuse(model, options)
+    inputs = {name: value.to(model.device) if hasattr(value, "to") else value for name, value in inputs.items()}
+    total = options.get("max_new_tokens")
+    with tqdm(
+        total=total, desc="generate", unit="token", delay=_SECONDS_BEFORE_BAR, leave=False, disable=not progress
+    ) as bar:
+        log = _ForwardLog(bar)
+        hook = model.register_forward_pre_hook(log, with_kwargs=True)
+        try:
+            output = model.generate(
+                **inputs, **options, use_cache=True, return_dict_in_generate=True, output_logits=True
+            )
+        finally:
+            hook.remove()
+    prompt = inputs["input_ids"].shape[1]
+    steps = output.sequences.shape[1] - prompt
+    dropped = {"input_ids", "past_key_values", "attention_mask", "position_ids", "logits_to_keep", "use_cache"}
+    dropped |= {"inputs_embeds", "return_dict", "cache_position", *_OURS}
+    return Generation(
+        ids=output.sequences,
+        prompt_length=prompt,
+        steps=_answer_lengths(model, output.sequences[:, prompt:], options),
+        cache=output.past_key_values,
+        attention_mask=_extended(inputs["attention_mask"], steps - 1),
+        position_ids=torch.cat(log.positions, -1) if len(log.positions) == steps else None,
+        extra={n: v for n, v in log.kwargs.items() if n not in dropped and not _is_image_input(n)},
+        logits=torch.stack(output.logits, 1),
+        settings=_settings(model, options),
+    )
+
+
+def teacher_force(generation: Generation, answer: torch.Tensor) -> Generation:
+    """The same prompt with an answer given in advance.
+
+    Args:
+        generation: A generation of one step, which filled the cache with the prompt.
+        answer: Ids ``[step]``, the same for every sample.
+
+    Returns:
+        What a replay needs; the cache is shared.
+    """
+    prompt = generation.ids[:, : generation.prompt_length]
+    batch, steps = prompt.shape[0], len(answer)
+    positions = generation.position_ids
+    if positions is not None:
+        positions = positions[..., :1] + torch.arange(steps, device=positions.device)
+    return Generation(
+        ids=torch.cat([prompt, answer.to(prompt.device).expand(batch, -1)], 1),
+        prompt_length=generation.prompt_length,
+        steps=(steps,) * batch,
+        cache=generation.cache,
+        attention_mask=_extended(generation.attention_mask, steps - 1),
+        position_ids=positions,
+        extra=generation.extra,
+        logits=generation.logits[:, :1],
+        settings=generation.settings | {"answer": "given"},
+    )
+
+
+def _refuse(model: Any, options: dict[str, Any]) -> None:
+    defaults = getattr(model, "generation_config", None)
+    given = options.get("generation_config") or defaults
+    for name, refused in _REFUSED.items():
+        value = options.get(name, getattr(given, name, None))
+        if refused(value):
+            possible = "greedy or sampled answers, one per prompt, with the default cache"
+            todo = f"leave {name} out, or pass the finished text as answer="
+            raise UnsupportedOptionError(message("trace a generation", f"{name}={value!r}"[:80], possible, todo))
+    for name in _OURS:
+        if name in options:
+            todo = f"leave {name} out: the trace holds attention, log-probabilities and, on request, hidden states"
+            raise UnsupportedOptionError(message("trace a generation", name, "options that choose tokens", todo))
+
+
+def _is_image_input(name: str) -> bool:
+    return any(part in name for part in ("pixel", "image", "video", "mm_encoder_outputs"))
+
+
+def _extended(mask: torch.Tensor, steps: int) -> torch.Tensor:
+    return torch.cat([mask, mask.new_ones(mask.shape[0], steps)], 1)
+
+
+def _answer_lengths(model: Any, answers: torch.Tensor, options: dict[str, Any]) -> tuple[int, ...]:
+    """Answer tokens of each sample: up to its first end token; a batch goes on with pad tokens after it."""
+    config = options.get("generation_config") or getattr(model, "generation_config", None)
+    ends = options.get("eos_token_id", getattr(config, "eos_token_id", None))
+    ends = [] if ends is None else torch.as_tensor(ends).flatten().tolist()
+    lengths = []
+    for answer in answers.tolist():
+        first = next((number for number, token in enumerate(answer) if token in ends), len(answer) - 1)
+        lengths.append(first + 1)
+    return tuple(lengths)
+
+
+def _settings(model: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """The options given, and the sampling settings in force (JSON values)."""
+    config = options.get("generation_config") or getattr(model, "generation_config", None)
+    names = ("do_sample", "temperature", "top_k", "top_p", "max_new_tokens", "repetition_penalty", "eos_token_id")
+    found = {name: getattr(config, name, None) for name in names} | options
+    plain = (str, int, float, bool, list, type(None))
+    return {name: value if isinstance(value, plain) else repr(value)[:200] for name, value in found.items()}

@@ -1,0 +1,56 @@
+"""Hooks on the residual stream between decoder layers."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+__all__ = ["HiddenHooks"]
+
+
+class HiddenHooks:
+    """Shows the stream before the first and after every decoder layer to an editor, while switched on."""
+
+    def __init__(
+        self, layers: Sequence[torch.nn.Module], edit: Callable[[int, torch.Tensor], torch.Tensor | None]
+    ) -> None:
+        """Prepare; no hook is set yet.
+
+        Args:
+            layers: Decoder layers in order.
+            edit: Gets layer number (-1: before the first layer) and stream ``[batch, query, hidden]``, returns a new
+                stream or None.
+        """
+        self._layers = layers
+        self._edit = edit
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def set(self, on: bool) -> None:
+        """Switch the hooks on or off.
+
+        Args:
+            on: Whether they should be there.
+        """
+        if on and not self._handles:
+            first = self._layers[0].register_forward_pre_hook(self._before, with_kwargs=True)
+            rest = [layer.register_forward_hook(partial(self._after, n)) for n, layer in enumerate(self._layers)]
+            self._handles = [first, *rest]
+        elif not on:
+            for handle in self._handles:
+                handle.remove()
+            self._handles = []
+
+    def _before(self, _: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        positional = bool(args)
+        new = self._edit(-1, args[0] if positional else kwargs["hidden_states"])
+        if new is None:
+            return None
+        return ((new, *args[1:]), kwargs) if positional else (args, kwargs | {"hidden_states": new})
+
+    def _after(self, number: int, _: torch.nn.Module, __: tuple[Any, ...], output: Any) -> Any:
+        whole = isinstance(output, torch.Tensor)
+        new = self._edit(number, output if whole else output[0])
+        if new is None:
+            return None
+        return new if whole else (new, *output[1:])

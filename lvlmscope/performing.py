@@ -1,0 +1,64 @@
+"""One remedy at work with its counts, and what a replay hangs in to look on."""
+
+from typing import Any, Protocol
+
+import torch
+
+from lvlmscope.rows import AttentionRows
+from lvlmscope.sessions import Intervention, Session, Site
+
+__all__ = ["Performance", "Recorder"]
+
+
+class Recorder(Protocol):
+    """What a replay hangs into the stage to see rows and hidden states as edited."""
+
+    differentiable: bool
+    wants_hidden: bool
+
+    def record_rows(self, layer: int, rows: AttentionRows) -> None:
+        """Take the rows ``[batch, row, head, key]`` of one layer, after all edits."""
+
+    def record_hidden(self, layer: int, hidden: torch.Tensor) -> None:
+        """Take the predicting rows' stream ``[batch, row, hidden]`` after one layer (-1: the embedding)."""
+
+
+class Performance:
+    """One remedy at work: its configuration, its session, and counts of what it changed."""
+
+    def __init__(self, intervention: Intervention, session: Session) -> None:
+        """Start counting.
+
+        Args:
+            intervention: The configuration.
+            session: Its session in this model.
+        """
+        self.intervention = intervention
+        self.session = session
+        self.forwards = 0
+        self.rows = 0
+        self.edited: dict[int, int] = {}
+        self.scaled: dict[int, int] = {}
+        self.shifted: dict[int, int] = {}
+
+    def restart(self, site: Site) -> None:
+        """Begin anew, with a fresh session and no counts.
+
+        Args:
+            site: The model.
+        """
+        self.__init__(self.intervention, self.intervention.start(site))  # type: ignore[misc]
+
+    def report(self) -> dict[str, Any]:
+        """Counts kept for every remedy, then what its session reports (JSON values)."""
+        counts = {
+            "name": self.intervention.describe().get("name", type(self.intervention).__name__),
+            "forwards": self.forwards,
+            "rows": self.rows,
+            "edited_heads": sum(self.edited.values()),
+            "edited_heads_per_layer": {str(layer): n for layer, n in sorted(self.edited.items())},
+            "scaled_heads": sum(self.scaled.values()),
+            "shifted_layers": sorted(self.shifted),
+        }
+        counts["changed"] = bool(self.edited or self.scaled or self.shifted)
+        return counts | self.session.report()

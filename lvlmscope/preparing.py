@@ -1,0 +1,182 @@
+"""From pictures and words to model inputs, with a clear refusal for what cannot be used."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, message
+from lvlmscope.families import Family
+
+__all__ = ["Prepared", "check_inputs", "prepare", "read_images", "tokenize_answer"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """Model inputs and where they come from.
+
+    Attributes:
+        inputs: Tensors for ``generate``, among them input_ids and attention_mask ``[batch, prompt]``.
+        images: The pictures.
+        prompt: The prompt as the user gave it.
+        processor: What made the inputs, None for prepared ones.
+    """
+
+    inputs: dict[str, Any]
+    images: tuple[Image.Image, ...] = ()
+    prompt: str = ""
+    processor: Any = None
+
+
+def read_images(image: Any) -> tuple[Image.Image, ...]:
+    """Pictures as RGB.
+
+    Args:
+        image: A PIL image, a path, an array ``[height, width]`` or ``[height, width, 3 or 4]`` (uint8, or floats in
+            [0, 1]), or a list of those.
+
+    Returns:
+        PIL images.
+
+    Raises:
+        ImageInputError: None given, a file that is no picture, or an array of another shape.
+    """
+    asked, possible = "read an image", "a PIL image, a path, or an array [height, width, 3]"
+    if image is None or (isinstance(image, Sequence) and not isinstance(image, str) and not image):
+        raise ImageInputError(message(asked, "no image", possible, "pass an image as the second argument"))
+    if isinstance(image, list | tuple):
+        return tuple(found for one in image for found in read_images(one))
+    if isinstance(image, Image.Image):
+        return (image.convert("RGB"),)
+    if isinstance(image, str | Path):
+        try:
+            with Image.open(image) as opened:
+                return (opened.convert("RGB"),)
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            raise ImageInputError(message(f"read the image {image}", str(error), possible, "check the file")) from error
+    if isinstance(image, np.ndarray | torch.Tensor):
+        return (_from_array(np.asarray(image)),)
+    raise ImageInputError(message(asked, type(image).__name__, possible, "convert it to a PIL image"))
+
+
+def _from_array(array: Any) -> Image.Image:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or 0 in array.shape:
+        received, possible = f"an array of shape {list(array.shape)}", "[height, width] or [height, width, 3]"
+        raise ImageInputError(message("read an image", received, possible, "move the colour axis last"))
+    if np.issubdtype(array.dtype, np.floating):
+        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+            possible = "floats in [0, 1], or uint8"
+            raise ImageInputError(message("read an image", "floats outside [0, 1]", possible, "rescale the array"))
+        array = (array * 255).round()
+    return Image.fromarray(
+        array.squeeze(-1).astype(np.uint8) if array.shape[-1] == 1 else array.astype(np.uint8)
+    ).convert("RGB")
+
+
+def prepare(image: Any, prompt: Any, processor: Any, family: Family) -> Prepared:
+    """Model inputs for one prompt about one or several pictures.
+
+    Args:
+        image: What ``read_images`` takes.
+        prompt: The question; with the image token in it, it is taken as the whole prompt, else put into the
+            processor's chat template.
+        processor: The model's processor.
+        family: The model's family, which knows how many pictures it takes.
+
+    Returns:
+        The inputs.
+
+    Raises:
+        ImageInputError: No picture, or more than the family takes.
+        PromptError: An empty prompt, or another number of placeholders than of pictures.
+    """
+    images = read_images(image)
+    if not isinstance(prompt, str) or not prompt.strip():
+        received = "an empty prompt" if isinstance(prompt, str) else f"{type(prompt).__name__} as prompt"
+        raise PromptError(message("trace a prompt", received, "a question or an instruction", "pass some text"))
+    if family.max_images is not None and len(images) > family.max_images:
+        received, possible = f"{len(images)} images", f"{family.max_images} for the family {family.name}"
+        raise ImageInputError(message("trace images", received, possible, "trace them one by one"))
+    text = _fill_template(prompt, processor, len(images))
+    inputs = dict(processor(images=list(images), text=text, return_tensors="pt"))
+    return Prepared(inputs=inputs, images=images, prompt=prompt, processor=processor)
+
+
+def _fill_template(prompt: str, processor: Any, count: int) -> str:
+    token = getattr(processor, "image_token", None) or "<image>"
+    if token in prompt:
+        if prompt.count(token) != count:
+            received, todo = f"{prompt.count(token)} of {token} and {count} images", "give one placeholder per image"
+            raise PromptError(message("fill a prompt", received, "as many placeholders as images", todo))
+        return prompt
+    if getattr(processor, "chat_template", None):
+        content = [{"type": "image"} for _ in range(count)] + [{"type": "text", "text": prompt}]
+        conversation = [{"role": "user", "content": content}]
+        text: str = processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
+        return text
+    return f"{token * count}\n{prompt}"
+
+
+def check_inputs(inputs: Any) -> dict[str, Any]:
+    """Prepared model inputs as a dict, with an attention mask, padded on the left.
+
+    Args:
+        inputs: What a processor returned: a mapping with input_ids ``[batch, prompt]``.
+
+    Returns:
+        A new dict.
+
+    Raises:
+        ModelInputError: No input_ids, other shapes, or padding on the right.
+    """
+    asked = "use prepared inputs"
+    data = dict(inputs)
+    ids = data.get("input_ids")
+    if not isinstance(ids, torch.Tensor) or ids.dim() != 2 or not ids.numel():
+        received, possible = f"input_ids {getattr(ids, 'shape', None)}", "a tensor [batch, prompt]"
+        raise ModelInputError(
+            message(asked, received, possible, "pass what the processor returns with return_tensors='pt'")
+        )
+    mask = data.setdefault("attention_mask", torch.ones_like(ids))
+    if mask.shape != ids.shape:
+        received = f"attention_mask {list(mask.shape)} for input_ids {list(ids.shape)}"
+        raise ModelInputError(message(asked, received, "a 2-D mask of the same shape", "pass the processor's mask"))
+    if (mask.bool()[:, :-1] & ~mask.bool()[:, 1:]).any() or not mask[:, -1].all():
+        todo = "set processor.tokenizer.padding_side = 'left'"
+        raise ModelInputError(message(asked, "padding that is not on the left", "left-padded batches", todo))
+    return data
+
+
+def tokenize_answer(answer: Any, processor: Any) -> torch.Tensor:
+    """Ids of an answer given in advance, ``[step]``.
+
+    Args:
+        answer: Text, or token ids.
+        processor: Its tokenizer is used for text.
+
+    Returns:
+        int64 ``[step]``, at least one.
+
+    Raises:
+        PromptError: Empty text, text the tokenizer cannot represent, or text without a processor.
+    """
+    asked = "use an answer given in advance"
+    if not isinstance(answer, str):
+        ids = torch.as_tensor(answer, dtype=torch.int64).flatten().cpu()
+    elif processor is None:
+        received, todo = "text, but no processor", "pass processor=, or token ids"
+        raise PromptError(message(asked, received, "text with a processor, or token ids", todo))
+    else:
+        tokenizer = getattr(processor, "tokenizer", processor)
+        ids = torch.tensor(tokenizer(answer, add_special_tokens=False)["input_ids"], dtype=torch.int64)
+        back = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        if ids.numel() and "".join(back.split()) != "".join(answer.split()):
+            received = f"text that becomes {back!r}"
+            raise PromptError(message(asked, received, "text of the tokenizer's vocabulary", "change the answer"))
+    if not ids.numel():
+        raise PromptError(message(asked, "an empty answer", "at least one token", "pass some text"))
+    return ids

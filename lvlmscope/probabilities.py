@@ -1,0 +1,49 @@
+"""Probability of each answer token, how sure the model was, and what else it considered."""
+
+from dataclasses import dataclass
+
+import torch
+
+__all__ = ["Probabilities", "read_probabilities"]
+
+_ALTERNATIVES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Probabilities:
+    """Per-step statistics of the next-token distribution, batch first, float32 on the CPU, nats.
+
+    Attributes:
+        log_probs: ``ln p`` of the token taken ``[batch, step]``.
+        entropy: Entropy of the distribution ``[batch, step]``.
+        margin: Gap between the two highest log-probabilities ``[batch, step]``.
+        top_ids: Most probable tokens ``[batch, step, 5]``.
+        top_log_probs: Their log-probabilities ``[batch, step, 5]``.
+    """
+
+    log_probs: torch.Tensor
+    entropy: torch.Tensor
+    margin: torch.Tensor
+    top_ids: torch.Tensor
+    top_log_probs: torch.Tensor
+
+
+def read_probabilities(logits: torch.Tensor, answer: torch.Tensor) -> Probabilities:
+    """Statistics of the model's own distribution, before any sampling setting.
+
+    Args:
+        logits: ``[batch, step, vocabulary]``.
+        answer: Ids of the tokens taken ``[batch, step]``.
+
+    Returns:
+        The statistics.
+    """
+    logs = torch.log_softmax(logits.float(), -1)
+    top = logs.topk(min(_ALTERNATIVES, logs.shape[-1]), -1)
+    return Probabilities(
+        log_probs=logs.gather(-1, answer.to(logs.device).unsqueeze(-1)).squeeze(-1).cpu(),
+        entropy=torch.special.entr(logs.exp()).sum(-1).cpu(),
+        margin=(top.values[..., 0] - top.values[..., 1]).cpu(),
+        top_ids=top.indices.cpu(),
+        top_log_probs=top.values.cpu(),
+    )

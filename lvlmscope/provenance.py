@@ -1,0 +1,61 @@
+"""Where a trace comes from: versions, model, settings, remedies, and how well the replay agreed."""
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from lvlmscope.replay import Replay
+from lvlmscope.sessions import Intervention
+
+__all__ = ["describe_origin"]
+
+
+def describe_origin(
+    model: Any,
+    *,
+    name: str,
+    settings: dict[str, Any],
+    interventions: Sequence[Intervention],
+    replay: Replay,
+) -> dict[str, Any]:
+    """All of it as JSON values.
+
+    Args:
+        model: The bare model.
+        name: What it was loaded from.
+        settings: Generation settings and seed.
+        interventions: Remedies that were on, in order.
+        replay: The replay.
+
+    Returns:
+        A dict with versions, model, generation, interventions, replay.
+    """
+    return {
+        "versions": {package: _version(package) for package in ("lvlmscope", "torch", "transformers")}
+        | {"python": platform.python_version()},
+        "model": {
+            "name": name,
+            "class": type(model).__name__,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": str(model.device),
+            "kernel": "+".join(replay.kernels),
+            "threads": torch.get_num_threads(),
+        },
+        "generation": settings,
+        "interventions": [i.describe() for i in interventions],
+        "replay": {
+            "path": replay.path,
+            "difference": replay.agreement.difference,
+            "tolerance": replay.agreement.tolerance,
+        },
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,189 @@
+"""The answer's predicting rows through the decoder once more, as one block, with rows and gradients kept."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lvlmscope.errors import ReplayError, UnsupportedOptionError, message
+from lvlmscope.generating import Generation
+from lvlmscope.probabilities import Probabilities, read_probabilities
+from lvlmscope.rows import AttentionRows
+from lvlmscope.stage import Stage
+
+__all__ = ["Agreement", "Replay", "compare_logits", "cut_cache", "replay_answer"]
+
+# Largest difference allowed between two ways of computing the same logits, as a share of the largest logit: some
+# thousands of rounding steps of float32; bf16 and fp16 round at every layer.
+_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How well the replay repeats what was generated.
+
+    Attributes:
+        difference: Largest absolute difference of logits.
+        tolerance: What is allowed for the model's dtype and the size of the logits.
+    """
+
+    difference: float
+    tolerance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Replay:
+    """What one replayed block gave, batch first and with padding.
+
+    Attributes:
+        attention: Rows of each layer that has them, ``[batch, step, head, key]``, float32 on the CPU.
+        gradient: ``d loss / d attention`` of the same shapes, None if not asked for.
+        hidden: ``[batch, step, layer + 1, hidden]``, None if not asked for.
+        probabilities: Of the answer's tokens and their alternatives.
+        agreement: Against ``generate``.
+        path: "block" over the cut cache.
+        kernels: The model's own attention kernels.
+    """
+
+    attention: dict[int, torch.Tensor]
+    gradient: dict[int, torch.Tensor] | None
+    hidden: torch.Tensor | None
+    probabilities: Probabilities
+    agreement: Agreement
+    path: str
+    kernels: tuple[str, ...]
+
+
+class _RowRecorder:
+    """Keeps rows and hidden states as they come; rows stay in the graph while gradients are wanted."""
+
+    def __init__(self, *, differentiable: bool, wants_hidden: bool) -> None:
+        self.differentiable = differentiable
+        self.wants_hidden = wants_hidden
+        self.rows: dict[int, torch.Tensor] = {}
+        self.hidden: dict[int, torch.Tensor] = {}
+
+    def record_rows(self, layer: int, rows: AttentionRows) -> None:
+        if self.differentiable and not rows.weights.requires_grad:
+            received, todo = f"layer {layer} outside the graph", "trace without gradients"
+            raise ReplayError(message("differentiate attention", received, "rows that carry gradients", todo))
+        self.rows[layer] = rows.weights if self.differentiable else rows.weights.float().cpu()
+
+    def record_hidden(self, layer: int, hidden: torch.Tensor) -> None:
+        self.hidden[layer] = hidden.detach().float().cpu()
+
+
+def cut_cache(generation: Generation) -> Generation:
+    """The generation with its cache cut back to the prompt without its last position.
+
+    Args:
+        generation: Its cache holds the prompt and maybe the answer; it is cut in place.
+
+    Returns:
+        The generation.
+
+    Raises:
+        UnsupportedOptionError: The cache cannot be cut.
+    """
+    surplus = generation.cache.get_seq_length() - (generation.prompt_length - 1)
+    if not generation.cache.is_croppable:
+        received, possible = f"a {type(generation.cache).__name__} that cannot be cut", "caches of full attention"
+        raise UnsupportedOptionError(message("replay an answer", received, possible, "trace another model"))
+    if surplus:
+        generation.cache.crop(-surplus)
+    return generation
+
+
+def replay_answer(
+    model: Any, stage: Stage, generation: Generation, *, gradients: bool = False, hidden_states: bool = False
+) -> Replay:
+    """Run the predicting rows once, as one block over the cut cache.
+
+    Args:
+        model: The bare model.
+        stage: Its stage, with whatever remedies were on while it generated.
+        generation: What to repeat; its cache is cut back to the prompt.
+        gradients: Keep ``d loss_t / d attention`` of every token, in one backward (methods 1.4).
+        hidden_states: Keep the residual stream of the predicting rows.
+
+    Returns:
+        The replay.
+
+    Raises:
+        ReplayError: The replayed logits differ from the generated ones by more than the dtype explains.
+        UnsupportedOptionError: A cache that cannot be cut, or gradients under ``torch.inference_mode``.
+    """
+    if gradients and torch.is_inference_mode_enabled():
+        received, todo = "torch.inference_mode", "use torch.no_grad, or call trace outside the block"
+        raise UnsupportedOptionError(message("trace gradients", received, "tensors that can be differentiated", todo))
+    generation = cut_cache(generation)
+    start, end = generation.prompt_length - 1, generation.ids.shape[1] - 1
+    arguments = dict(generation.extra) | {
+        "input_ids": generation.ids[:, start:end],
+        "attention_mask": generation.attention_mask,
+        "past_key_values": generation.cache,
+        "use_cache": True,
+    }
+    if generation.position_ids is not None:
+        arguments["position_ids"] = generation.position_ids
+    recorder = _RowRecorder(differentiable=gradients, wants_hidden=hidden_states)
+    mode: Callable[[], AbstractContextManager[Any]] = torch.enable_grad if gradients else torch.no_grad
+    with stage.recording(recorder), mode():
+        stage.follower.remember(generation.ids[:, :end], generation.prompt_length)
+        kernels = stage.kernels
+        logits = model(**arguments, return_dict=True).logits
+        logits = logits[:, -generation.num_steps :]
+        agreement = compare_logits(generation, logits.detach(), model.dtype)
+        gradient = _gradients(recorder.rows, logits, generation) if gradients else None
+    hidden = [recorder.hidden[layer] for layer in sorted(recorder.hidden)]
+    return Replay(
+        attention={layer: rows.detach().float().cpu() for layer, rows in sorted(recorder.rows.items())},
+        gradient=gradient,
+        hidden=torch.stack(hidden, 2) if hidden else None,
+        probabilities=read_probabilities(logits.detach(), generation.ids[:, generation.prompt_length :]),
+        agreement=agreement,
+        path="block",
+        kernels=kernels,
+    )
+
+
+def compare_logits(generation: Generation, logits: torch.Tensor, dtype: torch.dtype) -> Agreement:
+    """The largest difference from the logits ``generate`` had; refuses past a tolerance, and on NaN.
+
+    Args:
+        generation: With ``generate``'s logits.
+        logits: Replayed ones ``[batch, step, vocabulary]``.
+        dtype: The model's.
+
+    Returns:
+        Difference and tolerance.
+
+    Raises:
+        ReplayError: They differ, or are NaN.
+    """
+    ours, theirs = logits[:, : generation.logits.shape[1]].float().cpu(), generation.logits.float().cpu()
+    steps = torch.arange(theirs.shape[1])
+    valid = torch.stack([steps < count for count in generation.steps])
+    ours, theirs = ours[valid], theirs[valid]
+    gap = (ours - theirs).abs().masked_fill(ours == theirs, 0.0)  # equal infinities differ by NaN
+    difference = gap.max().item() if not gap.isnan().any() else float("nan")
+    scale = theirs.abs().masked_fill(theirs.isinf(), 0.0).max().clamp(min=1.0).item()
+    tolerance = _TOLERANCE.get(dtype, _TOLERANCE[torch.float32]) * scale
+    if not difference <= tolerance:  # written so that NaN fails
+        received = f"logits that differ by {difference:.3g}"
+        todo = "report the model and its options; its rows would be those of another computation"
+        raise ReplayError(message("replay the answer", received, f"a difference up to {tolerance:.3g}", todo))
+    return Agreement(difference=difference, tolerance=tolerance)
+
+
+def _gradients(rows: dict[int, torch.Tensor], logits: torch.Tensor, generation: Generation) -> dict[int, torch.Tensor]:
+    """``d loss_t / d attention`` for every token from one backward of the summed losses."""
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    answer = generation.ids[:, generation.prompt_length :].to(logits.device)
+    log_probs = torch.log_softmax(wide, -1).gather(-1, answer.unsqueeze(-1)).squeeze(-1)
+    steps = torch.arange(answer.shape[1], device=logits.device)
+    valid = torch.stack([steps < count for count in generation.steps])
+    found = torch.autograd.grad(-log_probs.where(valid, 0.0).sum(), list(rows.values()))
+    return dict(sorted((layer, gradient.float().cpu()) for layer, gradient in zip(rows, found, strict=True)))

@@ -1,0 +1,182 @@
+"""Scores, visibility and softmax of chosen query rows, read from what a transformers attention call receives."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lvlmscope.errors import UnsupportedOptionError, message
+from lvlmscope.rows import at_least_float32
+
+__all__ = ["AttentionCall", "mix_values", "own_key_columns", "row_scores", "softmax_rows", "visibility"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionCall:
+    """One call of a registered attention function, and the first query row of interest.
+
+    Attributes:
+        module: The attention module.
+        query: ``[batch, head, query, dim]``.
+        key: ``[batch, key head, key, dim]``, before repetition for grouped queries.
+        value: ``[batch, key head, key, value dim]``.
+        mask: What the mask function made: bool or additive ``[batch, 1 or head, query, key]``, 2-D, or None.
+        kernel: Name of the attention implementation that makes the output.
+        options: The call's other arguments: scaling, softcap, sliding_window, ...
+        first_row: First query row of interest; all later ones are of interest too.
+    """
+
+    module: torch.nn.Module
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    mask: Any
+    kernel: str
+    options: dict[str, Any]
+    first_row: int
+
+    @property
+    def num_rows(self) -> int:
+        """Number of query rows of interest."""
+        return self.query.shape[2] - self.first_row
+
+
+def own_key_columns(call: AttentionCall) -> torch.Tensor:
+    """The key column that each row of interest wrote itself, ``[row]``.
+
+    Args:
+        call: The attention call; its newest keys are the last ones.
+
+    Returns:
+        int64 ``[row]``.
+    """
+    keys, queries = call.key.shape[2], call.query.shape[2]
+    return torch.arange(keys - queries + call.first_row, keys, device=call.query.device)
+
+
+def _grouped(rows: torch.Tensor, key_heads: int) -> torch.Tensor:
+    """``[batch, head, row, dim]`` as ``[batch, key head, group * row, dim]``: no key is ever repeated in memory."""
+    batch, heads, count, dim = rows.shape
+    return rows.reshape(batch, key_heads, heads // key_heads * count, dim)
+
+
+def row_scores(call: AttentionCall, *, differentiable: bool = False) -> torch.Tensor:
+    """Scaled scores of the rows of interest before mask and softmax, float32 ``[batch, head, row, key]``.
+
+    Args:
+        call: The attention call.
+        differentiable: Detach the keys of other positions and keep each row's own key in the graph, so that one
+            backward of a sum of per-row losses gives each row its own gradient (methods 1.4).
+
+    Returns:
+        Scores.
+    """
+    query = at_least_float32(call.query[:, :, call.first_row :])
+    key = at_least_float32(call.key.detach() if differentiable else call.key)
+    scaling = call.options.get("scaling")
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    batch, heads, rows, _ = query.shape
+    scores: torch.Tensor = (_grouped(query, key.shape[1]) @ key.transpose(2, 3)).reshape(
+        batch, heads, rows, key.shape[2]
+    ) * scaling
+    if differentiable:
+        own = at_least_float32(call.key[:, :, own_key_columns(call)]).repeat_interleave(heads // key.shape[1], 1)
+        zero = (query.detach() * (own - own.detach())).sum(-1) * scaling
+        scores = scores + _on_own_columns(zero, call)
+    if call.options.get("position_bias") is not None:
+        scores = scores + call.options["position_bias"][:, :, call.first_row :]
+    softcap = call.options.get("softcap")
+    return scores if softcap is None else softcap * torch.tanh(scores / softcap)
+
+
+def _on_own_columns(values: torch.Tensor, call: AttentionCall) -> torch.Tensor:
+    """``[batch, head, row]`` spread over ``[batch, head, row, key]``, each row's value on its own key, 0 elsewhere."""
+    spread = values.new_zeros(*values.shape, call.key.shape[2])
+    columns = own_key_columns(call).view(1, 1, -1, 1).expand(*values.shape, 1)
+    return spread.scatter(-1, columns, values.unsqueeze(-1))
+
+
+def visibility(call: AttentionCall) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Which keys the rows of interest may see, and what a float mask adds to their scores.
+
+    Args:
+        call: The attention call.
+
+    Returns:
+        bool, and float32 or None, both broadcastable to ``[batch, head, row, key]``.
+
+    Raises:
+        UnsupportedOptionError: The mask is of a kind that hides its content (flex attention's BlockMask).
+    """
+    keys = call.key.shape[2]
+    if call.mask is None or (isinstance(call.mask, torch.Tensor) and call.mask.dim() == 2):
+        visible = _implied_visibility(call)
+        if call.mask is not None:
+            visible = visible & call.mask[:, None, None, -keys:].bool()
+        return visible, None
+    if not isinstance(call.mask, torch.Tensor):
+        received = f"a {type(call.mask).__name__} mask of {call.kernel}"
+        todo = "call model.set_attn_implementation('sdpa') first"
+        raise UnsupportedOptionError(message("read attention rows", received, "sdpa, eager or flash kernels", todo))
+    mask = call.mask[:, :, call.first_row :, :keys]
+    if mask.dtype == torch.bool:
+        return mask, None
+    return mask > torch.finfo(mask.dtype).min / 2, at_least_float32(mask)
+
+
+def _implied_visibility(call: AttentionCall) -> torch.Tensor:
+    """Visibility when the kernel gets no full mask: none for eager, causal for the others, and a window for flash."""
+    keys, queries = call.key.shape[2], call.query.shape[2]
+    columns = torch.arange(keys, device=call.query.device)
+    flash = "flash" in call.kernel
+    # sdpa without a mask starts at key 0 (also for the unused tail of a static cache); flash ends at the last key
+    offset = keys - queries if flash else 0
+    rows = torch.arange(call.first_row, queries, device=call.query.device).unsqueeze(1) + offset
+    is_causal = call.options.get("is_causal")
+    is_causal = getattr(call.module, "is_causal", True) if is_causal is None else is_causal
+    if call.kernel == "eager" or not is_causal or (queries == 1 and not flash):
+        return torch.ones(1, 1, call.num_rows, keys, dtype=torch.bool, device=call.query.device)
+    visible = columns <= rows
+    window = call.options.get("sliding_window")
+    if flash and window is not None:
+        visible = visible & (columns > rows - window)
+    return visible[None, None]
+
+
+def softmax_rows(scores: torch.Tensor, call: AttentionCall) -> torch.Tensor:
+    """Softmax over keys in float32, with a learned sink where the model has one.
+
+    Args:
+        scores: Masked scores ``[batch, head, row, key]``.
+        call: The attention call.
+
+    Returns:
+        Weights ``[batch, head, row, key]``; with a sink their sum is below 1.
+    """
+    sink = call.options.get("s_aux")
+    if sink is None:
+        return torch.softmax(scores, -1)
+    column = sink.to(scores.dtype).view(1, -1, 1, 1).expand(scores.shape[0], -1, scores.shape[2], 1)
+    return torch.softmax(torch.cat([scores, column], -1), -1)[..., :-1]
+
+
+def mix_values(weights: torch.Tensor, call: AttentionCall, *, differentiable: bool = False) -> torch.Tensor:
+    """Head outputs ``a @ v`` of the rows of interest, ``[batch, row, head, value dim]`` in the value's dtype.
+
+    Args:
+        weights: float32 ``[batch, head, row, key]``.
+        call: The attention call.
+        differentiable: As in ``row_scores``, for the values.
+
+    Returns:
+        Outputs as an attention function returns them.
+    """
+    value = at_least_float32(call.value.detach() if differentiable else call.value)
+    batch, heads, rows, _ = weights.shape
+    mixed = (_grouped(weights, value.shape[1]) @ value).reshape(batch, heads, rows, value.shape[-1])
+    if differentiable:
+        columns = own_key_columns(call)
+        own = at_least_float32(call.value[:, :, columns]).repeat_interleave(heads // value.shape[1], 1)
+        index = columns.view(1, 1, -1, 1).expand(batch, heads, rows, 1)
+        mixed = mixed + weights.detach().gather(-1, index) * (own - own.detach())
+    return mixed.transpose(1, 2).to(call.value.dtype)

@@ -1,0 +1,170 @@
+"""The protocol of a remedy: a frozen configuration that starts sessions, and the hooks a session may answer."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from transformers import LogitsProcessor
+
+from lvlmscope.rows import AttentionRows
+
+__all__ = ["ForwardInfo", "Intervention", "Session", "Site"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What a remedy may know of the model it is attached to.
+
+    Attributes:
+        model: The whole model.
+        decoder_layers: The decoder's layers in order.
+        num_layers: L, number of decoder layers.
+        num_heads: H, number of query heads.
+        hidden_size: Width of the residual stream.
+        family: Name of the model family.
+    """
+
+    model: torch.nn.Module
+    decoder_layers: tuple[torch.nn.Module, ...]
+    num_layers: int
+    num_heads: int
+    hidden_size: int
+    family: str
+
+    @property
+    def layer_indices(self) -> tuple[int, ...]:
+        """Numbers of all decoder layers."""
+        return tuple(range(self.num_layers))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ForwardInfo:
+    """One forward of the model, as seen before its first layer.
+
+    Attributes:
+        token_ids: Ids of all positions so far, with padding, ``[batch, key]``.
+        image_keys: bool ``[batch, key]``.
+        prompt_length: Prompt length in columns, padding counted; answer keys start there.
+        past_length: Number of cached positions.
+        first_row: First predicting query row; all later rows of the forward predict too.
+        num_queries: Number of query rows of this forward.
+    """
+
+    token_ids: torch.Tensor
+    image_keys: torch.Tensor
+    prompt_length: int
+    past_length: int
+    first_row: int
+    num_queries: int
+
+    @property
+    def batch_size(self) -> int:
+        """Number of samples."""
+        return self.token_ids.shape[0]
+
+    @property
+    def num_rows(self) -> int:
+        """Number of predicting rows."""
+        return self.num_queries - self.first_row
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether the forward starts the prompt."""
+        return self.past_length == 0
+
+    @property
+    def row_positions(self) -> torch.Tensor:
+        """Absolute column of each predicting row, ``[row]``."""
+        start = self.past_length + self.first_row
+        return torch.arange(start, self.past_length + self.num_queries, device=self.token_ids.device)
+
+
+class Session:
+    """One remedy at work in one model. Every hook has a default that does nothing.
+
+    Attributes:
+        gain_rows: Where ``head_gain`` applies: "predicting" rows only, or "all" rows: those before the first
+            predicting row get the gain of that row.
+    """
+
+    gain_rows: Literal["predicting", "all"] = "predicting"
+
+    def begin_forward(self, forward: ForwardInfo) -> None:
+        """Start a forward anew; called before the first layer of every forward that has a predicting row.
+
+        Args:
+            forward: The forward about to run.
+        """
+
+    def edit_attention(self, rows: AttentionRows) -> torch.Tensor | None:
+        """New weights of the predicting rows of one layer.
+
+        Args:
+            rows: ``[batch, row, head, key]``, as edited by the remedies before.
+
+        Returns:
+            Weights of the same shape, None for no edit. Heads whose weights stay equal keep the kernel's output.
+        """
+        del rows
+        return None
+
+    def head_gain(self, rows: AttentionRows) -> torch.Tensor | None:
+        """Gain on head outputs of one layer, after ``a @ v`` and before the output projection.
+
+        Args:
+            rows: ``[batch, row, head, key]``, after all attention edits.
+
+        Returns:
+            Gain ``[batch, row, head]``, None for no edit.
+        """
+        del rows
+        return None
+
+    def edit_hidden(self, layer: int, hidden: torch.Tensor, rows: torch.Tensor) -> torch.Tensor | None:
+        """New residual stream after one decoder layer.
+
+        Args:
+            layer: Layer number; -1 is the embedding output before the first layer.
+            hidden: ``[batch, query, hidden]``, all query rows.
+            rows: Indices of the predicting rows among them, int64 ``[row]``.
+
+        Returns:
+            A tensor of the same shape, None for no edit.
+        """
+        del layer, hidden, rows
+        return None
+
+    def logits_processor(self) -> LogitsProcessor | None:
+        """A processor that ``generate`` is to use while the remedy is on, None for none."""
+        return None
+
+    def end_forward(self, logits: torch.Tensor) -> None:
+        """Called after every forward that has a predicting row.
+
+        Args:
+            logits: The forward's logits ``[batch, kept rows, vocabulary]``.
+        """
+
+    def report(self) -> dict[str, Any]:
+        """What the remedy did beyond the counts that are kept for every remedy (JSON values)."""
+        return {}
+
+
+@runtime_checkable
+class Intervention(Protocol):
+    """A remedy's configuration: frozen, and able to start a session in any model."""
+
+    def start(self, site: Site) -> Session:
+        """A new session.
+
+        Args:
+            site: The model it will work in.
+
+        Returns:
+            The session.
+        """
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Name, reference and parameters (JSON values)."""
+        ...

@@ -1,0 +1,224 @@
+"""Everything attached to one model: the tap, the followed forwards, the sessions in order, and a recorder."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from lvlmscope.editing import apply_gain, checked_weights, replaced_rows
+from lvlmscope.errors import UnsupportedModelError, message
+from lvlmscope.families import Family
+from lvlmscope.following import ForwardFollower
+from lvlmscope.hidden import HiddenHooks
+from lvlmscope.performing import Performance, Recorder
+from lvlmscope.rows import AttentionRows
+from lvlmscope.scoring import AttentionCall, mix_values, row_scores, softmax_rows, visibility
+from lvlmscope.sessions import ForwardInfo, Session, Site
+from lvlmscope.tap import AttentionTap, KernelOutput
+
+__all__ = ["Stage"]
+
+
+class Stage:
+    """The one place where a model is read and edited, built up while something is attached and then torn down."""
+
+    def __init__(self, model: torch.nn.Module, family: Family) -> None:
+        """Prepare; the model is not touched yet.
+
+        Args:
+            model: The whole bare model.
+            family: Its family's rules.
+        """
+        self.model = model
+        self.family = family
+        self.performances: list[Performance] = []
+        self.recorder: Recorder | None = None
+        self.seen_layers: list[int] = []
+        self.follower = ForwardFollower(model, lambda ids: family.image_mask(model, ids))
+        self.follower.on_begin, self.follower.on_end = self._begin, self._end
+        layers = tuple(family.decoder_layers(model))
+        config = family.text_config(model)
+        self.site = Site(
+            model=model,
+            decoder_layers=layers,
+            num_layers=len(layers),
+            num_heads=config.num_attention_heads,
+            hidden_size=config.hidden_size,
+            family=family.name,
+        )
+        self._tap = AttentionTap(family.decoder(model), self._first_row, self._handle)
+        self._hidden = HiddenHooks(layers, self._edit_hidden)
+        self._built = False
+
+    @property
+    def sessions(self) -> list[Session]:
+        """The sessions in the order in which they act."""
+        return [p.session for p in self.performances]
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """Names of the model's own attention kernels."""
+        return self._tap.kernels
+
+    def restart(self) -> None:
+        """Give every remedy a fresh session, so that its report speaks of what comes next only."""
+        for performance in self.performances:
+            performance.restart(self.site)
+
+    def refresh(self) -> None:
+        """Install what is not installed yet, and the hidden-state hooks only while something needs them.
+
+        Raises:
+            UnsupportedModelError: The decoder's attention cannot be reached.
+        """
+        if not self._built:
+            self._built = True
+            self._tap.install()
+            self.follower.install()
+        recorder = self.recorder
+        needs_hidden = recorder is not None and (recorder.wants_hidden or recorder.differentiable)
+        needs_hidden |= any(_overrides(s, "edit_hidden") for s in self.sessions)
+        self._hidden.set(needs_hidden)
+
+    def remove(self) -> None:
+        """Leave the model as it was."""
+        self._hidden.set(False)
+        self.follower.remove()
+        self._tap.remove()
+        self._built = False
+
+    @contextmanager
+    def recording(self, recorder: Recorder) -> Iterator[None]:
+        """Hang a recorder in, with fresh sessions, so that a replay is not counted as generation.
+
+        Args:
+            recorder: Takes rows and hidden states.
+
+        Yields:
+            Nothing.
+        """
+        kept, length = self.performances, self.follower.prompt_length
+        self.performances = [Performance(p.intervention, p.intervention.start(self.site)) for p in kept]
+        self.recorder = recorder
+        try:
+            self.refresh()
+            yield
+        finally:
+            self.performances, self.recorder = kept, None
+            self.follower.prompt_length = length
+            if kept:
+                self.refresh()
+            else:
+                self.remove()
+
+    def _first_row(self) -> int | None:
+        return None if self.follower.current is None else self.follower.current.first_row
+
+    def _begin(self, forward: ForwardInfo) -> None:
+        self.seen_layers = []
+        for performance in self.performances:
+            performance.forwards += 1
+            performance.rows += forward.batch_size * forward.num_rows
+            performance.session.begin_forward(forward)
+
+    def _end(self, logits: torch.Tensor) -> None:
+        if not self.seen_layers:
+            received = f"{type(self.model).__name__}, whose decoder never called the tap"
+            todo = "register a Family for the model"
+            raise UnsupportedModelError(message("read attention", received, "decoders on the attention registry", todo))
+        for session in self.sessions:
+            session.end_forward(logits)
+
+    def _handle(self, call: AttentionCall, run: Callable[[], KernelOutput]) -> KernelOutput:
+        """The kernel's output with the heads replaced whose rows were edited."""
+        layer = int(call.module.layer_idx)  # type: ignore[arg-type]
+        self.seen_layers.append(layer)
+        differentiable = self.recorder is not None and self.recorder.differentiable
+        if self.recorder is None and not any(_reads_rows(s) for s in self.sessions):
+            return run()
+        rows = self._rows(call, layer, differentiable=differentiable)
+        edited = self._edit(rows)
+        if self.recorder is not None:
+            self.recorder.record_rows(layer, edited)
+        if differentiable:
+            with torch.no_grad():
+                output, weights = run() if call.first_row else (None, None)
+            mixed = mix_values(edited.weights.transpose(1, 2), call, differentiable=True)
+            output = mixed if output is None else torch.cat([output[:, : call.first_row], mixed], 1)
+        else:
+            output, weights = replaced_rows(run(), rows, edited, call)
+        return apply_gain(output, self._gains(edited), call.first_row), weights
+
+    def _rows(self, call: AttentionCall, layer: int, *, differentiable: bool) -> AttentionRows:
+        forward = self.follower.current
+        assert forward is not None
+        scores = row_scores(call, differentiable=differentiable)
+        visible, bias = visibility(call)
+        masked = (scores if bias is None else scores + bias).masked_fill(~visible, float("-inf"))
+        keys, device = masked.shape[-1], masked.device
+        image = _aligned(forward.image_keys, keys).to(device)[:, None]
+        positions = torch.arange(forward.image_keys.shape[1], device=device)
+        answer = (positions >= forward.prompt_length) & (positions <= forward.row_positions.to(device)[:, None])
+        return AttentionRows(
+            softmax_rows(masked, call).transpose(1, 2),
+            image,
+            answer_keys=_aligned(answer, keys)[None],
+            visible_keys=visible.any(1).expand(image.shape[0], -1, -1),
+            layer=layer,
+            scores=lambda: masked.transpose(1, 2),
+        )
+
+    def _edit(self, rows: AttentionRows) -> AttentionRows:
+        for performance in self.performances:
+            weights = performance.session.edit_attention(rows)
+            if weights is None:
+                continue
+            rows, count = checked_weights(rows, weights, performance.intervention)
+            if count:
+                performance.edited[rows.layer or 0] = performance.edited.get(rows.layer or 0, 0) + count
+        return rows
+
+    def _gains(self, rows: AttentionRows) -> list[tuple[torch.Tensor, str]]:
+        gains: list[tuple[torch.Tensor, str]] = []
+        for performance in self.performances:
+            gain = performance.session.head_gain(rows)
+            if gain is None:
+                continue
+            count = int((gain != 1).sum())
+            if count:
+                performance.scaled[rows.layer or 0] = performance.scaled.get(rows.layer or 0, 0) + count
+                gains.append((gain, performance.session.gain_rows))
+        return gains
+
+    def _edit_hidden(self, layer: int, hidden: torch.Tensor) -> torch.Tensor | None:
+        forward = self.follower.current
+        if forward is None:
+            return None
+        start, edited = forward.first_row, hidden
+        rows = torch.arange(start, hidden.shape[1], device=hidden.device)
+        for performance in self.performances:
+            new = performance.session.edit_hidden(layer, edited, rows)
+            if new is not None and not torch.equal(new, edited):
+                performance.shifted[layer] = performance.shifted.get(layer, 0) + 1
+                edited = new
+        if self.recorder is not None and self.recorder.differentiable and layer == -1:
+            edited = edited.detach().requires_grad_()
+        if self.recorder is not None and self.recorder.wants_hidden:
+            self.recorder.record_hidden(layer, edited[:, start:])
+        return None if edited is hidden else edited
+
+
+def _overrides(session: Session, name: str) -> bool:
+    return getattr(type(session), name, None) is not getattr(Session, name)
+
+
+def _reads_rows(session: Session) -> bool:
+    return _overrides(session, "edit_attention") or _overrides(session, "head_gain")
+
+
+def _aligned(flags: torch.Tensor, keys: int) -> torch.Tensor:
+    """Flags over positions cut or padded to the key axis: a window keeps the last, a static cache has spare ones."""
+    length = flags.shape[-1]
+    if length >= keys:
+        return flags[..., length - keys :]
+    return torch.nn.functional.pad(flags, (0, keys - length))

@@ -1,0 +1,138 @@
+"""The attention function that sits between a model's decoder and its own kernel while something reads or edits rows."""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
+from lvlmscope.scoring import AttentionCall
+
+__all__ = ["AttentionTap", "KernelOutput"]
+
+KernelOutput = tuple[torch.Tensor, torch.Tensor | None]
+Handler = Callable[[AttentionCall, Callable[[], KernelOutput]], KernelOutput]
+
+
+class AttentionTap:
+    """Routes every attention call of one decoder through a handler, and puts everything back on removal.
+
+    The tap is registered under a name of its own beside the model's kernel, with the kernel's mask function (without
+    one, transformers hands out no mask at all), and the decoder's configs are pointed at it. Modules outside the
+    decoder that share a config, and other models, reach their own kernel untouched.
+    """
+
+    def __init__(self, decoder: torch.nn.Module, first_row: Callable[[], int | None], handler: Handler) -> None:
+        """Prepare the tap; nothing is changed yet.
+
+        Args:
+            decoder: The text decoder whose attention is read.
+            first_row: First query row of interest in the current forward, None for a forward without one.
+            handler: Gets the call and the kernel to make the output with, returns the output.
+        """
+        self._modules = set(decoder.modules())
+        self._configs = _attention_configs(decoder)
+        self._first_row = first_row
+        self._handler = handler
+        self._originals: list[tuple[Any, str]] = []
+        self._names: dict[str, str] = {}
+
+    def install(self) -> None:
+        """Point the decoder's configs at the tap.
+
+        Raises:
+            UnsupportedOptionError: The model runs on a kernel whose mask cannot be read.
+            UnsupportedModelError: The decoder does not use the attention registry.
+        """
+        if not self._configs:
+            received, possible = "a decoder without an attention setting", "decoders that use the attention registry"
+            raise UnsupportedModelError(message("tap a model", received, possible, "register a Family for the model"))
+        for config in self._configs:
+            kernel = config._attn_implementation or "eager"  # noqa: SLF001 - the setter would also set sub-configs
+            if kernel == "flex_attention" or kernel.startswith("paged|"):
+                todo = "call model.set_attn_implementation('sdpa') first"
+                raise UnsupportedOptionError(message("tap a model", f"{kernel} kernels", "sdpa, eager or flash", todo))
+            self._originals.append((config, kernel))
+        for config, kernel in self._originals:
+            config._attn_implementation_internal = self._register(kernel)  # noqa: SLF001
+
+    def remove(self) -> None:
+        """Give the configs their kernels back and take the tap out of the registries."""
+        for config, kernel in self._originals:
+            if config._attn_implementation in self._names.values():  # noqa: SLF001 - unless the user changed it since
+                config._attn_implementation_internal = kernel  # noqa: SLF001
+        for name in self._names.values():
+            AttentionInterface._global_mapping.pop(name, None)  # noqa: SLF001 - there is no public way to unregister
+            AttentionMaskInterface._global_mapping.pop(name, None)  # noqa: SLF001
+        self._originals.clear()
+        self._names.clear()
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """Names of the model's own kernels under the tap."""
+        return tuple(sorted({kernel for _, kernel in self._originals}))
+
+    def _register(self, kernel: str) -> str:
+        if kernel not in self._names:
+            # The kernel's own name stays in front: models ask whether "flash" is in it
+            name = f"{kernel}_lvlmscope_{id(self):x}"
+            AttentionInterface.register(name, partial(self._attend, kernel))
+            mask_function = ALL_MASK_ATTENTION_FUNCTIONS.get(kernel)
+            if mask_function is not None:
+                AttentionMaskInterface.register(name, mask_function)
+            self._names[kernel] = name
+        return self._names[kernel]
+
+    def _attend(  # noqa: PLR0917 - transformers passes these by position
+        self,
+        kernel: str,
+        module: torch.nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: Any = None,
+        **options: Any,
+    ) -> KernelOutput:
+        """The registered function: the kernel's own output, unless the handler has an interest in its rows."""
+        run = partial(_kernel_function(kernel, module), module, query, key, value, attention_mask, **options)
+        first_row = self._first_row()
+        if first_row is None or module not in self._modules:
+            return run()
+        call = AttentionCall(
+            module=module,
+            query=query,
+            key=key,
+            value=value,
+            mask=attention_mask,
+            kernel=kernel,
+            options=options,
+            first_row=first_row,
+        )
+        return self._handler(call, run)
+
+
+def _attention_configs(decoder: torch.nn.Module) -> list[Any]:
+    """The distinct configs of a decoder's modules that name an attention implementation."""
+    configs: dict[int, Any] = {}
+    for module in decoder.modules():
+        config = getattr(module, "config", None)
+        if hasattr(config, "_attn_implementation_internal"):
+            configs[id(config)] = config
+    return list(configs.values())
+
+
+def _kernel_function(kernel: str, module: torch.nn.Module) -> Callable[..., KernelOutput]:
+    if kernel != "eager":
+        function: Callable[..., KernelOutput] = ALL_ATTENTION_FUNCTIONS[kernel]
+        return function
+    home = sys.modules[type(module).__module__]
+    eager: Callable[..., KernelOutput] | None = getattr(home, "eager_attention_forward", None)
+    if eager is None:
+        received, todo = f"{type(module).__name__} without an eager function", "use attn_implementation='sdpa'"
+        raise UnsupportedModelError(message("run eager attention", received, "eager functions of transformers", todo))
+    return eager

@@ -1,0 +1,67 @@
+"""Texts of token positions, cut so that the pieces of an answer join to the answer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["answer_pieces", "prompt_pieces"]
+
+_UNFINISHED = "\ufffd"  # what a tokenizer decodes the first bytes of a longer character to
+
+
+def answer_pieces(ids: Sequence[int], processor: Any) -> tuple[str, ...]:
+    """Text that each answer token adds; special tokens add none, and a character of several tokens goes to its last.
+
+    Args:
+        ids: Token ids.
+        processor: Its tokenizer decodes; None writes the ids themselves.
+
+    Returns:
+        One piece per token; joined they are the decoded answer.
+    """
+    if processor is None:
+        return tuple(f"{token} " for token in ids)
+    tokenizer = getattr(processor, "tokenizer", processor)
+    pieces: list[str] = []
+    written = ""
+    for count in range(1, len(ids) + 1):
+        text = _decode(tokenizer, ids[:count], skip_special_tokens=True)
+        unfinished = text.endswith(_UNFINISHED) and count < len(ids)
+        # A tokenizer may rewrite what it wrote before (spaces before a comma): then nothing is added yet
+        if unfinished or not text.startswith(written):
+            pieces.append("")
+            continue
+        pieces.append(text[len(written) :])
+        written = text
+    return tuple(pieces)
+
+
+def prompt_pieces(ids: Sequence[int], image: Sequence[bool], processor: Any) -> tuple[str, ...]:
+    """Text of each prompt position; image positions get the image token's text.
+
+    Args:
+        ids: Token ids.
+        image: Whether each is an image position.
+        processor: Its tokenizer decodes; None writes the ids themselves.
+
+    Returns:
+        One text per position.
+    """
+    if processor is None:
+        return tuple(f"{token} " for token in ids)
+    tokenizer = getattr(processor, "tokenizer", processor)
+    label = getattr(processor, "image_token", None) or "<image>"
+    texts: list[str] = []
+    for number, (token, is_image) in enumerate(zip(ids, image, strict=True)):
+        if is_image:
+            texts.append(label)
+            continue
+        # Decoded after its neighbour, so that a leading space that the tokenizer keeps inside a text is seen
+        before = _decode(tokenizer, ids[number - 1 : number]) if number and not image[number - 1] else ""
+        both = _decode(tokenizer, ids[number - 1 : number + 1]) if before else _decode(tokenizer, [token])
+        texts.append(both[len(before) :] if before and both.startswith(before) else _decode(tokenizer, [token]))
+    return tuple(texts)
+
+
+def _decode(tokenizer: Any, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
+    text: str = tokenizer.decode(ids, skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False)
+    return text

@@ -1,0 +1,159 @@
+"""``trace``: what a model attended to while it wrote an answer about a picture."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, overload
+
+import torch
+
+from lvlmscope.assembling import TracedBatch, assemble_trace
+from lvlmscope.attaching import intervene, stage_of
+from lvlmscope.errors import ModelInputError, message
+from lvlmscope.families import Family, family_of
+from lvlmscope.generating import Generation, generate_answer, teacher_force
+from lvlmscope.loading import LoadedModel, find_processor, unwrap
+from lvlmscope.preparing import Prepared, check_inputs, prepare, tokenize_answer
+from lvlmscope.provenance import describe_origin
+from lvlmscope.record import Trace
+from lvlmscope.replay import replay_answer
+from lvlmscope.sessions import Intervention
+from lvlmscope.stage import Stage
+
+__all__ = ["trace"]
+
+
+@overload
+def trace(
+    model: Any,
+    image: Any,
+    prompt: str,
+    *,
+    answer: str | Sequence[int] | None = ...,
+    processor: Any = ...,
+    interventions: Sequence[Intervention] = ...,
+    gradients: bool = ...,
+    hidden_states: bool = ...,
+    seed: int | None = ...,
+    family: Family | None = ...,
+    progress: bool = ...,
+    **generation: Any,
+) -> Trace: ...
+
+
+@overload
+def trace(
+    model: Any,
+    *,
+    inputs: Any,
+    answer: str | Sequence[int] | None = ...,
+    processor: Any = ...,
+    interventions: Sequence[Intervention] = ...,
+    gradients: bool = ...,
+    hidden_states: bool = ...,
+    seed: int | None = ...,
+    family: Family | None = ...,
+    progress: bool = ...,
+    **generation: Any,
+) -> Trace | list[Trace]: ...
+
+
+def trace(
+    model: Any,
+    image: Any = None,
+    prompt: Any = None,
+    *,
+    inputs: Any = None,
+    answer: str | Sequence[int] | None = None,
+    processor: Any = None,
+    interventions: Sequence[Intervention] = (),
+    gradients: bool = False,
+    hidden_states: bool = False,
+    seed: int | None = None,
+    family: Family | None = None,
+    progress: bool = True,
+    **generation: Any,
+) -> Trace | list[Trace]:
+    """Attention rows, probabilities and layout of an answer, as the model wrote it.
+
+    ``model.generate`` runs untouched on its own kernel; then the answer's predicting rows go through the decoder once
+    more, as one block over the prompt's cached keys and values, and only their rows are kept. The trace says how well
+    the two agree, and nothing is returned when they do not.
+
+    Args:
+        model: What ``load`` gave, or a bare Hugging Face model.
+        image: PIL image, path or array; a list for families that take several.
+        prompt: Question or instruction.
+        inputs: Prepared model inputs instead of image and prompt: one sample, or a batch padded on the left.
+        answer: Text or ids to trace instead of a generated answer (teacher forcing).
+        processor: The model's processor, when it cannot be found from the model's name.
+        interventions: Remedies to switch on for this call, after those already attached.
+        gradients: Also keep ``d loss_t / d attention`` of every token, from one backward (methods 1.4).
+        hidden_states: Also keep the residual stream of the predicting rows.
+        seed: Seed of torch's generators for this call; their state is put back afterwards.
+        family: Rules of the model's family, found by itself when None.
+        progress: Show a bar when it takes longer than a second and a half.
+        **generation: Any keyword of ``generate``: max_new_tokens, do_sample, temperature, ...
+
+    Returns:
+        One trace; with a batch of ``inputs`` a list of them.
+
+    Raises:
+        ImageInputError: No picture, one that cannot be read, or too many.
+        PromptError: An empty prompt, or an answer that cannot be used.
+        ModelInputError: Prepared inputs that do not fit.
+        UnsupportedModelError: A text-only model, or no processor.
+        UnsupportedOptionError: A generation option that cannot be replayed.
+        ReplayError: The replay disagrees with the generation.
+    """
+    bare = unwrap(model)
+    family = family or (model.family if isinstance(model, LoadedModel) else family_of(bare))
+    family.require_vision(bare)
+    prepared = _prepare(model, family, image=image, prompt=prompt, inputs=inputs, processor=processor)
+    given = None if answer is None else tokenize_answer(answer, prepared.processor)
+    switch = intervene(model, *interventions, family=family) if interventions else nullcontext()
+    with switch, _seeded(seed):
+        stage = stage_of(bare) or Stage(bare, family)
+        stage.restart()
+        made = _generate(bare, prepared, given, generation, progress=progress)
+        effects = tuple(p.report() for p in stage.performances)
+        switched = [p.intervention for p in stage.performances]
+        replay = replay_answer(bare, stage, made, gradients=gradients, hidden_states=hidden_states)
+    name = model.name if isinstance(model, LoadedModel) else str(getattr(bare, "name_or_path", "") or "")
+    settings = made.settings | {"seed": seed}
+    origin = describe_origin(bare, name=name, settings=settings, interventions=switched, replay=replay)
+    batch = TracedBatch(model=bare, family=family, prepared=prepared, generation=made, replay=replay)
+    traces = [assemble_trace(batch, n, provenance=origin, effects=effects) for n in range(made.ids.shape[0])]
+    return traces[0] if len(traces) == 1 else traces
+
+
+def _prepare(model: Any, family: Family, *, image: Any, prompt: Any, inputs: Any, processor: Any) -> Prepared:
+    if inputs is None:
+        return prepare(image, prompt, find_processor(model, processor), family)
+    if image is not None or prompt is not None:
+        received, todo = "both inputs= and an image or a prompt", "give one or the other"
+        raise ModelInputError(message("trace a model", received, "inputs=, or image and prompt", todo))
+    found = model.processor if processor is None and isinstance(model, LoadedModel) else processor
+    return Prepared(inputs=check_inputs(inputs), processor=found)
+
+
+def _generate(
+    model: Any, prepared: Prepared, answer: torch.Tensor | None, options: dict[str, Any], *, progress: bool
+) -> Generation:
+    if answer is None:
+        return generate_answer(model, prepared.inputs, options, progress=progress)
+    if options:
+        received, todo = f"answer= and {', '.join(options)}", "leave the generation options out"
+        raise ModelInputError(message("trace a given answer", received, "answer= alone", todo))
+    # One greedy step fills the cache with the prompt as generate itself does
+    first = generate_answer(model, prepared.inputs, {"max_new_tokens": 1, "do_sample": False}, progress=False)
+    return teacher_force(first, answer)
+
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
