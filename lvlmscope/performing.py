@@ -1,6 +1,6 @@
 """One remedy at work with its counts, and what a replay hangs in to look on."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -10,6 +10,7 @@ from lvlmscope.sessions import Intervention, Session, Site
 __all__ = ["Performance", "Recorder"]
 
 
+@runtime_checkable
 class Recorder(Protocol):
     """What a replay hangs into the stage to see rows and hidden states as edited."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -63,12 +64,14 @@ class _RowRecorder:
         self.differentiable = differentiable
         self.wants_hidden = wants_hidden
         self.rows: dict[int, torch.Tensor] = {}
+        self.visible: dict[int, torch.Tensor | None] = {}
         self.hidden: dict[int, torch.Tensor] = {}
 
     def record_rows(self, layer: int, rows: AttentionRows) -> None:
         if self.differentiable and not rows.weights.requires_grad:
             received, todo = f"layer {layer} outside the graph", "trace without gradients"
             raise ReplayError(message("differentiate attention", received, "rows that carry gradients", todo))
+        self.visible[layer] = rows.visible_keys
         self.rows[layer] = rows.weights if self.differentiable else rows.weights.float().cpu()
 
     def record_hidden(self, layer: int, hidden: torch.Tensor) -> None:
@@ -136,7 +139,7 @@ def replay_answer(
         logits = model(**arguments, return_dict=True).logits
         logits = logits[:, -generation.num_steps :]
         agreement = compare_logits(generation, logits.detach(), model.dtype)
-        gradient = _gradients(recorder.rows, logits, generation) if gradients else None
+        gradient = _gradients(recorder, logits, generation) if gradients else None
     hidden = [recorder.hidden[layer] for layer in sorted(recorder.hidden)]
     return Replay(
         attention={layer: rows.detach().float().cpu() for layer, rows in sorted(recorder.rows.items())},
@@ -178,12 +181,18 @@ def compare_logits(generation: Generation, logits: torch.Tensor, dtype: torch.dt
     return Agreement(difference=difference, tolerance=tolerance)
 
 
-def _gradients(rows: dict[int, torch.Tensor], logits: torch.Tensor, generation: Generation) -> dict[int, torch.Tensor]:
+def _gradients(recorder: _RowRecorder, logits: torch.Tensor, generation: Generation) -> dict[int, torch.Tensor]:
     """``d loss_t / d attention`` for every token from one backward of the summed losses."""
     wide = logits if logits.dtype == torch.float64 else logits.float()
     answer = generation.ids[:, generation.prompt_length :].to(logits.device)
     log_probs = torch.log_softmax(wide, -1).gather(-1, answer.unsqueeze(-1)).squeeze(-1)
     steps = torch.arange(answer.shape[1], device=logits.device)
     valid = torch.stack([steps < count for count in generation.steps])
-    found = torch.autograd.grad(-log_probs.where(valid, 0.0).sum(), list(rows.values()))
-    return dict(sorted((layer, gradient.float().cpu()) for layer, gradient in zip(rows, found, strict=True)))
+    found = torch.autograd.grad(-log_probs.where(valid, 0.0).sum(), list(recorder.rows.values()))
+    gradients = {}
+    for layer, gradient in sorted(zip(recorder.rows, found, strict=True), key=itemgetter(0)):
+        visible = recorder.visible[layer]
+        # The loss has a slope at keys the row may not see, too; a trace shows the row's own keys only
+        seen = gradient if visible is None else gradient.masked_fill(~visible.unsqueeze(-2), 0.0)
+        gradients[layer] = seen.float().cpu()
+    return gradients

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
     CLIPImageProcessorPil,
     CLIPVisionConfig,
     GenerationConfig,
@@ -98,6 +100,17 @@ def llava(batch: int = 1, *, seed: int = 0, dtype: torch.dtype = torch.float32, 
     inputs: dict[str, Any] = left_padded([[IMAGE] * 16] * batch)
     inputs["pixel_values"] = torch.randn(batch, 3, 32, 32).to(dtype)
     return TinyCase(model, inputs, inputs["input_ids"] == IMAGE)
+
+
+def footprint(model: Any) -> list[Any]:
+    """Everything an attachment could leave behind: hooks, kernels, shadowed methods, registered functions."""
+    modules = [
+        (name, sorted(module._forward_hooks), sorted(module._forward_pre_hooks), sorted(vars(module)))
+        for name, module in model.named_modules()
+    ]
+    kernels = [m.config._attn_implementation for m in model.modules() if hasattr(m, "config")]
+    registered = [*AttentionInterface._global_mapping, *AttentionMaskInterface._global_mapping]
+    return [modules, kernels, registered]
 
 
 def processor() -> LlavaProcessor:
