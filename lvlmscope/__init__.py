@@ -13,6 +13,7 @@ _HOMES = {
     "Session": "lvlmscope.sessions",
     "Site": "lvlmscope.sessions",
     "attach": "lvlmscope.attaching",
+    "effect": "lvlmscope.comparing",
     "intervene": "lvlmscope.attaching",
     "load": "lvlmscope.loading",
     "resolve_layers": "lvlmscope.depth",
