@@ -55,8 +55,8 @@ class Recipe:
     scenes: int = 24000
     stages: tuple[Stage, ...] = (
         Stage(name="language", steps=500, batch=24, rate=2e-3),
-        Stage(name="align", steps=2400, batch=48, rate=1.2e-3),
-        Stage(name="joint", steps=1000, batch=24, rate=8e-4),
+        Stage(name="align", steps=1500, batch=48, rate=1.2e-3),
+        Stage(name="joint", steps=800, batch=24, rate=8e-4),
     )
 
 
