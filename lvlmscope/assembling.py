@@ -65,6 +65,7 @@ def assemble_trace(
         attention=_stacked(replay.attention, sample, steps, padding, end),
         gradient=None if replay.gradient is None else _stacked(replay.gradient, sample, steps, padding, end),
         hidden_states=None if replay.hidden is None else replay.hidden[sample, :steps],
+        image_scores=torch.stack([scores[sample, :steps] for scores in replay.image_scores.values()], 1),
         layer_indices=tuple(replay.attention),
         image_keys=image,
         answer_ids=answer_ids,

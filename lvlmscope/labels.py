@@ -42,7 +42,7 @@ def dataset(trace: "Trace") -> xr.Dataset:
         trace: What to label.
 
     Returns:
-        Variables attention, gradient and hidden_states (where kept), log_probs, entropy, margin, answer_ids,
+        Variables attention, gradient, hidden_states and image_scores (where kept), log_probs, entropy, margin, answer_ids,
         image_keys, top_ids, top_log_probs.
     """
     four = ("step", "layer", "head", "key")
@@ -50,6 +50,7 @@ def dataset(trace: "Trace") -> xr.Dataset:
         "attention": four,
         "gradient": four,
         "hidden_states": ("step", "depth", "hidden"),
+        "image_scores": ("step", "layer", "head"),
         "log_probs": ("step",),
         "entropy": ("step",),
         "margin": ("step",),

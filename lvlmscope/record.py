@@ -31,6 +31,8 @@ class Trace:
         gradient: ``d loss_t / d attention``, same shape, with ``loss_t = -ln p(token_t)``; None if not asked for.
         hidden_states: ``[step, layer + 1, hidden]``: embedding output, then the stream after each decoder layer, all
             before the final norm; None if not asked for. Its layer axis counts every decoder layer of the model.
+        image_scores: Sum of the pre-softmax scores of the visible image keys ``[step, layer, head]``; None in a trace
+            that was not made by a model.
         layer_indices: Decoder layer number of each entry of the attention's layer axis.
         image_keys: bool ``[key]``.
         answer_ids: int64 ``[step]``.
@@ -66,6 +68,7 @@ class Trace:
     answer: str
     gradient: torch.Tensor | None = None
     hidden_states: torch.Tensor | None = None
+    image_scores: torch.Tensor | None = None
     images: "tuple[Image, ...]" = ()
     provenance: dict[str, Any] = field(default_factory=dict)
     effects: tuple[dict[str, Any], ...] = ()

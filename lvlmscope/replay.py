@@ -41,6 +41,7 @@ class Replay:
     Attributes:
         attention: Rows of each layer that has them, ``[batch, step, head, key]``, float32 on the CPU.
         gradient: ``d loss / d attention`` of the same shapes, None if not asked for.
+        image_scores: Sum of pre-softmax scores of visible image keys, per layer ``[batch, step, head]``.
         hidden: ``[batch, step, layer + 1, hidden]``, None if not asked for.
         probabilities: Of the answer's tokens and their alternatives.
         agreement: Against ``generate``.
@@ -50,6 +51,7 @@ class Replay:
 
     attention: dict[int, torch.Tensor]
     gradient: dict[int, torch.Tensor] | None
+    image_scores: dict[int, torch.Tensor]
     hidden: torch.Tensor | None
     probabilities: Probabilities
     agreement: Agreement
@@ -65,6 +67,7 @@ class _RowRecorder:
         self.wants_hidden = wants_hidden
         self.rows: dict[int, torch.Tensor] = {}
         self.visible: dict[int, torch.Tensor | None] = {}
+        self.image_scores: dict[int, torch.Tensor] = {}
         self.hidden: dict[int, torch.Tensor] = {}
 
     def record_rows(self, layer: int, rows: AttentionRows) -> None:
@@ -72,10 +75,17 @@ class _RowRecorder:
             received, todo = f"layer {layer} outside the graph", "trace without gradients"
             raise ReplayError(message("differentiate attention", received, "rows that carry gradients", todo))
         self.visible[layer] = rows.visible_keys
+        self.image_scores[layer] = _image_scores(rows).float().cpu()
         self.rows[layer] = rows.weights if self.differentiable else rows.weights.float().cpu()
 
     def record_hidden(self, layer: int, hidden: torch.Tensor) -> None:
         self.hidden[layer] = hidden.detach().float().cpu()
+
+
+def _image_scores(rows: AttentionRows) -> torch.Tensor:
+    """Sum of the scores of the image keys that each row may see, ``[batch, row, head]``."""
+    counted = rows.image_keys if rows.visible_keys is None else rows.image_keys & rows.visible_keys
+    return torch.where(counted.unsqueeze(-2), rows.scores.detach(), 0.0).sum(-1)
 
 
 def cut_cache(generation: Generation) -> Generation:
@@ -144,6 +154,7 @@ def replay_answer(
     return Replay(
         attention={layer: rows.detach().float().cpu() for layer, rows in sorted(recorder.rows.items())},
         gradient=gradient,
+        image_scores=dict(sorted(recorder.image_scores.items())),
         hidden=torch.stack(hidden, 2) if hidden else None,
         probabilities=read_probabilities(logits.detach(), generation.ids[:, generation.prompt_length :]),
         agreement=agreement,

@@ -23,7 +23,7 @@ __all__ = ["FORMAT_VERSION", "read_fields", "write_trace"]
 FORMAT_VERSION = 1
 _METADATA_KEY = "lvlmscope_trace"
 _TENSORS = ("attention", "image_keys", "answer_ids", "log_probs", "entropy", "margin", "top_ids", "top_log_probs")
-_OPTIONAL = ("gradient", "hidden_states")
+_OPTIONAL = ("gradient", "hidden_states", "image_scores")
 _PNG_LIMIT = 1_000_000  # pixels; above it a picture is stored as JPEG, which is some ten times smaller
 
 
