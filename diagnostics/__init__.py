@@ -8,3 +8,8 @@ if not __name__.startswith("lvlmscope."):
         f"Asked to import {__name__!r} as a package of its own; it is part of lvlmscope. "
         "Possible is `lvlmscope.diagnostics`: install the repository with `pip install -e .` and import that."
     )
+
+from lvlmscope.diagnostics.attention import image_attention_focus, layer_image_entropy, visual_attention_ratio
+from lvlmscope.diagnostics.planted import planted_trace
+
+__all__ = ["image_attention_focus", "layer_image_entropy", "planted_trace", "visual_attention_ratio"]

@@ -1,0 +1,195 @@
+"""How much of each head's attention falls on the image, and how it is spread: S_v, IAF and LIAE."""
+
+import math
+from typing import Literal
+
+import torch
+import xarray as xr
+
+from lvlmscope.diagnostics.labelled import labelled
+from lvlmscope.errors import ModelInputError, message
+from lvlmscope.record import Trace
+from lvlmscope.rows import AttentionRows
+
+__all__ = ["image_attention_focus", "layer_image_entropy", "visual_attention_ratio"]
+
+_DLEAF = "arXiv 2509.07864, our reading"
+
+
+def visual_attention_ratio(trace: Trace, *, step: int | Literal["mean"] = 0) -> xr.DataArray:
+    """Share of each head's attention on the image at one query position, in [0, 1].
+
+    `S_v[l,h] = sum_{j in V} a[l,h,i*,j]` with `V` the image keys and `i*` one query position. It is raw mass, not
+    divided by token counts: a head that looks everywhere alike scores `n_image / n_visible`, so compare heads, not prompts.
+
+    Args:
+        trace: A trace with image keys.
+        step: The generated token whose predicting row is `i*`. 0 is the last prompt token, as in the paper; negative
+            numbers count from the end; `"mean"` takes the mean over all steps.
+
+    Returns:
+        Dims (layer, head), a share of 1.
+
+    Raises:
+        ModelInputError: No image keys, or a step that the trace does not have.
+
+    Reference:
+        arXiv 2510.10285, eq. 7.
+
+    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> visual_attention_ratio(planted_trace(mass=0.25))[0, 0].item()
+    0.25
+    """
+    mass = _rows(trace, "measure the visual attention ratio").image_mass
+    if step != "mean" and not -trace.num_steps <= step < trace.num_steps:
+        possible = f"{-trace.num_steps} to {trace.num_steps - 1}, or 'mean'"
+        raise ModelInputError(message("measure the visual attention ratio", f"step {step}", possible, "choose another"))
+    return labelled(
+        trace,
+        mass.mean(0) if step == "mean" else mass[step],
+        ("layer", "head"),
+        long_name="visual attention ratio",
+        units="1",
+        bounds=(0.0, 1.0),
+        reference="arXiv 2510.10285 eq. 7",
+        step=step,
+    )
+
+
+def image_attention_focus(
+    trace: Trace,
+    *,
+    sink: Literal["include", "exclude"] = "include",
+    space: Literal["probability", "logit"] = "probability",
+) -> xr.DataArray:
+    """Attention of each head on the image for every generated token (IAF).
+
+    `IAF[l,h,t] = M[l,h,t] = sum_{j in V} a[l,h,t,j]`. Our reading of the paper, whose code is not public.
+
+    Args:
+        trace: A trace with image keys.
+        sink: `"exclude"` drops key 0, the usual attention sink, and renormalises the row: `M / (1 - a[0])`. NaN where
+            all attention is on the sink.
+        space: `"logit"` sums the image keys' pre-softmax scores instead (the ranking of the SPIN baseline); unbounded,
+            and comparable between heads of one row only.
+
+    Returns:
+        Dims (layer, head, step); a share of 1, or scores.
+
+    Raises:
+        ModelInputError: No image keys, an unknown option, `sink="exclude"` with `space="logit"`, or a trace
+            without scores.
+
+    Reference:
+        arXiv 2509.07864, our reading.
+
+    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> image_attention_focus(planted_trace(mass=0.25, sink=0.5), sink="exclude")[0, 0, 0].item()
+    0.5
+    """
+    rows = _rows(trace, "measure image attention focus")
+    _check_options(sink, space)
+    bounds: tuple[float, float] | None = (0.0, 1.0)
+    if space == "logit":
+        if trace.image_scores is None:
+            received, todo = "a trace without image scores", "use a trace that lvlmscope.trace made"
+            raise ModelInputError(message("measure image attention focus", received, "space='probability'", todo))
+        values, bounds = trace.image_scores, None
+    elif sink == "exclude":
+        values = _without_sink(rows)
+    else:
+        values = rows.image_mass
+    return labelled(
+        trace,
+        values.permute(1, 2, 0),
+        ("layer", "head", "step"),
+        long_name="image attention focus",
+        units="score" if space == "logit" else "1",
+        bounds=bounds,
+        reference=_DLEAF,
+        sink=sink,
+        space=space,
+    )
+
+
+def layer_image_entropy(
+    trace: Trace, *, mode: Literal["module", "head", "mass"] = "module", normalise: bool = False
+) -> xr.DataArray:
+    """Entropy of each layer's attention over the image for every generated token (LIAE), in nats.
+
+    `p_bar[l,t,j] = sum_h a[l,h,t,j] / sum_h M[l,h,t]` on the image keys, `LIAE[l,t] = - sum_j p_bar ln p_bar`: 0 when
+    the layer looks at one patch, `ln n` when it looks at all `n` alike (64 patches: 4.159; 576: 6.356). Our reading.
+
+    Args:
+        trace: A trace with image keys.
+        mode: `"module"` as above; `"head"`: the entropy of each head's own distribution, then the mean over the heads
+            that have one; `"mass"`: the entropy over heads of `IAF_h / sum_h IAF`, in `[0, ln H]`.
+        normalise: Divide by the greatest possible value, `ln n` (or `ln H`).
+
+    Returns:
+        Dims (layer, step), nats, or a share of 1 when normalised. NaN where no head looks at the image.
+
+    Raises:
+        ModelInputError: No image keys, an unknown mode, or `normalise` with a single key or head.
+
+    Reference:
+        arXiv 2509.07864, our reading.
+
+    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> layer_image_entropy(planted_trace(), normalise=True)[0, 0].item()
+    1.0
+    """
+    rows = _rows(trace, "measure layer image entropy")
+    size = trace.num_heads if mode == "mass" else int(trace.image_keys.sum())
+    values = _entropy(rows, mode)
+    if normalise:
+        if size < 2:
+            received, todo = f"normalise=True over {size} image key or head", "leave normalise out"
+            raise ModelInputError(message("measure layer image entropy", received, "two or more", todo))
+        values = values / math.log(size)
+    return labelled(
+        trace,
+        values.permute(1, 0),
+        ("layer", "step"),
+        long_name="layer image entropy",
+        units="1" if normalise else "nats",
+        bounds=(0.0, 1.0 if normalise else math.log(size)),
+        reference=_DLEAF,
+        mode=mode,
+    )
+
+
+def _entropy(rows: AttentionRows, mode: str) -> torch.Tensor:
+    if mode == "module":
+        return rows.layer_image_entropy
+    if mode == "head":
+        return rows.head_image_entropy.nanmean(-1)
+    if mode == "mass":
+        share = rows.image_mass / rows.image_mass.sum(-1, keepdim=True)
+        entropy: torch.Tensor = torch.special.entr(share).sum(-1)
+        return entropy
+    raise ModelInputError(message("measure layer image entropy", repr(mode), "module, head or mass", "choose one"))
+
+
+def _without_sink(rows: AttentionRows) -> torch.Tensor:
+    """`M / (1 - a[0])`; the sink is no image key unless the prompt starts with the image."""
+    sink = rows.weights[..., 0]
+    mass = rows.image_mass - rows.image_weights[..., 0]
+    return torch.where(sink < 1, mass / (1 - sink), float("nan"))
+
+
+def _check_options(sink: str, space: str) -> None:
+    asked = "measure image attention focus"
+    if sink not in {"include", "exclude"} or space not in {"probability", "logit"}:
+        received, possible = f"sink={sink!r}, space={space!r}", "include or exclude; probability or logit"
+        raise ModelInputError(message(asked, received, possible, "choose one of each"))
+    if sink == "exclude" and space == "logit":
+        received, possible = "sink='exclude' with space='logit'", "either: scores are not renormalised"
+        raise ModelInputError(message(asked, received, possible, "leave sink out"))
+
+
+def _rows(trace: Trace, asked: str) -> AttentionRows:
+    if not bool(trace.image_keys.any()):
+        received, todo = "a trace without image keys", "trace a prompt with an image"
+        raise ModelInputError(message(asked, received, "traces of a picture", todo))
+    return trace.rows()
