@@ -20,7 +20,8 @@ def visual_attention_ratio(trace: Trace, *, step: int | Literal["mean"] = 0) -> 
     """Share of each head's attention on the image at one query position, in [0, 1].
 
     `S_v[l,h] = sum_{j in V} a[l,h,i*,j]` with `V` the image keys and `i*` one query position. It is raw mass, not
-    divided by token counts: a head that looks everywhere alike scores `n_image / n_visible`, so compare heads, not prompts.
+    divided by token counts: a head that looks everywhere alike scores `n_image / n_visible`, so compare heads of one
+    prompt, not prompts.
 
     Args:
         trace: A trace with image keys.

@@ -1,7 +1,5 @@
 """A trace whose attention is known because it was planted: for tests, examples and calibrating the eye."""
 
-from itertools import repeat
-
 import torch
 
 from lvlmscope.errors import ModelInputError, message
@@ -56,8 +54,9 @@ def planted_trace(
     boxes = [(c * 14.0, r * 14.0, c * 14.0 + 14, r * 14.0 + 14) for r in range(side) for c in range(side)]
     cells = tuple(Cell(key=1 + n, image=0, row=n // side, column=n % side, box=box) for n, box in enumerate(boxes))
     image = ImageLayout(cells=cells, size=(14 * side, 14 * side), grid=(side, side))
-    image_kind, answer_kind = repeat[Kind]("image", count), repeat[Kind]("answer", steps - 1)
-    kinds: tuple[Kind, ...] = ("system", *image_kind, "question", *answer_kind)
+    image_kind: Kind = "image"
+    answer_kind: Kind = "answer"
+    kinds: tuple[Kind, ...] = ("system", *[image_kind] * count, "question", *[answer_kind] * (steps - 1))
     words = tuple(f" word{n}" for n in range(steps))
     return Trace(
         attention=weights,

@@ -8,3 +8,7 @@ if not __name__.startswith("lvlmscope."):
         f"Asked to import {__name__!r} as a package of its own; it is part of lvlmscope. "
         "Possible is `lvlmscope.interventions`: install the repository with `pip install -e .` and import that."
     )
+
+from lvlmscope.interventions.dleaf import DLEAF
+
+__all__ = ["DLEAF"]

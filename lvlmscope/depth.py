@@ -6,7 +6,7 @@ from lvlmscope.errors import ModelInputError, message
 
 __all__ = ["LayerSpec", "resolve_layers"]
 
-LayerSpec = Sequence[int] | tuple[float, float] | None
+LayerSpec = Sequence[int] | Sequence[float] | None
 
 
 def resolve_layers(spec: LayerSpec, num_layers: int) -> tuple[int, ...]:

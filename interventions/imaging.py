@@ -1,0 +1,40 @@
+"""What every remedy that works on image attention shares: without an image it does nothing, and says so once."""
+
+import warnings
+from typing import Any
+
+from lvlmscope.sessions import ForwardInfo, Session
+
+__all__ = ["ImageSession"]
+
+
+class ImageSession(Session):
+    """A session that knows whether the prompt holds an image.
+
+    Attributes:
+        method: Name of the remedy, for the warning.
+        sees_image: Whether any sample of the current forward has image keys.
+    """
+
+    method = "the remedy"
+
+    def __init__(self) -> None:
+        """Start without having seen anything."""
+        self.sees_image = False
+        self._warned = False
+
+    def begin_forward(self, forward: ForwardInfo) -> None:
+        """Look for image keys.
+
+        Args:
+            forward: The forward about to run.
+        """
+        self.sees_image = bool(forward.image_keys.any())
+        if not self.sees_image and not self._warned:
+            self._warned = True
+            text = f"{self.method} does nothing: the prompt holds no image. Put an image in it, or take the remedy off."
+            warnings.warn(text, UserWarning, stacklevel=2)
+
+    def report(self) -> dict[str, Any]:
+        """Whether it had anything to work on."""
+        return {"saw_image": self.sees_image}

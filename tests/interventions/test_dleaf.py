@@ -1,0 +1,136 @@
+"""D-LEAF: against its slow twin, by hand, and bad parameters."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from lvlmscope.attaching import attach, intervene
+from lvlmscope.errors import ModelInputError
+from lvlmscope.interventions import DLEAF
+from lvlmscope.record import Trace
+from lvlmscope.rows import AttentionRows
+from lvlmscope.sessions import ForwardInfo, Session, Site
+from lvlmscope.tracing import trace
+from tests import tiny_models
+from tests.reference import decoder
+from tests.reference import dleaf as twin
+
+STEPS = 4
+OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
+
+
+def traced(case: tiny_models.TinyCase, remedy: DLEAF) -> Trace:
+    found = trace(case.model, inputs=case.inputs, interventions=[remedy], **OPTIONS)
+    assert isinstance(found, Trace)
+    return found
+
+
+@pytest.mark.parametrize(
+    "remedy",
+    [
+        DLEAF(),
+        DLEAF(gamma=0.4, threshold="max"),
+        DLEAF(threshold="mean", heads="all"),
+        DLEAF(heads=2, gamma=1.0),
+        DLEAF(layers=[1, 2, 4]),
+    ],
+)
+def test_agrees_with_its_twin(remedy: DLEAF) -> None:
+    case = tiny_models.llava(layers=5)
+    found = traced(case, remedy)
+    ids = torch.cat([case.inputs["input_ids"][0], found.answer_ids[:-1]])
+    embeds = decoder.embeddings(case.model, ids, case.inputs["pixel_values"])
+    layers = set(range(5)) if remedy.layers == (0.0, 1.0) else set(remedy.layers or ())
+    image = case.image_mask[0].nonzero().flatten().tolist()
+    walks = {
+        row: twin.Walk(image, gamma=remedy.gamma, layers=layers, threshold=remedy.threshold, heads=remedy.heads)
+        for row in range(len(ids) - STEPS, len(ids))
+    }
+    first = found.prompt_length - 1
+    logits = decoder.logits(case.model, embeds, first, lambda layer, row, w: walks[row].edit(layer, w))
+    expected = torch.log_softmax(logits, -1).gather(-1, found.answer_ids.unsqueeze(-1)).squeeze(-1)
+    torch.testing.assert_close(found.log_probs, expected.float(), atol=1e-5, rtol=1e-5)
+    flagged = sum(len(walk.flagged) for walk in walks.values())
+    assert sum(found.effects[0]["flagged_rows_per_layer"].values()) == flagged
+    assert found.effects[0]["flagged_share"] == pytest.approx(flagged / (STEPS * len(layers)))
+
+
+def session(remedy: DLEAF, layers: int) -> Session:
+    layer = torch.nn.Linear(1, 1)
+    started = remedy.start(
+        Site(
+            model=layer,
+            decoder_layers=(layer,) * layers,
+            num_layers=layers,
+            num_heads=3,
+            hidden_size=1,
+            family="hand-made",
+        )
+    )
+    started.begin_forward(
+        ForwardInfo(
+            token_ids=torch.zeros(1, 4, dtype=torch.int64),
+            image_keys=torch.tensor([[False, True, True, False]]),
+            prompt_length=4,
+            past_length=0,
+            first_row=3,
+            num_queries=4,
+        )
+    )
+    return started
+
+
+def layer_rows(layer: int, weights: list[list[float]]) -> AttentionRows:
+    return AttentionRows(torch.tensor([[weights]]), torch.tensor([[False, True, True, False]]), layer=layer)
+
+
+def test_a_spread_out_layer_borrows_the_focused_heads_map() -> None:
+    started = session(DLEAF(gamma=0.5), 3)
+    sharp = [[0.5, 0.5, 0.0, 0.0]] * 3
+    spread = [[0.2, 0.4, 0.4, 0.0], [0.9, 0.05, 0.05, 0.0], [1.0, 0.0, 0.0, 0.0]]
+    assert started.edit_attention(layer_rows(0, sharp)) is None
+    edited = started.edit_attention(layer_rows(1, spread))
+    assert edited is not None
+    expected = [[0.2, 0.4, 0.4, 0.0], [0.55, 0.225, 0.225, 0.0], [0.6, 0.2, 0.2, 0.0]]
+    torch.testing.assert_close(edited[0, 0], torch.tensor(expected))
+    assert started.edit_attention(layer_rows(2, sharp)) is None
+    assert started.report() == {
+        "saw_image": True,
+        "flagged_share": pytest.approx(1 / 3),
+        "flagged_rows_per_layer": {"1": 1},
+        "mended_heads_per_flagged_row": 2.0,
+    }
+
+
+def test_a_layer_blind_to_the_image_is_left_alone() -> None:
+    started = session(DLEAF(), 2)
+    assert started.edit_attention(layer_rows(0, [[0.5, 0.5, 0.0, 0.0]] * 3)) is None
+    assert started.edit_attention(layer_rows(1, [[1.0, 0.0, 0.0, 0.0]] * 3)) is None
+
+
+def test_without_an_image_it_warns_once_and_changes_nothing() -> None:
+    case = tiny_models.llava()
+    text = {"input_ids": torch.randint(5, 190, (1, 8)), "attention_mask": torch.ones(1, 8, dtype=torch.int64)}
+    plain = case.model.generate(**text, **OPTIONS)
+    warned = pytest.warns(UserWarning, match="DLEAF does nothing: the prompt holds no image")
+    with warned as caught, intervene(case.model, DLEAF()) as handle:
+        edited = case.model.generate(**text, **OPTIONS)
+    assert len(caught) == 1
+    assert torch.equal(plain, edited)
+    assert not handle.report()[0]["changed"]
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_bad_parameters_are_refused_before_anything_runs() -> None:
+    with pytest.raises(ModelInputError, match=r"gamma=1\.5"):
+        DLEAF(gamma=1.5)
+    with pytest.raises(ModelInputError, match="threshold='median'"):
+        DLEAF(threshold="median")  # type: ignore[arg-type]
+    with pytest.raises(ModelInputError, match="heads=0"):
+        DLEAF(heads=0)
+    case = tiny_models.llava()
+    before = tiny_models.footprint(case.model)
+    with pytest.raises(ModelInputError, match="ints from -3 to 2"):
+        attach(case.model, DLEAF(layers=[7]))
+    assert tiny_models.footprint(case.model) == before

@@ -1,0 +1,70 @@
+"""A LLaMA decoder in float64, written out: all positions at once, predicting rows edited one by one.
+
+`edit(layer, row, weights)` gets one predicting row's attention [head, key] and gives it back edited. Each row keeps its
+own state, so a twin of a remedy is an object made anew for every row.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+Edit = Callable[[int, int, torch.Tensor], torch.Tensor]
+
+
+def norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    return x / (x.pow(2).mean(-1, keepdim=True) + eps).sqrt() * weight
+
+
+def rotate(x: torch.Tensor, base: float) -> torch.Tensor:
+    """[head, position, dim]"""
+    half = x.shape[-1] // 2
+    angles = torch.outer(torch.arange(x.shape[1]).double(), base ** (-torch.arange(half).double() / half))
+    cos, sin = torch.cat([angles.cos()] * 2, -1), torch.cat([angles.sin()] * 2, -1)
+    turned = torch.cat([-x[..., half:], x[..., :half]], -1)
+    return x * cos + turned * sin
+
+
+def logits(model: Any, embeds: torch.Tensor, first_row: int, edit: Edit) -> torch.Tensor:
+    """Logits [row, vocabulary] of the rows from `first_row` on; `embeds` is [position, hidden]."""
+    language = model.model.language_model
+    config = language.config
+    heads, group = config.num_attention_heads, config.num_attention_heads // config.num_key_value_heads
+    base = config.rope_parameters["rope_theta"]
+    x = embeds.double()
+    total = x.shape[0]
+    for number, layer in enumerate(language.layers):
+        w = {name: p.detach().double() for name, p in layer.named_parameters()}
+        h = norm(x, w["input_layernorm.weight"], config.rms_norm_eps)
+
+        def split(name: str, h: torch.Tensor = h, w: dict[str, torch.Tensor] = w) -> torch.Tensor:
+            return (h @ w[f"self_attn.{name}.weight"].T).view(total, -1, config.head_dim).transpose(0, 1)
+
+        q, k = rotate(split("q_proj"), base), rotate(split("k_proj"), base)
+        v = split("v_proj")
+        out = torch.zeros(total, heads, config.head_dim, dtype=torch.float64)
+        for row in range(total):
+            weights = torch.zeros(heads, row + 1, dtype=torch.float64)
+            for head in range(heads):
+                scores = k[head // group, : row + 1] @ q[head, row] / math.sqrt(config.head_dim)
+                weights[head] = torch.exp(scores - scores.max()) / torch.exp(scores - scores.max()).sum()
+            if row >= first_row:
+                weights = edit(number, row, weights)
+            for head in range(heads):
+                out[row, head] = weights[head] @ v[head // group, : row + 1]
+        x = x + out.reshape(total, -1) @ w["self_attn.o_proj.weight"].T
+        h = norm(x, w["post_attention_layernorm.weight"], config.rms_norm_eps)
+        gate = h @ w["mlp.gate_proj.weight"].T
+        x = x + (gate / (1 + torch.exp(-gate)) * (h @ w["mlp.up_proj.weight"].T)) @ w["mlp.down_proj.weight"].T
+    final = norm(x, language.norm.weight.detach().double(), config.rms_norm_eps)
+    return final[first_row:] @ model.lm_head.weight.detach().double().T
+
+
+def embeddings(model: Any, ids: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    """Embeddings [position, hidden] of one sample, image features in their places."""
+    with torch.no_grad():
+        features = torch.cat(tuple(model.model.get_image_features(pixels).pooler_output))
+        embeds = model.get_input_embeddings()(ids).clone()
+    embeds[ids == model.config.image_token_id] = features
+    return embeds
