@@ -2,7 +2,6 @@
 
 from lvlmscope.evaluation.bundled import ReportCard, report_card, vocabulary
 from lvlmscope.evaluation.chair import ChairScores, Mention, Vocabulary, chair, mentions
-from lvlmscope.evaluation.marking import word_classes
 from lvlmscope.evaluation.pope import PopeScores, Verdict, pope, verdict
 
 __all__ = [
@@ -18,5 +17,4 @@ __all__ = [
     "report_card",
     "verdict",
     "vocabulary",
-    "word_classes",
 ]

@@ -1,65 +1,194 @@
-"""One look for all figures: colour maps that the colour-blind can read, legible fonts, wrapped captions."""
+"""How every view looks: colours that colour-blind readers tell apart, sizes, and texts that stay inside their figure."""
 
+import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["CLASS_COLOURS", "CLASS_MARKERS", "DIVERGING", "SEQUENTIAL", "new_figure", "shown", "thinned", "wrapped"]
+__all__ = [
+    "DIVERGING",
+    "LAYER_AXIS",
+    "MADE_UP",
+    "OTHER",
+    "SEQUENTIAL",
+    "TRUE",
+    "UNDEFINED",
+    "WIDTH",
+    "add_note",
+    "inscription",
+    "mark_positions",
+    "new_figure",
+    "paper_style",
+    "quantity_label",
+    "thinned",
+    "wrapped",
+]
 
-SEQUENTIAL: Final = "viridis"  # masses and entropies
-DIVERGING: Final = "RdBu_r"  # differences, centred at 0
-# Okabe and Ito's palette; the marker tells the class too
-CLASS_COLOURS: Final = {"true": "#0072B2", "made up": "#D55E00", "other": "#7f7f7f"}
-CLASS_MARKERS: Final = {"true": "o", "made up": "X", "other": "."}
+# Okabe and Ito's vermilion and bluish green differ in brightness too, and each comes with a mark of its own
+TRUE: Final = "#009E73"
+MADE_UP: Final = "#D55E00"
+OTHER: Final = "#5B6470"
+UNDEFINED: Final = "#C4C8CE"
+SEQUENTIAL: Final = "viridis"  # amounts
+DIVERGING: Final = "RdBu_r"  # differences, white at 0
+LAYER_AXIS: Final = "decoder layer (0 at the bottom)"
+WIDTH: Final = 7.0  # inches: a notebook's column
+_POINTS_PER_INCH: Final = 72.0
+_GLYPH_WIDTH: Final = 0.56  # of the font size, DejaVu Sans on average
+_RC: Final[dict[str, Any]] = {
+    "figure.dpi": 110,
+    "savefig.dpi": 160,
+    "font.family": ["DejaVu Sans"],  # ships with matplotlib: the same figure everywhere
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,  # text stays text in a paper
+}
+
+
+@contextmanager
+def paper_style() -> Iterator[None]:
+    """The settings that every view is drawn under; the caller's own are back afterwards."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_RC):
+        yield
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure that a notebook shows once, where it is returned.
+    """An empty figure that notebooks show once.
 
     Args:
         width: Inches.
         height: Inches.
-    """
-    import matplotlib.pyplot as plt
 
-    figure = plt.figure(figsize=(width, height), dpi=110, layout="constrained")
-    plt.close(figure)
+    Returns:
+        The figure. A window system's pyplot knows it, so that `plt.show()` opens it; others do not keep it alive.
+    """
+    import matplotlib as mpl
+    from matplotlib import pyplot
+    from matplotlib.backends import BackendFilter, backend_registry
+
+    figure = pyplot.figure(figsize=(width, height), layout="constrained")
+    if mpl.get_backend().lower() not in backend_registry.list_builtin(BackendFilter.INTERACTIVE):
+        pyplot.close(figure)  # else a notebook draws it twice: as the cell's value and as an open figure
     return figure
 
 
-def shown(labels: Sequence[Any], most: int) -> list[int]:
-    """Positions of the labels to write so that at most `most` are written, the first one always among them.
-
-    >>> shown(range(10), 4)
-    [0, 3, 6, 9]
-    """
-    every = -(-len(labels) // most) if labels else 1
-    return list(range(0, len(labels), every))
-
-
-def thinned(axes: "Axes", axis: str, labels: Sequence[Any], *, most: int, **text: Any) -> None:
-    """Writes tick labels, leaving out as many as it takes for them not to overlap.
+def thinned(count: int, most: int) -> list[int]:
+    """Evenly spaced positions to label, at most `most` of them, in steps of 1, 2, 5, 10, 20, ...
 
     Args:
-        axes: Where to write.
-        axis: "x" or "y".
-        labels: One for each position from 0.
-        most: How many fit.
-        **text: Text properties such as rotation.
+        count: Positions there are.
+        most: Labels that fit.
+
+    Examples:
+        >>> thinned(8, 10), thinned(80, 10)
+        ([0, 1, 2, 3, 4, 5, 6, 7], [0, 10, 20, 30, 40, 50, 60, 70])
     """
-    places = shown(labels, most)
-    write = axes.set_xticks if axis == "x" else axes.set_yticks
-    write(places, [str(labels[n]) for n in places], **text)
+    step = 1
+    for factor in (10**power * digit for power in range(9) for digit in (1, 2, 5)):
+        step = factor
+        if count <= most * step:
+            break
+    return list(range(0, count, step))
 
 
-def wrapped(text: str, width: int = 90) -> str:
-    """A caption on as many lines as it needs; white space folded.
+def wrapped(text: str, *, inches: float, points: float = 10.0, lines: int = 6) -> str:
+    """Text broken so that it fits a width; what does not fit into `lines` ends in an ellipsis.
 
-    >>> wrapped("a  b", 10)
-    'a b'
+    Args:
+        text: One or more lines; each is broken for itself.
+        inches: Width to fit.
+        points: Font size.
+        lines: Most lines to keep.
+
+    Examples:
+        >>> wrapped("a dog and a cat", inches=1.0).splitlines()
+        ['a dog and a', 'cat']
     """
-    return "\n".join(textwrap.wrap(" ".join(text.split()), width))
+    columns = max(8, int(inches * _POINTS_PER_INCH / (points * _GLYPH_WIDTH)))
+    broken = [line for part in text.splitlines() for line in textwrap.wrap(part, columns) or [""]]
+    if len(broken) > lines:
+        broken = [*broken[: lines - 1], textwrap.shorten(broken[lines - 1], columns - 2, placeholder="") + " …"]
+    return "\n".join(broken)
+
+
+def inscription(text: str) -> str:
+    r"""Text as matplotlib can draw it: no formulas, one space for each run of blanks, a box for an unknown character.
+
+    Args:
+        text: Anything, for example a token.
+
+    Examples:
+        >>> inscription(" costs\n$5 \U0001f642")
+        'costs \\$5 □'
+    """
+    known = _drawable()
+    plain = re.sub(r"\s+", " ", text).strip()
+    return "".join(c if ord(c) in known else "□" for c in plain).replace("$", r"\$")
+
+
+@cache
+def _drawable() -> frozenset[int]:
+    from matplotlib.font_manager import findfont, get_font
+
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+
+
+def quantity_label(attrs: Mapping[str, Any], name: str = "") -> str:
+    """What a colour bar or an axis says: the quantity with its unit.
+
+    Args:
+        attrs: `long_name` and `units` of a labelled array.
+        name: Used when there is no `long_name`.
+
+    Examples:
+        >>> quantity_label({"long_name": "layer image entropy", "units": "nats"})
+        'layer image entropy (nats)'
+    """
+    units = str(attrs.get("units", ""))
+    told = {"": "no unit given", "1": "share of 1"}.get(units, units)
+    return f"{inscription(str(attrs.get('long_name', name) or 'value'))} ({told})"
+
+
+def add_note(axes: "Axes", text: str, *, centred: bool = False) -> None:
+    """Writes a remark under the plot, or across it when there is nothing else to see.
+
+    Args:
+        axes: Where.
+        text: The remark.
+        centred: Across the plot.
+    """
+    if centred:
+        box = {"boxstyle": "round", "facecolor": "white", "edgecolor": OTHER}
+        axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", bbox=box, wrap=True)
+        return
+    label = axes.get_xlabel()
+    axes.set_xlabel(f"{label}\n{text}" if label else text)
+
+
+def mark_positions(axes: "Axes", along: str, labels: Sequence[Any], *, most: int) -> None:
+    """Ticks at a thinned choice of positions with their labels.
+
+    Args:
+        axes: Where.
+        along: "x" or "y".
+        labels: One per position.
+        most: Labels that fit.
+    """
+    chosen = thinned(len(labels), most)
+    texts = [str(labels[position]) for position in chosen]
+    (axes.set_xticks if along == "x" else axes.set_yticks)(chosen, texts)

@@ -7,7 +7,7 @@
    to look *and* to guess.
 2. `align`: the vision tower and projector alone. Each patch's projected token is pulled to the embedding of the word
    that it shows.
-3. `joint`: everything, on pictures and dialogues.
+3. `joint`: everything, on pictures and dialogues; `polish`: the same, warmed up once more.
 """
 
 import json
@@ -57,6 +57,7 @@ class Recipe:
         Stage(name="language", steps=500, batch=24, rate=2e-3),
         Stage(name="align", steps=1500, batch=48, rate=1.2e-3),
         Stage(name="joint", steps=800, batch=24, rate=8e-4),
+        Stage(name="polish", steps=650, batch=24, rate=7e-4),
     )
 
 
@@ -193,6 +194,7 @@ STEPS: Final[dict[str, Callable[[Run, np.random.Generator, np.ndarray], Tensor]]
     "language": language_step,
     "align": align_step,
     "joint": joint_step,
+    "polish": joint_step,
 }
 
 
@@ -201,7 +203,7 @@ def trained_parameters(run: Run, stage: Stage) -> list[torch.nn.Parameter]:
     seeing = ("vision_tower", "multi_modal_projector")
     for name, parameter in run.model.named_parameters():
         sees = any(part in name for part in seeing)
-        parameter.requires_grad_(stage.name == "joint" or sees == (stage.name == "align"))
+        parameter.requires_grad_(stage.name in {"joint", "polish"} or sees == (stage.name == "align"))
     return [p for p in run.model.parameters() if p.requires_grad]
 
 

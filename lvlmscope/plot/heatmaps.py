@@ -1,0 +1,158 @@
+"""``heatmap``: one number for each layer and head."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from lvlmscope.errors import ModelInputError, message
+from lvlmscope.plot.quantities import Scale, layer_by_head, scale_of
+from lvlmscope.plot.style import (
+    LAYER_AXIS,
+    UNDEFINED,
+    WIDTH,
+    add_note,
+    inscription,
+    mark_positions,
+    new_figure,
+    paper_style,
+    quantity_label,
+    wrapped,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+
+__all__ = ["draw_map", "heatmap", "map_height", "undefined_note"]
+
+
+def heatmap(
+    signal: Any,
+    *,
+    backend: Literal["matplotlib", "plotly"] = "matplotlib",
+    ax: "Axes | None" = None,
+    title: str | None = None,
+    width: float = WIDTH,
+) -> Any:
+    """Layer x head map of a signal, layer 0 at the bottom.
+
+    Args:
+        signal: A labelled array with dims layer and head (others are averaged over, and the title says so), or a
+            trace: then each head's share of attention on the image, averaged over the answer.
+        backend: `"matplotlib"`, or `"plotly"` with hover and zoom.
+        ax: Axes to draw into; matplotlib only.
+        title: Over the map; None tells the quantity.
+        width: Inches of a new figure.
+
+    Returns:
+        The matplotlib or plotly figure.
+
+    Raises:
+        ModelInputError: Not a trace nor a labelled array, an unknown backend, `ax` with plotly, or no image keys.
+        ShapeError: The array has no dims layer and head, or an empty one.
+
+    Examples:
+        >>> from lvlmscope.diagnostics import planted_trace
+        >>> heatmap(planted_trace()).axes[0].get_ylabel()
+        'decoder layer (0 at the bottom)'
+    """
+    if backend not in {"matplotlib", "plotly"} or (backend == "plotly" and ax is not None):
+        received = f"backend={backend!r}" + (" and ax=" if ax is not None else "")
+        possible = "matplotlib, with or without ax=, or plotly without"
+        raise ModelInputError(message("draw a heatmap", received, possible, "choose one of them"))
+    values, averaged = layer_by_head(signal, "draw a heatmap")
+    name = str(values.attrs.get("long_name", values.name or "value"))
+    heading = f"{name}, {averaged}" if averaged else name
+    text = title if title is not None else heading[0].upper() + heading[1:]
+    if backend == "plotly":
+        return _plotly_map(values, scale_of(values), text, width)
+    with paper_style():
+        if ax is None:
+            ax = new_figure(width, map_height(values, width)).subplots()
+        drawn = draw_map(ax, values, scale_of(values))
+        ax.set_title(wrapped(inscription(text), inches=width * 0.8, points=10.5))
+        bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.95)
+        bar.set_label(quantity_label(values.attrs, str(values.name or "")))
+    return ax.get_figure(root=True)
+
+
+def map_height(values: xr.DataArray, width: float) -> float:
+    """Inches that a map of this many layers needs: rows of at least 0.1 inch, between a strip and a page."""
+    return float(min(max(width * 0.5, 0.11 * values.sizes["layer"] + 1.2, 2.8), 9.5))
+
+
+def draw_map(ax: "Axes", values: xr.DataArray, scale: Scale) -> "AxesImage":
+    """Draws cells, ticks and axis titles; says what is undefined.
+
+    Args:
+        ax: Where.
+        values: Dims (layer, head).
+        scale: Range and colours.
+
+    Returns:
+        What a colour bar is made from.
+    """
+    import matplotlib as mpl
+
+    colours = mpl.colormaps[scale.colours].with_extremes(bad=UNDEFINED)
+    cells = np.ma.masked_invalid(values.to_numpy().astype(float))
+    drawn = ax.imshow(
+        cells, cmap=colours, vmin=scale.low, vmax=scale.high, origin="lower", aspect="auto", interpolation="nearest"
+    )
+    ax.spines[:].set_visible(False)
+    box = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted())
+    mark_positions(ax, "x", _numbers(values, "head"), most=max(2, int(box.width / 0.45)))
+    mark_positions(ax, "y", _numbers(values, "layer"), most=max(2, int(box.height / 0.28)))
+    ax.set_xlabel("query head")
+    ax.set_ylabel(LAYER_AXIS)
+    if note := undefined_note(values):
+        add_note(ax, note, centred=not cells.count())
+    return drawn
+
+
+def _numbers(values: xr.DataArray, dim: str) -> list[int]:
+    return [int(n) for n in values.coords[dim]] if dim in values.coords else list(range(values.sizes[dim]))
+
+
+def undefined_note(values: xr.DataArray) -> str:
+    """What a reader must know about cells without a value; empty when there are none."""
+    missing = int((~np.isfinite(values.to_numpy().astype(float))).sum())
+    if missing == values.size:
+        return "not defined for any head"
+    return f"grey: not defined ({missing} of {values.size} heads)" if missing else ""
+
+
+def _plotly_map(values: xr.DataArray, scale: Scale, title: str, width: float) -> Any:
+    import plotly.graph_objects as go
+
+    label, note = quantity_label(values.attrs, str(values.name or "")), undefined_note(values)
+    heads, layers = _numbers(values, "head"), _numbers(values, "layer")
+    cells = np.where(np.isfinite(values.to_numpy()), values.to_numpy(), np.nan).astype(float)
+    drawn = go.Heatmap(
+        z=[[None if np.isnan(v) else float(v) for v in row] for row in cells],
+        x=heads,
+        y=layers,
+        zmin=scale.low,
+        zmax=scale.high,
+        colorscale=scale.colours,
+        colorbar={"title": {"text": label, "side": "right"}},
+        hovertemplate="layer %{y}, head %{x}<br>%{z:.4g}<extra></extra>",
+        hoverongaps=False,
+    )
+    figure = go.Figure(drawn)
+    figure.update_layout(
+        template="plotly_white",
+        plot_bgcolor=UNDEFINED,
+        width=round(width * 110),
+        height=round(map_height(values, width) * 110),
+        title={"text": _plain(wrapped(title, inches=width))},
+        xaxis={"title": {"text": "query head" + (f"<br>{note}" if note else "")}, "showgrid": False},
+        yaxis={"title": {"text": LAYER_AXIS}, "showgrid": False},
+    )
+    return figure
+
+
+def _plain(text: str) -> str:
+    """Text that plotly does not read as its markup."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", "<br>")

@@ -1,0 +1,203 @@
+"""``overlay``: where in the picture the model looked while it wrote a word."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from lvlmscope.errors import GeometryError, ModelInputError, message
+from lvlmscope.layout import Box, ImageLayout
+from lvlmscope.plot.quantities import Scale, patch_attention, require_image, scale_of
+from lvlmscope.plot.style import (
+    OTHER,
+    SEQUENTIAL,
+    UNDEFINED,
+    WIDTH,
+    add_note,
+    inscription,
+    new_figure,
+    paper_style,
+    wrapped,
+)
+from lvlmscope.plot.words import Word, find_word
+from lvlmscope.record import Trace
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PolyCollection
+    from PIL.Image import Image
+
+__all__ = ["overlay"]
+
+_OPACITY: Final = 0.62
+_MOST_PANELS: Final = 12
+_SAME_SHAPE: Final = 0.01  # relative difference of two aspect ratios
+
+
+def overlay(
+    trace: Trace,
+    word: "str | int | Word | Sequence[str | int | Word]",
+    *,
+    image: "Image | None" = None,
+    ax: "Axes | None" = None,
+    layers: Sequence[int] | None = None,
+    picture: int = 0,
+    width: float = WIDTH,
+) -> Any:
+    """A word's attention on each patch, over the picture; the mean over its tokens, the layers and all heads.
+
+    Several words share one scale. A new figure shows the picture itself first.
+
+    Args:
+        trace: A trace whose layout knows the patches.
+        word: A word of the answer, a step's number, or several of them.
+        image: The picture; None takes the trace's own.
+        ax: Axes to draw one word into.
+        layers: Decoder layer numbers to average over; None for all.
+        picture: Which picture of the prompt, counted from 0.
+        width: Inches of a new figure.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        ModelInputError: The answer has no such word, no such picture or layer, no image keys, or several words for one `ax`.
+        GeometryError: Which pixels a token covers is not known (with the reason), or the picture is another one.
+
+    Examples:
+        >>> from lvlmscope.diagnostics import planted_trace
+        >>> overlay(planted_trace(patch=7), "word1").axes[1].get_title()
+        '"word1": 50 % of attention'
+    """
+    require_image(trace, "draw attention over the picture")
+    asked = [word] if isinstance(word, str | int | Word) else list(word)
+    if not 1 <= len(asked) <= _MOST_PANELS or (ax is not None and len(asked) > 1):
+        possible = f"1 to {_MOST_PANELS} words, 1 with ax="
+        raise ModelInputError(message("draw words over the picture", f"{len(asked)} words", possible, "choose fewer"))
+    where = _layout_of(trace, picture)
+    background = _background(trace, where, image, picture)
+    words = [find_word(trace, each) for each in asked]
+    boxes, keys = _boxes(where)
+    shares = [patch_attention(trace, each.steps, layers)[keys] for each in words]
+    titles = [
+        f'"{each.text}": {100 * share.sum():.0f} % of attention' for each, share in zip(words, shares, strict=True)
+    ]
+    scale = scale_of(*shares)
+    with paper_style():
+        panels = [ax] if ax is not None else _panels(len(words) + 1, where, width)
+        maps = panels[-len(words) :]
+        each_width = width / (1 if _stacked(width) else len(panels))
+        for place, share, title in zip(maps, shares, titles, strict=True):
+            cells = _draw(place, where, background, (boxes, share, scale))
+            place.set_title(wrapped(inscription(title), inches=each_width * 0.9, points=10.5))
+        if ax is None:
+            _show_picture(panels[0], where, background)
+        bar = maps[-1].figure.colorbar(cells, ax=maps if ax is None else ax, shrink=0.8, format="%.2g")
+        bar.set_label("attention on a patch (share of 1)")
+    return maps[0].get_figure(root=True)
+
+
+def _layout_of(trace: Trace, picture: int) -> ImageLayout:
+    count = len(trace.layout.images)
+    if not 0 <= picture < count:
+        received, possible = f"picture {picture}", f"0 to {count - 1}"
+        raise ModelInputError(message("draw attention over the picture", received, possible, "choose another"))
+    return trace.layout.images[picture]
+
+
+def _boxes(where: ImageLayout) -> tuple[list[Box], list[int]]:
+    """Pixel boxes and keys of the patches of the first tile and frame.
+
+    Raises:
+        GeometryError: The geometry is not known.
+    """
+    placed = [(cell.box, cell.key) for cell in where.patches() if cell.box is not None]
+    if not placed or where.size is None:
+        received, todo = (
+            "image tokens without a place in the picture",
+            "look at the key axis with lv.plot.heatmap instead",
+        )
+        raise GeometryError(message("draw attention over the picture", received, "tokens that stand for patches", todo))
+    return [box for box, _ in placed], [key for _, key in placed]
+
+
+def _background(trace: Trace, where: ImageLayout, image: "Image | None", picture: int) -> "Image | None":
+    """The picture in the size that the boxes refer to; None when there is none.
+
+    Raises:
+        GeometryError: Its shape is another one.
+    """
+    own = trace.images[picture] if picture < len(trace.images) else None
+    chosen = image if image is not None else own
+    if chosen is None or where.size is None:
+        return None
+    ratio = (chosen.width / chosen.height) / (where.size[0] / where.size[1])
+    if abs(ratio - 1) > _SAME_SHAPE:
+        received = f"a picture of {chosen.width} x {chosen.height} pixels"
+        possible = f"the shape that was traced, {where.size[0]} x {where.size[1]}"
+        raise GeometryError(message("draw attention over the picture", received, possible, "give the traced picture"))
+    return chosen.convert("RGB") if chosen.size == where.size else chosen.convert("RGB").resize(where.size)
+
+
+def _stacked(width: float) -> bool:
+    return width < 5.0  # a telephone's column: panels below each other
+
+
+def _panels(count: int, where: ImageLayout, width: float) -> list["Axes"]:
+    across = 1 if _stacked(width) else min(count, 4)
+    down = -(-count // across)
+    size = where.size or (1, 1)
+    height = (width * 0.86 / across) * min(max(size[1] / size[0], 0.25), 3.0) + 0.45
+    grid = new_figure(width, height * down).subplots(down, across, squeeze=False).ravel().tolist()
+    for spare in grid[count:]:
+        spare.set_axis_off()
+    kept: list[Axes] = grid[:count]
+    return kept
+
+
+def _draw(
+    ax: "Axes", where: ImageLayout, background: "Image | None", values: tuple[list[Box], np.ndarray, Scale]
+) -> "PolyCollection":
+    from matplotlib.collections import PolyCollection
+
+    boxes, share, scale = values
+    _prepare(ax, where)
+    if background is None:
+        add_note(ax, "the trace holds no picture: patches only")
+    else:
+        ax.imshow(background.convert("L"), cmap="gray", extent=_extent(where), vmin=-60, vmax=255)
+    corners = [[(left, top), (right, top), (right, bottom), (left, bottom)] for left, top, right, bottom in boxes]
+    opacity = 1.0 if background is None else _OPACITY
+    cells = PolyCollection(corners, cmap=SEQUENTIAL, alpha=opacity, linewidths=0, antialiaseds=False)
+    cells.set_array(np.ma.masked_invalid(share))
+    cells.set_clim(scale.low, scale.high)
+    cells.cmap.set_bad(UNDEFINED)
+    ax.add_collection(cells)
+    if not np.isfinite(share).all():
+        add_note(ax, f"grey: not defined ({int((~np.isfinite(share)).sum())} of {share.size} patches)")
+    return cells
+
+
+def _show_picture(ax: "Axes", where: ImageLayout, background: "Image | None") -> None:
+    _prepare(ax, where)
+    ax.set_title("picture")
+    if background is None:
+        add_note(ax, "no picture\nin the trace", centred=True)
+    else:
+        ax.imshow(background, extent=_extent(where))
+
+
+def _extent(where: ImageLayout) -> tuple[float, float, float, float]:
+    assert where.size is not None  # `_boxes` refused it
+    return (0.0, float(where.size[0]), float(where.size[1]), 0.0)
+
+
+def _prepare(ax: "Axes", where: ImageLayout) -> None:
+    left, right, bottom, top = _extent(where)
+    ax.set_xlim(left, right)
+    ax.set_ylim(bottom, top)
+    ax.set_aspect("equal")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set_visible(True)
+    ax.spines[:].set_color(OTHER)

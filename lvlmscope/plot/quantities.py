@@ -1,0 +1,134 @@
+"""The labelled arrays that views draw when they are given a trace, and the colour scale an array is drawn on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from lvlmscope.errors import ModelInputError, ShapeError, message
+from lvlmscope.labels import coordinates
+from lvlmscope.plot.style import DIVERGING, SEQUENTIAL
+from lvlmscope.record import Trace
+
+__all__ = ["Scale", "head_image_attention", "layer_by_head", "patch_attention", "require_image", "scale_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """The range and colours of a map.
+
+    Attributes:
+        low: Value of the first colour.
+        high: Value of the last colour.
+        colours: Name of the colour map, known to matplotlib and (lower case, without `_r`) to plotly.
+    """
+
+    low: float
+    high: float
+    colours: str
+
+
+def scale_of(*values: Any, centred: bool = False) -> Scale:
+    """One scale for all arrays: from 0 up for amounts, centred at 0 where there are negative values.
+
+    Args:
+        *values: Arrays; NaN and infinite values do not count.
+        centred: Centre at 0 although nothing is negative, for differences.
+
+    Examples:
+        >>> scale_of([0.25, 0.5]).high, scale_of([-1.0, 0.5]).high
+        (0.5, 1.0)
+    """
+    flat = np.concatenate([np.asarray(array, dtype=np.float64).ravel() for array in values])
+    finite = flat[np.isfinite(flat)]
+    most = float(np.abs(finite).max()) if finite.size else 1.0
+    most = most or 1.0
+    if centred or bool((finite < 0).any()):
+        return Scale(low=-most, high=most, colours=DIVERGING)
+    return Scale(low=0.0, high=most, colours=SEQUENTIAL)
+
+
+def require_image(trace: Trace, asked: str) -> None:
+    """Refuse a trace without image keys.
+
+    Args:
+        trace: A trace.
+        asked: What for.
+
+    Raises:
+        ModelInputError: There are none.
+    """
+    if not bool(trace.image_keys.any()):
+        received, todo = "a trace without image keys", "trace a prompt with an image"
+        raise ModelInputError(message(asked, received, "traces of a picture", todo))
+
+
+def head_image_attention(trace: Trace, steps: slice = slice(None)) -> xr.DataArray:
+    """Each head's share of attention on the image for each step; dims (step, layer, head).
+
+    Args:
+        trace: A trace with image keys.
+        steps: Which steps.
+
+    Raises:
+        ModelInputError: No image keys.
+    """
+    require_image(trace, "draw attention on the image")
+    dims = ("step", "layer", "head")
+    attrs = {"long_name": "attention on the image", "units": "1", "bounds": (0.0, 1.0)}
+    whole = xr.DataArray(
+        trace.rows().image_mass.numpy(), dims=dims, coords=coordinates(trace, *dims), name="image_mass", attrs=attrs
+    )
+    return whole.isel(step=steps)
+
+
+def layer_by_head(signal: Any, asked: str) -> tuple[xr.DataArray, str]:
+    """A signal as a map of layers and heads, other axes averaged over.
+
+    Args:
+        signal: A trace (its attention on the image) or a labelled array with dims layer and head.
+        asked: What for.
+
+    Returns:
+        Dims (layer, head), and what was averaged, in words.
+
+    Raises:
+        ShapeError: No such axes, or an empty one.
+        ModelInputError: Neither a trace nor a labelled array.
+    """
+    if isinstance(signal, Trace):
+        signal = head_image_attention(signal)
+    if not isinstance(signal, xr.DataArray):
+        received, possible = type(signal).__name__, "a trace, or an xarray.DataArray with dims layer and head"
+        raise ModelInputError(message(asked, received, possible, "pass what a diagnostic returns"))
+    if not {"layer", "head"} <= set(signal.dims) or 0 in signal.shape:
+        received = f"dims {dict(signal.sizes)}"
+        todo = "choose a signal per layer and head, of a trace with at least one step"
+        raise ShapeError(message(asked, received, "dims layer and head, none empty", todo))
+    others = [str(dim) for dim in signal.dims if dim not in {"layer", "head"}]
+    told = ", ".join(f"{signal.sizes[dim]} {dim}{'s' if signal.sizes[dim] > 1 else ''}" for dim in others)
+    flat = signal.mean(others, keep_attrs=True) if others else signal
+    return flat.transpose("layer", "head"), f"mean over {told}" if told else ""
+
+
+def patch_attention(trace: Trace, steps: Sequence[int], layers: Sequence[int] | None = None) -> np.ndarray:
+    """Attention on every key, averaged over steps, layers and heads; ``[key]``, shares of 1.
+
+    Args:
+        trace: A trace.
+        steps: Which steps.
+        layers: Decoder layer numbers; None for all.
+
+    Raises:
+        ModelInputError: No steps, or a layer that the trace does not have.
+    """
+    unknown = sorted(set(layers or ()) - set(trace.layer_indices))
+    if unknown or not steps or (layers is not None and not layers):
+        received = f"layers {unknown}" if unknown else f"{len(steps)} steps and layers {layers}"
+        possible = f"one step or more, layers {trace.layer_indices[0]} to {trace.layer_indices[-1]}"
+        raise ModelInputError(message("average attention", received, possible, "choose among these"))
+    chosen = [n for n, number in enumerate(trace.layer_indices) if layers is None or number in layers]
+    mean: np.ndarray = trace.attention[list(steps)][:, chosen].mean(dim=(0, 1, 2)).numpy()
+    return mean

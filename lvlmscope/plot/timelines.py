@@ -1,0 +1,184 @@
+"""``timeline``: signals over the words of an answer, with the made-up ones marked."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import xarray as xr
+
+from lvlmscope.errors import ModelInputError, ShapeError, message
+from lvlmscope.labels import coordinates
+from lvlmscope.plot.quantities import head_image_attention
+from lvlmscope.plot.style import (
+    MADE_UP,
+    OTHER,
+    TRUE,
+    WIDTH,
+    add_note,
+    inscription,
+    new_figure,
+    paper_style,
+    quantity_label,
+    wrapped,
+)
+from lvlmscope.plot.words import Word, marked_words, words_of
+from lvlmscope.record import Trace
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["timeline"]
+
+_MARKS: Final = {"made up": (MADE_UP, "X", 62), "true": (TRUE, "o", 46), "other words": (OTHER, ".", 34)}
+_LABEL_PITCH: Final = 0.19  # inches between two upright labels
+_LONGEST: Final = 18  # characters of a word's label
+_MANY: Final = 150  # words, above which unmarked ones are a line without dots
+
+
+def timeline(
+    trace: Trace,
+    signals: "xr.DataArray | Sequence[xr.DataArray] | Mapping[str, xr.DataArray] | None" = None,
+    *,
+    made_up: Iterable[Any] = (),
+    true: Iterable[Any] = (),
+    ax: "Axes | Sequence[Axes] | None" = None,
+    width: float = WIDTH,
+) -> Any:
+    """Signals over the generated words, one below the other; a word's value is the mean over its tokens.
+
+    Args:
+        trace: Where the words come from.
+        signals: Labelled arrays with a step axis (layers and heads are averaged over), or such arrays by title; None
+            draws the next token's entropy and the attention on the image.
+        made_up: Words to mark as made up: steps, (start, end) characters of the answer, or CHAIR's mentions.
+        true: Words to mark as being in the picture, likewise.
+        ax: Axes to draw into, as many as signals.
+        width: Inches of a new figure.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        ModelInputError: An empty answer, a mark outside it, or another number of axes than of signals.
+        ShapeError: A signal without a step axis, or of another answer's length.
+
+    Examples:
+        >>> from lvlmscope.diagnostics import planted_trace
+        >>> figure = timeline(planted_trace(), made_up=[1])
+        >>> [text.get_text() for text in figure.legends[0].get_texts()]
+        ['made up', 'other words']
+    """
+    words = words_of(trace)
+    if not words:
+        received, todo = "an empty answer", "trace an answer with words"
+        raise ModelInputError(message("draw a timeline", received, "one word or more", todo))
+    rows = [(title, _per_word(trace, words, array)) for title, array in _named(trace, signals)]
+    kinds = ["other words"] * len(words)
+    for kind, marks in (("true", true), ("made up", made_up)):
+        for number in marked_words(trace, words, marks):
+            kinds[number] = kind
+    with paper_style():
+        places = _places(ax, len(rows), width)
+        for place, (title, values) in zip(places, rows, strict=True):
+            _draw(place, values, kinds)
+            place.set_ylabel(wrapped(title, inches=1.5, points=10.0))
+        _label_words(places[-1], words, kinds)
+        for place in places[:-1]:
+            place.tick_params(labelbottom=False)
+        _add_legend(places, kinds)
+    return places[0].get_figure(root=True)
+
+
+def _named(trace: Trace, signals: Any) -> list[tuple[str, xr.DataArray]]:
+    if signals is None:
+        entropy = xr.DataArray(
+            trace.entropy.numpy(),
+            dims=("step",),
+            coords=coordinates(trace, "step"),
+            attrs={"long_name": "next-token entropy", "units": "nats"},
+        )
+        signals = [entropy, head_image_attention(trace)] if bool(trace.image_keys.any()) else [entropy]
+    if isinstance(signals, Mapping):
+        return [(inscription(title), array) for title, array in signals.items()]
+    arrays = [signals] if isinstance(signals, xr.DataArray) else list(signals)
+    if not arrays:
+        raise ModelInputError(
+            message("draw a timeline", "no signals", "one or more", "leave signals out for the usual")
+        )
+    return [(quantity_label(array.attrs, str(array.name or "")), array) for array in arrays]
+
+
+def _per_word(trace: Trace, words: Sequence[Word], signal: xr.DataArray) -> np.ndarray:
+    """Mean over a word's tokens, layers and heads; NaN where nothing is defined. ``[word]``."""
+    if not isinstance(signal, xr.DataArray) or signal.sizes.get("step") != trace.num_steps:
+        received = f"dims {dict(signal.sizes)}" if isinstance(signal, xr.DataArray) else type(signal).__name__
+        possible = f"a labelled array with {trace.num_steps} steps"
+        raise ShapeError(message("draw a timeline", received, possible, "take a signal of this trace"))
+    others = [dim for dim in signal.dims if dim != "step"]
+    steps = signal.mean(others).to_numpy() if others else signal.to_numpy()
+    values = [steps[list(word.steps)] for word in words]
+    return np.array([v[np.isfinite(v)].mean() if np.isfinite(v).any() else np.nan for v in values])
+
+
+def _places(ax: Any, count: int, width: float) -> list["Axes"]:
+    if ax is None:
+        grid = new_figure(width, 1.75 * count + 1.3).subplots(count, 1, sharex=True, squeeze=False)
+        return list(grid.ravel())
+    places = list(ax) if isinstance(ax, Sequence | np.ndarray) else [ax]
+    if len(places) != count:
+        received, todo = f"{len(places)} axes for {count} signals", "give as many axes as signals"
+        raise ModelInputError(message("draw a timeline", received, f"{count} axes", todo))
+    return places
+
+
+def _draw(ax: "Axes", values: np.ndarray, kinds: Sequence[str]) -> None:
+    across = np.arange(len(values))
+    ax.plot(across, values, color=OTHER, linewidth=1.0, alpha=0.55, zorder=1)
+    for kind, (colour, mark, size) in _MARKS.items():
+        chosen = np.array([k == kind for k in kinds])
+        if kind == "other words" and len(values) > _MANY:
+            continue
+        ax.scatter(across[chosen], values[chosen], color=colour, marker=mark, s=size, linewidths=0, zorder=3)
+    made_up = [n for n, kind in enumerate(kinds) if kind == "made up"]
+    spans = [(n - 0.5, 1.0) for n in made_up]
+    ax.broken_barh(spans, (0, 1), transform=ax.get_xaxis_transform(), color=MADE_UP, alpha=0.13, linewidth=0, zorder=0)
+    ax.set_xlim(-0.6, len(values) - 0.4)
+    finite = values[np.isfinite(values)]
+    if finite.size and finite.min() >= 0:
+        ax.set_ylim(0, finite.max() * 1.12 or 1.0)
+    if finite.size < values.size:
+        told = f"not defined for {values.size - finite.size} of {values.size} words"
+        ax.text(0.995, 0.97, told, transform=ax.transAxes, ha="right", va="top", fontsize=9, color=OTHER)
+
+
+def _label_words(ax: "Axes", words: Sequence[Word], kinds: Sequence[str]) -> None:
+    """Upright words under the axis, as many as fit: marked words first, then others evenly."""
+    box = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted())
+    pitch = max(1.0, _LABEL_PITCH * len(words) / max(box.width, 0.1))
+    rank = {"made up": 0, "true": 1, "other words": 2}
+    kept: list[int] = []
+    for number in sorted(range(len(words)), key=lambda n: (rank[kinds[n]], n)):
+        if all(abs(number - other) >= pitch for other in kept):
+            kept.append(number)
+    kept.sort()
+    texts = [words[n].text for n in kept]
+    texts = [inscription(t if len(t) <= _LONGEST else t[: _LONGEST - 1] + "…") for t in texts]
+    ax.set_xticks(kept, texts, rotation=90)
+    for label, number in zip(ax.get_xticklabels(), kept, strict=True):
+        if kinds[number] != "other words":
+            label.set_color(_MARKS[kinds[number]][0])
+            label.set_fontweight("bold")
+    ax.set_xlabel("generated word" + (f" ({len(kept)} of {len(words)} labelled)" if len(kept) < len(words) else ""))
+
+
+def _add_legend(places: Sequence["Axes"], kinds: Sequence[str]) -> None:
+    from matplotlib.lines import Line2D
+
+    entries = [
+        Line2D([], [], color=colour, marker=mark, linestyle="", markersize=size**0.5, markeredgewidth=0, label=kind)
+        for kind, (colour, mark, size) in _MARKS.items()
+        if kind in kinds
+    ]
+    figure = places[0].get_figure(root=True)
+    if len(entries) > 1 and figure is not None:
+        figure.legend(handles=entries, loc="outside upper left", ncols=3, frameon=False)
