@@ -11,6 +11,7 @@ __all__ = [
     "InterventionError",
     "LvlmscopeError",
     "ModelInputError",
+    "OutputError",
     "PromptError",
     "ReplayError",
     "ShapeError",
@@ -28,6 +29,10 @@ class LvlmscopeError(Exception):
 
 class ImageInputError(LvlmscopeError, ValueError):
     """The picture is missing, unreadable, or of a kind or number that cannot be used."""
+
+
+class OutputError(LvlmscopeError, OSError):
+    """Results cannot be written where they were asked for."""
 
 
 class PromptError(LvlmscopeError, ValueError):

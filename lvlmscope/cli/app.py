@@ -1,0 +1,77 @@
+"""The commands and their options; what they do is in a file each."""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lvlmscope.errors import LvlmscopeError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, help="See why a vision-language model made it up."
+)
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; files of the same name are replaced.")]
+
+
+@app.command()
+def demo(
+    out: Out = Path("lvlmscope-demo"),
+    picture: Annotated[
+        str, typer.Option(help="Number of a bundled picture (0 to 7), or a picture file of your own.")
+    ] = "0",
+) -> None:
+    """Traces the bundled model on a picture about which it makes something up, then switches a remedy on."""
+    from lvlmscope.cli.demo import run_demo
+
+    run_demo(out, picture)
+
+
+@app.command()
+def trace(  # noqa: PLR0917 - typer reads options from parameters
+    image: Annotated[Path, typer.Argument(help="Picture file.")],
+    prompt: Annotated[str, typer.Argument(help="Question or instruction.")],
+    model: Annotated[str, typer.Option(help="'tiny', a folder, or a hub id.")] = "tiny",
+    answer: Annotated[str | None, typer.Option(help="Trace this answer instead of a generated one.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Length allowed to the answer.")] = 128,
+    gradients: Annotated[bool, typer.Option(help="Keep the gradient of every token's loss to the attention.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Seed of sampling.")] = None,
+    out: Out = Path("lvlmscope-trace"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+) -> None:
+    """Traces a model's answer about a picture; writes the trace and its figures."""
+    from lvlmscope.cli.tracing import run_trace
+
+    options = {"answer": answer, "max_new_tokens": max_new_tokens, "gradients": gradients, "seed": seed}
+    run_trace(image, prompt, model, out, as_json=as_json, options=options)
+
+
+@app.command(name="eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="'tiny', or a folder of a model that knows the bundled world.")] = "tiny",
+    n: Annotated[int, typer.Option("-n", min=1, help="Scenes of each split.")] = 500,
+    seed: Annotated[int, typer.Option(help="Seed of the held-out scenes.")] = 0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Length allowed to each caption.")] = 48,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+) -> None:
+    """Measures CHAIR and yes/no accuracy on held-out scenes, and how much of it needs the picture."""
+    from lvlmscope.cli.evaluating import run_evaluation
+
+    run_evaluation(model, n=n, seed=seed, max_new_tokens=max_new_tokens, as_json=as_json)
+
+
+def main() -> None:
+    """Runs the command line; an error of the user's input is one line and exit code 2."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        app()
+    except LvlmscopeError as error:
+        sys.stderr.write(f"lvlmscope: {' '.join(str(error).split())}\n")
+        sys.exit(2)

@@ -1,0 +1,29 @@
+"""`lvlmscope eval`: the bundled model's report card."""
+
+import json
+
+from lvlmscope.cli.telling import console, score_table
+from lvlmscope.evaluation import report_card
+from lvlmscope.loading import load
+
+__all__ = ["run_evaluation"]
+
+
+def run_evaluation(model: str, *, n: int, seed: int, max_new_tokens: int, as_json: bool) -> None:
+    """Prints captions' CHAIR and probes' POPE scores, on the pictures and on a grey one.
+
+    Args:
+        model: What `load` takes.
+        n: Scenes of each split.
+        seed: Seed of the scenes.
+        max_new_tokens: Length allowed to each caption.
+        as_json: One JSON object instead of tables.
+    """
+    loaded = load(model)
+    card = report_card(loaded.model, loaded.processor, n=n, seed=seed, max_new_tokens=max_new_tokens)
+    if as_json:
+        console.print_json(json.dumps(card.to_json()))
+        return
+    console.print(score_table(f"captions, greedy, at most {max_new_tokens} new tokens", card.captions))
+    console.print(score_table("yes/no probes, by split / kind of negative", card.probes))
+    console.print(score_table("the same questions on a grey picture", card.blank))

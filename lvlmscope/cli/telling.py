@@ -1,0 +1,63 @@
+"""What the commands print: captions with coloured words, heads in order, tables."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lvlmscope.diagnostics import layer_image_entropy, visual_attention_ratio
+from lvlmscope.evaluation import Mention
+from lvlmscope.record import Trace
+
+__all__ = ["coloured", "console", "extreme_heads", "flagged_layers", "score_table"]
+
+console = Console(highlight=False)
+
+
+def coloured(answer: str, mentions: Sequence[Mention], present: frozenset[str] | None) -> Text:
+    """An answer with object words green where they are true and red, underlined, where they are made up.
+
+    Args:
+        answer: The answer.
+        mentions: Its object words.
+        present: Categories in the picture; None when they are not known: nothing is coloured.
+    """
+    text = Text(answer)
+    for mention in mentions if present is not None else ():
+        true = present is not None and mention.category in present
+        text.stylize("bold green" if true else "bold red underline", mention.start, mention.end)
+    return text
+
+
+def extreme_heads(trace: Trace, count: int = 3) -> tuple[str, str]:
+    """The heads with the greatest and the least share of attention on the image, mean over the answer's words."""
+    ratio = visual_attention_ratio(trace, step="mean").stack(place=("layer", "head"))
+    order = ratio.sortby(ratio, ascending=False)
+
+    def told(part: int | slice) -> str:
+        chosen = order.isel(place=part)
+        places = zip(chosen.coords["layer"].values, chosen.coords["head"].values, chosen.values, strict=True)
+        return ", ".join(f"layer {layer} head {head} ({value:.0%})" for layer, head, value in places)
+
+    return told(slice(None, count)), told(slice(-count, None))
+
+
+def flagged_layers(trace: Trace) -> dict[int, int]:
+    """Layers that D-LEAF's rule flags: for how many words each one's image entropy exceeds all layers before it."""
+    entropy = layer_image_entropy(trace)
+    lowest = entropy.values[:1].copy()
+    flagged: dict[int, int] = {}
+    for number, values in zip(entropy.coords["layer"].values[1:], entropy.values[1:], strict=True):
+        flagged[int(number)] = int((values > lowest[0]).sum())
+        lowest[0] = values.clip(max=lowest[0])
+    return flagged
+
+
+def score_table(title: str, rows: Mapping[str, Mapping[str, float]]) -> Table:
+    """Scores as a table: shares with three decimals, counts without."""
+    columns = list(next(iter(rows.values())))
+    table = Table("", *columns, title=title, title_justify="left")
+    for name, scores in rows.items():
+        table.add_row(name, *(str(v) if isinstance(v, int) else f"{v:.3f}" for v in scores.values()))
+    return table

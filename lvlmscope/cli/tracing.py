@@ -1,0 +1,71 @@
+"""`lvlmscope trace`: a trace of any model and picture, with its figures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lvlmscope import plot
+from lvlmscope.cli.telling import console, extreme_heads
+from lvlmscope.cli.writing import result_folder
+from lvlmscope.errors import GeometryError
+from lvlmscope.loading import load
+from lvlmscope.record import Trace
+from lvlmscope.tracing import trace
+
+__all__ = ["run_trace", "save_figures"]
+
+
+def run_trace(image: Path, prompt: str, model: str, out: Path, *, as_json: bool, options: dict[str, Any]) -> None:
+    """Traces, writes trace and figures, and tells where.
+
+    Args:
+        image: Picture file.
+        prompt: Question or instruction.
+        model: What `load` takes.
+        out: Folder for the results.
+        as_json: One JSON object instead of text.
+        options: Further arguments of `trace`.
+    """
+    with result_folder(out) as folder:
+        traced = trace(load(model), image, prompt, progress=not as_json, **options)
+        traced.save(folder / "trace.safetensors")
+        notes = save_figures(traced, folder)
+        names = sorted(path.name for path in folder.iterdir())
+    told = {
+        "answer": traced.answer,
+        "steps": traced.num_steps,
+        "files": [str(out / name) for name in names],
+        "notes": notes,
+        "provenance": traced.provenance,
+    }
+    if as_json:
+        console.print_json(json.dumps(told))
+        return
+    most, least = extreme_heads(traced)
+    console.print(traced, soft_wrap=True)
+    console.print(f"looks at the image most:  {most}\nlooks at the image least: {least}")
+    for note in notes:
+        console.print(f"note: {note}")
+    console.print(f"written to {out}: {', '.join(names)}", soft_wrap=True)
+
+
+def save_figures(traced: Trace, folder: Path, *, words: tuple[str | int, ...] = (), **marks: Any) -> list[str]:
+    """Writes heatmap.png, overlay.png and timeline.png.
+
+    Args:
+        traced: The trace.
+        folder: Where to.
+        words: Words for the overlay; without any, the word that looked at the image most.
+        **marks: `true` and `made_up` words of the timeline.
+
+    Returns:
+        A note for each figure that could not be drawn, with the reason.
+    """
+    plot.heatmap(traced).savefig(folder / "heatmap.png")
+    plot.timeline(traced, **marks).savefig(folder / "timeline.png")
+    chosen = words or (int(traced.rows().image_mass.mean((1, 2)).argmax()),)
+    try:
+        plot.overlay(traced, list(chosen)).savefig(folder / "overlay.png")
+    except GeometryError as error:
+        return [f"no overlay: {error}"]
+    return []

@@ -1,0 +1,41 @@
+"""Result folders: everything is written aside first, so that a failure leaves nothing half-written behind."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lvlmscope.errors import OutputError, message
+
+__all__ = ["result_folder"]
+
+
+@contextmanager
+def result_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder whose files are moved into `target` when the block ends well.
+
+    The target is tried before any work is done. Files of other names in it stay.
+
+    Args:
+        target: Folder for the results; made when it does not exist.
+
+    Yields:
+        The temporary folder, beside the target.
+
+    Raises:
+        OutputError: The target is a file, or it or its parent cannot be written to.
+    """
+    made = not target.exists()
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".lvlmscope-", dir=target) as name:
+            folder = Path(name)
+            yield folder
+            for path in sorted(folder.iterdir()):
+                path.replace(target / path.name)
+    except OSError as error:
+        received, possible = f"{error.strerror or error}", "a folder that can be written to"
+        raise OutputError(message(f"write results to {target}", received, possible, "choose another --out")) from error
+    finally:
+        if made and target.is_dir() and not any(target.iterdir()):
+            target.rmdir()
