@@ -3,7 +3,7 @@
 import io
 import json
 import os
-import tempfile
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +42,14 @@ def write_trace(trace: "Trace", path: str | os.PathLike[str]) -> None:
     tensors |= {f"image.{i}": _encode(image) for i, image in enumerate(trace.images)}
     tensors = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
     metadata = {_METADATA_KEY: json.dumps(_describe_fields(trace))}
-    temporary = None
+    temporary: Path | None = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-        os.close(handle)
+        temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.part"
+        temporary.touch(exist_ok=False)  # with the permissions of any new file
+        mode = temporary.stat().st_mode
         save_file(tensors, temporary, metadata=metadata)
-        Path(temporary).replace(target)
+        temporary.chmod(mode)  # safetensors writes for the owner alone
+        temporary.replace(target)
         temporary = None
     except (OSError, SafetensorError) as error:
         possible = "a file in a folder that exists and can be written to"
@@ -56,7 +58,7 @@ def write_trace(trace: "Trace", path: str | os.PathLike[str]) -> None:
         ) from error
     finally:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def read_fields(path: str | os.PathLike[str]) -> dict[str, Any]:

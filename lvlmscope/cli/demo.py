@@ -6,7 +6,7 @@ from typing import Final
 from lvlmscope import plot
 from lvlmscope.cli.page import Chapter, write_page
 from lvlmscope.cli.telling import coloured, console, extreme_heads, flagged_layers
-from lvlmscope.cli.tracing import save_figures
+from lvlmscope.cli.tracing import SAVED, save_figures
 from lvlmscope.cli.writing import result_folder
 from lvlmscope.comparing import Effect, effect
 from lvlmscope.evaluation import Mention, vocabulary
@@ -49,7 +49,7 @@ def run_demo(out: Path, picture: str) -> None:
         true, made_up = _mentions(before, bundled)
         words = tuple(dict.fromkeys(before.answer[m.start : m.end] for m in (*made_up, *true)))[:2]
         save_figures(before, folder, words=words, true=true, made_up=made_up)
-        plot.compare(before, after).savefig(folder / "compare.png")
+        plot.compare(before, after).savefig(folder / "compare.png", **SAVED)
         before.save(folder / "trace.safetensors")
         after.save(folder / "trace_with_remedy.safetensors")
         write_page(folder, _chapters(before, after, told, bundled))

@@ -21,7 +21,8 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 blockquote { border-left: .25rem solid var(--faint); margin: 1rem 0; padding: .1rem 1rem; font-size: 1.1rem; }
 .true { color: var(--true); font-weight: 600; }
 .made-up { color: var(--wrong); font-weight: 600; text-decoration: underline wavy; }
-img { background: #fff; border-radius: .4rem; display: block; height: auto; max-width: 100%; }
+figure { margin: 0; overflow-x: auto; }
+img { background: #fff; border-radius: .4rem; display: block; height: auto; max-width: 100%; min-width: 34rem; }
 footer, .legend { color: var(--faint); font-size: .9rem; }
 p, blockquote { overflow-wrap: anywhere; }
 """
@@ -78,7 +79,8 @@ def _chapter(folder: Path, chapter: Chapter) -> str:
     figure = ""
     if path.exists():
         data = base64.b64encode(path.read_bytes()).decode()
-        figure = f'<img src="data:image/png;base64,{data}" alt="{html.escape(chapter.alt)}">'
+        picture = f'<img src="data:image/png;base64,{data}" alt="{html.escape(chapter.alt)}">'
+        figure = f'<figure tabindex="0">{picture}</figure>'  # scrolls by itself where the page is narrow
     quoted = f"<blockquote>{_answer(chapter)}</blockquote>" if chapter.answer else ""
     return f"<h2>{html.escape(chapter.title)}</h2>{quoted}<p>{html.escape(chapter.text)}</p>{figure}"
 

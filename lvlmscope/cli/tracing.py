@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lvlmscope import plot
 from lvlmscope.cli.telling import console, extreme_heads
@@ -12,7 +12,9 @@ from lvlmscope.loading import load
 from lvlmscope.record import Trace
 from lvlmscope.tracing import trace
 
-__all__ = ["run_trace", "save_figures"]
+__all__ = ["SAVED", "run_trace", "save_figures"]
+
+SAVED: Final[dict[str, Any]] = {"bbox_inches": "tight", "pad_inches": 0.12, "dpi": 130}
 
 
 def run_trace(image: Path, prompt: str, model: str, out: Path, *, as_json: bool, options: dict[str, Any]) -> None:
@@ -61,11 +63,11 @@ def save_figures(traced: Trace, folder: Path, *, words: tuple[str | int, ...] = 
     Returns:
         A note for each figure that could not be drawn, with the reason.
     """
-    plot.heatmap(traced).savefig(folder / "heatmap.png")
-    plot.timeline(traced, **marks).savefig(folder / "timeline.png")
+    plot.heatmap(traced).savefig(folder / "heatmap.png", **SAVED)
+    plot.timeline(traced, **marks).savefig(folder / "timeline.png", **SAVED)
     chosen = words or (int(traced.rows().image_mass.mean((1, 2)).argmax()),)
     try:
-        plot.overlay(traced, list(chosen)).savefig(folder / "overlay.png")
+        plot.overlay(traced, list(chosen)).savefig(folder / "overlay.png", **SAVED)
     except GeometryError as error:
         return [f"no overlay: {error}"]
     return []
