@@ -8,7 +8,7 @@ from lvlmscope.comparing import Effect, effect
 from lvlmscope.errors import ShapeError, message
 from lvlmscope.plot.heatmaps import draw_map, map_height
 from lvlmscope.plot.quantities import head_image_attention, layer_by_head, scale_of
-from lvlmscope.plot.style import WIDTH, inscription, new_figure, paper_style, quantity_label, wrapped
+from lvlmscope.plot.style import WIDTH, inscription, is_narrow, new_figure, paper_style, quantity_label, wrapped
 from lvlmscope.record import Trace
 
 if TYPE_CHECKING:
@@ -51,12 +51,14 @@ def compare(before: Trace, after: Trace, *, width: float = WIDTH * 1.35) -> Any:
         received = f"{maps[0].shape[0]} x {maps[0].shape[1]} and {maps[1].shape[0]} x {maps[1].shape[1]} layers x heads"
         raise ShapeError(message("compare traces", received, "the same layers and heads", "trace the same model"))
     difference = (maps[1] - maps[0]).assign_attrs(long_name="difference", units="1")
-    stacked = width < 5.0
+    stacked = is_narrow(width)
     height = map_height(maps[0], width if stacked else width / 3 + 1.2)
     with paper_style():
         figure = new_figure(width, (height * 3 if stacked else height) + 1.9)
-        places = figure.subplots(3 if stacked else 1, 1 if stacked else 3, sharey=not stacked)
-        _draw_maps(figure, list(places), [*maps, difference])
+        places = figure.subplots(3 if stacked else 1, 1 if stacked else 3, sharey=not stacked, squeeze=False)
+        _draw_maps(figure, places.ravel().tolist(), [*maps, difference])
+        for place in places.ravel() if not stacked else ():
+            place.label_outer(remove_inner_ticks=True)
         figure.suptitle(_heading(before, after, told, width), x=0.01, ha="left", fontsize=10)
     return figure
 
@@ -70,9 +72,7 @@ def _draw_maps(figure: "Figure", places: list["Axes"], maps: list[xr.DataArray])
     ):
         drawn.append(draw_map(place, values, scale))
         place.set_title(title)
-        place.label_outer()
-        place.set_xlabel(place.get_xlabel() or "query head")
-    bar = figure.colorbar(drawn[0], ax=places[:2], location="bottom" if len(places) == 3 else "right")
+    bar = figure.colorbar(drawn[0], ax=places[:2], location="bottom")
     bar.set_label(quantity_label(maps[0].attrs))
     figure.colorbar(drawn[2], ax=places[2], location="bottom").set_label(quantity_label(maps[2].attrs))
 

@@ -6,13 +6,14 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.plot.quantities import Scale, layer_by_head, scale_of
+from lvlmscope.plot.quantities import Scale, layer_by_head, name_of, scale_of
 from lvlmscope.plot.style import (
     LAYER_AXIS,
     UNDEFINED,
     WIDTH,
     add_note,
     inscription,
+    is_narrow,
     mark_positions,
     new_figure,
     paper_style,
@@ -62,18 +63,18 @@ def heatmap(
         possible = "matplotlib, with or without ax=, or plotly without"
         raise ModelInputError(message("draw a heatmap", received, possible, "choose one of them"))
     values, averaged = layer_by_head(signal, "draw a heatmap")
-    name = str(values.attrs.get("long_name", values.name or "value"))
+    name = name_of(values)
     heading = f"{name}, {averaged}" if averaged else name
     text = title if title is not None else heading[0].upper() + heading[1:]
     if backend == "plotly":
         return _plotly_map(values, scale_of(values), text, width)
     with paper_style():
         if ax is None:
-            ax = new_figure(width, map_height(values, width)).subplots()
+            ax = new_figure(width, map_height(values, width) + is_narrow(width)).subplots()
         drawn = draw_map(ax, values, scale_of(values))
         ax.set_title(wrapped(inscription(text), inches=width * 0.8, points=10.5))
-        bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.95)
-        bar.set_label(quantity_label(values.attrs, str(values.name or "")))
+        bar = ax.figure.colorbar(drawn, ax=ax, location="bottom" if is_narrow(width) else "right")
+        bar.set_label(quantity_label(values.attrs, name_of(values)))
     return ax.get_figure(root=True)
 
 
@@ -126,7 +127,7 @@ def undefined_note(values: xr.DataArray) -> str:
 def _plotly_map(values: xr.DataArray, scale: Scale, title: str, width: float) -> Any:
     import plotly.graph_objects as go
 
-    label, note = quantity_label(values.attrs, str(values.name or "")), undefined_note(values)
+    label, note = quantity_label(values.attrs, name_of(values)), undefined_note(values)
     heads, layers = _numbers(values, "head"), _numbers(values, "layer")
     cells = np.where(np.isfinite(values.to_numpy()), values.to_numpy(), np.nan).astype(float)
     drawn = go.Heatmap(

@@ -7,15 +7,14 @@ import numpy as np
 
 from lvlmscope.errors import GeometryError, ModelInputError, message
 from lvlmscope.layout import Box, ImageLayout
+from lvlmscope.plot.panels import picture_panels
 from lvlmscope.plot.quantities import Scale, patch_attention, require_image, scale_of
 from lvlmscope.plot.style import (
     OTHER,
-    SEQUENTIAL,
     UNDEFINED,
     WIDTH,
     add_note,
     inscription,
-    new_figure,
     paper_style,
     wrapped,
 )
@@ -44,7 +43,7 @@ def overlay(
     picture: int = 0,
     width: float = WIDTH,
 ) -> Any:
-    """A word's attention on each patch, over the picture; the mean over its tokens, the layers and all heads.
+    r"""A word's attention on each patch, over the picture; the mean over its tokens, the layers and all heads.
 
     Several words share one scale. A new figure shows the picture itself first.
 
@@ -61,13 +60,14 @@ def overlay(
         The matplotlib figure.
 
     Raises:
-        ModelInputError: The answer has no such word, no such picture or layer, no image keys, or several words for one `ax`.
+        ModelInputError: The answer has no such word, no such picture or layer, no image keys, or several words for one
+            `ax`.
         GeometryError: Which pixels a token covers is not known (with the reason), or the picture is another one.
 
     Examples:
         >>> from lvlmscope.diagnostics import planted_trace
         >>> overlay(planted_trace(patch=7), "word1").axes[1].get_title()
-        '"word1": 50 % of attention'
+        '"word1"\n50 % on the image'
     """
     require_image(trace, "draw attention over the picture")
     asked = [word] if isinstance(word, str | int | Word) else list(word)
@@ -79,22 +79,24 @@ def overlay(
     words = [find_word(trace, each) for each in asked]
     boxes, keys = _boxes(where)
     shares = [patch_attention(trace, each.steps, layers)[keys] for each in words]
-    titles = [
-        f'"{each.text}": {100 * share.sum():.0f} % of attention' for each, share in zip(words, shares, strict=True)
-    ]
-    scale = scale_of(*shares)
     with paper_style():
-        panels = [ax] if ax is not None else _panels(len(words) + 1, where, width)
-        maps = panels[-len(words) :]
-        each_width = width / (1 if _stacked(width) else len(panels))
-        for place, share, title in zip(maps, shares, titles, strict=True):
-            cells = _draw(place, where, background, (boxes, share, scale))
-            place.set_title(wrapped(inscription(title), inches=each_width * 0.9, points=10.5))
-        if ax is None:
-            _show_picture(panels[0], where, background)
-        bar = maps[-1].figure.colorbar(cells, ax=maps if ax is None else ax, shrink=0.8, format="%.2g")
+        made = None if ax is not None else picture_panels(len(words) + 1, where.size or (1, 1), width)
+        maps = [ax] if ax is not None else (made.panels[1:] if made else [])
+        for place, each, share in zip(maps, words, shares, strict=True):
+            cells = _draw(place, where, background, (boxes, share, scale_of(*shares)))
+            place.set_title(_title(each, share, made.panel_width if made else 3.0))
+        bar_place = {"cax": made.bar} if made else {"ax": maps}
+        bar = maps[0].figure.colorbar(cells, **bar_place, orientation="horizontal", format="%.2g")
         bar.set_label("attention on a patch (share of 1)")
+        if made:
+            _show_picture(made.panels[0], where, background)
     return maps[0].get_figure(root=True)
+
+
+def _title(word: Word, share: np.ndarray, inches: float) -> str:
+    percent = f"{100 * share.sum():.0f} %" if np.isfinite(share).all() else "? %"
+    text = wrapped(f'"{inscription(word.text)}"', inches=inches, lines=1)
+    return f"{text}\n{percent} on the image"
 
 
 def _layout_of(trace: Trace, picture: int) -> ImageLayout:
@@ -139,25 +141,10 @@ def _background(trace: Trace, where: ImageLayout, image: "Image | None", picture
     return chosen.convert("RGB") if chosen.size == where.size else chosen.convert("RGB").resize(where.size)
 
 
-def _stacked(width: float) -> bool:
-    return width < 5.0  # a telephone's column: panels below each other
-
-
-def _panels(count: int, where: ImageLayout, width: float) -> list["Axes"]:
-    across = 1 if _stacked(width) else min(count, 4)
-    down = -(-count // across)
-    size = where.size or (1, 1)
-    height = (width * 0.86 / across) * min(max(size[1] / size[0], 0.25), 3.0) + 0.45
-    grid = new_figure(width, height * down).subplots(down, across, squeeze=False).ravel().tolist()
-    for spare in grid[count:]:
-        spare.set_axis_off()
-    kept: list[Axes] = grid[:count]
-    return kept
-
-
 def _draw(
     ax: "Axes", where: ImageLayout, background: "Image | None", values: tuple[list[Box], np.ndarray, Scale]
 ) -> "PolyCollection":
+    import matplotlib as mpl
     from matplotlib.collections import PolyCollection
 
     boxes, share, scale = values
@@ -168,10 +155,10 @@ def _draw(
         ax.imshow(background.convert("L"), cmap="gray", extent=_extent(where), vmin=-60, vmax=255)
     corners = [[(left, top), (right, top), (right, bottom), (left, bottom)] for left, top, right, bottom in boxes]
     opacity = 1.0 if background is None else _OPACITY
-    cells = PolyCollection(corners, cmap=SEQUENTIAL, alpha=opacity, linewidths=0, antialiaseds=False)
+    colours = mpl.colormaps[scale.colours].with_extremes(bad=UNDEFINED)
+    cells = PolyCollection(corners, cmap=colours, alpha=opacity, linewidths=0, antialiaseds=False)
     cells.set_array(np.ma.masked_invalid(share))
     cells.set_clim(scale.low, scale.high)
-    cells.cmap.set_bad(UNDEFINED)
     ax.add_collection(cells)
     if not np.isfinite(share).all():
         add_note(ax, f"grey: not defined ({int((~np.isfinite(share)).sum())} of {share.size} patches)")

@@ -12,7 +12,7 @@ from lvlmscope.labels import coordinates
 from lvlmscope.plot.style import DIVERGING, SEQUENTIAL
 from lvlmscope.record import Trace
 
-__all__ = ["Scale", "head_image_attention", "layer_by_head", "patch_attention", "require_image", "scale_of"]
+__all__ = ["Scale", "head_image_attention", "layer_by_head", "name_of", "patch_attention", "require_image", "scale_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +111,11 @@ def layer_by_head(signal: Any, asked: str) -> tuple[xr.DataArray, str]:
     told = ", ".join(f"{signal.sizes[dim]} {dim}{'s' if signal.sizes[dim] > 1 else ''}" for dim in others)
     flat = signal.mean(others, keep_attrs=True) if others else signal
     return flat.transpose("layer", "head"), f"mean over {told}" if told else ""
+
+
+def name_of(values: xr.DataArray) -> str:
+    """What an array holds, in words: its `long_name`, else its name."""
+    return str(values.attrs.get("long_name") or ("value" if values.name is None else values.name))
 
 
 def patch_attention(trace: Trace, steps: Sequence[int], layers: Sequence[int] | None = None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How every view looks: colours that colour-blind readers tell apart, sizes, and texts that stay inside their figure."""
+"""How every view looks: colours that colour-blind readers tell apart, sizes, texts that stay inside their figure."""
 
 import re
 import textwrap
@@ -22,6 +22,7 @@ __all__ = [
     "WIDTH",
     "add_note",
     "inscription",
+    "is_narrow",
     "mark_positions",
     "new_figure",
     "paper_style",
@@ -39,9 +40,10 @@ SEQUENTIAL: Final = "viridis"  # amounts
 DIVERGING: Final = "RdBu_r"  # differences, white at 0
 LAYER_AXIS: Final = "decoder layer (0 at the bottom)"
 WIDTH: Final = 7.0  # inches: a notebook's column
+_WINDOWS: Final = frozenset({"qtagg", "qt5agg", "tkagg", "gtk3agg", "gtk4agg", "macosx", "wxagg", "webagg", "nbagg"})
 _POINTS_PER_INCH: Final = 72.0
 _GLYPH_WIDTH: Final = 0.56  # of the font size, DejaVu Sans on average
-_RC: Final[dict[str, Any]] = {
+_RC: Final[Any] = {  # matplotlib types the names one by one
     "figure.dpi": 110,
     "savefig.dpi": 160,
     "font.family": ["DejaVu Sans"],  # ships with matplotlib: the same figure everywhere
@@ -56,6 +58,11 @@ _RC: Final[dict[str, Any]] = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,  # text stays text in a paper
 }
+
+
+def is_narrow(width: float) -> bool:
+    """Whether a figure is as wide as a telephone: panels go below each other, colour bars below their map."""
+    return width < 5.0
 
 
 @contextmanager
@@ -78,12 +85,11 @@ def new_figure(width: float, height: float) -> "Figure":
         The figure. A window system's pyplot knows it, so that `plt.show()` opens it; others do not keep it alive.
     """
     import matplotlib as mpl
-    from matplotlib import pyplot
-    from matplotlib.backends import BackendFilter, backend_registry
+    from matplotlib import pyplot as plt
 
-    figure = pyplot.figure(figsize=(width, height), layout="constrained")
-    if mpl.get_backend().lower() not in backend_registry.list_builtin(BackendFilter.INTERACTIVE):
-        pyplot.close(figure)  # else a notebook draws it twice: as the cell's value and as an open figure
+    figure = plt.figure(figsize=(width, height), layout="constrained")
+    if mpl.get_backend().lower().split("://")[-1] not in _WINDOWS:
+        plt.close(figure)  # else a notebook draws it twice: as the cell's value and as an open figure
     return figure
 
 
@@ -122,7 +128,7 @@ def wrapped(text: str, *, inches: float, points: float = 10.0, lines: int = 6) -
     columns = max(8, int(inches * _POINTS_PER_INCH / (points * _GLYPH_WIDTH)))
     broken = [line for part in text.splitlines() for line in textwrap.wrap(part, columns) or [""]]
     if len(broken) > lines:
-        broken = [*broken[: lines - 1], textwrap.shorten(broken[lines - 1], columns - 2, placeholder="") + " …"]
+        broken = [*broken[: lines - 1], broken[lines - 1][: columns - 2].rstrip() + " …"]
     return "\n".join(broken)
 
 

@@ -8,13 +8,12 @@ import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message
 from lvlmscope.labels import coordinates
-from lvlmscope.plot.quantities import head_image_attention
+from lvlmscope.plot.quantities import head_image_attention, name_of
 from lvlmscope.plot.style import (
     MADE_UP,
     OTHER,
     TRUE,
     WIDTH,
-    add_note,
     inscription,
     new_figure,
     paper_style,
@@ -105,10 +104,10 @@ def _named(trace: Trace, signals: Any) -> list[tuple[str, xr.DataArray]]:
         raise ModelInputError(
             message("draw a timeline", "no signals", "one or more", "leave signals out for the usual")
         )
-    return [(quantity_label(array.attrs, str(array.name or "")), array) for array in arrays]
+    return [(quantity_label(array.attrs, name_of(array)), array) for array in arrays]
 
 
-def _per_word(trace: Trace, words: Sequence[Word], signal: xr.DataArray) -> np.ndarray:
+def _per_word(trace: Trace, words: Sequence[Word], signal: Any) -> np.ndarray:
     """Mean over a word's tokens, layers and heads; NaN where nothing is defined. ``[word]``."""
     if not isinstance(signal, xr.DataArray) or signal.sizes.get("step") != trace.num_steps:
         received = f"dims {dict(signal.sizes)}" if isinstance(signal, xr.DataArray) else type(signal).__name__
@@ -181,4 +180,4 @@ def _add_legend(places: Sequence["Axes"], kinds: Sequence[str]) -> None:
     ]
     figure = places[0].get_figure(root=True)
     if len(entries) > 1 and figure is not None:
-        figure.legend(handles=entries, loc="outside upper left", ncols=3, frameon=False)
+        figure.legend(handles=entries, loc="outside upper left", ncols=3, frameon=False, handlelength=1.0)
