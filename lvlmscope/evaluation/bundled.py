@@ -34,7 +34,8 @@ class ReportCard:
 
     Attributes:
         captions: CHAIR_I, CHAIR_S, recall and mean words of each split, and of `"all"` splits together.
-        probes: POPE scores by split and kind of negative: `"neutral/random"`, `"prior/partner"`, ...
+        probes: POPE scores by split and kind of negative: `"neutral/random"`, `"prior/partner"`, ...;
+            left out where no scene offers a question of the kind.
         blank: POPE scores on the same questions with a grey picture: what the language prior alone answers.
         scenes: Scenes of each split.
         max_new_tokens: Length allowed to each caption.
@@ -110,6 +111,8 @@ def report_card(
     for split, held in drawn.items():
         for against in ("random", "partner"):
             asked = questions(held, "random" if against == "random" else "partner")
+            if not asked:
+                continue  # few scenes, and each has all its usual company: nothing to ask
             probes[f"{split}/{against}"] = probe_scores(model, processor, asked)
             blank[f"{split}/{against}"] = probe_scores(model, processor, asked, blank=True)
     return ReportCard(captions=captions, probes=probes, blank=blank, scenes=n, max_new_tokens=max_new_tokens)

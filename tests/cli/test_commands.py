@@ -1,0 +1,129 @@
+"""The command line as a person meets it: results that are whole, and one line with exit code 2 for bad input."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lvlmscope import load_trace
+from lvlmscope.cli.page import Chapter, write_page
+from lvlmscope.cli.writing import result_folder
+from lvlmscope.errors import OutputError
+from lvlmscope.evaluation import Mention
+from lvlmscope.tiny import scene
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from lvlmscope.cli import main; main()", *arguments]
+    wide = {"COLUMNS": "200", "OMP_NUM_THREADS": "2"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | wide | environment)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    out = tmp_path_factory.mktemp("demo") / "results"
+    done = run("demo", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+def test_demo_writes_everything_and_says_where(demo: tuple[Path, str]) -> None:
+    out, told = demo
+    names = {"compare.png", "heatmap.png", "overlay.png", "page.html", "timeline.png"}
+    names |= {"trace.safetensors", "trace_with_remedy.safetensors"}
+    assert {path.name for path in out.iterdir()} == names
+    assert f"written to {out}" in told
+    for heading in ("in the picture", "caption", "looks most", "looks least", "flagged layers", "remedy"):
+        assert heading in told
+
+
+def test_demo_traces_tell_of_a_made_up_word_and_of_the_remedy(demo: tuple[Path, str]) -> None:
+    out, told = demo
+    before, after = load_trace(str(out / "trace.safetensors")), load_trace(str(out / "trace_with_remedy.safetensors"))
+    assert before.answer in " ".join(told.split())
+    assert "cake" in before.answer
+    assert "cake" not in after.answer
+    assert not before.effects
+    assert after.effects[0]["changed"]
+    assert "first word changed" in told
+
+
+def test_demo_page_is_whole_and_fetches_nothing(demo: tuple[Path, str]) -> None:
+    page = (demo[0] / "page.html").read_text()
+    assert page.count('src="data:image/png;base64,') == 4
+    assert page.count('alt="') == 4
+    assert "http" not in page.replace('<meta http-equiv="', "")
+    assert '<span class="made-up">cake</span>' in page
+
+
+def test_page_escapes_every_text(tmp_path: Path) -> None:
+    bad = "<script>alert(1)</script> a dog"
+    mention = Mention(category="dog", start=len(bad) - 3, end=len(bad))
+    chapter = Chapter(title=bad, text=bad, answer=bad, figure="none.png", alt=bad, true=[mention])
+    write_page(tmp_path, [chapter])
+    page = (tmp_path / "page.html").read_text()
+    assert "<script" not in page
+    assert '<span class="true">dog</span>' in page
+
+
+def test_trace_command_prints_json(tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    scene("neutral", 0).image.save(picture)
+    done = run("trace", str(picture), "What do you see?", "--json", "--max-new-tokens", "8", "-o", str(tmp_path / "t"))
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["steps"] == 8
+    assert sorted(told["files"]) == [
+        str(tmp_path / "t" / f"{n}") for n in sorted(p.name for p in (tmp_path / "t").iterdir())
+    ]
+    assert load_trace(str(tmp_path / "t" / "trace.safetensors")).answer == told["answer"]
+
+
+def test_eval_command_prints_json() -> None:
+    done = run("eval", "-n", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    card = json.loads(done.stdout)
+    assert card["captions"]["all"]["captions"] == 6
+    assert set(card["probes"]) == set(card["blank"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("trace", "missing.png", "Describe."), "missing.png"),
+        (("trace", "PICTURE", " "), "prompt"),
+        (("trace", "PICTURE", "Describe.", "--model", "no/such-folder"), "no/such-folder"),
+        (("demo", "--picture", "99"), "99"),
+        (("demo", "--out", "PICTURE"), "write results to"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:
+    picture = tmp_path / "picture.png"
+    scene("neutral", 0).image.save(picture)
+    out = tmp_path / "out"
+    given = [str(picture) if a == "PICTURE" else a for a in arguments]
+    done = run(*given, *(() if "--out" in given else ("--out", str(out))))
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("lvlmscope: ")]
+    assert len(lines) == 1
+    assert expected in lines[0]
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["picture.png"]
+
+
+def test_a_failure_leaves_nothing_behind_and_keeps_other_files(tmp_path: Path) -> None:
+    (tmp_path / "kept.txt").write_text("kept")
+
+    def fail() -> None:
+        with result_folder(tmp_path) as folder:
+            (folder / "half.txt").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+    with pytest.raises(OutputError, match="choose another --out"), result_folder(tmp_path / "kept.txt"):
+        pass
