@@ -6,7 +6,7 @@ from typing import Final
 from lvlmscope import plot
 from lvlmscope.cli.page import Chapter, write_page
 from lvlmscope.cli.telling import coloured, console, extreme_heads, flagged_layers
-from lvlmscope.cli.tracing import SAVED, save_figures
+from lvlmscope.cli.tracing import SAVED, as_png, save_figures
 from lvlmscope.cli.writing import result_folder
 from lvlmscope.comparing import Effect, effect
 from lvlmscope.evaluation import Mention, vocabulary
@@ -23,6 +23,7 @@ __all__ = ["PICTURES", "run_demo"]
 PICTURES: Final = (112, 95, 363, 182, 226, 125, 0, 1)
 SEED: Final = 11
 PROMPT: Final = "Describe the image."
+NARROW: Final = 3.6  # inches of a figure for a telephone
 MAX_NEW_TOKENS: Final = 48
 REMEDY: Final = DLEAF(gamma=0.5)
 
@@ -47,14 +48,20 @@ def run_demo(out: Path, picture: str) -> None:
         told = effect(before, after)
         _tell(before, after, told, bundled)
         true, made_up = _mentions(before, bundled)
-        words = tuple(dict.fromkeys(before.answer[m.start : m.end] for m in (*made_up, *true)))[:2]
-        save_figures(before, folder, words=words, true=true, made_up=made_up)
+        save_figures(before, folder, words=_shown(before, true, made_up), true=true, made_up=made_up)
         plot.compare(before, after).savefig(folder / "compare.png", **SAVED)
         before.save(folder / "trace.safetensors")
         after.save(folder / "trace_with_remedy.safetensors")
         write_page(folder, _chapters(before, after, told, bundled))
         names = sorted(path.name for path in folder.iterdir())
     console.print(f"\nwritten to {out}: {', '.join(names)}\nopen {out / 'page.html'}", soft_wrap=True)
+
+
+def _shown(before: Trace, true: list[Mention], made_up: list[Mention]) -> tuple[str | int, ...]:
+    """Words for the overlay: a true one beside two made-up ones; the one that looked most when none are known."""
+    texts = [list(dict.fromkeys(before.answer[m.start : m.end] for m in found)) for found in (true, made_up)]
+    most = int(before.rows().image_mass.mean((1, 2)).argmax())
+    return (*texts[0][:1], *texts[1][:2]) or (most,)
 
 
 def _is_number(picture: str) -> bool:
@@ -93,6 +100,7 @@ def _chapters(before: Trace, after: Trace, told: Effect, bundled: Scene | None) 
     most, least = extreme_heads(before)
     true, made_up = _mentions(before, bundled)
     true_after, made_up_after = _mentions(after, bundled)
+    words = list(_shown(before, true, made_up))
     return [
         Chapter(
             title="What it saw and said",
@@ -101,18 +109,21 @@ def _chapters(before: Trace, after: Trace, told: Effect, bundled: Scene | None) 
             true=true,
             made_up=made_up,
             figure="overlay.png",
+            narrow=as_png(plot.overlay(before, words, width=NARROW)),
             alt="the picture, and where the model looked while it wrote two of its words",
         ),
         Chapter(
             title="Which heads look at the picture",
             text=f"Most: {most}. Least: {least}.",
             figure="heatmap.png",
+            narrow=as_png(plot.heatmap(before, width=NARROW)),
             alt="share of attention on the image for each layer and head",
         ),
         Chapter(
             title="Word by word",
             text="Entropy of the next token and attention on the image.",
             figure="timeline.png",
+            narrow=as_png(plot.timeline(before, true=true, made_up=made_up, width=NARROW)),
             alt="next-token entropy and attention on the image for each generated word",
         ),
         Chapter(
@@ -122,6 +133,7 @@ def _chapters(before: Trace, after: Trace, told: Effect, bundled: Scene | None) 
             true=true_after,
             made_up=made_up_after,
             figure="compare.png",
+            narrow=as_png(plot.compare(before, after, width=NARROW)),
             alt="attention on the image before and after the remedy, and the difference",
         ),
     ]

@@ -21,8 +21,8 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 blockquote { border-left: .25rem solid var(--faint); margin: 1rem 0; padding: .1rem 1rem; font-size: 1.1rem; }
 .true { color: var(--true); font-weight: 600; }
 .made-up { color: var(--wrong); font-weight: 600; text-decoration: underline wavy; }
-figure { margin: 0; overflow-x: auto; }
-img { background: #fff; border-radius: .4rem; display: block; height: auto; max-width: 100%; min-width: 34rem; }
+figure { margin: 0; }
+img { background: #fff; border-radius: .4rem; display: block; height: auto; max-width: 100%; }
 footer, .legend { color: var(--faint); font-size: .9rem; }
 p, blockquote { overflow-wrap: anywhere; }
 """
@@ -37,6 +37,7 @@ class Chapter:
         text: What to say.
         figure: File name of the figure, in the page's folder; it is embedded.
         alt: What the figure shows, for who cannot see it.
+        narrow: The figure for a telephone, as the bytes of a PNG; without it, `figure` is scaled down.
         answer: An answer to quote, empty for none.
         true: Its true object words.
         made_up: Its made-up ones.
@@ -46,6 +47,7 @@ class Chapter:
     text: str
     figure: str
     alt: str
+    narrow: bytes = b""
     answer: str = ""
     true: Sequence[Mention] = ()
     made_up: Sequence[Mention] = ()
@@ -78,11 +80,15 @@ def _chapter(folder: Path, chapter: Chapter) -> str:
     path = folder / chapter.figure
     figure = ""
     if path.exists():
-        data = base64.b64encode(path.read_bytes()).decode()
-        picture = f'<img src="data:image/png;base64,{data}" alt="{html.escape(chapter.alt)}">'
-        figure = f'<figure tabindex="0">{picture}</figure>'  # scrolls by itself where the page is narrow
+        narrow = f'<source media="(max-width: 40rem)" srcset="{_data(chapter.narrow)}">' if chapter.narrow else ""
+        image = f'<img src="{_data(path.read_bytes())}" alt="{html.escape(chapter.alt)}">'
+        figure = f"<figure><picture>{narrow}{image}</picture></figure>"
     quoted = f"<blockquote>{_answer(chapter)}</blockquote>" if chapter.answer else ""
     return f"<h2>{html.escape(chapter.title)}</h2>{quoted}<p>{html.escape(chapter.text)}</p>{figure}"
+
+
+def _data(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _answer(chapter: Chapter) -> str:

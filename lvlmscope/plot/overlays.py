@@ -24,6 +24,7 @@ from lvlmscope.record import Trace
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import PolyCollection
+    from matplotlib.ticker import MaxNLocator
     from PIL.Image import Image
 
 __all__ = ["overlay"]
@@ -86,11 +87,17 @@ def overlay(
             cells = _draw(place, where, background, (boxes, share, scale_of(*shares)))
             place.set_title(_title(each, share, made.panel_width if made else 3.0))
         bar_place = {"cax": made.bar} if made else {"ax": maps}
-        bar = maps[0].figure.colorbar(cells, **bar_place, orientation="horizontal", format="%.2g")
+        bar = maps[0].figure.colorbar(cells, **bar_place, orientation="horizontal", ticks=_few_ticks())
         bar.set_label("attention on a patch (share of 1)")
         if made:
             _show_picture(made.panels[0], where, background)
     return maps[0].get_figure(root=True)
+
+
+def _few_ticks() -> "MaxNLocator":
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(nbins=6)
 
 
 def _title(word: Word, share: np.ndarray, inches: float) -> str:

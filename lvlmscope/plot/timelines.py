@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["timeline"]
 
 _MARKS: Final = {"made up": (MADE_UP, "X", 62), "true": (TRUE, "o", 46), "other words": (OTHER, ".", 34)}
-_LABEL_PITCH: Final = 0.19  # inches between two upright labels
+_LABEL_PITCH: Final = 0.155  # inches between two upright labels
 _LONGEST: Final = 18  # characters of a word's label
 _MANY: Final = 150  # words, above which unmarked ones are a line without dots
 
