@@ -41,7 +41,7 @@ def compare(before: Trace, after: Trace, *, width: float = WIDTH * 1.35) -> Any:
     Examples:
         >>> from lvlmscope.diagnostics import planted_trace
         >>> figure = compare(planted_trace(mass=0.25), planted_trace(mass=0.5))
-        >>> [axes.get_title() for axes in figure.axes[:3]]
+        >>> [axes.get_title(loc="left") for axes in figure.axes[:3]]
         ['before', 'after', 'after minus before']
     """
     told = effect(before, after)

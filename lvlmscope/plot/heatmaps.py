@@ -74,7 +74,7 @@ def heatmap(
         drawn = draw_map(ax, values, scale_of(values))
         ax.set_title(wrapped(inscription(text), inches=width * 0.8, points=10.5))
         bar = ax.figure.colorbar(drawn, ax=ax, location="bottom" if is_narrow(width) else "right")
-        bar.set_label(quantity_label(values.attrs, name_of(values)))
+        bar.set_label(inscription(quantity_label(values.attrs, name_of(values))))
     return ax.get_figure(root=True)
 
 
@@ -137,7 +137,7 @@ def _plotly_map(values: xr.DataArray, scale: Scale, title: str, width: float) ->
         zmin=scale.low,
         zmax=scale.high,
         colorscale=scale.colours,
-        colorbar={"title": {"text": label, "side": "right"}},
+        colorbar={"title": {"text": _plain(label), "side": "right"}},
         hovertemplate="layer %{y}, head %{x}<br>%{z:.4g}<extra></extra>",
         hoverongaps=False,
     )

@@ -67,7 +67,7 @@ def overlay(
 
     Examples:
         >>> from lvlmscope.diagnostics import planted_trace
-        >>> overlay(planted_trace(patch=7), "word1").axes[1].get_title()
+        >>> overlay(planted_trace(patch=7), "word1").axes[1].get_title(loc="left")
         '"word1"\n50 % on the image'
     """
     require_image(trace, "draw attention over the picture")

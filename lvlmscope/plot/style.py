@@ -86,10 +86,12 @@ def new_figure(width: float, height: float) -> "Figure":
     """
     import matplotlib as mpl
     from matplotlib import pyplot as plt
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure = plt.figure(figsize=(width, height), layout="constrained")
     if mpl.get_backend().lower().split("://")[-1] not in _WINDOWS:
         plt.close(figure)  # else a notebook draws it twice: as the cell's value and as an open figure
+        FigureCanvasAgg(figure)  # closing takes the canvas away
     return figure
 
 
@@ -167,7 +169,7 @@ def quantity_label(attrs: Mapping[str, Any], name: str = "") -> str:
     """
     units = str(attrs.get("units", ""))
     told = {"": "no unit given", "1": "share of 1"}.get(units, units)
-    return f"{inscription(str(attrs.get('long_name', name) or 'value'))} ({told})"
+    return f"{attrs.get('long_name', name) or 'value'} ({told})"
 
 
 def add_note(axes: "Axes", text: str, *, centred: bool = False) -> None:

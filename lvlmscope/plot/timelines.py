@@ -80,7 +80,7 @@ def timeline(
         places = _places(ax, len(rows), width)
         for place, (title, values) in zip(places, rows, strict=True):
             _draw(place, values, kinds)
-            place.set_ylabel(wrapped(title, inches=1.5, points=10.0))
+            place.set_ylabel(wrapped(inscription(title), inches=1.5, points=10.0))
         _label_words(places[-1], words, kinds)
         for place in places[:-1]:
             place.tick_params(labelbottom=False)
@@ -98,7 +98,7 @@ def _named(trace: Trace, signals: Any) -> list[tuple[str, xr.DataArray]]:
         )
         signals = [entropy, head_image_attention(trace)] if bool(trace.image_keys.any()) else [entropy]
     if isinstance(signals, Mapping):
-        return [(inscription(title), array) for title, array in signals.items()]
+        return list(signals.items())
     arrays = [signals] if isinstance(signals, xr.DataArray) else list(signals)
     if not arrays:
         raise ModelInputError(

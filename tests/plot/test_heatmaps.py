@@ -1,0 +1,139 @@
+"""Layer x head maps: the right cell, the right scale, and a word about what is missing."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from matplotlib.figure import Figure
+
+from lvlmscope import plot
+from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy, planted_trace
+from lvlmscope.errors import ModelInputError, ShapeError
+from tests.plot.drawn import overlapping_labels, texts_outside
+
+
+def signal(values, **attrs):
+    return xr.DataArray(np.asarray(values, dtype=np.float32), dims=("layer", "head"), attrs=attrs)
+
+
+def cells(figure):
+    return figure.axes[0].images[0]
+
+
+def test_a_planted_head_is_drawn_in_its_cell():
+    values = np.zeros((3, 5))
+    values[2, 4] = 0.5
+    drawn = cells(plot.heatmap(signal(values, long_name="planted", units="1")))
+    assert np.unravel_index(drawn.get_array().argmax(), (3, 5)) == (2, 4)
+    assert drawn.get_clim() == (0.0, 0.5)
+    assert drawn.origin == "lower"
+
+
+def test_a_trace_is_drawn_as_its_attention_on_the_image():
+    figure = plot.heatmap(planted_trace(mass=0.25))
+    assert np.allclose(cells(figure).get_array(), 0.25)
+    assert figure.axes[0].get_title(loc="left") == "Attention on the image, mean over 3 steps"
+    assert figure.axes[1].get_ylabel() == "attention on the image (share of 1)"
+    assert figure.axes[0].get_ylabel() == "decoder layer (0 at the bottom)"
+
+
+def test_other_axes_are_averaged_and_said_so():
+    focus = image_attention_focus(planted_trace(mass=0.25))
+    assert "mean over 3 steps" in plot.heatmap(focus).axes[0].get_title(loc="left")
+
+
+def test_layer_numbers_are_those_of_the_trace():
+    trace = dataclasses.replace(planted_trace(), layer_indices=(4, 9))
+    assert [label.get_text() for label in plot.heatmap(trace).axes[0].get_yticklabels()] == ["4", "9"]
+
+
+def test_differences_are_centred_at_zero():
+    assert cells(plot.heatmap(signal([[-0.25, 1.0]]))).get_clim() == (-1.0, 1.0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 64), (80, 1), (80, 64), (8, 8)])
+@pytest.mark.parametrize("width", [3.6, 7.0])
+def test_labels_neither_touch_nor_leave_the_figure(shape, width):
+    values = signal(np.random.default_rng(0).random(shape), long_name="visual attention ratio", units="1")
+    figure = plot.heatmap(values, width=width)
+    assert texts_outside(figure) == []
+    assert overlapping_labels(figure) == []
+
+
+def test_a_long_title_is_wrapped_and_dollars_are_no_formula():
+    figure = plot.heatmap(signal([[1.0]]), title="costs $5 and $6 " + "very long " * 30)
+    assert texts_outside(figure) == []
+    assert r"\$5" in figure.axes[0].get_title(loc="left")
+
+
+def test_undefined_cells_are_grey_and_said_so():
+    figure = plot.heatmap(signal([[np.nan, 0.5], [0.25, np.inf]]))
+    assert "grey: not defined (2 of 4 heads)" in figure.axes[0].get_xlabel()
+    assert cells(figure).get_clim() == (0.0, 0.5)
+
+
+def test_nothing_but_undefined_cells_says_so_across_the_map():
+    figure = plot.heatmap(signal(np.full((2, 2), np.nan)))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["not defined for any head"]
+
+
+def test_it_draws_into_given_axes():
+    figure = Figure()
+    left, _ = figure.subplots(1, 2)
+    assert plot.heatmap(planted_trace(), ax=left) is figure
+    assert left.images
+
+
+def test_plotly_shows_layer_head_and_value():
+    values = np.array([[0.0, 0.25], [np.nan, 0.5]])
+    figure = plot.heatmap(signal(values, long_name="a <b> signal", units="1"), backend="plotly")
+    (drawn,) = figure.data
+    assert list(drawn.z[1]) == [None, 0.5]
+    assert (drawn.zmin, drawn.zmax) == (0.0, 0.5)
+    assert "layer %{y}, head %{x}" in drawn.hovertemplate
+    assert figure.layout.title.text == "A &lt;b> signal"
+    assert drawn.colorbar.title.text == "a &lt;b> signal (share of 1)"
+    assert "0 at the bottom" in figure.layout.yaxis.title.text
+    assert "not defined (1 of 4 heads)" in figure.layout.xaxis.title.text
+
+
+@pytest.mark.parametrize("options", [{"backend": "svg"}, {"backend": "plotly", "ax": Figure().subplots()}])
+def test_an_unknown_backend_or_axes_with_plotly_are_refused(options):
+    if options["backend"] == "svg":
+        pytest.importorskip("beartype")  # the checker of shapes refuses it first
+        with pytest.raises(Exception, match="svg"):
+            plot.heatmap(planted_trace(), **options)
+        return
+    with pytest.raises(ModelInputError, match=r"draw a heatmap: got backend='plotly' and ax=; possible: matplotlib"):
+        plot.heatmap(planted_trace(), **options)
+
+
+def test_a_signal_without_heads_is_refused():
+    with pytest.raises(ShapeError, match="dims layer and head, none empty"):
+        plot.heatmap(layer_image_entropy(planted_trace()))
+
+
+def test_an_empty_trace_is_refused():
+    empty = planted_trace(steps=2)
+    empty = dataclasses.replace(
+        empty,
+        attention=empty.attention[:0],
+        answer_tokens=(),
+        answer="",
+        **{name: getattr(empty, name)[:0] for name in ("answer_ids", "log_probs", "entropy", "margin")},
+    )
+    with pytest.raises(ShapeError, match="at least one step"):
+        plot.heatmap(empty)
+
+
+def test_something_else_is_refused():
+    with pytest.raises(ModelInputError, match="draw a heatmap: got list"):
+        plot.heatmap([[1.0]])
+
+
+def test_a_trace_without_a_picture_is_refused():
+    blind = dataclasses.replace(planted_trace(), image_keys=torch.zeros(20, dtype=torch.bool))
+    with pytest.raises(ModelInputError, match="a trace without image keys"):
+        plot.heatmap(blind)

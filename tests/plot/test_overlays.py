@@ -1,0 +1,131 @@
+"""A word's attention over the picture: in the right place, or refused with the reason."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lvlmscope import plot
+from lvlmscope.diagnostics import planted_trace
+from lvlmscope.errors import GeometryError, ModelInputError
+from lvlmscope.layout import ImageLayout, Layout
+from tests.plot.drawn import overlapping_labels, texts_outside, with_answer, with_picture
+
+
+def patches(axes) -> PolyCollection:
+    return next(artist for artist in axes.collections if isinstance(artist, PolyCollection))
+
+
+def test_mass_on_patch_7_is_drawn_on_patch_7():
+    figure = plot.overlay(with_picture(planted_trace(patch=7, mass=0.5)), 1)
+    drawn = patches(figure.axes[1])
+    assert drawn.get_array().argmax() == 7
+    assert drawn.get_array()[7] == pytest.approx(0.5)
+    box = drawn.get_paths()[7].get_extents()
+    assert (box.x0, box.y0, box.x1, box.y1) == (42, 14, 56, 28)  # the last of the second row of four
+
+
+def test_the_mean_over_a_words_tokens_is_drawn():
+    trace = with_answer(" air", "plane", " flies")
+    weights = trace.attention.clone()
+    weights[0, ..., 1], weights[1, ..., 2] = 0.4, 0.8
+    drawn = patches(plot.overlay(dataclasses.replace(trace, attention=weights), "airplane").axes[1])
+    expected = weights[:2, ..., 1:3].mean((0, 1, 2)).tolist()
+    assert drawn.get_array()[:2].tolist() == pytest.approx(expected)
+
+
+def test_only_the_chosen_layers_count():
+    trace = planted_trace(layers=2)
+    weights = trace.attention.clone()
+    weights[:, 1] = 0
+    trace = dataclasses.replace(trace, attention=weights, layer_indices=(3, 8))
+    assert patches(plot.overlay(trace, 0, layers=[8]).axes[1]).get_array().max() == 0
+    assert patches(plot.overlay(trace, 0, layers=[3]).axes[1]).get_array().max() > 0
+    with pytest.raises(ModelInputError, match=r"got layers \[5\]; possible: one step or more, layers 3 to 8"):
+        plot.overlay(trace, 0, layers=[5])
+
+
+def test_several_words_share_one_scale_beside_the_picture():
+    trace = with_picture(planted_trace())
+    figure = plot.overlay(trace, ["word0", "word1"])
+    assert [axes.get_title(loc="left").split("\n")[0] for axes in figure.axes[:3]] == ["picture", '"word0"', '"word1"']
+    assert patches(figure.axes[1]).get_clim() == patches(figure.axes[2]).get_clim()
+    assert figure.axes[3].get_xlabel() == "attention on a patch (share of 1)"
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 12])
+@pytest.mark.parametrize("width", [3.6, 7.0])
+def test_nothing_leaves_the_figure(count, width):
+    trace = with_picture(with_answer(*[" extraordinarily" * 3] * 12))
+    figure = plot.overlay(trace, list(range(count)), width=width)
+    assert texts_outside(figure) == []
+    assert overlapping_labels(figure) == []
+
+
+def test_a_wide_picture_keeps_its_shape():
+    trace = with_picture(planted_trace(), size=(56, 56))
+    figure = plot.overlay(trace, 0)
+    box = figure.axes[0].get_window_extent()
+    assert box.width == pytest.approx(box.height, rel=1e-3)
+
+
+def test_a_trace_without_its_picture_says_so():
+    figure = plot.overlay(planted_trace(), 0)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["no picture\nin the trace"]
+    assert figure.axes[1].get_xlabel() == "the trace holds no picture: patches only"
+    assert texts_outside(figure) == []
+
+
+def test_a_given_picture_replaces_the_traces_own():
+    figure = plot.overlay(planted_trace(), 0, image=Image.new("L", (112, 112)))
+    assert figure.axes[0].images
+
+
+def test_a_picture_of_another_shape_is_refused():
+    with pytest.raises(
+        GeometryError, match="a picture of 112 x 56 pixels; possible: the shape that was traced, 56 x 56"
+    ):
+        plot.overlay(planted_trace(), 0, image=Image.new("L", (112, 56)))
+
+
+def test_an_unknown_geometry_is_refused_with_its_reason():
+    trace = planted_trace()
+    unknown = ImageLayout(cells=trace.layout.images[0].cells, reason="a resampler mixes the patches")
+    trace = dataclasses.replace(trace, layout=Layout(kinds=trace.layout.kinds, images=(unknown,)))
+    with pytest.raises(GeometryError, match="a resampler mixes the patches"):
+        plot.overlay(trace, 0)
+
+
+def test_undefined_attention_is_grey_and_said_so():
+    trace = planted_trace()
+    weights = trace.attention.clone()
+    weights[..., 3] = torch.nan
+    figure = plot.overlay(with_picture(dataclasses.replace(trace, attention=weights)), 0)
+    assert figure.axes[1].get_xlabel() == "grey: not defined (1 of 16 patches)"
+    assert np.ma.getmaskarray(patches(figure.axes[1]).get_array()).tolist()[2]
+
+
+def test_it_draws_one_word_into_given_axes():
+    figure = Figure()
+    axes = figure.subplots()
+    assert plot.overlay(planted_trace(), 0, ax=axes) is figure
+    with pytest.raises(ModelInputError, match="got 2 words; possible: 1 to 12 words, 1 with ax="):
+        plot.overlay(planted_trace(), [0, 1], ax=axes)
+
+
+@pytest.mark.parametrize(
+    ("word", "options", "text"),
+    [
+        ("unicorn", {}, "got 'unicorn'; possible: word0, word1, word2"),
+        (3, {}, "got step 3; possible: -3 to 2"),
+        ([], {}, "got 0 words"),
+        (0, {"picture": 1}, "got picture 1; possible: 0 to 0"),
+    ],
+)
+def test_what_the_trace_does_not_have_is_refused(word, options, text):
+    with pytest.raises(ModelInputError, match=text):
+        plot.overlay(planted_trace(), word, **options)
