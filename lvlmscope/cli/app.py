@@ -3,7 +3,7 @@
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,28 +40,33 @@ def trace(  # noqa: PLR0917 - typer reads options from parameters
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length allowed to the answer.")] = 128,
     gradients: Annotated[bool, typer.Option(help="Keep the gradient of every token's loss to the attention.")] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of sampling.")] = None,
+    remedy: Annotated[list[str] | None, typer.Option(help="Such as dleaf:gamma=0.5; several act in order.")] = None,
     out: Out = Path("lvlmscope-trace"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """Traces a model's answer about a picture; writes the trace and its figures."""
+    from lvlmscope.cli.remedies import parse_remedy
     from lvlmscope.cli.tracing import run_trace
 
-    options = {"answer": answer, "max_new_tokens": max_new_tokens, "gradients": gradients, "seed": seed}
+    options: dict[str, Any] = {"answer": answer, "max_new_tokens": max_new_tokens, "gradients": gradients, "seed": seed}
+    options["interventions"] = [parse_remedy(each) for each in remedy or []]
     run_trace(image, prompt, model, out, as_json=as_json, options=options)
 
 
 @app.command(name="eval")
-def evaluate(
+def evaluate(  # noqa: PLR0917 - typer reads options from parameters
     model: Annotated[str, typer.Argument(help="'tiny', or a folder of a model that knows the bundled world.")] = "tiny",
     n: Annotated[int, typer.Option("-n", min=1, help="Scenes of each split.")] = 500,
     seed: Annotated[int, typer.Option(help="Seed of the held-out scenes.")] = 0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length allowed to each caption.")] = 48,
+    remedy: Annotated[list[str] | None, typer.Option(help="Such as dleaf:gamma=0.5; several act in order.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Measures CHAIR and yes/no accuracy on held-out scenes, and how much of it needs the picture."""
     from lvlmscope.cli.evaluating import run_evaluation
 
-    run_evaluation(model, n=n, seed=seed, max_new_tokens=max_new_tokens, as_json=as_json)
+    sizes = {"n": n, "seed": seed, "max_new_tokens": max_new_tokens}
+    run_evaluation(model, remedies=remedy or [], as_json=as_json, **sizes)
 
 
 def main() -> None:

@@ -121,10 +121,10 @@ def _chapters(before: Trace, after: Trace, told: Effect, bundled: Scene | None) 
         ),
         Chapter(
             title="Word by word",
-            text="Entropy of the next token and attention on the image.",
+            text="How unsure it was, how much it looked at the image, and how spread out that look was.",
             figure="timeline.png",
             narrow=as_png(plot.timeline(before, true=true, made_up=made_up, width=NARROW)),
-            alt="next-token entropy and attention on the image for each generated word",
+            alt="next-token entropy, image attention focus and layer image entropy for each generated word",
         ),
         Chapter(
             title="With a remedy on",

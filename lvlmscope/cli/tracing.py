@@ -5,9 +5,12 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+import xarray as xr
+
 from lvlmscope import plot
 from lvlmscope.cli.telling import console, extreme_heads
 from lvlmscope.cli.writing import result_folder
+from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy
 from lvlmscope.errors import GeometryError
 from lvlmscope.loading import load
 from lvlmscope.record import Trace
@@ -72,10 +75,19 @@ def save_figures(traced: Trace, folder: Path, *, words: tuple[str | int, ...] = 
         A note for each figure that could not be drawn, with the reason.
     """
     plot.heatmap(traced).savefig(folder / "heatmap.png", **SAVED)
-    plot.timeline(traced, **marks).savefig(folder / "timeline.png", **SAVED)
+    plot.timeline(traced, _signals(traced), **marks).savefig(folder / "timeline.png", **SAVED)
     chosen = words or (int(traced.rows().image_mass.mean((1, 2)).argmax()),)
     try:
         plot.overlay(traced, list(chosen)).savefig(folder / "overlay.png", **SAVED)
     except GeometryError as error:
         return [f"no overlay: {error}"]
     return []
+
+
+def _signals(traced: Trace) -> dict[str, xr.DataArray]:
+    """What the timeline shows, by panel title."""
+    return {
+        "next-token entropy (nats)": traced.to_xarray()["entropy"],
+        "image attention focus (share of 1)": image_attention_focus(traced),
+        "layer image entropy (nats)": layer_image_entropy(traced),
+    }
