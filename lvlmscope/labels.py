@@ -42,8 +42,8 @@ def dataset(trace: "Trace") -> xr.Dataset:
         trace: What to label.
 
     Returns:
-        Variables attention, gradient, hidden_states and image_scores (where kept), log_probs, entropy, margin, answer_ids,
-        image_keys, top_ids, top_log_probs.
+        Variables attention, gradient, hidden_states and image_scores (where kept), log_probs, entropy, margin,
+        answer_ids, image_keys, top_ids, top_log_probs.
     """
     four = ("step", "layer", "head", "key")
     dims: dict[str, tuple[str, ...]] = {
