@@ -9,6 +9,7 @@ from lvlmscope.cli.telling import coloured, console, extreme_heads, flagged_laye
 from lvlmscope.cli.tracing import SAVED, as_png, save_figures
 from lvlmscope.cli.writing import result_folder
 from lvlmscope.comparing import Effect, effect
+from lvlmscope.errors import ImageInputError, message
 from lvlmscope.evaluation import Mention, vocabulary
 from lvlmscope.interventions import DLEAF
 from lvlmscope.loading import load
@@ -65,7 +66,12 @@ def _shown(before: Trace, true: list[Mention], made_up: list[Mention]) -> tuple[
 
 
 def _is_number(picture: str) -> bool:
-    return picture.isdigit() and int(picture) < len(PICTURES)
+    if not picture.isdecimal() or Path(picture).exists():
+        return False
+    if int(picture) >= len(PICTURES):
+        possible = f"a bundled picture, 0 to {len(PICTURES) - 1}, or a picture file"
+        raise ImageInputError(message("show the demo", f"picture {picture}", possible, "choose another --picture"))
+    return True
 
 
 def _mentions(traced: Trace, bundled: Scene | None) -> tuple[list[Mention], list[Mention]]:
