@@ -5,7 +5,7 @@ from typing import Final
 
 from lvlmscope import plot
 from lvlmscope.cli.page import Chapter, write_page
-from lvlmscope.cli.telling import coloured, console, extreme_heads, flagged_layers
+from lvlmscope.cli.telling import coloured, console, extreme_heads
 from lvlmscope.cli.tracing import SAVED, as_png, save_figures
 from lvlmscope.cli.writing import result_folder
 from lvlmscope.comparing import Effect, effect
@@ -45,9 +45,11 @@ def run_demo(out: Path, picture: str) -> None:
         model = load("tiny")
         subject = picture if bundled is None else bundled.image
         before = trace(model, subject, PROMPT, max_new_tokens=MAX_NEW_TOKENS)
+        # At strength 0 D-LEAF edits nothing and still tells which layers its rule flags.
+        watched = trace(model, subject, PROMPT, max_new_tokens=MAX_NEW_TOKENS, interventions=[DLEAF(gamma=0.0)])
         after = trace(model, subject, PROMPT, max_new_tokens=MAX_NEW_TOKENS, interventions=[REMEDY])
         told = effect(before, after)
-        _tell(before, after, told, bundled)
+        _tell(before, after, told, bundled, flagged=watched.effects[0]["flagged_rows_per_layer"])
         true, made_up = _mentions(before, bundled)
         save_figures(before, folder, words=_shown(before, true, made_up), true=true, made_up=made_up)
         plot.compare(before, after).savefig(folder / "compare.png", **SAVED)
@@ -83,7 +85,7 @@ def _mentions(traced: Trace, bundled: Scene | None) -> tuple[list[Mention], list
     return true, [m for m in found if m.category not in bundled.present]
 
 
-def _tell(before: Trace, after: Trace, told: Effect, bundled: Scene | None) -> None:
+def _tell(before: Trace, after: Trace, told: Effect, bundled: Scene | None, *, flagged: dict[str, int]) -> None:
     present = bundled.present if bundled else None
     if bundled:
         console.print(f"[bold]in the picture[/]  {', '.join(bundled.objects)}")
@@ -94,11 +96,16 @@ def _tell(before: Trace, after: Trace, told: Effect, bundled: Scene | None) -> N
     console.print("[bold]caption[/]         ", coloured(before.answer, found(before.answer), present))
     most, least = extreme_heads(before)
     console.print(f"[bold]looks most[/]      {most}\n[bold]looks least[/]     {least}")
-    flagged = ", ".join(f"{layer} ({count})" for layer, count in flagged_layers(before).items() if count)
-    console.print(f"[bold]flagged layers[/]  {flagged or 'none'} [dim]of {before.num_steps} words, D-LEAF's rule[/]")
+    layers = ", ".join(f"{layer} ({count})" for layer, count in flagged.items())
+    rule = f"(for so many of {before.num_steps} tokens, by D-LEAF's rule)"
+    console.print(f"[bold]flagged layers[/]  {layers or 'none'} [dim]{rule}[/]")
     console.print(f"\n[bold]remedy[/]           {REMEDY}", soft_wrap=True)
     console.print("[bold]caption[/]         ", coloured(after.answer, found(after.answer), present))
     console.print(str(told), soft_wrap=True)
+    if bundled:
+        console.print(
+            "[dim]a picture chosen to show the remedy at work; docs/dleaf.md tells what it does over 1,500[/]"
+        )
 
 
 def _chapters(before: Trace, after: Trace, told: Effect, bundled: Scene | None) -> list[Chapter]:

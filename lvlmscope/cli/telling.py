@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lvlmscope.diagnostics import layer_image_entropy, visual_attention_ratio
+from lvlmscope.diagnostics import visual_attention_ratio
 from lvlmscope.evaluation import Mention
 from lvlmscope.record import Trace
 
-__all__ = ["coloured", "console", "extreme_heads", "flagged_layers", "score_table"]
+__all__ = ["coloured", "console", "extreme_heads", "score_table"]
 
 console = Console(highlight=False)
 
@@ -41,17 +41,6 @@ def extreme_heads(trace: Trace, count: int = 3) -> tuple[str, str]:
         return ", ".join(f"layer {layer} head {head} ({value:.0%})" for layer, head, value in places)
 
     return told(slice(None, count)), told(slice(-count, None))
-
-
-def flagged_layers(trace: Trace) -> dict[int, int]:
-    """Layers that D-LEAF's rule flags: for how many words each one's image entropy exceeds all layers before it."""
-    entropy = layer_image_entropy(trace)
-    lowest = entropy.values[:1].copy()
-    flagged: dict[int, int] = {}
-    for number, values in zip(entropy.coords["layer"].values[1:], entropy.values[1:], strict=True):
-        flagged[int(number)] = int((values > lowest[0]).sum())
-        lowest[0] = values.clip(max=lowest[0])
-    return flagged
 
 
 def score_table(title: str, rows: Mapping[str, Mapping[str, float]]) -> Table:

@@ -1,14 +1,19 @@
 """The command line as a person meets it: results that are whole, and one line with exit code 2 for bad input."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
+from warnings import catch_warnings
 
 import pytest
 
 from lvlmscope import load_trace
+from lvlmscope.cli import main
 from lvlmscope.cli.page import Chapter, write_page
 from lvlmscope.cli.writing import result_folder
 from lvlmscope.errors import OutputError
@@ -16,16 +21,36 @@ from lvlmscope.evaluation import Mention
 from lvlmscope.tiny import scene
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from lvlmscope.cli import main; main()", *arguments]
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: str) -> Done:
+    """The command in this process: starting one for each test would take longer than all tests."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch, catch_warnings():
+        patch.setattr(sys, "argv", ["lvlmscope", *arguments])
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def start(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command as a shell starts it."""
+    command = [str(Path(sys.executable).with_name("lvlmscope")), *arguments]
     wide = {"COLUMNS": "200", "OMP_NUM_THREADS": "2"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | wide | environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | wide)
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("demo") / "results"
-    done = run("demo", "--out", str(out))
+    done = start("demo", "--out", str(out))
     assert done.returncode == 0, done.stderr
     return out, done.stdout
 
@@ -98,7 +123,7 @@ def test_eval_command_prints_json() -> None:
         (("trace", "PICTURE", "Describe.", "--model", "no/such-folder"), "no/such-folder"),
         (("trace", "PICTURE", "Describe.", "--remedy", "nothing"), "possible: dleaf"),
         (("trace", "PICTURE", "Describe.", "--remedy", "dleaf:strength=1"), "got strength; possible: gamma"),
-        (("trace", "PICTURE", "Describe.", "--remedy", "dleaf:gamma=2"), "gamma=2"),
+        (("trace", "PICTURE", "Describe.", "--remedy", "dleaf:gamma=2.5"), "gamma=2.5"),
         (("demo", "--picture", "99"), "99"),
         (("demo", "--out", "PICTURE"), "write results to"),
     ],
