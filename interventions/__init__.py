@@ -9,6 +9,8 @@ if not __name__.startswith("lvlmscope."):
         "Possible is `lvlmscope.interventions`: install the repository with `pip install -e .` and import that."
     )
 
+from lvlmscope.interventions.clva import CLVA
 from lvlmscope.interventions.dleaf import DLEAF
+from lvlmscope.interventions.locore import LocoRE
 
-__all__ = ["DLEAF"]
+__all__ = ["CLVA", "DLEAF", "LocoRE"]

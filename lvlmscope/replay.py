@@ -101,8 +101,11 @@ def cut_cache(generation: Generation) -> Generation:
         UnsupportedOptionError: The cache cannot be cut.
     """
     surplus = generation.cache.get_seq_length() - (generation.prompt_length - 1)
-    if not generation.cache.is_croppable:
-        received, possible = f"a {type(generation.cache).__name__} that cannot be cut", "caches of full attention"
+    # Windowed, static, quantised, recurrent and convolutional layers say that they can be cut, or are cut wrongly
+    kinds = sorted({type(layer).__name__ for layer in generation.cache.layers} - {"DynamicLayer"})
+    if kinds or not generation.cache.is_croppable:
+        received = f"a {type(generation.cache).__name__} with {', '.join(kinds) or 'layers that cannot be cut'}"
+        possible = "caches of full attention in every layer"
         raise UnsupportedOptionError(message("replay an answer", received, possible, "trace another model"))
     if surplus:
         generation.cache.crop(-surplus)

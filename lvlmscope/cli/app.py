@@ -48,7 +48,8 @@ def trace(  # noqa: PLR0917 - typer reads options from parameters
     from lvlmscope.cli.remedies import parse_remedy
     from lvlmscope.cli.tracing import run_trace
 
-    options: dict[str, Any] = {"answer": answer, "max_new_tokens": max_new_tokens, "gradients": gradients, "seed": seed}
+    options: dict[str, Any] = {"gradients": gradients, "seed": seed}
+    options |= {"max_new_tokens": max_new_tokens} if answer is None else {"answer": answer}
     options["interventions"] = [parse_remedy(each) for each in remedy or []]
     run_trace(image, prompt, model, out, as_json=as_json, options=options)
 

@@ -38,6 +38,12 @@ class DefaultFamily:
             received, possible = f"{type(model).__name__}, a text-only model", "image-text-to-text models"
             todo = "load a vision-language model, for example lv.load('tiny')"
             raise UnsupportedModelError(message("trace a model", received, possible, todo))
+        text = self.text_config(model)
+        crossed = getattr(text, "cross_attention_layers", None)
+        if getattr(model.config, "is_encoder_decoder", False) or getattr(text, "is_encoder_decoder", False) or crossed:
+            received = f"{type(model).__name__}, whose image keys or prompt lie outside the decoder's own sequence"
+            todo = "load a model that puts image tokens into the decoder's sequence"
+            raise UnsupportedModelError(message("trace a model", received, "decoder-only models", todo))
 
     def decoder(self, model: torch.nn.Module) -> torch.nn.Module:
         """The text decoder, by ``get_decoder``."""

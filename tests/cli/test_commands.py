@@ -107,6 +107,17 @@ def test_trace_command_prints_json(tmp_path: Path) -> None:
     assert load_trace(str(tmp_path / "t" / "trace.safetensors")).answer == told["answer"]
 
 
+def test_trace_command_takes_a_given_answer(tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    scene("neutral", 0).image.save(picture)
+    given = ("--answer", " There is a dog.", "--remedy", "locore:beta=0.3", "-o", str(tmp_path / "t"))
+    done = run("trace", str(picture), "What do you see?", "--json", *given)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["answer"] == " There is a dog."
+    assert [each["name"] for each in told["provenance"]["interventions"]] == ["LocoRE"]
+
+
 def test_eval_command_prints_json() -> None:
     done = run("eval", "-n", "2", "--json")
     assert done.returncode == 0, done.stderr
@@ -121,7 +132,7 @@ def test_eval_command_prints_json() -> None:
         (("trace", "missing.png", "Describe."), "missing.png"),
         (("trace", "PICTURE", " "), "prompt"),
         (("trace", "PICTURE", "Describe.", "--model", "no/such-folder"), "no/such-folder"),
-        (("trace", "PICTURE", "Describe.", "--remedy", "nothing"), "possible: dleaf"),
+        (("trace", "PICTURE", "Describe.", "--remedy", "nothing"), "possible: clva, dleaf, locore"),
         (("trace", "PICTURE", "Describe.", "--remedy", "dleaf:strength=1"), "got strength; possible: gamma"),
         (("trace", "PICTURE", "Describe.", "--remedy", "dleaf:gamma=2.5"), "gamma=2.5"),
         (("demo", "--picture", "99"), "99"),

@@ -1,0 +1,170 @@
+"""CLVA: deep layers are pulled towards what the middle layers saw and away from the first layers' noise."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+
+from lvlmscope.depth import LayerSpec, resolve_layers
+from lvlmscope.errors import ModelInputError, message
+from lvlmscope.interventions.imaging import ImageSession
+from lvlmscope.rows import AttentionRows
+from lvlmscope.sessions import ForwardInfo, Session, Site
+
+__all__ = ["CLVA"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CLVA:
+    """Cross-layer visual anchors. Our reading of arXiv 2603.25088, of which figure captions were public.
+
+    In one forward and for each row on its own: `Neg` is the mean image distribution of the heads that look at the image
+    least, over the initial layers; `Pos` that of the heads that look most, over the middle layers; each sums to 1. In
+    deep layers image keys get `a'_j = M [p_j + alpha Pos_j - beta Neg_j]_+ / sum_k [...]_+`: the image mass M and all
+    other keys stay. Where the bracket is 0 on all keys the row stays as it was.
+
+    Attributes:
+        alpha: Weight of the visual anchor, 0 or more. alpha = beta = 0 is the untouched model, to the last bit.
+        beta: Weight of the initial noise, 0 or more.
+        initial: Layers of the noise anchor; ints, or a band of depth.
+        middle: Layers of the visual anchor.
+        deep: Layers that are edited.
+        fraction: Share of the heads that count as looking most (least), in (0, 0.5]; at least one head.
+        update: `"redistribute"` as above; `"logit"` adds `alpha Pos - beta Neg` to the image keys' scores, the row then
+            sums to 1 by moving mass; `"add"` adds it to the weights, cut at 0, and renormalises the row.
+        heads: `"all"` heads of a deep layer, or the `"sensitive"` ones that look most.
+    """
+
+    alpha: float = 0.5
+    beta: float = 0.2
+    initial: LayerSpec = (0.0, 0.09)
+    middle: LayerSpec = (0.375, 0.59)
+    deep: LayerSpec = (0.69, 1.0)
+    fraction: float = 0.25
+    update: Literal["redistribute", "logit", "add"] = "redistribute"
+    heads: Literal["all", "sensitive"] = "all"
+
+    def __post_init__(self) -> None:
+        """Check the parameters.
+
+        Raises:
+            ModelInputError: A parameter outside its range.
+        """
+        asked = "configure CLVA"
+        if not (0 <= self.alpha < float("inf") and 0 <= self.beta < float("inf")):
+            received = f"alpha={self.alpha}, beta={self.beta}"
+            raise ModelInputError(message(asked, received, "numbers from 0", "choose both there"))
+        if not 0 < self.fraction <= 0.5:
+            received, possible = f"fraction={self.fraction}", "more than 0, up to 0.5"
+            raise ModelInputError(message(asked, received, possible, "choose fraction there"))
+        if self.update not in {"redistribute", "logit", "add"} or self.heads not in {"all", "sensitive"}:
+            received, possible = (
+                f"update={self.update!r}, heads={self.heads!r}",
+                "redistribute, logit, add; all, sensitive",
+            )
+            raise ModelInputError(message(asked, received, possible, "choose one of each"))
+
+    def start(self, site: Site) -> Session:
+        """A session for one model.
+
+        Args:
+            site: The model.
+
+        Returns:
+            The session.
+
+        Raises:
+            ModelInputError: Layers outside the model, or deep layers that do not all come after the anchors' layers.
+        """
+        initial, middle, deep = (resolve_layers(s, site.num_layers) for s in (self.initial, self.middle, self.deep))
+        if min(deep) <= max(*initial, *middle):
+            received = f"deep {list(deep)} beside initial {list(initial)} and middle {list(middle)}"
+            possible = "deep layers after all layers of the anchors"
+            raise ModelInputError(message("switch on CLVA", received, possible, "choose other layers for this model"))
+        return _CLVASession(self, initial, middle, deep)
+
+    def describe(self) -> dict[str, Any]:
+        """Name, reference and parameters (JSON values)."""
+        return {"name": "CLVA", "reference": "arXiv 2603.25088, our reading", "parameters": asdict(self)}
+
+
+class _CLVASession(ImageSession):
+    """The anchors of every row, gathered anew in each forward."""
+
+    method = "CLVA"
+
+    def __init__(self, config: CLVA, initial: tuple[int, ...], middle: tuple[int, ...], deep: tuple[int, ...]) -> None:
+        super().__init__()
+        self._config = config
+        self._initial, self._middle, self._deep = initial, middle, deep
+        self._noise: torch.Tensor | None = None
+        self._anchor: torch.Tensor | None = None
+
+    def begin_forward(self, forward: ForwardInfo) -> None:
+        """Forget the anchors."""
+        super().begin_forward(forward)
+        self._noise = self._anchor = None
+
+    def edit_attention(self, rows: AttentionRows) -> torch.Tensor | None:
+        """Gather in initial and middle layers, edit in deep ones."""
+        config = self._config
+        if not self.sees_image or (config.alpha == 0 and config.beta == 0):
+            return None
+        if rows.layer in self._initial:
+            self._noise = _added(self._noise, _gathered(rows, config.fraction, most=False))
+        if rows.layer in self._middle:
+            self._anchor = _added(self._anchor, _gathered(rows, config.fraction, most=True))
+        if rows.layer not in self._deep or self._noise is None or self._anchor is None:
+            return None
+        pull = config.alpha * _anchor(self._anchor, rows) - config.beta * _anchor(self._noise, rows)
+        edited = _updated(rows, pull.unsqueeze(-2), config.update)
+        chosen = torch.ones_like(rows.image_mass, dtype=torch.bool)
+        if config.heads == "sensitive":
+            chosen = _extreme(rows.image_mass, config.fraction, most=True)
+        chosen = chosen & (rows.image_mass > 0) & torch.isfinite(edited).all(-1)
+        return torch.where(chosen.unsqueeze(-1), edited, rows.weights)
+
+
+def _extreme(mass: torch.Tensor, fraction: float, *, most: bool) -> torch.Tensor:
+    """The heads of each row with the most (least) image mass, bool ``[batch, row, head]``."""
+    count = max(1, int(mass.shape[-1] * fraction))
+    places = mass.topk(count, -1, largest=most).indices
+    return torch.zeros_like(mass, dtype=torch.bool).scatter(-1, places, value=True)
+
+
+def _gathered(rows: AttentionRows, fraction: float, *, most: bool) -> torch.Tensor:
+    """Sum of those heads' image distributions, ``[batch, row, key]``; a head without one adds nothing."""
+    chosen = _extreme(rows.image_mass, fraction, most=most).unsqueeze(-1)
+    return torch.where(chosen, rows.image_distribution.nan_to_num(), 0.0).sum(-2)
+
+
+def _added(so_far: torch.Tensor | None, more: torch.Tensor) -> torch.Tensor:
+    return more if so_far is None else _on_keys(so_far, more) + more
+
+
+def _on_keys(anchor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The anchor on another layer's device and key axis; layers with a window keep the last keys only."""
+    anchor, missing = anchor.to(like.device), like.shape[-1] - anchor.shape[-1]
+    return anchor[..., -missing:] if missing < 0 else torch.nn.functional.pad(anchor, (missing, 0))
+
+
+def _anchor(gathered: torch.Tensor, rows: AttentionRows) -> torch.Tensor:
+    """The anchor ``[batch, row, key]`` with sum 1 on the image keys a layer sees; all 0 where nothing was gathered."""
+    seen = rows.image_keys if rows.visible_keys is None else rows.image_keys & rows.visible_keys
+    anchor = torch.where(seen, _on_keys(gathered, rows.weights), 0.0)
+    total = anchor.sum(-1, keepdim=True)
+    return torch.where(total > 0, anchor / total, 0.0)
+
+
+def _updated(rows: AttentionRows, pull: torch.Tensor, update: str) -> torch.Tensor:
+    """Edited weights; NaN where nothing is left, which the caller takes for no edit."""
+    image = rows.image_keys.unsqueeze(-2)
+    if update == "redistribute":
+        bracket = torch.where(image, (rows.image_distribution + pull).clamp_min(0), 0.0)
+        share = bracket / bracket.sum(-1, keepdim=True)
+        return torch.where(image, rows.image_mass.unsqueeze(-1) * share, rows.weights)
+    if update == "logit":
+        moved = rows.weights * torch.where(image, pull, 0.0).exp()
+    else:
+        moved = torch.where(image & (rows.weights > 0), (rows.weights + pull).clamp_min(0), rows.weights)
+    return moved * (rows.weights.sum(-1, keepdim=True) / moved.sum(-1, keepdim=True))

@@ -1,0 +1,114 @@
+"""LocoRE: the words just written are attended to a little more, so that the next one coheres with them."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+
+from lvlmscope.depth import LayerSpec, resolve_layers
+from lvlmscope.errors import ModelInputError, message
+from lvlmscope.rows import AttentionRows
+from lvlmscope.sessions import Session, Site
+
+__all__ = ["LocoRE"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocoRE:
+    """Local coherence reinforcement, arXiv 2601.20279 eq. 8-10 and Alg. 2 (the paper's; no code was released).
+
+    The keys of the last `window` generated tokens before the current one get `gain = 1 + beta`, in all heads of the
+    chosen layers. At beta 0.15 the edit is small: the report tells the window's attention mass before and after, so
+    that a null result can be read. A window length is not in the paper; 5 is our choice.
+
+    Attributes:
+        beta: Strength, 0 or more; 0 is the untouched model, to the last bit. The paper: 0.15 (LLaVA-1.5), 0.20
+            (Qwen2-VL); 1.0 destroys the model.
+        window: Number of generated tokens, 1 or more.
+        layers: Ints, a band of depth (two floats), or None for all.
+        mode: `"logit"` multiplies the pre-softmax score, whatever its sign; `"renorm"` the weight, and renormalises
+            the row (as adding `log(1 + beta)` to the score); `"raw"` the weight only, so that the row sums to more than
+            1: eq. 9 to the letter.
+    """
+
+    beta: float = 0.15
+    window: int = 5
+    layers: LayerSpec = None
+    mode: Literal["logit", "renorm", "raw"] = "logit"
+
+    def __post_init__(self) -> None:
+        """Check the parameters.
+
+        Raises:
+            ModelInputError: A parameter outside its range.
+        """
+        asked = "configure LocoRE"
+        if not 0 <= self.beta < float("inf"):
+            raise ModelInputError(message(asked, f"beta={self.beta}", "a number from 0", "choose beta there"))
+        if self.window < 1:
+            raise ModelInputError(
+                message(asked, f"window={self.window}", "a number of tokens from 1", "choose it there")
+            )
+        if self.mode not in {"logit", "renorm", "raw"}:
+            raise ModelInputError(message(asked, f"mode={self.mode!r}", "logit, renorm or raw", "choose one of them"))
+
+    def start(self, site: Site) -> Session:
+        """A session for one model.
+
+        Args:
+            site: The model.
+
+        Returns:
+            The session.
+
+        Raises:
+            ModelInputError: Layers outside the model.
+        """
+        return _LocoRESession(self, resolve_layers(self.layers, site.num_layers))
+
+    def describe(self) -> dict[str, Any]:
+        """Name, reference and parameters (JSON values)."""
+        return {"name": "LocoRE", "reference": "arXiv 2601.20279 eq. 8-10", "parameters": asdict(self)}
+
+
+class _LocoRESession(Session):
+    """Edits each row on its own; keeps the window's mass before and after."""
+
+    def __init__(self, config: LocoRE, layers: tuple[int, ...]) -> None:
+        self._config = config
+        self._layers = layers
+        self._before = 0.0
+        self._after = 0.0
+        self._heads = 0
+
+    def edit_attention(self, rows: AttentionRows) -> torch.Tensor | None:
+        """More weight on the window's keys; rows that follow no generated token stay as they are."""
+        beta, answer = self._config.beta, rows.answer_keys
+        if rows.layer not in self._layers or beta == 0 or answer is None:
+            return None
+        recent = answer & (answer.flip(-1).cumsum(-1).flip(-1) <= self._config.window)
+        window = recent.unsqueeze(-2).expand(rows.weights.shape)
+        if not bool(window.any()):
+            return None
+        edited = self._reinforced(rows, window)
+        touched = window.any(-1)
+        self._before += torch.where(window, rows.weights, 0.0).detach().sum().item()
+        self._after += torch.where(window, edited, 0.0).detach().sum().item()
+        self._heads += int(touched.sum())
+        return torch.where(touched.unsqueeze(-1), edited, rows.weights)
+
+    def _reinforced(self, rows: AttentionRows, window: torch.Tensor) -> torch.Tensor:
+        beta, weights = self._config.beta, rows.weights
+        if self._config.mode == "logit":
+            # log a is the score up to a constant of the row, so that this is the softmax of the raised scores
+            raised = weights.log() + torch.where(window, beta * rows.scores, 0.0)
+            return raised.softmax(-1) * weights.sum(-1, keepdim=True)
+        raised = torch.where(window, weights * (1 + beta), weights)
+        if self._config.mode == "raw":
+            return raised
+        return raised * (weights.sum(-1, keepdim=True) / raised.sum(-1, keepdim=True))
+
+    def report(self) -> dict[str, Any]:
+        """Mean attention on the window before and after, over the edited rows, heads and layers (shares of 1)."""
+        count = max(self._heads, 1)
+        return {"window_mass_before": self._before / count, "window_mass_after": self._after / count}
