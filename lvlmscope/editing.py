@@ -31,7 +31,8 @@ def checked_weights(
     if weights.shape != rows.weights.shape:
         received = describe({"weights": weights, "rows": rows.weights})
         raise InterventionError(message(asked, received, "weights of the rows' shape", "check edit_attention"))
-    count = int((weights != rows.weights).any(-1).sum())
+    changed = (weights != rows.weights).any(-1, keepdim=True)
+    count = int(changed.sum())
     if not count:
         return rows, 0
     if not torch.isfinite(weights).all():
@@ -46,11 +47,20 @@ def checked_weights(
             answer_keys=rows.answer_keys,
             visible_keys=rows.visible_keys,
             layer=rows.layer,
-            # softmax of these scores gives the edited weights, so that remedies on scores stack on edited rows
-            scores=weights.log,
+            scores=lambda: _edited_scores(rows, weights, changed),
         ),
         count,
     )
+
+
+def _edited_scores(rows: AttentionRows, weights: torch.Tensor, changed: torch.Tensor) -> torch.Tensor:
+    """Scores whose softmax is the edited weights, so that remedies on scores stack on edited rows.
+
+    Rows that did not change keep their own, so that a row is worth the same alone and in a block; the others are on
+    the same scale, because a remedy may multiply scores.
+    """
+    scale = torch.logsumexp(rows.scores, -1, keepdim=True)
+    return torch.where(changed, weights.log() + scale, rows.scores)
 
 
 def replaced_rows(

@@ -57,6 +57,16 @@ def test_replay_equals_stepwise_generation(remedy: Intervention) -> None:
     torch.testing.assert_close(found.attention.sum(-1), torch.ones(found.attention.shape[:3]), atol=1e-5, rtol=0)
 
 
+def test_a_stack_is_replayed_as_it_was_generated() -> None:
+    case = tiny_models.llava()
+    stack = list(REMEDIES.values())
+    found = trace(case.model, inputs=case.inputs, interventions=stack, **OPTIONS)
+    assert isinstance(found, Trace)
+    assert found.provenance["replay"]["difference"] < 1e-4
+    assert [effect["name"] for effect in found.effects] == list(REMEDIES)
+    assert all(effect["changed"] for effect in found.effects)
+
+
 @each_remedy
 @pytest.mark.parametrize("options", [{}, {"num_beams": 3}, {"use_cache": False}])
 def test_a_left_padded_batch_is_edited_like_single_samples(remedy: Intervention, options: dict[str, Any]) -> None:

@@ -48,7 +48,7 @@ def test_agrees_with_its_twin(remedy: DLEAF) -> None:
         for row in range(len(ids) - STEPS, len(ids))
     }
     first = found.prompt_length - 1
-    logits = decoder.logits(case.model, embeds, first, lambda layer, row, w: walks[row].edit(layer, w))
+    logits = decoder.logits(case.model, embeds, first, lambda layer, row, w, _: walks[row].edit(layer, w))
     expected = torch.log_softmax(logits, -1).gather(-1, found.answer_ids.unsqueeze(-1)).squeeze(-1)
     torch.testing.assert_close(found.log_probs, expected.float(), atol=1e-5, rtol=1e-5)
     flagged = sum(len(walk.flagged) for walk in walks.values())

@@ -1,51 +1,63 @@
-"""CLVA straight from methods 1.5 and 2.5, for one predicting row: loops, float64, nothing of the library."""
+"""CLVA straight from methods 2.5, for one predicting row: loops, float64, nothing of the library."""
 
 import math
 
 import torch
 
-Bands = tuple[set[int], set[int], set[int]]
 
+class Anchors:
+    """The anchors of one row, gathered while it goes through the layers."""
 
-class Pull:
-    """The anchors of one row over one forward."""
-
-    def __init__(self, image: list[int], *, layers: Bands, alpha: float, beta: float) -> None:
+    def __init__(
+        self,
+        image: list[int],
+        bands: tuple[set[int], set[int], set[int]],
+        *,
+        alpha: float,
+        beta: float,
+        update: str,
+        heads: str,
+        fraction: float,
+    ) -> None:
         self.image, self.alpha, self.beta = image, alpha, beta
-        self.initial, self.middle, self.deep = layers
+        self.initial, self.middle, self.deep = bands
+        self.update, self.heads, self.fraction = update, heads, fraction
         self.noise: list[list[float]] = []
-        self.anchor: list[list[float]] = []
-
-    def distributions(self, weights: torch.Tensor) -> list[tuple[float, list[float]]]:
-        """(M, p over the image) of each head."""
-        found = []
-        for row in weights.tolist():
-            mass = math.fsum(row[j] for j in self.image)
-            found.append((mass, [row[j] / mass for j in self.image]))
-        return found
+        self.visual: list[list[float]] = []
 
     def edit(self, layer: int, weights: torch.Tensor) -> torch.Tensor:
-        heads = self.distributions(weights)
-        ranked = sorted(heads, key=lambda pair: pair[0])
-        count = max(1, len(heads) // 4)
+        rows = weights.tolist()
+        masses = [math.fsum(row[j] for j in self.image) for row in rows]
+        ranked = sorted(range(len(rows)), key=lambda h: masses[h])
+        count = max(1, int(len(rows) * self.fraction))
+        shares = [[row[j] / mass for j in self.image] for row, mass in zip(rows, masses, strict=True)]
         if layer in self.initial:
-            self.noise += [p for _, p in ranked[:count]]
+            self.noise += [shares[h] for h in ranked[:count]]
         if layer in self.middle:
-            self.anchor += [p for _, p in ranked[-count:]]
+            self.visual += [shares[h] for h in ranked[-count:]]
         if layer not in self.deep:
             return weights
-        negative, positive = mean(self.noise), mean(self.anchor)
+        pull = [
+            self.alpha * math.fsum(p[n] for p in self.visual) / len(self.visual)
+            - self.beta * math.fsum(p[n] for p in self.noise) / len(self.noise)
+            for n in range(len(self.image))
+        ]
         edited = weights.clone()
-        for number, (mass, p) in enumerate(heads):
-            terms = zip(p, positive, negative, strict=True)
-            bracket = [max(0.0, a + self.alpha * b - self.beta * c) for a, b, c in terms]
-            if math.fsum(bracket) == 0:
+        for head in range(len(rows)):
+            if self.heads == "sensitive" and head not in ranked[-count:]:
                 continue
-            for j, value in zip(self.image, bracket, strict=True):
-                edited[number, j] = mass * value / math.fsum(bracket)
+            row = list(rows[head])
+            if self.update == "redistribute":
+                bracket = [max(p + more, 0.0) for p, more in zip(shares[head], pull, strict=True)]
+                total = math.fsum(bracket)
+                if total == 0:
+                    continue
+                for j, value in zip(self.image, bracket, strict=True):
+                    row[j] = masses[head] * value / total
+            else:
+                for j, more in zip(self.image, pull, strict=True):
+                    row[j] = row[j] * math.exp(more) if self.update == "logit" else max(row[j] + more, 0.0)
+                total = math.fsum(row)
+                row = [a / total for a in row]
+            edited[head] = torch.tensor(row, dtype=torch.float64)
         return edited
-
-
-def mean(distributions: list[list[float]]) -> list[float]:
-    summed = [math.fsum(column) for column in zip(*distributions, strict=True)]
-    return [value / math.fsum(summed) for value in summed]

@@ -1,7 +1,7 @@
 """A LLaMA decoder in float64, written out: all positions at once, predicting rows edited one by one.
 
-`edit(layer, row, weights)` gets one predicting row's attention [head, key] and gives it back edited. Each row keeps its
-own state, so a twin of a remedy is an object made anew for every row.
+`edit(layer, row, weights, scores)` gets one predicting row's attention and pre-softmax scores [head, key] and gives the
+attention back edited. Each row keeps its own state, so a twin of a remedy is an object made anew for every row.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-Edit = Callable[[int, int, torch.Tensor], torch.Tensor]
+Edit = Callable[[int, int, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
@@ -45,12 +45,13 @@ def logits(model: Any, embeds: torch.Tensor, first_row: int, edit: Edit) -> torc
         v = split("v_proj")
         out = torch.zeros(total, heads, config.head_dim, dtype=torch.float64)
         for row in range(total):
-            weights = torch.zeros(heads, row + 1, dtype=torch.float64)
+            weights, raw = torch.zeros(2, heads, row + 1, dtype=torch.float64)
             for head in range(heads):
                 scores = k[head // group, : row + 1] @ q[head, row] / math.sqrt(config.head_dim)
+                raw[head] = scores
                 weights[head] = torch.exp(scores - scores.max()) / torch.exp(scores - scores.max()).sum()
             if row >= first_row:
-                weights = edit(number, row, weights)
+                weights = edit(number, row, weights, raw)
             for head in range(heads):
                 out[row, head] = weights[head] @ v[head // group, : row + 1]
         x = x + out.reshape(total, -1) @ w["self_attn.o_proj.weight"].T
@@ -68,3 +69,12 @@ def embeddings(model: Any, ids: torch.Tensor, pixels: torch.Tensor) -> torch.Ten
         embeds = model.get_input_embeddings()(ids).clone()
     embeds[ids == model.config.image_token_id] = features
     return embeds
+
+
+def answer_log_probs(model: Any, inputs: dict[str, Any], answer: torch.Tensor, edit: Edit) -> torch.Tensor:
+    """Log-probability [step] of each answer token of one sample without padding."""
+    ids = torch.cat([inputs["input_ids"][0], answer[:-1]])
+    first = inputs["input_ids"].shape[1] - 1
+    embeds = embeddings(model, ids, inputs["pixel_values"])
+    found = torch.log_softmax(logits(model, embeds, first, edit), -1)
+    return found.gather(-1, answer.unsqueeze(-1)).squeeze(-1)
