@@ -1,9 +1,11 @@
 """One sample's trace out of a replayed batch: padding cut away, axes in order, positions named."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
+from torch.nn.functional import pad
 
 from lvlmscope.families import Family
 from lvlmscope.generating import Generation
@@ -55,15 +57,20 @@ def assemble_trace(
     end = generation.prompt_length + steps - 1
     ids = generation.ids[sample, padding:].cpu()
     prompt_length = generation.prompt_length - padding
-    layout = _layout(batch, sample, ids[:prompt_length], steps)
+    seen = {layer: keys[sample] for layer, keys in replay.seen.items()}
+    layout = _layout(batch, sample, ids[:prompt_length], steps, seen=next(iter(seen.values()), None))
     image = layout.keys_of("image")
     answer_ids = ids[prompt_length : prompt_length + steps]
     pieces = answer_pieces(answer_ids.tolist(), prepared.processor)
-    prompt_texts = prompt_pieces(ids[:prompt_length].tolist(), image[:prompt_length].tolist(), prepared.processor)
+    outside = len(layout.kinds) - (end - padding)
+    in_text = image[outside:][:prompt_length].tolist()
+    prompt_texts = prompt_pieces(ids[:prompt_length].tolist(), in_text, prepared.processor)
+    prompt_texts = ("<image>",) * outside + prompt_texts
+    cut = partial(_stacked, sample=sample, steps=steps, columns=slice(padding, end), seen=seen)
     chosen = replay.probabilities
     return Trace(
-        attention=_stacked(replay.attention, sample, steps, padding, end),
-        gradient=None if replay.gradient is None else _stacked(replay.gradient, sample, steps, padding, end),
+        attention=cut(replay.attention),
+        gradient=None if replay.gradient is None else cut(replay.gradient),
         hidden_states=None if replay.hidden is None else replay.hidden[sample, :steps],
         image_scores=torch.stack([scores[sample, :steps] for scores in replay.image_scores.values()], 1),
         layer_indices=tuple(replay.attention),
@@ -85,16 +92,35 @@ def assemble_trace(
     )
 
 
-def _stacked(layers: dict[int, torch.Tensor], sample: int, steps: int, padding: int, end: int) -> torch.Tensor:
-    """``[step, layer, head, key]`` of one sample, padding columns and columns after its own end cut away."""
-    return torch.stack([values[sample, :steps, :, padding:end] for values in layers.values()], 1)
+def _stacked(
+    layers: dict[int, torch.Tensor], sample: int, steps: int, columns: slice, seen: dict[int, torch.Tensor]
+) -> torch.Tensor:
+    """``[step, layer, head, key]`` of one sample, padding columns and columns after its own end cut away.
+
+    Image keys that only cross-attention layers see come first; each layer is 0 on the keys that it does not have.
+    """
+    outside = max((int(keys.sum()) for keys in seen.values()), default=0)
+    stacked = []
+    for layer, values in layers.items():
+        own = values[sample, :steps]
+        if layer in seen:
+            stacked.append(pad(own[..., seen[layer]], (0, columns.stop - columns.start)))
+        else:
+            stacked.append(pad(own[..., columns], (outside, 0)))
+    return torch.stack(stacked, 1)
 
 
-def _layout(batch: TracedBatch, sample: int, prompt_ids: torch.Tensor, steps: int) -> Layout:
+def _layout(
+    batch: TracedBatch, sample: int, prompt_ids: torch.Tensor, steps: int, *, seen: torch.Tensor | None
+) -> Layout:
     model, family, prepared = batch.model, batch.family, batch.prepared
     image = family.image_mask(model, prompt_ids.unsqueeze(0))[0]
     keys = image.nonzero().flatten()
     first = int(keys[0]) if len(keys) else 0
+    outside: list[Kind] = []
+    if seen is not None:
+        keys = torch.arange(int(seen.sum()))
+        outside = ["image"] * len(keys)
     sizes = [picture.size for picture in prepared.images]
     own = {n: v[sample : sample + 1] for n, v in prepared.inputs.items() if n in ("input_ids", "attention_mask")}
     inputs = prepared.inputs if prepared.inputs["input_ids"].shape[0] == 1 else own
@@ -104,4 +130,4 @@ def _layout(batch: TracedBatch, sample: int, prompt_ids: torch.Tensor, steps: in
         for number, is_image in enumerate(image.tolist())
     ]
     answer: list[Kind] = ["answer"] * (steps - 1)
-    return Layout(kinds=tuple(prompt + answer), images=images)
+    return Layout(kinds=tuple(outside + prompt + answer), images=images)

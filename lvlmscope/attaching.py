@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import LogitsProcessorList
 
-from lvlmscope.errors import InterventionError, ModelInputError, message
+from lvlmscope.errors import InterventionError, ModelInputError, UnsupportedModelError, message
 from lvlmscope.families import Family, family_of
 from lvlmscope.loading import unwrap
 from lvlmscope.performing import Performance
@@ -85,7 +85,12 @@ def attach(model: Any, *interventions: Intervention, family: Family | None = Non
             received = f"{intervention!r}"[:80]
             todo = "pass an instance such as lv.DLEAF()"
             raise InterventionError(message("switch on a remedy", received, "objects with start and describe", todo))
-    stage = _STAGES.get(bare) or Stage(bare, family or getattr(model, "family", None) or family_of(bare))
+    family = family or getattr(model, "family", None) or family_of(bare)
+    if family.crossing_layers(bare):
+        received = f"{type(bare).__name__}, which looks at the image in cross-attention layers"
+        possible, todo = "models with image tokens in the decoder's sequence", "trace it without remedies"
+        raise UnsupportedModelError(message("switch on a remedy", received, possible, todo))
+    stage = _STAGES.get(bare) or Stage(bare, family)
     performances = tuple(Performance(i, i.start(stage.site)) for i in interventions)
     enter_stage(stage, performances)
     return Handle(stage, performances)
@@ -162,7 +167,7 @@ def _shadow_generate(stage: Stage) -> None:
         if processors:
             kwargs["logits_processor"] = LogitsProcessorList([*(kwargs.get("logits_processor") or []), *processors])
         before = stage.follower.prompt_length
-        stage.follower.prompt_length = ids.shape[1]
+        stage.follower.remember(ids, ids.shape[1])
         try:
             return original(*args, **kwargs)
         finally:

@@ -69,6 +69,8 @@ class ForwardFollower:
         cache = kwargs.get("past_key_values")
         past = 0 if cache is None else int(cache.get_seq_length())
         if ids is None:
+            ids = self._known_ids(kwargs.get("inputs_embeds"))
+        if ids is None:
             received = "a forward with inputs_embeds only"
             todo = "pass input_ids, so that image positions are known"
             raise ModelInputError(message("follow a forward", received, "input_ids", todo))
@@ -85,6 +87,13 @@ class ForwardFollower:
         self.current = self._describe(ids.shape[1], past)
         if self.current is not None:
             self.on_begin(self.current)
+
+    def _known_ids(self, embeds: torch.Tensor | None) -> torch.Tensor | None:
+        """Ids told in advance, for a language model that gets its prompt embedded."""
+        known = self._ids
+        if known is None or embeds is None or known.shape[1] != embeds.shape[1] or embeds.shape[0] % known.shape[0]:
+            return None
+        return known.repeat_interleave(embeds.shape[0] // known.shape[0], 0)
 
     def _describe(self, queries: int, past: int) -> ForwardInfo | None:
         prompt = self._implied_length if self.prompt_length is None else self.prompt_length

@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 from tqdm.auto import tqdm
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-from lvlmscope.errors import UnsupportedOptionError, message
+from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
+from lvlmscope.families import Family
 
 __all__ = ["Generation", "generate_answer", "teacher_force"]
 
@@ -26,6 +28,8 @@ _REFUSED: dict[str, Callable[[Any], bool]] = {
 }
 _OURS = ("return_dict_in_generate", "output_logits", "output_attentions", "output_hidden_states", "output_scores")
 _SECONDS_BEFORE_BAR = 1.5
+_TEXT = ("input_ids", "inputs_embeds", "attention_mask", "position_ids")
+_RENEWED = {"past_key_values", "logits_to_keep", "use_cache", "return_dict", "cache_position", *_OURS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,7 +43,9 @@ class Generation:
         cache: Keys and values of the prompt's and all but the last answer's positions (teacher forcing: of the prompt).
         attention_mask: ``[batch, prompt + step - 1]``.
         position_ids: Position of each predicting row ``[..., batch or 1, step]``, None when the model makes its own.
-        extra: Other keyword arguments of the last forward.
+        extra: Keyword arguments of the last forward that do not depend on the position.
+        per_row: Keyword arguments with one column per position, of the predicting rows, ``[batch, step, ...]``.
+        first: Keyword arguments of the prompt's forward, image inputs among them, for a replay from the start.
         logits: ``generate``'s own logits ``[batch, step, vocabulary]``, only the first step's when teacher forced.
         settings: The generation settings (JSON values).
     """
@@ -51,6 +57,8 @@ class Generation:
     attention_mask: torch.Tensor
     position_ids: torch.Tensor | None
     extra: dict[str, Any]
+    per_row: dict[str, torch.Tensor]
+    first: dict[str, Any]
     logits: torch.Tensor
     settings: dict[str, Any]
 
@@ -61,28 +69,46 @@ class Generation:
 
 
 class _ForwardLog:
-    """Keeps the last forward's arguments and every step's last position; moves the progress bar."""
+    """Keeps the first and last forward's arguments and every step's last columns; moves the progress bar."""
 
     def __init__(self, bar: Any) -> None:
         self.bar = bar
-        self.kwargs: dict[str, Any] = {}
+        self.steps = 0
+        self.first: dict[str, Any] = {}
+        self.last: dict[str, Any] = {}
         self.positions: list[torch.Tensor] = []
+        self.columns: dict[str, list[torch.Tensor]] = {}
 
     def __call__(self, _: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del args
-        self.kwargs = kwargs
+        # The cache is not kept here: it grows in place, and a replay from the start makes its own
+        kept = {name: value for name, value in kwargs.items() if name not in _RENEWED}
+        self.first = self.first or kept
+        self.last = kept
+        self.steps += 1
         if isinstance(kwargs.get("position_ids"), torch.Tensor):
             self.positions.append(kwargs["position_ids"][..., -1:])
+        text = kwargs.get("input_ids") if kwargs.get("input_ids") is not None else kwargs.get("inputs_embeds")
+        for name, value in kept.items():
+            if text is not None and isinstance(value, torch.Tensor) and value.shape[:2] == text.shape[:2]:
+                self.columns.setdefault(name, []).append(value[:, -1:])
         self.bar.update()
+
+    @property
+    def per_row(self) -> dict[str, torch.Tensor]:
+        """Arguments that had one column per position in every forward, at the predicting rows."""
+        whole = {name: parts for name, parts in self.columns.items() if len(parts) == self.steps}
+        return {name: torch.cat(parts, 1) for name, parts in whole.items() if name not in _TEXT}
 
 
 def generate_answer(
-    model: Any, inputs: dict[str, Any], options: dict[str, Any], *, progress: bool = True
+    model: Any, family: Family, inputs: dict[str, Any], options: dict[str, Any], *, progress: bool = True
 ) -> Generation:
     """Run ``model.generate`` untouched.
 
     Args:
         model: The bare model.
+        family: Its family's rules.
         inputs: Prepared inputs, left-padded.
         options: Keyword arguments for ``generate``.
         progress: Show a bar when it takes longer than a second and a half.
@@ -100,17 +126,26 @@ def generate_answer(
         total=total, desc="generate", unit="token", delay=_SECONDS_BEFORE_BAR, leave=False, disable=not progress
     ) as bar:
         log = _ForwardLog(bar)
-        hook = model.register_forward_pre_hook(log, with_kwargs=True)
+        hook = family.core(model).register_forward_pre_hook(log, with_kwargs=True)
         try:
             output = model.generate(
-                **inputs, **options, use_cache=True, return_dict_in_generate=True, output_logits=True
+                **inputs,
+                **_whole_cache(model),
+                **options,
+                use_cache=True,
+                return_dict_in_generate=True,
+                output_logits=True,
             )
         finally:
             hook.remove()
     prompt = inputs["input_ids"].shape[1]
     steps = output.sequences.shape[1] - prompt
-    dropped = {"input_ids", "past_key_values", "attention_mask", "position_ids", "logits_to_keep", "use_cache"}
-    dropped |= {"inputs_embeds", "return_dict", "cache_position", *_OURS}
+    if log.steps != steps:
+        received = f"{log.steps} forwards of {type(family.core(model)).__name__} for {steps} tokens"
+        todo = "register a Family whose core is the module that generate calls"
+        raise UnsupportedModelError(message("follow a generation", received, "one forward per token", todo))
+    per_row = log.per_row
+    extra = {n: v for n, v in log.last.items() if n not in _TEXT and n not in per_row and not _is_image_input(n)}
     return Generation(
         ids=output.sequences,
         prompt_length=prompt,
@@ -118,7 +153,9 @@ def generate_answer(
         cache=output.past_key_values,
         attention_mask=_extended(inputs["attention_mask"], steps - 1),
         position_ids=torch.cat(log.positions, -1) if len(log.positions) == steps else None,
-        extra={n: v for n, v in log.kwargs.items() if n not in dropped and not _is_image_input(n)},
+        extra=extra,
+        per_row=per_row,
+        first=log.first,
         logits=torch.stack(output.logits, 1),
         settings=_settings(model, options),
     )
@@ -147,9 +184,23 @@ def teacher_force(generation: Generation, answer: torch.Tensor) -> Generation:
         attention_mask=_extended(generation.attention_mask, steps - 1),
         position_ids=positions,
         extra=generation.extra,
+        per_row={n: v[:, :1].expand(-1, steps, *v.shape[2:]) for n, v in generation.per_row.items()},
+        first=generation.first,
         logits=generation.logits[:, :1],
         settings=generation.settings | {"answer": "given"},
     )
+
+
+def _whole_cache(model: Any) -> dict[str, Any]:
+    """A cache that keeps what sliding windows would drop, so that it can be cut; the masks still window."""
+    if getattr(model.config, "is_encoder_decoder", False) or not hasattr(model.config, "get_text_config"):
+        return {}
+    cache = DynamicCache(config=model.config)
+    kinds = {type(layer) for layer in getattr(cache, "layers", [])}
+    if DynamicSlidingWindowLayer not in kinds or not kinds <= {DynamicLayer, DynamicSlidingWindowLayer}:
+        return {}  # what generate makes itself can be cut, or cannot be cut at all
+    cache.layers = [DynamicLayer() for _ in cache.layers]
+    return {"past_key_values": cache}
 
 
 def _refuse(model: Any, options: dict[str, Any]) -> None:

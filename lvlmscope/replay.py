@@ -1,5 +1,6 @@
 """The answer's predicting rows through the decoder once more, as one block, with rows and gradients kept."""
 
+import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 import torch
+from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
 from lvlmscope.errors import ReplayError, UnsupportedOptionError, message
 from lvlmscope.generating import Generation
@@ -45,7 +47,9 @@ class Replay:
         hidden: ``[batch, step, layer + 1, hidden]``, None if not asked for.
         probabilities: Of the answer's tokens and their alternatives.
         agreement: Against ``generate``.
-        path: "block" over the cut cache.
+        seen: Which image keys some row may see, of layers that look at the image by cross-attention
+            ``[batch, key]``; their key axis is the image's.
+        path: "block" over the cut cache, or "full" from the start of the prompt.
         kernels: The model's own attention kernels.
     """
 
@@ -55,6 +59,7 @@ class Replay:
     hidden: torch.Tensor | None
     probabilities: Probabilities
     agreement: Agreement
+    seen: dict[int, torch.Tensor]
     path: str
     kernels: tuple[str, ...]
 
@@ -88,34 +93,59 @@ def _image_scores(rows: AttentionRows) -> torch.Tensor:
     return torch.where(counted.unsqueeze(-2), rows.scores.detach(), 0.0).sum(-1)
 
 
-def cut_cache(generation: Generation) -> Generation:
-    """The generation with its cache cut back to the prompt without its last position.
+def cut_cache(generation: Generation, crossing: frozenset[int] = frozenset()) -> bool:
+    """Cut a generation's cache back to the prompt without its last position.
 
     Args:
         generation: Its cache holds the prompt and maybe the answer; it is cut in place.
+        crossing: Layers whose keys are the image's, which stay whole.
 
     Returns:
-        The generation.
-
-    Raises:
-        UnsupportedOptionError: The cache cannot be cut.
+        Whether it could be cut; windowed, static, quantised, recurrent and convolutional layers cannot.
     """
-    surplus = generation.cache.get_seq_length() - (generation.prompt_length - 1)
-    # Windowed, static, quantised, recurrent and convolutional layers say that they can be cut, or are cut wrongly
-    kinds = sorted({type(layer).__name__ for layer in generation.cache.layers} - {"DynamicLayer"})
-    if kinds or not generation.cache.is_croppable:
-        received = f"a {type(generation.cache).__name__} with {', '.join(kinds) or 'layers that cannot be cut'}"
-        possible = "caches of full attention in every layer"
-        raise UnsupportedOptionError(message("replay an answer", received, possible, "trace another model"))
-    if surplus:
-        generation.cache.crop(-surplus)
-    return generation
+    layers = getattr(generation.cache, "layers", None)
+    # Other kinds say that they can be cut, or are cut wrongly
+    if not layers or any(type(layer) is not DynamicLayer for layer in layers):
+        return False
+    for number, layer in enumerate(layers):
+        surplus = layer.get_seq_length() - (generation.prompt_length - 1)
+        if number not in crossing and layer.get_seq_length():
+            layer.crop(-surplus)
+    return True
+
+
+def _block_arguments(generation: Generation) -> dict[str, Any]:
+    """The predicting rows over the cut cache."""
+    start, end = generation.prompt_length - 1, generation.ids.shape[1] - 1
+    arguments = generation.extra | generation.per_row | {"input_ids": generation.ids[:, start:end]}
+    arguments |= {"past_key_values": generation.cache, "use_cache": True}
+    if generation.position_ids is not None:
+        arguments["position_ids"] = generation.position_ids
+    return arguments
+
+
+def _full_arguments(core: Any, generation: Generation) -> dict[str, Any]:
+    """Prompt and answer from the start, image inputs included, without a cache."""
+    end = generation.ids.shape[1] - 1
+    answer, first = generation.ids[:, generation.prompt_length : end], generation.first
+    arguments = dict(first) | {"use_cache": False}
+    for name, rows in generation.per_row.items():
+        arguments[name] = torch.cat([first[name], rows[:, 1:]], 1)
+    if first.get("input_ids") is None:
+        arguments["inputs_embeds"] = torch.cat([first["inputs_embeds"], core.get_input_embeddings()(answer)], 1)
+    else:
+        arguments["input_ids"] = generation.ids[:, :end]
+    if generation.position_ids is not None:
+        arguments["position_ids"] = torch.cat([first["position_ids"], generation.position_ids[..., 1:]], -1)
+    if "logits_to_keep" in inspect.signature(core.forward).parameters:
+        arguments["logits_to_keep"] = generation.num_steps
+    return arguments
 
 
 def replay_answer(
     model: Any, stage: Stage, generation: Generation, *, gradients: bool = False, hidden_states: bool = False
 ) -> Replay:
-    """Run the predicting rows once, as one block over the cut cache.
+    """Run the predicting rows once: as one block over the cut cache, or from the start where it cannot be cut.
 
     Args:
         model: The bare model.
@@ -129,30 +159,27 @@ def replay_answer(
 
     Raises:
         ReplayError: The replayed logits differ from the generated ones by more than the dtype explains.
-        UnsupportedOptionError: A cache that cannot be cut, or gradients under ``torch.inference_mode``.
+        UnsupportedOptionError: Gradients under ``torch.inference_mode``.
     """
     if gradients and torch.is_inference_mode_enabled():
         received, todo = "torch.inference_mode", "use torch.no_grad, or call trace outside the block"
         raise UnsupportedOptionError(message("trace gradients", received, "tensors that can be differentiated", todo))
-    generation = cut_cache(generation)
-    start, end = generation.prompt_length - 1, generation.ids.shape[1] - 1
-    arguments = dict(generation.extra) | {
-        "input_ids": generation.ids[:, start:end],
-        "attention_mask": generation.attention_mask,
-        "past_key_values": generation.cache,
-        "use_cache": True,
-    }
-    if generation.position_ids is not None:
-        arguments["position_ids"] = generation.position_ids
+    core, crossing = stage.family.core(model), stage.family.crossing_layers(model)
+    # A last prompt position that shows the image is no id that could go through again
+    ends_in_image = bool(stage.family.image_mask(model, generation.ids[:, : generation.prompt_length])[:, -1].any())
+    in_block = not ends_in_image and cut_cache(generation, crossing)
+    arguments = _block_arguments(generation) if in_block else _full_arguments(core, generation)
+    arguments["attention_mask"] = generation.attention_mask
     recorder = _RowRecorder(differentiable=gradients, wants_hidden=hidden_states)
     mode: Callable[[], AbstractContextManager[Any]] = torch.enable_grad if gradients else torch.no_grad
     with stage.recording(recorder), mode():
-        stage.follower.remember(generation.ids[:, :end], generation.prompt_length)
+        stage.follower.remember(generation.ids[:, :-1], generation.prompt_length)
         kernels = stage.kernels
-        logits = model(**arguments, return_dict=True).logits
+        logits = core(**arguments, return_dict=True).logits
         logits = logits[:, -generation.num_steps :]
         agreement = compare_logits(generation, logits.detach(), model.dtype)
-        gradient = _gradients(recorder, logits, generation) if gradients else None
+        mixed = len(recorder.rows) < stage.site.num_layers or _has_recurrence(generation.cache)
+        gradient = _gradients(recorder, logits, generation, separately=mixed) if gradients else None
     hidden = [recorder.hidden[layer] for layer in sorted(recorder.hidden)]
     return Replay(
         attention={layer: rows.detach().float().cpu() for layer, rows in sorted(recorder.rows.items())},
@@ -161,7 +188,8 @@ def replay_answer(
         hidden=torch.stack(hidden, 2) if hidden else None,
         probabilities=read_probabilities(logits.detach(), generation.ids[:, generation.prompt_length :]),
         agreement=agreement,
-        path="block",
+        seen={layer: _seen_keys(recorder, layer) for layer in sorted(crossing & recorder.rows.keys())},
+        path="block" if in_block else "full",
         kernels=kernels,
     )
 
@@ -195,14 +223,40 @@ def compare_logits(generation: Generation, logits: torch.Tensor, dtype: torch.dt
     return Agreement(difference=difference, tolerance=tolerance)
 
 
-def _gradients(recorder: _RowRecorder, logits: torch.Tensor, generation: Generation) -> dict[int, torch.Tensor]:
-    """``d loss_t / d attention`` for every token from one backward of the summed losses."""
+def _seen_keys(recorder: _RowRecorder, layer: int) -> torch.Tensor:
+    visible = recorder.visible[layer]
+    if visible is None:
+        return torch.ones(recorder.rows[layer].shape[0], recorder.rows[layer].shape[-1], dtype=torch.bool)
+    return visible.any(1).cpu()
+
+
+def _has_recurrence(cache: Any) -> bool:
+    """Whether a layer hands a state from token to token beside its keys and values."""
+    return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in getattr(cache, "layers", []))
+
+
+def _gradients(
+    recorder: _RowRecorder, logits: torch.Tensor, generation: Generation, *, separately: bool
+) -> dict[int, torch.Tensor]:
+    """``d loss_t / d attention`` for every token, from one backward of the summed losses.
+
+    Where states pass from token to token (recurrence, convolution) a later loss would reach an earlier token's row:
+    there each token has a backward of its own over the one graph.
+    """
     wide = logits if logits.dtype == torch.float64 else logits.float()
     answer = generation.ids[:, generation.prompt_length :].to(logits.device)
     log_probs = torch.log_softmax(wide, -1).gather(-1, answer.unsqueeze(-1)).squeeze(-1)
     steps = torch.arange(answer.shape[1], device=logits.device)
     valid = torch.stack([steps < count for count in generation.steps])
-    found = torch.autograd.grad(-log_probs.where(valid, 0.0).sum(), list(recorder.rows.values()))
+    losses, rows = -log_probs.where(valid, 0.0).sum(0), list(recorder.rows.values())
+    if separately:
+        found = tuple(torch.zeros_like(row) for row in rows)
+        for step, loss in enumerate(losses):
+            own = torch.autograd.grad(loss, rows, retain_graph=step < len(losses) - 1)
+            for whole, part in zip(found, own, strict=True):
+                whole[:, step] = part[:, step]
+    else:
+        found = torch.autograd.grad(losses.sum(), rows)
     gradients = {}
     for layer, gradient in sorted(zip(recorder.rows, found, strict=True), key=itemgetter(0)):
         visible = recorder.visible[layer]

@@ -24,6 +24,7 @@ class AttentionCall:
         kernel: Name of the attention implementation that makes the output.
         options: The call's other arguments: scaling, softcap, sliding_window, ...
         first_row: First query row of interest; all later ones are of interest too.
+        crosses: Whether the keys are the image's, outside the query's own sequence (cross-attention).
     """
 
     module: torch.nn.Module
@@ -34,6 +35,7 @@ class AttentionCall:
     kernel: str
     options: dict[str, Any]
     first_row: int
+    crosses: bool = False
 
     @property
     def num_rows(self) -> int:
@@ -79,7 +81,7 @@ def row_scores(call: AttentionCall, *, differentiable: bool = False) -> torch.Te
     scores: torch.Tensor = (_grouped(query, key.shape[1]) @ key.transpose(2, 3)).reshape(
         batch, heads, rows, key.shape[2]
     ) * scaling
-    if differentiable:
+    if differentiable and not call.crosses:
         own = at_least_float32(call.key[:, :, own_key_columns(call)]).repeat_interleave(heads // key.shape[1], 1)
         zero = (query.detach() * (own - own.detach())).sum(-1) * scaling
         scores = scores + _on_own_columns(zero, call)
@@ -174,7 +176,7 @@ def mix_values(weights: torch.Tensor, call: AttentionCall, *, differentiable: bo
     value = at_least_float32(call.value.detach() if differentiable else call.value)
     batch, heads, rows, _ = weights.shape
     mixed = (_grouped(weights, value.shape[1]) @ value).reshape(batch, heads, rows, value.shape[-1])
-    if differentiable:
+    if differentiable and not call.crosses:
         columns = own_key_columns(call)
         own = at_least_float32(call.value[:, :, columns]).repeat_interleave(heads // value.shape[1], 1)
         index = columns.view(1, 1, -1, 1).expand(batch, heads, rows, 1)

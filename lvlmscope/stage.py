@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 
@@ -14,7 +15,7 @@ from lvlmscope.performing import Performance, Recorder
 from lvlmscope.rows import AttentionRows
 from lvlmscope.scoring import AttentionCall, mix_values, row_scores, softmax_rows, visibility
 from lvlmscope.sessions import ForwardInfo, Session, Site
-from lvlmscope.tap import AttentionTap, KernelOutput
+from lvlmscope.tap import KernelOutput
 
 __all__ = ["Stage"]
 
@@ -34,7 +35,7 @@ class Stage:
         self.performances: list[Performance] = []
         self.recorder: Recorder | None = None
         self.seen_layers: list[int] = []
-        self.follower = ForwardFollower(model, lambda ids: family.image_mask(model, ids))
+        self.follower = ForwardFollower(family.core(model), lambda ids: family.image_mask(model, ids))
         self.follower.on_begin, self.follower.on_end = self._begin, self._end
         layers = tuple(family.decoder_layers(model))
         config = family.text_config(model)
@@ -46,7 +47,8 @@ class Stage:
             hidden_size=config.hidden_size,
             family=family.name,
         )
-        self._tap = AttentionTap(family.decoder(model), self._first_row, self._handle)
+        self._crossing = family.crossing_layers(model)
+        self._tap = family.make_tap(model, self._first_row, self._handle)
         self._hidden = HiddenHooks(layers, self._edit_hidden)
         self._built = False
 
@@ -132,6 +134,7 @@ class Stage:
     def _handle(self, call: AttentionCall, run: Callable[[], KernelOutput]) -> KernelOutput:
         """The kernel's output with the heads replaced whose rows were edited."""
         layer = int(call.module.layer_idx)  # type: ignore[arg-type]
+        call = replace(call, crosses=layer in self._crossing)
         self.seen_layers.append(layer)
         differentiable = self.recorder is not None and self.recorder.differentiable
         if self.recorder is None and not any(_reads_rows(s) for s in self.sessions):
@@ -156,13 +159,15 @@ class Stage:
         visible, bias = visibility(call)
         masked = (scores if bias is None else scores + bias).masked_fill(~visible, float("-inf"))
         keys, device = masked.shape[-1], masked.device
-        image = _aligned(forward.image_keys, keys).to(device)[:, None]
+        image = forward.image_keys.new_ones(1, 1) if call.crosses else _aligned(forward.image_keys, keys)[:, None]
+        image = image.to(device).expand(masked.shape[0], 1, keys)
         positions = torch.arange(forward.image_keys.shape[1], device=device)
         answer = (positions >= forward.prompt_length) & (positions <= forward.row_positions.to(device)[:, None])
+        answer = answer.new_zeros(answer.shape[0], keys) if call.crosses else _aligned(answer, keys)
         return AttentionRows(
             softmax_rows(masked, call).transpose(1, 2),
             image,
-            answer_keys=_aligned(answer, keys)[None],
+            answer_keys=answer[None],
             visible_keys=visible.any(1).expand(image.shape[0], -1, -1),
             layer=layer,
             scores=lambda: masked.transpose(1, 2),

@@ -1,9 +1,9 @@
 """The attention function that sits between a model's decoder and its own kernel while something reads or edits rows."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -13,10 +13,29 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
 from lvlmscope.scoring import AttentionCall
 
-__all__ = ["AttentionTap", "KernelOutput"]
+__all__ = ["AttentionTap", "FirstRow", "Handler", "KernelOutput", "MethodTap", "Tap"]
 
 KernelOutput = tuple[torch.Tensor, torch.Tensor | None]
 Handler = Callable[[AttentionCall, Callable[[], KernelOutput]], KernelOutput]
+FirstRow = Callable[[], int | None]
+
+
+@runtime_checkable
+class Tap(Protocol):
+    """Routes a decoder's attention calls through a handler while it is installed."""
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """Names of the model's own attention kernels."""
+        ...
+
+    def install(self) -> None:
+        """Begin."""
+        ...
+
+    def remove(self) -> None:
+        """End, and leave the model as it was."""
+        ...
 
 
 class AttentionTap:
@@ -27,7 +46,7 @@ class AttentionTap:
     decoder that share a config, and other models, reach their own kernel untouched.
     """
 
-    def __init__(self, decoder: torch.nn.Module, first_row: Callable[[], int | None], handler: Handler) -> None:
+    def __init__(self, decoder: torch.nn.Module, first_row: FirstRow, handler: Handler) -> None:
         """Prepare the tap; nothing is changed yet.
 
         Args:
@@ -114,6 +133,78 @@ class AttentionTap:
             first_row=first_row,
         )
         return self._handler(call, run)
+
+
+class MethodTap:
+    """A tap on a method of the attention modules, for models that do not use the attention registry.
+
+    The method is one that makes the heads' outputs: it takes query ``[batch, head, query, dim]``, key and value
+    ``[batch, key head, key, dim]`` and a mask (bool or additive ``[batch, 1 or head, query, key]``, or None for causal)
+    first, and gives ``[batch, query, head, dim]``. Each module needs an int ``layer_idx``.
+    """
+
+    def __init__(self, modules: Sequence[torch.nn.Module], method: str, first_row: FirstRow, handler: Handler) -> None:
+        """Prepare the tap; nothing is changed yet.
+
+        Args:
+            modules: The attention modules, in the order of their layers.
+            method: Name of the method.
+            first_row: As given to ``Family.make_tap``.
+            handler: As given to ``Family.make_tap``.
+        """
+        self._modules = tuple(modules)
+        self._method = method
+        self._first_row = first_row
+        self._handler = handler
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """The method's name."""
+        return (self._method,)
+
+    def install(self) -> None:
+        """Shadow the method on each module.
+
+        Raises:
+            UnsupportedModelError: A module without the method or without a layer number.
+        """
+        for module in self._modules:
+            if not callable(getattr(module, self._method, None)) or not hasattr(module, "layer_idx"):
+                received = f"{type(module).__name__} without {self._method} or layer_idx"
+                todo = "name the method that mixes the values, and number the modules"
+                raise UnsupportedModelError(message("tap a model", received, "modules with both", todo))
+        for module in self._modules:
+            vars(module)[self._method] = partial(self._attend, module, getattr(module, self._method))
+
+    def remove(self) -> None:
+        """Uncover the methods."""
+        for module in self._modules:
+            vars(module).pop(self._method, None)
+
+    def _attend(  # noqa: PLR0917 - the method's own order
+        self,
+        module: torch.nn.Module,
+        original: Callable[..., torch.Tensor],
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: Any = None,
+        **options: Any,
+    ) -> torch.Tensor:
+        first_row = self._first_row()
+        if first_row is None:
+            return original(query, key, value, mask, **options)
+        call = AttentionCall(
+            module=module,
+            query=query,
+            key=key,
+            value=value,
+            mask=mask,
+            kernel=self._method,
+            options=options,
+            first_row=first_row,
+        )
+        return self._handler(call, lambda: (original(query, key, value, mask, **options), None))[0]
 
 
 def _attention_configs(decoder: torch.nn.Module) -> list[Any]:

@@ -114,7 +114,7 @@ def trace(
     with switch, _seeded(seed):
         stage = stage_of(bare) or Stage(bare, family)
         stage.restart()
-        made = _generate(bare, prepared, given, generation, progress=progress)
+        made = _generate(bare, family, prepared, given, generation, progress=progress)
         effects = tuple(p.report() for p in stage.performances)
         switched = [p.intervention for p in stage.performances]
         replay = replay_answer(bare, stage, made, gradients=gradients, hidden_states=hidden_states)
@@ -137,15 +137,22 @@ def _prepare(model: Any, family: Family, *, image: Any, prompt: Any, inputs: Any
 
 
 def _generate(
-    model: Any, prepared: Prepared, answer: torch.Tensor | None, options: dict[str, Any], *, progress: bool
+    model: Any,
+    family: Family,
+    prepared: Prepared,
+    answer: torch.Tensor | None,
+    options: dict[str, Any],
+    *,
+    progress: bool,
 ) -> Generation:
     if answer is None:
-        return generate_answer(model, prepared.inputs, options, progress=progress)
+        return generate_answer(model, family, prepared.inputs, options, progress=progress)
     if options:
         received, todo = f"answer= and {', '.join(options)}", "leave the generation options out"
         raise ModelInputError(message("trace a given answer", received, "answer= alone", todo))
     # One greedy step fills the cache with the prompt as generate itself does
-    first = generate_answer(model, prepared.inputs, {"max_new_tokens": 1, "do_sample": False}, progress=False)
+    one = {"max_new_tokens": 1, "do_sample": False}
+    first = generate_answer(model, family, prepared.inputs, one, progress=False)
     return teacher_force(first, answer)
 
 

@@ -4,11 +4,25 @@ import torch
 
 from lvlmscope.families.default import DefaultFamily
 from lvlmscope.families.llava import LlavaFamily
+from lvlmscope.families.mllama import MllamaFamily
 from lvlmscope.families.protocol import Family
+from lvlmscope.families.qformer import QFormerFamily
 
-__all__ = ["DefaultFamily", "Family", "LlavaFamily", "family_of", "register_family"]
+__all__ = [
+    "DefaultFamily",
+    "Family",
+    "LlavaFamily",
+    "MllamaFamily",
+    "QFormerFamily",
+    "family_of",
+    "register_family",
+]
 
-_FAMILIES: list[Family] = [LlavaFamily()]
+_FAMILIES: list[Family] = [
+    LlavaFamily(),
+    MllamaFamily(),
+    QFormerFamily(),
+]
 
 
 def register_family(family: Family) -> None:

@@ -7,8 +7,12 @@ import torch
 
 from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.layout import Cell, ImageLayout
+from lvlmscope.tap import AttentionTap, FirstRow, Handler, Tap
 
 __all__ = ["DefaultFamily"]
+
+# Where wrappers keep the decoder proper: OPT in InstructBLIP, Llama4's text model
+_INNER = ("model", "decoder", "language_model", "transformer")
 
 
 class DefaultFamily:
@@ -39,10 +43,9 @@ class DefaultFamily:
             todo = "load a vision-language model, for example lv.load('tiny')"
             raise UnsupportedModelError(message("trace a model", received, possible, todo))
         text = self.text_config(model)
-        crossed = getattr(text, "cross_attention_layers", None)
-        if getattr(model.config, "is_encoder_decoder", False) or getattr(text, "is_encoder_decoder", False) or crossed:
-            received = f"{type(model).__name__}, whose image keys or prompt lie outside the decoder's own sequence"
-            todo = "load a model that puts image tokens into the decoder's sequence"
+        if getattr(model.config, "is_encoder_decoder", False) or getattr(text, "is_encoder_decoder", False):
+            received = f"{type(model).__name__}, an encoder-decoder whose prompt lies outside the decoder's sequence"
+            todo = "load a model that puts prompt and image tokens into the decoder's sequence"
             raise UnsupportedModelError(message("trace a model", received, "decoder-only models", todo))
 
     def decoder(self, model: torch.nn.Module) -> torch.nn.Module:
@@ -51,26 +54,41 @@ class DefaultFamily:
         return found
 
     def decoder_layers(self, model: torch.nn.Module) -> Sequence[torch.nn.Module]:
-        """The decoder's ``layers``.
+        """The decoder's ``layers``, its own or those of a module it wraps.
 
         Raises:
             UnsupportedModelError: The decoder keeps its layers elsewhere.
         """
-        decoder = self.decoder(model)
-        layers = getattr(decoder, "layers", None)
-        if layers is None:
-            received, possible = f"{type(decoder).__name__} without .layers", "decoders with a list of layers"
-            raise UnsupportedModelError(message("find decoder layers", received, possible, "register a Family"))
-        return list(layers)
+        found: Any = self.decoder(model)
+        while getattr(found, "layers", None) is None:
+            inner = next((m for n in _INNER if isinstance(m := getattr(found, n, None), torch.nn.Module)), None)
+            if inner is None:
+                received, possible = f"{type(found).__name__} without .layers", "decoders with a list of layers"
+                raise UnsupportedModelError(message("find decoder layers", received, possible, "register a Family"))
+            found = inner
+        return list(found.layers)
+
+    def core(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The model itself."""
+        return model
+
+    def crossing_layers(self, model: torch.nn.Module) -> frozenset[int]:
+        """The config's ``cross_attention_layers``; most models have none."""
+        return frozenset(getattr(self.text_config(model), "cross_attention_layers", None) or ())
+
+    def make_tap(self, model: torch.nn.Module, first_row: FirstRow, handler: Handler) -> Tap:
+        """A tap on the attention registry of transformers."""
+        return AttentionTap(self.decoder(model), first_row, handler)
 
     def text_config(self, model: torch.nn.Module) -> Any:
         """The decoder's config."""
         return self.decoder(model).config
 
     def image_mask(self, model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
-        """Positions that hold the image token id, bool ``[batch, key]``."""
-        token = self.image_token_id(model)
-        return torch.zeros_like(ids, dtype=torch.bool) if token is None else ids == token
+        """Positions that hold the image token id, or the video token id, bool ``[batch, key]``."""
+        video = getattr(model.config, "video_token_id", None)
+        tokens = [token for token in (self.image_token_id(model), video) if token is not None]
+        return torch.isin(ids, torch.tensor(tokens, dtype=ids.dtype, device=ids.device))
 
     def image_layouts(
         self,

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from lvlmscope.layout import ImageLayout
+from lvlmscope.tap import FirstRow, Handler, Tap
 
 __all__ = ["Family"]
 
@@ -31,6 +32,27 @@ class Family(Protocol):
 
     def decoder_layers(self, model: torch.nn.Module) -> Sequence[torch.nn.Module]:
         """The decoder's layers in order."""
+        ...
+
+    def core(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The module whose forward ``generate`` calls at every step: the model itself, or a language model in it."""
+        ...
+
+    def crossing_layers(self, model: torch.nn.Module) -> frozenset[int]:
+        """Numbers of the decoder layers that look at the image by cross-attention, with keys of their own."""
+        ...
+
+    def make_tap(self, model: torch.nn.Module, first_row: FirstRow, handler: Handler) -> Tap:
+        """What routes the decoder's attention calls through a handler.
+
+        Args:
+            model: The model.
+            first_row: First query row of interest in the current forward, None for a forward without one.
+            handler: Gets the call and the kernel to make the output with, returns the output.
+
+        Returns:
+            A tap: ``install()``, ``remove()`` and the names of the model's own ``kernels``.
+        """
         ...
 
     def text_config(self, model: torch.nn.Module) -> Any:

@@ -11,6 +11,7 @@ from lvlmscope.record import Trace
 from lvlmscope.tracing import trace
 from tests import tiny_models
 from tests.reference.attention_gradients import rows_and_gradients
+from tests.tiny_families import FAMILIES
 
 STEPS = 6
 OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
@@ -71,16 +72,17 @@ def test_a_sample_that_ends_early_keeps_its_own_length() -> None:
     torch.testing.assert_close(batch[0].attention, free[0].attention[:3, ..., : batch[0].prompt_length + 2])
 
 
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl", "gemma3"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 1e-4)])
-def test_gradients_equal_one_backward_per_token(dtype: torch.dtype, tolerance: float) -> None:
-    case = tiny_models.llava(dtype=dtype)
+def test_gradients_equal_one_backward_per_token(family: str, dtype: torch.dtype, tolerance: float) -> None:
+    case = FAMILIES[family](dtype=dtype)
     case.model.requires_grad_(False)
     traced = one(case.model, case.inputs, gradients=True)
     rows, gradients = rows_and_gradients(case.model, case.inputs, traced.answer_ids)
     assert traced.gradient is not None
     for step in range(STEPS):
         width = traced.prompt_length + step
-        for layer in range(3):
+        for layer in range(traced.num_layers):
             expected = gradients[step][layer]
             found = traced.gradient[step, layer, :, :width].to(dtype)
             assert (found - expected).norm() / expected.norm() < tolerance

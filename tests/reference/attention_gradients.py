@@ -47,11 +47,16 @@ def rows_and_gradients(
     prompt = inputs["input_ids"]
     for step, token in enumerate(answer.tolist()):
         ids = torch.cat([prompt, answer[None, :step]], 1)
-        pixels = inputs["pixel_values"].clone().requires_grad_(True)
+        extended = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        extended["pixel_values"] = inputs["pixel_values"].clone().requires_grad_(True)
+        for name in ("token_type_ids", "mm_token_type_ids"):  # 0 is text
+            if name in inputs:
+                extended[name] = torch.cat([inputs[name], torch.zeros_like(answer[None, :step])], 1)
         with full_maps(model) as maps:
-            logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=pixels).logits
+            logits = model(**(inputs | extended)).logits
             loss = -torch.log_softmax(logits[0, -1], -1)[token]
             found = torch.autograd.grad(loss, maps)
         rows.append([m[0, :, -1].detach() for m in maps])
-        gradients.append([g[0, :, -1] for g in found])
+        # A key outside the row's window has a slope, too, but is none of its own
+        gradients.append([(g * (m != 0))[0, :, -1] for g, m in zip(found, maps, strict=True)])
     return rows, gradients

@@ -1,0 +1,23 @@
+"""BLIP-2 and InstructBLIP: a Q-Former's query tokens before the text, and a language model that generates by itself."""
+
+import torch
+
+from lvlmscope.families.default import DefaultFamily
+
+__all__ = ["QFormerFamily"]
+
+
+class QFormerFamily(DefaultFamily):
+    """Models whose ``generate`` embeds the prompt and calls ``language_model.generate``."""
+
+    name = "qformer"
+    max_images: int | None = 1
+
+    def claims(self, model: torch.nn.Module) -> bool:
+        """BLIP-2, InstructBLIP and its video kin."""
+        return getattr(model.config, "model_type", "") in ("blip-2", "instructblip", "instructblipvideo")
+
+    def core(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The language model, whose forward runs at every step."""
+        core: torch.nn.Module = model.language_model  # type: ignore[assignment]
+        return core
