@@ -196,10 +196,12 @@ def _whole_cache(model: Any) -> dict[str, Any]:
     if getattr(model.config, "is_encoder_decoder", False) or not hasattr(model.config, "get_text_config"):
         return {}
     cache = DynamicCache(config=model.config)
-    kinds = {type(layer) for layer in getattr(cache, "layers", [])}
-    if DynamicSlidingWindowLayer not in kinds or not kinds <= {DynamicLayer, DynamicSlidingWindowLayer}:
+    kinds = {type(layer).__name__ for layer in cache.layers}
+    # Dummies stand for layers that share another's keys
+    if "DynamicSlidingWindowLayer" not in kinds or kinds - {"DynamicLayer", "DynamicSlidingWindowLayer", "DummyLayer"}:
         return {}  # what generate makes itself can be cut, or cannot be cut at all
-    cache.layers = [DynamicLayer() for _ in cache.layers]
+    windowed = [isinstance(layer, DynamicSlidingWindowLayer) for layer in cache.layers]
+    cache.layers = [DynamicLayer() if w else layer for w, layer in zip(windowed, cache.layers, strict=True)]
     return {"past_key_values": cache}
 
 

@@ -105,12 +105,11 @@ def cut_cache(generation: Generation, crossing: frozenset[int] = frozenset()) ->
     """
     layers = getattr(generation.cache, "layers", None)
     # Other kinds say that they can be cut, or are cut wrongly
-    if not layers or any(type(layer) is not DynamicLayer for layer in layers):
+    if not layers or {type(layer).__name__ for layer in layers} - {"DynamicLayer", "DummyLayer"}:
         return False
     for number, layer in enumerate(layers):
-        surplus = layer.get_seq_length() - (generation.prompt_length - 1)
-        if number not in crossing and layer.get_seq_length():
-            layer.crop(-surplus)
+        if number not in crossing and isinstance(layer, DynamicLayer) and layer.get_seq_length():
+            layer.crop(generation.prompt_length - 1 - layer.get_seq_length())
     return True
 
 

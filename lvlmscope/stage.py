@@ -134,7 +134,11 @@ class Stage:
     def _handle(self, call: AttentionCall, run: Callable[[], KernelOutput]) -> KernelOutput:
         """The kernel's output with the heads replaced whose rows were edited."""
         layer = int(call.module.layer_idx)  # type: ignore[arg-type]
-        call = replace(call, crosses=layer in self._crossing)
+        forward = self.follower.current
+        assert forward is not None
+        # Layers with shared keys may be given the last queries only (Gemma4)
+        dropped = forward.num_queries - call.query.shape[2]
+        call = replace(call, first_row=call.first_row - dropped, crosses=layer in self._crossing)
         self.seen_layers.append(layer)
         differentiable = self.recorder is not None and self.recorder.differentiable
         if self.recorder is None and not any(_reads_rows(s) for s in self.sessions):

@@ -70,7 +70,9 @@ def family(build: Builder) -> Builder:
     def made(batch: int = 1, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> FamilyCase:
         torch.manual_seed(seed)
         model, samples = build(batch)
-        model = livened(unit_gain(model, seed)).to(dtype)
+        model = livened(unit_gain(model, seed))
+        if dtype != torch.float32:  # a cast would drop the imaginary part of Llama4's complex positions
+            model = model.to(dtype)
         dicts = []
         for ids, visual in samples:
             text = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}

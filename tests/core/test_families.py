@@ -11,7 +11,9 @@ from lvlmscope.interventions import DLEAF
 from lvlmscope.record import Trace
 from lvlmscope.tracing import trace
 from tests import tiny_models
+from tests.reference.attention_gradients import rows_and_gradients
 from tests.tiny_families import FAMILIES
+from tests.tiny_others import OTHERS
 
 STEPS = 5
 OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
@@ -44,7 +46,9 @@ def assert_equals_eager(name: str, traced: Trace, model: Any, inputs: dict[str, 
     for step, layers in enumerate(output.attentions):
         for place, layer in enumerate(traced.layer_indices):
             crosses = layer in CROSSING.get(name, ())
-            expected = eager_row(layers[layer], traced, step, crosses=crosses)
+            # Eager attention lists only the layers that have some
+            weights = layers[place if len(layers) == traced.num_layers else layer]
+            expected = eager_row(weights, traced, step, crosses=crosses)
             torch.testing.assert_close(traced.attention[step, place], expected, atol=1e-5, rtol=0)
 
 
@@ -113,3 +117,41 @@ def test_a_prompt_that_ends_in_the_image_is_replayed_from_the_start() -> None:
     assert isinstance(traced, Trace)
     assert traced.provenance["replay"]["path"] == "full"
     assert_equals_eager("llava", traced, case.model, inputs)
+
+
+ENCODED = ("florence2", "instructblip_t5")
+STATEFUL = ("lfm2_vl", "qwen3_5")
+
+
+@pytest.mark.parametrize("name", [name for name in OTHERS if name not in ENCODED])
+def test_the_generic_path_serves_families_without_a_file(name: str) -> None:
+    case = OTHERS[name](2)
+    batch = trace(case.model, inputs=case.inputs, **OPTIONS)
+    assert isinstance(batch, list)
+    for traced, sample in zip(batch, case.samples, strict=True):
+        assert_equals_eager(name, traced, case.model, sample)
+        assert traced.image_keys.any()
+        assert traced.provenance["replay"]["path"] == ("full" if name in STATEFUL else "block")
+
+
+@pytest.mark.parametrize("name", ENCODED)
+def test_encoder_decoders_are_refused_by_name(name: str) -> None:
+    case = OTHERS[name]()
+    with pytest.raises(UnsupportedModelError, match=rf"{type(case.model).__name__}, an encoder-decoder"):
+        trace(case.model, inputs=case.samples[0], **OPTIONS)
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_layers_without_attention_are_absent_and_gradients_do_not_leak_between_tokens(name: str) -> None:
+    case = OTHERS[name]()
+    case.model.requires_grad_(False)
+    traced = trace(case.model, inputs=case.samples[0], gradients=True, **OPTIONS)
+    assert isinstance(traced, Trace)
+    assert traced.gradient is not None
+    assert traced.layer_indices == (1, 3)
+    _, gradients = rows_and_gradients(case.model, case.samples[0], traced.answer_ids)
+    for step in range(STEPS):
+        width = traced.prompt_length + step
+        for place in range(2):
+            found, expected = traced.gradient[step, place, :, :width], gradients[step][place]
+            assert (found - expected).norm() / expected.norm() < 1e-4
