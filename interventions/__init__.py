@@ -11,6 +11,7 @@ if not __name__.startswith("lvlmscope."):
 
 from lvlmscope.interventions.clva import CLVA
 from lvlmscope.interventions.dleaf import DLEAF
+from lvlmscope.interventions.hallurnn import HalluRNN
 from lvlmscope.interventions.locore import LocoRE
 
-__all__ = ["CLVA", "DLEAF", "LocoRE"]
+__all__ = ["CLVA", "DLEAF", "HalluRNN", "LocoRE"]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 
 __all__ = [
+    "CellError",
     "EvaluationError",
     "GeometryError",
     "ImageInputError",
@@ -57,6 +58,10 @@ class ReplayError(LvlmscopeError, RuntimeError):
 
 class InterventionError(LvlmscopeError, RuntimeError):
     """A remedy returned something that cannot be put into the model."""
+
+
+class CellError(LvlmscopeError, ValueError):
+    """A trained cell that cannot be read, or does not fit the model."""
 
 
 class EvaluationError(LvlmscopeError, ValueError):

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from lvlmscope.attaching import intervene
-from lvlmscope.interventions import CLVA, DLEAF, LocoRE
+from lvlmscope.interventions import CLVA, DLEAF, HalluRNN, LocoRE
 from lvlmscope.record import Trace
 from lvlmscope.sessions import Intervention
 from lvlmscope.tracing import trace
 from tests import tiny_models
+from tests.interventions.cells import saved
 
 STEPS = 5
 OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
@@ -19,11 +20,13 @@ REMEDIES: dict[str, Intervention] = {
     "DLEAF": DLEAF(),
     "CLVA": CLVA(initial=[0], middle=[1], deep=[2]),
     "LocoRE": LocoRE(beta=0.3),
+    "HalluRNN": HalluRNN(cell=saved()),
 }
 IDENTITIES: dict[str, Intervention] = {
     "DLEAF": DLEAF(gamma=0.0),
     "CLVA": CLVA(alpha=0.0, beta=0.0, initial=[0], middle=[1], deep=[2]),
     "LocoRE": LocoRE(beta=0.0),
+    "HalluRNN": HalluRNN(cell=saved(), strength=0.0),
 }
 each_remedy = pytest.mark.parametrize("remedy", REMEDIES.values(), ids=REMEDIES)
 

@@ -2,6 +2,8 @@
 
 `edit(layer, row, weights, scores)` gets one predicting row's attention and pre-softmax scores [head, key] and gives the
 attention back edited. Each row keeps its own state, so a twin of a remedy is an object made anew for every row.
+`shift(layer, row, stream)` gets one predicting row's stream [hidden] before the first layer (-1) and after every layer,
+and gives it back edited.
 """
 
 import math
@@ -11,6 +13,7 @@ from typing import Any
 import torch
 
 Edit = Callable[[int, int, torch.Tensor, torch.Tensor], torch.Tensor]
+Shift = Callable[[int, int, torch.Tensor], torch.Tensor]
 
 
 def norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
@@ -26,13 +29,18 @@ def rotate(x: torch.Tensor, base: float) -> torch.Tensor:
     return x * cos + turned * sin
 
 
-def logits(model: Any, embeds: torch.Tensor, first_row: int, edit: Edit) -> torch.Tensor:
+def shifted(x: torch.Tensor, layer: int, first_row: int, shift: Shift | None) -> torch.Tensor:
+    rows = [shift(layer, row, x[row]) if shift and row >= first_row else x[row] for row in range(x.shape[0])]
+    return torch.stack(rows)
+
+
+def logits(model: Any, embeds: torch.Tensor, first_row: int, edit: Edit, shift: Shift | None = None) -> torch.Tensor:
     """Logits [row, vocabulary] of the rows from `first_row` on; `embeds` is [position, hidden]."""
     language = model.model.language_model
     config = language.config
     heads, group = config.num_attention_heads, config.num_attention_heads // config.num_key_value_heads
     base = config.rope_parameters["rope_theta"]
-    x = embeds.double()
+    x = shifted(embeds.double(), -1, first_row, shift)
     total = x.shape[0]
     for number, layer in enumerate(language.layers):
         w = {name: p.detach().double() for name, p in layer.named_parameters()}
@@ -58,6 +66,7 @@ def logits(model: Any, embeds: torch.Tensor, first_row: int, edit: Edit) -> torc
         h = norm(x, w["post_attention_layernorm.weight"], config.rms_norm_eps)
         gate = h @ w["mlp.gate_proj.weight"].T
         x = x + (gate / (1 + torch.exp(-gate)) * (h @ w["mlp.up_proj.weight"].T)) @ w["mlp.down_proj.weight"].T
+        x = shifted(x, number, first_row, shift)
     final = norm(x, language.norm.weight.detach().double(), config.rms_norm_eps)
     return final[first_row:] @ model.lm_head.weight.detach().double().T
 
@@ -71,10 +80,16 @@ def embeddings(model: Any, ids: torch.Tensor, pixels: torch.Tensor) -> torch.Ten
     return embeds
 
 
-def answer_log_probs(model: Any, inputs: dict[str, Any], answer: torch.Tensor, edit: Edit) -> torch.Tensor:
+def unedited(_: int, __: int, weights: torch.Tensor, ___: torch.Tensor) -> torch.Tensor:
+    return weights
+
+
+def answer_log_probs(
+    model: Any, inputs: dict[str, Any], answer: torch.Tensor, edit: Edit = unedited, shift: Shift | None = None
+) -> torch.Tensor:
     """Log-probability [step] of each answer token of one sample without padding."""
     ids = torch.cat([inputs["input_ids"][0], answer[:-1]])
     first = inputs["input_ids"].shape[1] - 1
     embeds = embeddings(model, ids, inputs["pixel_values"])
-    found = torch.log_softmax(logits(model, embeds, first, edit), -1)
+    found = torch.log_softmax(logits(model, embeds, first, edit, shift), -1)
     return found.gather(-1, answer.unsqueeze(-1)).squeeze(-1)

@@ -1,0 +1,232 @@
+"""The cell that runs over depth: the DG-DPU, its ablations, and its file format (safetensors beside JSON)."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lvlmscope.errors import CellError, message
+from lvlmscope.rows import at_least_float32
+
+__all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "CellConfig", "CellOutput", "DepthCell"]
+
+CONFIG_FILE: Final = "cell.json"
+WEIGHTS_FILE: Final = "cell.safetensors"
+FORMAT_VERSION: Final = 1
+OPEN: Final = 6.0  # sigmoid(6) = 0.998: the gate that decides last lets the layer's output through
+EPS: Final = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellConfig:
+    """What determines a cell's tensors.
+
+    Attributes:
+        hidden_size: d, width of the residual stream it is made for.
+        cell: `"dgdpu"`, or `"gru"`: the ablation with a gated recurrent unit.
+        gates: Which gates of the DG-DPU are there: `"dual"`, or one alone; must be `"dual"` for the GRU.
+        rank: r of factored matrices `W = A B` with A `[d, r]` and B `[r, d]`; None for whole ones.
+    """
+
+    hidden_size: int
+    cell: Literal["dgdpu", "gru"] = "dgdpu"
+    gates: Literal["dual", "constraint", "correction"] = "dual"
+    rank: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            CellError: An option outside its range, or gates chosen for the GRU.
+        """
+        asked = "configure a cell"
+        kinds, gates = ("dgdpu", "gru"), ("dual", "constraint", "correction")
+        if self.cell not in kinds or self.gates not in gates:
+            received, possible = f"cell={self.cell!r}, gates={self.gates!r}", f"{', '.join(kinds)}; {', '.join(gates)}"
+            raise CellError(message(asked, received, possible, "choose one of each"))
+        if self.cell == "gru" and self.gates != "dual":
+            received, possible = f"gates={self.gates!r} with cell='gru'", "gates of the DG-DPU only"
+            raise CellError(message(asked, received, possible, "leave gates out"))
+        if self.hidden_size < 1 or not (self.rank is None or 1 <= self.rank <= self.hidden_size):
+            received, possible = (
+                f"hidden_size={self.hidden_size}, rank={self.rank}",
+                "rank from 1 to hidden_size, or None",
+            )
+            raise CellError(message(asked, received, possible, "choose another rank"))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the pre-activations, each with its own matrices W, U and bias b."""
+        if self.cell == "gru":
+            return ("update_gate", "reset_gate", "candidate")  # a ModuleDict has an update of its own
+        return {"dual": ("constraint", "correction")}.get(self.gates, (self.gates,))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CellOutput:
+    """One step over depth.
+
+    Attributes:
+        state: v', what the next layer gets, ``[..., hidden]``.
+        gates: Gate values by name, ``[..., hidden]`` in (0, 1).
+    """
+
+    state: Tensor
+    gates: dict[str, Tensor]
+
+
+class _Product(nn.Module):
+    """``W x``, whole or as ``A (B x)``."""
+
+    def __init__(self, size: int, rank: int | None) -> None:
+        super().__init__()
+        # Small, so that the biases alone decide at first; B starts as a plain projection, A near zero
+        if rank is None:
+            self.whole = nn.Parameter(torch.randn(size, size) * (0.02 / size**0.5))
+        else:
+            self.left = nn.Parameter(torch.randn(size, rank) * (0.02 / rank**0.5))
+            self.right = nn.Parameter(torch.randn(rank, size) / size**0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The product over the last axis."""
+        if hasattr(self, "whole"):
+            return functional.linear(x, self.whole)
+        return functional.linear(functional.linear(x, self.right), self.left)
+
+
+class DepthCell(nn.Module):
+    """Dual-gated depth propagation unit, our reading of arXiv 2506.17587; one cell serves all layers.
+
+    With v the stream that a decoder layer got, m the one it gave, ``delta = m - v`` and ``x^`` for x divided by its
+    root mean square:
+
+    - constraint gate ``c = sigmoid(W_c delta^ + U_c v^ + b_c)``, stabilised state ``s = v + c delta``;
+    - correction gate ``k = sigmoid(W_k m^ + U_k s^ + b_k)``, ``v' = k m + (1 - k) s``.
+
+    With the constraint gate alone ``v' = s``; with the correction gate alone ``s = v``. So the unit damps, channel by
+    channel, what a layer adds: ``v' = m - (1 - k) (1 - c) delta``. The GRU's candidate is ours: a plain one, bounded by
+    its tanh, could not carry a residual stream. ``z = sigmoid(W_z m^ + U_z v^ + b_z)``, ``r`` alike,
+    ``h = m + tanh(W_h m^ + U_h (r v^) + b_h)``, ``v' = z h + (1 - z) v``.
+
+    It starts near identity: small matrices, ``b_k = 6`` and ``b_c = 2`` (6 where it decides alone), ``b_z = 6``.
+    Everything is computed in float32, in float64 on a float64 stream.
+    """
+
+    def __init__(self, config: CellConfig, *, seed: int = 0) -> None:
+        """Make a cell near identity.
+
+        Args:
+            config: Size and options.
+            seed: Seed of the small random matrices; torch's own generator is left alone.
+        """
+        super().__init__()
+        self.config = config
+        biases = {"correction": OPEN, "update_gate": OPEN, "constraint": 2.0 if config.gates == "dual" else OPEN}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.new = nn.ModuleDict({n: _Product(config.hidden_size, config.rank) for n in config.inputs})
+            self.old = nn.ModuleDict({n: _Product(config.hidden_size, config.rank) for n in config.inputs})
+        self.bias = nn.ParameterDict(
+            {n: nn.Parameter(torch.full((config.hidden_size,), biases.get(n, 0.0))) for n in config.inputs}
+        )
+
+    def forward(self, before: Tensor, after: Tensor) -> CellOutput:
+        """One step over depth.
+
+        Args:
+            before: v, the stream that the layer got, ``[..., hidden]``.
+            after: m, the stream that it gave.
+
+        Returns:
+            The new state and the gates, float32 (float64 for float64).
+        """
+        v, m = at_least_float32(before), at_least_float32(after)
+        if self.config.cell == "gru":
+            return self._gru(v, m)
+        gates, state, delta = {}, v, m - v
+        if "constraint" in self.new:
+            gates["constraint"] = self._gate("constraint", delta, v)
+            state = v + gates["constraint"] * delta
+        if "correction" in self.new:
+            gates["correction"] = self._gate("correction", m, state)
+            state = gates["correction"] * m + (1 - gates["correction"]) * state
+        return CellOutput(state=state, gates=gates)
+
+    def _gru(self, v: Tensor, m: Tensor) -> CellOutput:
+        update, reset = self._gate("update_gate", m, v), self._gate("reset_gate", m, v)
+        candidate = m + torch.tanh(self._sum("candidate", _normalised(m), reset * _normalised(v)))
+        return CellOutput(
+            state=update * candidate + (1 - update) * v, gates={"update_gate": update, "reset_gate": reset}
+        )
+
+    def _gate(self, name: str, new: Tensor, old: Tensor) -> Tensor:
+        return torch.sigmoid(self._sum(name, _normalised(new), _normalised(old)))
+
+    def _sum(self, name: str, new: Tensor, old: Tensor) -> Tensor:
+        # Under autocast the products are in half precision; gates so close to 1 need the full one
+        total: Tensor = self.new[name](new) + self.old[name](old)
+        bias: Tensor = self.bias[name]
+        return total.to(new.dtype) + bias
+
+    def save(
+        self, folder: str | Path, *, dtype: torch.dtype | None = None, notes: dict[str, Any] | None = None
+    ) -> None:
+        """Write ``cell.json`` and ``cell.safetensors``.
+
+        Args:
+            folder: Made when it does not exist.
+            dtype: Of the file; the parameters' own when None.
+            notes: JSON values kept beside the configuration, such as the model it was trained in.
+        """
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        tensors = {n: t.detach().to("cpu", dtype or t.dtype).contiguous() for n, t in self.state_dict().items()}
+        written = {"format_version": FORMAT_VERSION, **asdict(self.config), "notes": notes or {}}
+        save_file(tensors, target / WEIGHTS_FILE)
+        (target / CONFIG_FILE).write_text(json.dumps(written, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read a cell, in float32 and frozen.
+
+        Args:
+            folder: What ``save`` wrote.
+
+        Returns:
+            The cell.
+
+        Raises:
+            CellError: No cell there, of a newer format, or files that do not belong together.
+        """
+        source, asked, todo = (
+            Path(folder),
+            f"load a cell from {folder}",
+            "give a folder written by lvlmscope train hallurnn",
+        )
+        try:
+            read = json.loads((source / CONFIG_FILE).read_text())
+            tensors = load_file(source / WEIGHTS_FILE)
+            version = read.pop("format_version")
+            read.pop("notes", None)
+            if version > FORMAT_VERSION:
+                received, possible = f"format {version}", f"formats up to {FORMAT_VERSION}"
+                raise CellError(message(asked, received, possible, "update lvlmscope"))
+            cell = cls(CellConfig(**read))
+            cell.load_state_dict(tensors)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            if isinstance(error, CellError):
+                raise
+            received, possible = " ".join(str(error).split())[:160], f"{CONFIG_FILE} and {WEIGHTS_FILE} of one cell"
+            raise CellError(message(asked, received, possible, todo)) from error
+        return cell.float().requires_grad_(False)
+
+
+def _normalised(x: Tensor) -> Tensor:
+    """``x`` divided by its root mean square over the channels."""
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + EPS)

@@ -1,0 +1,153 @@
+"""HalluRNN: a trained cell runs over depth and decides how much of what each layer adds is handed on."""
+
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from lvlmscope.errors import CellError, ModelInputError, message
+from lvlmscope.interventions.depth_cell import DepthCell
+from lvlmscope.rows import at_least_float32
+from lvlmscope.sessions import ForwardInfo, Session, Site
+
+__all__ = ["STAGNANT", "HalluRNN"]
+
+STAGNANT: Final = 0.1  # a correction gate below this in every layer: the state no longer takes anything in
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HalluRNN:
+    """Depth recurrence by a dual-gated unit (DG-DPU). Our reading of a summary of arXiv 2506.17587.
+
+    For each predicting row on its own, v starts as the embedding output. After every decoder layer with output m the
+    trained cell gives ``v' = cell(v, m)`` (formulas: `DepthCell`), and the next layer, after the last one the final
+    norm, gets ``m + strength (v' - m)``, which is the next v: v is always what the layer really got.
+
+    The cell has to be trained for the model (`lvlmscope train hallurnn`); one that was trained elsewhere loads into any
+    model of the same hidden size, as the paper transfers them. Without training a cell is close to identity.
+
+    Attributes:
+        cell: A folder with `cell.json` and `cell.safetensors`, `"tiny"` for the bundled model's, or a `DepthCell`.
+        strength: Share of the cell's edit, in [0, 1]; 0 is the untouched model, to the last bit, and 1 the method.
+    """
+
+    cell: str | Path | DepthCell = field(default="tiny")
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the parameters; files are read when the remedy is switched on.
+
+        Raises:
+            ModelInputError: A strength outside [0, 1], or something that is no cell.
+        """
+        asked = "configure HalluRNN"
+        if not 0 <= self.strength <= 1:
+            received, possible = f"strength={self.strength}", "a number from 0 to 1"
+            raise ModelInputError(message(asked, received, possible, "choose strength there"))
+        if not _names_a_cell(self.cell):
+            received, possible = f"cell={self.cell!r}"[:80], "a folder, 'tiny', or a DepthCell"
+            raise ModelInputError(message(asked, received, possible, "pass one of these"))
+
+    def start(self, site: Site) -> Session:
+        """A session for one model.
+
+        Args:
+            site: The model.
+
+        Returns:
+            The session.
+
+        Raises:
+            CellError: No such cell, or one made for another hidden size.
+        """
+        cell = self.cell if isinstance(self.cell, DepthCell) else DepthCell.load(_folder(self.cell))
+        if cell.config.hidden_size != site.hidden_size:
+            received = f"a cell of hidden size {cell.config.hidden_size} for a model of hidden size {site.hidden_size}"
+            possible, todo = "equal sizes", "train one: lvlmscope train hallurnn --model ..."
+            raise CellError(message("switch on HalluRNN", received, possible, todo))
+        return _HalluRNNSession(cell, self.strength)
+
+    def describe(self) -> dict[str, Any]:
+        """Name, reference and parameters (JSON values); a cell given as an object is named by its options."""
+        cell = str(self.cell.config) if isinstance(self.cell, DepthCell) else str(self.cell)
+        parameters = {"cell": cell, "strength": self.strength}
+        return {"name": "HalluRNN", "reference": "arXiv 2506.17587, our reading of a summary", "parameters": parameters}
+
+
+class _HalluRNNSession(Session):
+    """The state of every row in the current forward, and sums for the report."""
+
+    def __init__(self, cell: DepthCell, strength: float) -> None:
+        self._cell = cell
+        self._strength = strength
+        self._placed: dict[tuple[torch.device, torch.dtype], DepthCell] = {}
+        self._state: Tensor | None = None
+        self._gates: dict[str, dict[int, Tensor]] = {}
+        self._share: dict[int, Tensor] = {}
+        self._rows: dict[int, int] = {}
+
+    def begin_forward(self, forward: ForwardInfo) -> None:
+        """Forget the state."""
+        del forward
+        self._state = None
+
+    def edit_hidden(self, layer: int, hidden: Tensor, rows: Tensor) -> Tensor | None:
+        """The next state in place of the layer's output, in the predicting rows."""
+        if self._strength == 0:
+            return None
+        start = hidden.shape[1] - rows.numel()  # the predicting rows come last
+        stream = hidden[:, start:]
+        if layer == -1 or self._state is None:
+            self._state = stream
+            return None
+        before, after = at_least_float32(self._state.to(stream.device)), at_least_float32(stream)
+        output = self._cell_on(after)(before, after)
+        edit = self._strength * (output.state - after)
+        self._count(layer, output.gates, edit, after)
+        self._state = (after + edit).to(hidden.dtype)
+        return torch.cat([hidden[:, :start], self._state], 1)
+
+    def _cell_on(self, stream: Tensor) -> DepthCell:
+        """The cell on the layer's device and in the precision of the computation; layers may lie on several devices."""
+        place = (stream.device, stream.dtype)
+        if place not in self._placed:
+            if next(self._cell.parameters()).device == place[0] and next(self._cell.parameters()).dtype == place[1]:
+                self._placed[place] = self._cell
+            else:
+                copy = DepthCell(self._cell.config)
+                copy.load_state_dict(self._cell.state_dict())
+                self._placed[place] = copy.to(*place).requires_grad_(False)
+        return self._placed[place]
+
+    def _count(self, layer: int, gates: dict[str, Tensor], edit: Tensor, after: Tensor) -> None:
+        """Sums over rows, left on the device so that nothing waits for it."""
+        for name, gate in gates.items():
+            sums = self._gates.setdefault(name, {})
+            sums[layer] = sums.get(layer, 0.0) + gate.detach().mean(-1).sum()
+        share = (edit.detach().norm(dim=-1) / after.detach().norm(dim=-1).clamp_min(1e-12)).sum()
+        self._share[layer] = self._share.get(layer, 0.0) + share
+        self._rows[layer] = self._rows.get(layer, 0) + edit.shape[0] * edit.shape[1]
+
+    def report(self) -> dict[str, Any]:
+        """Mean gate of each layer, length of the edit as a share of the stream's, and the signature of stagnation."""
+        means = {name: self._per_row(sums) for name, sums in self._gates.items()}
+        taken = (means.get("correction") or means.get("update_gate") or {}).values()
+        return {
+            "gate_means_per_layer": means,
+            "edit_share_per_layer": self._per_row(self._share),
+            "stagnant": bool(taken) and max(taken) < STAGNANT,
+        }
+
+    def _per_row(self, sums: dict[int, Tensor]) -> dict[str, float]:
+        return {str(layer): float(total) / self._rows[layer] for layer, total in sorted(sums.items())}
+
+
+def _names_a_cell(given: object) -> bool:
+    return isinstance(given, str | Path | DepthCell)
+
+
+def _folder(cell: str | Path) -> Path:
+    return Path(str(files("lvlmscope"))) / "tiny" / "hallurnn" if cell == "tiny" else Path(cell)
