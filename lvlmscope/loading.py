@@ -57,25 +57,31 @@ def load(
     source: Any,
     *,
     processor: Any = None,
+    check: bool = True,
     device_map: Any = None,
     dtype: Any = "auto",
     **options: Any,
 ) -> LoadedModel:
-    """Load a vision-language model with its processor.
+    """Load a vision-language model with its processor, and check once that its rows can be trusted.
 
     Args:
         source: "tiny" for the bundled model, a hub id, a folder, or a pair (model, processor).
         processor: Processor, or its name, when it is not beside the model.
+        check: Run ``lvlmscope.check``, unless this revision of the model has passed before with these versions of
+            lvlmscope, torch and transformers. False skips it.
         device_map: Passed to ``from_pretrained``; None keeps the model on the CPU.
         dtype: Passed to ``from_pretrained``; the bundled model is float32 whatever its file holds.
-        **options: More options of ``from_pretrained``, such as ``revision`` or ``attn_implementation``.
+        **options: More options of ``from_pretrained``, such as ``revision`` or ``attn_implementation``. Remote code is
+            run only with ``trust_remote_code=True``.
 
     Returns:
         The loaded model, in eval mode.
 
     Raises:
-        UnsupportedModelError: Nothing of that name, a text-only model, or no processor.
+        UnsupportedModelError: Nothing of that name, a text-only model, no processor, or a failed check.
+        ReplayError: The check's replay disagrees with its generation.
     """
+    path = None
     if isinstance(source, tuple):
         model, found = source
         name = str(getattr(model, "name_or_path", "") or type(model).__name__)
@@ -88,7 +94,12 @@ def load(
             found = _load_processor(processor or path, options.get("revision"))
     family = family_of(model)
     family.require_vision(model)
-    return LoadedModel(model=model.eval(), processor=found, name=name, family=family)
+    loaded = LoadedModel(model=model.eval(), processor=found, name=name, family=family)
+    if check and found is not None:
+        from lvlmscope.remembering import check_once
+
+        check_once(loaded, path)
+    return loaded
 
 
 def find_processor(model: Any, processor: Any = None) -> Any:
@@ -134,7 +145,8 @@ def _load_model(path: str, **options: Any) -> Any:
     shared = {name: options[name] for name in ("revision", "trust_remote_code", "token") if name in options}
     try:
         config = AutoConfig.from_pretrained(path, **shared)
-        if type(config) not in AutoModelForImageTextToText._model_mapping:  # noqa: SLF001 - no public list
+        remote = options.get("trust_remote_code") and getattr(config, "auto_map", None)
+        if not remote and type(config) not in AutoModelForImageTextToText._model_mapping:  # noqa: SLF001 - no public list
             received, possible = f"{config.model_type}, a text-only or unknown model", "image-text-to-text models"
             todo = "choose a vision-language model, for example 'tiny'"
             raise UnsupportedModelError(message(asked, received, possible, todo))

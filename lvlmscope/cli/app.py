@@ -70,6 +70,31 @@ def evaluate(  # noqa: PLR0917 - typer reads options from parameters
     run_evaluation(model, remedies=remedy or [], as_json=as_json, **sizes)
 
 
+@app.command()
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of a table.")] = False,
+) -> None:
+    """Lists the installed transformers' vision-language models: verified, generic, or unsupported and why."""
+    from lvlmscope.cli.models import run_models
+
+    run_models(as_json=as_json)
+
+
+@app.command()
+def check(
+    model: Annotated[str, typer.Argument(help="'tiny', a folder, or a hub id.")] = "tiny",
+) -> None:
+    """Checks numerically that a model's rows can be trusted; exit code 1 when they cannot."""
+    from lvlmscope.checking import check as check_model
+    from lvlmscope.cli.telling import console
+    from lvlmscope.loading import load
+
+    found = check_model(load(model, check=False))
+    console.print(repr(found), soft_wrap=True, highlight=False)
+    if not found.passed:
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Runs the command line; an error of the user's input is one line and exit code 2."""
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")

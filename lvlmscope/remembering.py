@@ -1,0 +1,71 @@
+"""Self-checks remembered between sessions, once per revision of a model and version of the libraries."""
+
+import hashlib
+import json
+import os
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lvlmscope.checking import check
+from lvlmscope.loading import LoadedModel
+
+__all__ = ["cache_folder", "check_once"]
+
+
+def cache_folder() -> Path:
+    """Where passed checks are kept: ``LVLMSCOPE_CACHE``, else ``lvlmscope`` in the user's cache folder.
+
+    Returns:
+        The folder, which may not exist yet.
+    """
+    given = os.environ.get("LVLMSCOPE_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lvlmscope"
+
+
+def check_once(loaded: LoadedModel, source: str | None) -> None:
+    """Check a model unless this revision of it has passed before with these versions.
+
+    Args:
+        loaded: The model.
+        source: Folder or hub id it was loaded from; None for a model made in memory, which is checked every time.
+
+    Raises:
+        UnsupportedModelError: The check failed.
+        ReplayError: The replay disagrees with the generation.
+    """
+    record = None if source is None else cache_folder() / "checks" / f"{_fingerprint(loaded, source)}.json"
+    if record is not None and record.is_file():
+        return
+    found = check(loaded)
+    found.raise_if_failed()
+    if record is None:
+        return
+    try:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        partial = record.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps({"model": loaded.name, "check": repr(found)}), encoding="utf-8")
+        partial.replace(record)
+    except OSError as error:
+        text = f"the check of {loaded.name} cannot be remembered in {record.parent} ({error}); it runs at every load"
+        warnings.warn(text, stacklevel=3)
+
+
+def _fingerprint(loaded: LoadedModel, source: str) -> str:
+    model = loaded.model
+    facts: dict[str, Any] = {
+        "source": source,
+        "class": type(model).__name__,
+        "revision": getattr(model.config, "_commit_hash", None),
+        "dtype": str(model.dtype),
+        "kernel": getattr(model.config, "_attn_implementation", None),
+        "versions": [version(name) for name in ("lvlmscope", "torch", "transformers")],
+    }
+    folder = Path(source)
+    if folder.is_dir():
+        files = sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors", ".bin"))
+        facts["files"] = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
