@@ -27,7 +27,7 @@ _HOMES = {
     "LvlmscopeError": "lvlmscope.errors",
     "Trace": "lvlmscope.record",
 }
-_MODULES = ("diagnostics", "errors", "evaluation", "families", "interventions", "plot", "tiny")
+_MODULES = ("diagnostics", "errors", "evaluation", "families", "interventions", "plot", "tiny", "training")
 
 __all__ = ["__version__", "load_trace", *_HOMES, *_MODULES]  # noqa: PLE0604
 

@@ -17,6 +17,7 @@ __all__ = [
     "ReplayError",
     "ShapeError",
     "TraceFileError",
+    "TrainingDataError",
     "UnsupportedModelError",
     "UnsupportedOptionError",
     "describe",
@@ -78,6 +79,10 @@ class ShapeError(LvlmscopeError, ValueError):
 
 class TraceFileError(LvlmscopeError, OSError):
     """A trace file that cannot be read or written."""
+
+
+class TrainingDataError(LvlmscopeError, ValueError):
+    """Training data that cannot be used; the message names the record."""
 
 
 def message(asked: str, received: str, possible: str, todo: str) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lvlmscope.cli.training import train_app
 from lvlmscope.errors import LvlmscopeError
 
 __all__ = ["app", "main"]
@@ -16,6 +17,7 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; files of the same name are replaced.")]
+app.add_typer(train_app, name="train")
 
 
 @app.command()

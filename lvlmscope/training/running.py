@@ -1,0 +1,123 @@
+"""One training run on Hugging Face `Trainer`: only the cell learns, every checkpoint is small and can be resumed."""
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lvlmscope.errors import TrainingDataError, UnsupportedOptionError, message
+from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
+from lvlmscope.loading import LoadedModel
+from lvlmscope.training.conversations import Collator
+from lvlmscope.training.learner import CellLearner
+from lvlmscope.training.options import TrainingOptions
+from lvlmscope.training.records import Record, split_records
+
+__all__ = ["TrainingResult", "train_cell"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainingResult:
+    """What a run gave.
+
+    Attributes:
+        cell: The trained cell, float32 on the CPU; also in the output folder.
+        history: What was logged: `step` with `loss` and `gates` (mean of each gate in each layer), or with `eval_loss`.
+        records: Numbers of training and validation records.
+    """
+
+    cell: DepthCell
+    history: list[dict[str, Any]]
+    records: tuple[int, int]
+
+
+def train_cell(
+    model: LoadedModel,
+    records: Sequence[Record],
+    options: TrainingOptions,
+    *,
+    cell: DepthCell | CellConfig | None = None,
+) -> TrainingResult:
+    """Train a cell for a model, which stays as it is.
+
+    Args:
+        model: The model with its processor; its weights are frozen.
+        records: Pictures with conversations.
+        options: Settings of the run.
+        cell: A cell to go on from, or the options of a new one; None for a whole-matrix DG-DPU.
+
+    Returns:
+        The cell and the curve; both are written to ``options.output`` as well.
+
+    Raises:
+        UnsupportedOptionError: The extra ``train`` is not installed.
+        CellError: A cell of another hidden size than the model's.
+        TrainingDataError: Nothing to train on, or a processor without a chat template.
+    """
+    _require_training(model)
+    learner = _learner(model, cell, options.seed)
+    training, held_out = split_records(records, options.validation, options.seed)
+    trainer = _trainer(learner, training, held_out, model.processor, options)
+    learner.backbone.to(trainer.args.device)
+    resume = options.resume and any(options.output.glob("checkpoint-*"))
+    with learner.attached(gradient_checkpointing=options.gradient_checkpointing):
+        trainer.train(resume_from_checkpoint=resume or None)
+        if held_out:
+            trainer.evaluate()
+    trained = learner.cell.cpu().requires_grad_(False)
+    result = TrainingResult(cell=trained, history=trainer.state.log_history, records=(len(training), len(held_out)))
+    if trainer.is_world_process_zero():
+        _write(result, model, options)
+    return result
+
+
+def _require_training(model: LoadedModel) -> None:
+    asked = "train a cell"
+    if importlib.util.find_spec("accelerate") is None:
+        received, possible = "no accelerate", "an installation with the extra train"
+        raise UnsupportedOptionError(message(asked, received, possible, "pip install 'lvlmscope[train]'"))
+    if not getattr(model.processor, "chat_template", None):
+        received, possible = f"{type(model.processor).__name__} without a chat template", "a chat model's processor"
+        raise TrainingDataError(message(asked, received, possible, "set processor.chat_template"))
+
+
+def _learner(model: LoadedModel, cell: DepthCell | CellConfig | None, seed: int) -> CellLearner:
+    from lvlmscope.errors import CellError
+
+    size = model.family.text_config(model.model).hidden_size
+    made = cell if isinstance(cell, DepthCell) else DepthCell(cell or CellConfig(hidden_size=size), seed=seed)
+    if made.config.hidden_size != size:
+        received = f"a cell of hidden size {made.config.hidden_size} for a model of hidden size {size}"
+        raise CellError(message("train a cell", received, "equal sizes", "leave the cell out for a new one"))
+    return CellLearner(made.float().requires_grad_(True), model.model, model.family)
+
+
+def _trainer(
+    learner: CellLearner,
+    training: Sequence[Record],
+    held_out: Sequence[Record],
+    processor: Any,
+    options: TrainingOptions,
+) -> Any:
+    from lvlmscope.training.trainer import CellTrainer, arguments
+
+    return CellTrainer(
+        model=learner,
+        args=arguments(options, validates=bool(held_out)),
+        train_dataset=list(training),
+        eval_dataset=list(held_out) or None,
+        data_collator=Collator(processor, max_tokens=options.max_tokens),
+    )
+
+
+def _write(result: TrainingResult, model: LoadedModel, options: TrainingOptions) -> None:
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
+    notes = {"model": model.name, "family": model.family.name, "records": result.records[0], "torch": torch.__version__}
+    result.cell.save(options.output, notes=notes)
+    told: dict[str, Any] = {"model": model.name, "cell": asdict(result.cell.config), "options": settings}
+    told |= {"records": result.records, "history": result.history}
+    (options.output / "training.json").write_text(json.dumps(told))

@@ -1,0 +1,78 @@
+"""Composed scenes as LLaVA-Instruct JSON with picture files, so that training runs on them as on any data."""
+
+import json
+from collections.abc import Iterator
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from lvlmscope.errors import ModelInputError, message
+from lvlmscope.tiny import Scene, captions, scene
+
+__all__ = ["write_scenes"]
+
+
+def write_scenes(
+    folder: Path, *, n: int, split: Literal["train", "tune"] = "train", seed: int = 7, surprising: float | None = None
+) -> Path:
+    """Write ``llava_instruct.json`` and ``images/``.
+
+    Each scene is one record: a request to describe it, and its reference caption, which names every object and nothing
+    else.
+
+    Args:
+        folder: Made when it does not exist.
+        n: Number of scenes.
+        split: A split for fitting; the others are held out.
+        seed: Seed of the scenes.
+        surprising: Share of scenes in which the usual partner of a present object is missing, so that only the picture
+            tells; None leaves it as the split has it.
+
+    Returns:
+        The JSON file.
+
+    Raises:
+        ModelInputError: A held-out split, no scenes, or a share outside [0, 1].
+    """
+    asked = "write scenes"
+    if split not in {"train", "tune"} or n < 1:
+        received, possible = f"split={split!r}, n={n}", "train or tune; a number from 1"
+        raise ModelInputError(message(asked, received, possible, "choose both there"))
+    if surprising is not None and not 0 <= surprising <= 1:
+        received = f"surprising={surprising}"
+        raise ModelInputError(message(asked, received, "a share from 0 to 1", "choose it there"))
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    records = []
+    for one in tqdm(_chosen(split, n, seed, surprising), total=n, desc="scenes", delay=2):
+        name = f"{one.split}-{one.seed}-{one.index}"
+        one.image.save(folder / "images" / f"{name}.png", compress_level=1)
+        records.append(_record(name, one))
+    path = folder / "llava_instruct.json"
+    path.write_text(json.dumps(records, indent=1))
+    return path
+
+
+def _chosen(split: str, n: int, seed: int, surprising: float | None) -> Iterator[Scene]:
+    """The first scenes of a split, in order; with a share, those that keep to it."""
+    drawn = (scene(split, index, seed=seed) for index in count())
+    if surprising is None:
+        yield from islice(drawn, n)
+        return
+    wanted = {True: round(surprising * n), False: n - round(surprising * n)}
+    for one in drawn:
+        kind = bool(one.missing_partners)
+        if wanted[kind]:
+            wanted[kind] -= 1
+            yield one
+        if not any(wanted.values()):
+            return
+
+
+def _record(name: str, one: Scene) -> dict[str, Any]:
+    rng = np.random.default_rng([one.seed, one.index, 2])
+    question = str(rng.choice(captions.DESCRIBE))
+    said = [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": one.caption}]
+    return {"id": name, "image": f"{name}.png", "conversations": said}
