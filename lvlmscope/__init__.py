@@ -14,6 +14,7 @@ _HOMES = {
     "Site": "lvlmscope.sessions",
     "attach": "lvlmscope.attaching",
     "check": "lvlmscope.checking",
+    "detection": "lvlmscope.evaluation",
     "effect": "lvlmscope.comparing",
     "intervene": "lvlmscope.attaching",
     "list_models": "lvlmscope.catalogue",

@@ -1,17 +1,25 @@
-"""Measuring hallucination: CHAIR on captions, POPE on yes/no probes, and the bundled model's own report card."""
+"""Measuring hallucination: CHAIR on captions, POPE on yes/no probes, signals as detectors of made-up words."""
 
 from lvlmscope.evaluation.bundled import ReportCard, report_card, vocabulary
 from lvlmscope.evaluation.chair import ChairScores, Mention, Vocabulary, chair, mentions
+from lvlmscope.evaluation.detection import detection
+from lvlmscope.evaluation.detectors import Detection, Detector
+from lvlmscope.evaluation.labelling import LabelledWord, label_words
 from lvlmscope.evaluation.pope import PopeScores, Verdict, pope, verdict
 
 __all__ = [
     "ChairScores",
+    "Detection",
+    "Detector",
+    "LabelledWord",
     "Mention",
     "PopeScores",
     "ReportCard",
     "Verdict",
     "Vocabulary",
     "chair",
+    "detection",
+    "label_words",
     "mentions",
     "pope",
     "report_card",

@@ -1,0 +1,173 @@
+"""How well each signal, and all together, tell made-up object words from true ones."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+import xarray as xr
+
+from lvlmscope.errors import EvaluationError, message
+from lvlmscope.evaluation.detectors import Detection, Detector
+from lvlmscope.evaluation.labelling import LabelledWord
+from lvlmscope.evaluation.probing import Chosen, best_layer_scores, combined_scores, fold_of
+from lvlmscope.evaluation.ranking import Estimate, auroc, average_precision, estimate, resampled_weights
+from lvlmscope.evaluation.word_signals import Tokens
+from lvlmscope.evaluation.word_table import WordTable, read_words
+from lvlmscope.record import Trace
+
+__all__ = ["detect", "detection"]
+
+BAR: Final = "all confidence signals"
+
+
+def detection(
+    traces: Iterable[Trace],
+    labels: Iterable[Sequence[LabelledWord]],
+    *,
+    signals: Sequence[str] | None = None,
+    tokens: Tokens = "first",
+    folds: int = 5,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Detection:
+    """How well each signal finds made-up object words: AUROC and average precision, with bootstrap intervals.
+
+    Everything is grouped by trace: the words of one answer are never in training and test together, and the bootstrap
+    draws whole traces. **A signal's best single number is chosen without the words that it is tested on:** in each fold
+    the layer whose AUROC over the other folds' words is farthest from 0.5, and its direction, are taken, the values
+    become quantiles among those words, and the folds' scores are judged together. The combinations are logistic
+    regressions on all layers of their signals, standardised, fitted and given their regularisation inside the training
+    folds. The tables by layer are descriptive: with that many layers some differ from 0.5 by chance.
+
+    Args:
+        traces: Traces of one model, a generator too: each is read once and let go.
+        labels: The words of each trace, as `label_words` gives them.
+        signals: Names in `SIGNALS`; None for all that the traces allow.
+        tokens: Read at the `"first"` token of a word, which decided on it, or the `"mean"` over all its tokens.
+        folds: Number of folds.
+        resamples: Bootstrap draws; the fitted probes are kept, so that the intervals tell of the sample of traces.
+        level: Share of the draws inside the intervals.
+        seed: Of folds and draws.
+
+    Returns:
+        One row for each signal, then the combinations, with a table by layer beside them.
+
+    Raises:
+        EvaluationError: Lengths that differ, no object words, or too few true or made-up words for the folds.
+
+    >>> from lvlmscope.diagnostics import planted_trace
+    >>> from lvlmscope.evaluation import Vocabulary, label_words
+    >>> traces = [planted_trace(mass=0.3 + 0.04 * n, sink=0.0) for n in range(10)]
+    >>> words = Vocabulary({"dog": ["word1"]})
+    >>> labels = [label_words(t, {"dog"} if n >= 5 else (), words) for n, t in enumerate(traces)]
+    >>> found = detection(traces, labels, signals=["image_attention_focus"], resamples=100)
+    >>> found["image_attention_focus"].auroc.value, found["image_attention_focus"].direction
+    (1.0, 'lower')
+    """
+    table = read_words(traces, labels, signals=signals, tokens=tokens)
+    found = detect(table, folds=folds, resamples=resamples, level=level, seed=seed)
+    found.settings["tokens"] = tokens
+    return found
+
+
+def detect(table: WordTable, *, folds: int = 5, resamples: int = 1000, level: float = 0.95, seed: int = 0) -> Detection:
+    """`detection` from a table of words that `read_words` made.
+
+    Args:
+        table: Words with their signals.
+        folds: Number of folds.
+        resamples: Bootstrap draws.
+        level: Share of the draws inside the intervals.
+        seed: Of folds and draws.
+
+    Returns:
+        The same as `detection`.
+
+    Raises:
+        EvaluationError: Too few true or made-up words for the folds.
+    """
+    _check_options(folds, resamples, level)
+    fold = fold_of(table.trace, table.made_up, folds=folds, seed=seed)
+    weights = resampled_weights(table.trace, resamples=resamples, seed=seed)
+    scores: dict[str, tuple[str, Chosen]] = {
+        signal.name: (signal.kind, best_layer_scores(table.values[signal.name], table.made_up, fold))
+        for signal in table.signals
+    }
+    for name, members in _combinations(table).items():
+        scores[name] = ("combination", combined_scores(table.columns(members), table.made_up, table.trace, fold))
+    bar = scores[BAR][1].scores if BAR in scores else None
+    rows = tuple(
+        _detector(name, kind, chosen, table=table, weights=weights, level=level, bar=None if name == BAR else bar)
+        for name, (kind, chosen) in scores.items()
+    )
+    settings = {"folds": folds, "resamples": resamples, "level": level, "seed": seed}
+    return Detection(
+        rows=rows,
+        by_layer=_by_layer(table, weights, level),
+        words=len(table.made_up),
+        made_up=int(table.made_up.sum()),
+        traces=int(table.trace.max()) + 1,
+        left_out=table.left_out,
+        settings=settings,
+    )
+
+
+def _combinations(table: WordTable) -> dict[str, list[str]]:
+    """Members of each combination, those with at least two."""
+    kinds = {signal.name: signal.kind for signal in table.signals}
+    inner = [name for name, kind in kinds.items() if kind not in {"confidence", "baseline"}]
+    confidence = [name for name, kind in kinds.items() if kind == "confidence"]
+    groups = {BAR: confidence, "all but confidence": inner, "all signals": confidence + inner}
+    return {
+        name: members
+        for name, members in groups.items()
+        if len(members) > 1 and (name != "all signals" or (inner and confidence))
+    }
+
+
+def _detector(
+    name: str, kind: str, chosen: Chosen, *, table: WordTable, weights: np.ndarray, level: float, bar: np.ndarray | None
+) -> Detector:
+    known = np.isfinite(chosen.scores)
+    values, made_up, drawn = chosen.scores[known], table.made_up[known], weights[:, known]
+    numbers = auroc(values, made_up, drawn) if known.any() else np.full(len(weights), np.nan)
+    precision = average_precision(values, made_up, drawn) if known.any() else numbers
+    gain: Estimate | None = None
+    if bar is not None and known.any():
+        gain = estimate(numbers - auroc(bar[known], made_up, drawn), level)
+    layers = table.layers.get(name, ())
+    return Detector(
+        name=name,
+        kind=kind,
+        auroc=estimate(numbers, level),
+        average_precision=estimate(precision, level),
+        gain=gain,
+        layers=tuple(layers[n] for n in chosen.layers) if layers else (),
+        direction=chosen.direction,
+        words=int(known.sum()),
+    )
+
+
+def _by_layer(table: WordTable, weights: np.ndarray, level: float) -> xr.Dataset:
+    """AUROC by signal and layer with its interval, greater values taken for made up; below 0.5 lower ones are."""
+    names = [name for name, layers in table.layers.items() if layers]
+    layers = table.layers[names[0]] if names else ()
+    numbers = np.full((3, len(names), len(layers)), np.nan)
+    for row, name in enumerate(names):
+        for column in range(len(layers)):
+            values = table.values[name][:, column]
+            known = np.isfinite(values)
+            if known.any():
+                found = estimate(auroc(values[known], table.made_up[known], weights[:, known]), level)
+                numbers[:, row, column] = found.value, found.low, found.high
+    coords = {"signal": names, "layer": list(layers)}
+    parts = zip(("auroc", "low", "high"), numbers, strict=True)
+    return xr.Dataset({name: (("signal", "layer"), part) for name, part in parts}, coords=coords)
+
+
+def _check_options(folds: int, resamples: int, level: float) -> None:
+    if folds < 2 or resamples < 1 or not 0 < level < 1:
+        received = f"folds={folds}, resamples={resamples}, level={level}"
+        possible = "folds from 2, resamples from 1, level between 0 and 1"
+        raise EvaluationError(message("measure detection", received, possible, "choose them there"))

@@ -1,0 +1,92 @@
+"""Which words of an answer name an object, whether it is in the picture, and which tokens wrote the word."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+from lvlmscope.errors import EvaluationError, message
+from lvlmscope.evaluation.chair import Vocabulary
+from lvlmscope.plot.words import words_of
+from lvlmscope.record import Trace
+
+__all__ = ["LABELS", "Label", "LabelledWord", "label_words"]
+
+Label = Literal["true", "made_up", "other"]
+LABELS: Final[tuple[Label, ...]] = get_args(Label)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledWord:
+    """A word of an answer and what is known of it.
+
+    Attributes:
+        text: The word as written; an object's name may be several words ("traffic lights").
+        category: The object that it names, None for a word that names none.
+        label: `"true"`: the object is in the picture; `"made_up"`: it is not; `"other"`: the word names no object.
+        start: Its first character in the answer.
+        end: One past its last.
+        steps: The steps whose tokens wrote any of it, ascending.
+    """
+
+    text: str
+    category: str | None
+    label: Label
+    start: int
+    end: int
+    steps: tuple[int, ...]
+
+
+def label_words(trace: Trace, present: Collection[str], vocabulary: Vocabulary) -> tuple[LabelledWord, ...]:
+    """Every word of the answer with its label, in order.
+
+    Object words are those that CHAIR counts: synonyms and plurals stand for their category, the longest name wins.
+    Repeated mentions are labelled each for itself.
+
+    Args:
+        trace: A trace.
+        present: Categories in the picture, in the vocabulary's words.
+        vocabulary: Which words stand for which category.
+
+    Returns:
+        Words with the steps that wrote them; a token that wrote two words belongs to both.
+
+    Raises:
+        EvaluationError: An object in the picture that the vocabulary does not know.
+
+    >>> from lvlmscope.diagnostics import planted_trace
+    >>> words = Vocabulary({"dog": ["word0"], "cat": ["word1"]})
+    >>> [(word.text, word.label, word.steps) for word in label_words(planted_trace(), {"dog"}, words)]
+    [('word0', 'true', (0,)), ('word1', 'made_up', (1,)), ('word2', 'other', (2,))]
+    """
+    unknown = set(present) - set(vocabulary.categories)
+    if unknown:
+        possible = ", ".join(vocabulary.categories[:8]) + ", ..."
+        received = f"unknown objects {sorted(unknown)}"
+        raise EvaluationError(message("label words", received, possible, "extend the vocabulary"))
+    text = "".join(trace.answer_tokens)
+    found = [
+        LabelledWord(
+            text=text[mention.start : mention.end],
+            category=mention.category,
+            label="true" if mention.category in present else "made_up",
+            start=mention.start,
+            end=mention.end,
+            steps=_steps(trace, mention.start, mention.end),
+        )
+        for mention in vocabulary.mentions(text)
+    ]
+    others = [
+        LabelledWord(text=word.text, category=None, label="other", start=word.start, end=word.end, steps=word.steps)
+        for word in words_of(trace)
+        if not any(word.start < named.end and word.end > named.start for named in found)
+    ]
+    return tuple(sorted(found + others, key=lambda word: word.start))
+
+
+def _steps(trace: Trace, start: int, end: int) -> tuple[int, ...]:
+    steps, place = [], 0
+    for step, piece in enumerate(trace.answer_tokens):
+        if piece and place < end and place + len(piece) > start:
+            steps.append(step)
+        place += len(piece)
+    return tuple(steps)

@@ -1,0 +1,120 @@
+"""Signals of the object words of many traces, side by side with their labels."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+import numpy as np
+
+from lvlmscope.errors import EvaluationError, message
+from lvlmscope.evaluation.labelling import LabelledWord
+from lvlmscope.evaluation.word_signals import Tokens, WordSignal, at_words, chosen_signals
+from lvlmscope.record import Trace
+
+__all__ = ["WordTable", "paired", "read_words"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WordTable:
+    """Every object word of many traces with the values of each signal.
+
+    Attributes:
+        signals: What was read.
+        values: By signal name, float64 [word, layer]; one layer for a signal without layers.
+        layers: Layer numbers of each signal's layer axis; empty for a signal without layers.
+        made_up: Whether the word's object is missing from the picture. bool [word]
+        trace: Number of the trace that the word comes from, 0..T-1. int64 [word]
+        words: The words.
+        left_out: Signals that the traces cannot give, with the reason.
+    """
+
+    signals: tuple[WordSignal, ...]
+    values: dict[str, np.ndarray]
+    layers: dict[str, tuple[int, ...]]
+    made_up: np.ndarray
+    trace: np.ndarray
+    words: tuple[LabelledWord, ...]
+    left_out: tuple[str, ...]
+
+    def columns(self, names: Sequence[str]) -> np.ndarray:
+        """The values of some signals, all their layers side by side, float64 [word, column]."""
+        return np.concatenate([self.values[name] for name in names], axis=1)
+
+
+def paired(
+    traces: Iterable[Trace], labels: Iterable[Sequence[LabelledWord]]
+) -> Iterator[tuple[Trace, Sequence[LabelledWord]]]:
+    """Traces with their words; both may be generators, so that no more than one trace is held.
+
+    Args:
+        traces: Traces.
+        labels: The words of each, as `label_words` gives them.
+
+    Yields:
+        Pairs.
+
+    Raises:
+        EvaluationError: One of the two ends before the other.
+    """
+    for count, (trace, words) in enumerate(zip_longest(traces, labels)):
+        if trace is None or words is None:
+            received = f"{count} traces and more labels" if trace is None else f"{count} labels and more traces"
+            possible = "one list of words for each trace"
+            raise EvaluationError(message("pair traces with labels", received, possible, "pair them"))
+        yield trace, words
+
+
+def read_words(
+    traces: Iterable[Trace],
+    labels: Iterable[Sequence[LabelledWord]],
+    *,
+    signals: Sequence[str] | None = None,
+    tokens: Tokens = "first",
+) -> WordTable:
+    """Reads the signals of every object word.
+
+    Args:
+        traces: Traces of one model, made with the same parts kept.
+        labels: The words of each trace; words that name no object are passed over.
+        signals: Names of signals; None for all that the traces allow.
+        tokens: Which tokens of a word are read: the `"first"`, or the `"mean"` over all.
+
+    Returns:
+        The table.
+
+    Raises:
+        EvaluationError: No object word at all, traces of different depth, or lengths that differ.
+    """
+    chosen: tuple[WordSignal, ...] = ()
+    left_out: tuple[str, ...] = ()
+    rows: dict[str, list[np.ndarray]] = {}
+    layers: tuple[int, ...] = ()
+    words: list[LabelledWord] = []
+    numbers: list[int] = []
+    for number, (trace, labelled) in enumerate(paired(traces, labels)):
+        if not chosen:
+            chosen, left_out = chosen_signals(signals, trace)
+            layers = trace.layer_indices
+        if trace.layer_indices != layers:
+            received = f"layers {layers} and {trace.layer_indices}"
+            raise EvaluationError(message("read words", received, "traces of one model", "give one model's traces"))
+        objects = [word for word in labelled if word.label != "other" and word.steps]
+        if not objects:
+            continue
+        words += objects
+        numbers += [number] * len(objects)
+        for signal in chosen:
+            found = at_words(signal, trace, [word.steps for word in objects], tokens)
+            rows.setdefault(signal.name, []).append(found)
+    if not words:
+        raise EvaluationError(message("read words", "no object word", "answers that name objects", "give more traces"))
+    values = {name: np.concatenate(found) for name, found in rows.items()}
+    return WordTable(
+        signals=chosen,
+        values=values,
+        layers={name: layers if found.shape[1] == len(layers) > 1 else () for name, found in values.items()},
+        made_up=np.array([word.label == "made_up" for word in words]),
+        trace=np.unique(numbers, return_inverse=True)[1],
+        words=tuple(words),
+        left_out=left_out,
+    )
