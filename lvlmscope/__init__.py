@@ -16,6 +16,7 @@ _HOMES = {
     "check": "lvlmscope.checking",
     "detection": "lvlmscope.evaluation",
     "effect": "lvlmscope.comparing",
+    "estimate": "lvlmscope.memory",
     "intervene": "lvlmscope.attaching",
     "list_models": "lvlmscope.catalogue",
     "load": "lvlmscope.loading",

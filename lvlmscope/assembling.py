@@ -66,7 +66,18 @@ def assemble_trace(
     in_text = image[outside:][:prompt_length].tolist()
     prompt_texts = prompt_pieces(ids[:prompt_length].tolist(), in_text, prepared.processor)
     prompt_texts = ("<image>",) * outside + prompt_texts
-    cut = partial(_stacked, sample=sample, steps=steps, columns=slice(padding, end), seen=seen)
+    held = torch.arange(end) if replay.columns is None else replay.columns
+    own = (held >= padding) & (held < end)
+    texts = prompt_texts + pieces[:-1]
+    if replay.columns is not None:
+        # Another sample of the batch may have an image where this one has words
+        positions = held - padding + outside
+        wanted = torch.tensor([kind in ("image", "answer") for kind in layout.kinds], dtype=torch.bool)
+        own &= wanted[positions.clamp(0, len(wanted) - 1)]
+        chosen_keys = [*range(outside), *positions[own].tolist()]
+        layout, texts = layout.select(chosen_keys), tuple(texts[key] for key in chosen_keys)
+        image = layout.keys_of("image")
+    cut = partial(_stacked, sample=sample, steps=steps, columns=own.nonzero().flatten(), seen=seen)
     chosen = replay.probabilities
     return Trace(
         attention=cut(replay.attention),
@@ -82,18 +93,19 @@ def assemble_trace(
         top_ids=chosen.top_ids[sample, :steps],
         top_log_probs=chosen.top_log_probs[sample, :steps],
         layout=layout,
-        tokens=prompt_texts + pieces[:-1],
+        tokens=texts,
         answer_tokens=pieces,
         prompt=prepared.prompt or "".join(prompt_texts),
         answer="".join(pieces),
         images=prepared.images,
+        kept_keys="all" if replay.columns is None else "image_answer",
         provenance=provenance,
         effects=effects,
     )
 
 
 def _stacked(
-    layers: dict[int, torch.Tensor], sample: int, steps: int, columns: slice, seen: dict[int, torch.Tensor]
+    layers: dict[int, torch.Tensor], sample: int, steps: int, columns: torch.Tensor, seen: dict[int, torch.Tensor]
 ) -> torch.Tensor:
     """``[step, layer, head, key]`` of one sample, padding columns and columns after its own end cut away.
 
@@ -104,7 +116,7 @@ def _stacked(
     for layer, values in layers.items():
         own = values[sample, :steps]
         if layer in seen:
-            stacked.append(pad(own[..., seen[layer]], (0, columns.stop - columns.start)))
+            stacked.append(pad(own[..., seen[layer]], (0, len(columns))))
         else:
             stacked.append(pad(own[..., columns], (outside, 0)))
     return torch.stack(stacked, 1)

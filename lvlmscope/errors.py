@@ -11,6 +11,7 @@ __all__ = [
     "ImageInputError",
     "InterventionError",
     "LvlmscopeError",
+    "MemoryLimitError",
     "ModelInputError",
     "OutputError",
     "PromptError",
@@ -51,6 +52,10 @@ class UnsupportedModelError(LvlmscopeError, TypeError):
 
 class UnsupportedOptionError(LvlmscopeError, ValueError):
     """A generation option that cannot be traced faithfully."""
+
+
+class MemoryLimitError(LvlmscopeError, MemoryError):
+    """What was asked for takes more memory than was allowed."""
 
 
 class ReplayError(LvlmscopeError, RuntimeError):

@@ -1,6 +1,7 @@
 """Follows a model's forwards: which query rows predict, which keys are image keys, how long the prompt is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ class ForwardFollower:
         self._image_mask = image_mask
         self._implied_length = 0
         self._ids: torch.Tensor | None = None
+        self._last: ForwardInfo | None = None
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self.on_begin: Callable[[ForwardInfo], None] = lambda _: None
         self.on_end: Callable[[torch.Tensor], None] = lambda _: None
@@ -53,7 +55,7 @@ class ForwardFollower:
             handle.remove()
         self._handles = []
         self._ids = None
-        self.current = None
+        self.current = self._last = None
 
     def remember(self, ids: torch.Tensor, prompt_length: int) -> None:
         """Tell a sequence in advance, for a replay over a cache that was filled before.
@@ -88,6 +90,19 @@ class ForwardFollower:
         if self.current is not None:
             self.on_begin(self.current)
 
+    @contextmanager
+    def resumed(self) -> Iterator[None]:
+        """Take the last forward up again while a backward pass runs its layers once more.
+
+        Yields:
+            Nothing.
+        """
+        self.current = self._last
+        try:
+            yield
+        finally:
+            self.current = None
+
     def _known_ids(self, embeds: torch.Tensor | None) -> torch.Tensor | None:
         """Ids told in advance, for a language model that gets its prompt embedded."""
         known = self._ids
@@ -113,6 +128,7 @@ class ForwardFollower:
 
     def _after(self, _: torch.nn.Module, __: tuple[Any, ...], output: Any) -> None:
         forward, self.current = self.current, None
+        self._last = forward
         logits = getattr(output, "logits", None)
         if forward is not None and logits is not None:
             self.on_end(logits)

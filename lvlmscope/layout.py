@@ -1,7 +1,7 @@
 """Where each key position comes from: system, image, question or answer, and which pixels an image token covers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 import torch
@@ -117,6 +117,26 @@ class Layout:
         found = torch.zeros(len(self.kinds), dtype=torch.bool)
         found[[cell.key for cell in self.images[image].cells]] = True
         return found
+
+    def select(self, keys: Sequence[int]) -> "Layout":
+        """The layout of some keys, numbered anew in their order.
+
+        Args:
+            keys: Absolute positions to keep, ascending.
+
+        Returns:
+            A smaller layout.
+
+        Examples:
+            >>> Layout(kinds=("system", "image", "answer")).select([1, 2]).kinds
+            ('image', 'answer')
+        """
+        places = {key: place for place, key in enumerate(keys)}
+        images = tuple(
+            replace(image, cells=tuple(replace(c, key=places[c.key]) for c in image.cells if c.key in places))
+            for image in self.images
+        )
+        return Layout(kinds=tuple(self.kinds[key] for key in keys), images=images)
 
     def cell_of(self, key: int) -> Cell | None:
         """What an image key stands for, None for a text key.

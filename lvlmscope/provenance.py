@@ -48,6 +48,7 @@ def describe_origin(
         "interventions": [i.describe() for i in interventions],
         "replay": {
             "path": replay.path,
+            "layerwise": replay.layerwise,
             "difference": replay.agreement.difference,
             "tolerance": replay.agreement.tolerance,
         },

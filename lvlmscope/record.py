@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 
@@ -48,6 +48,8 @@ class Trace:
         answer: The answer's text.
         image: The picture given, None when only prepared inputs were.
         images: All pictures, in the order of the prompt.
+        kept_keys: "all", or "image_answer" in a trace whose key axis holds the keys of image and answer only: its rows
+            sum to less than 1, and its prompt length counts kept keys.
         provenance: Versions, model, generation settings, replay agreement (JSON values).
         effects: One report per intervention that was on: what it edited.
     """
@@ -70,6 +72,7 @@ class Trace:
     hidden_states: torch.Tensor | None = None
     image_scores: torch.Tensor | None = None
     images: "tuple[Image, ...]" = ()
+    kept_keys: Literal["all", "image_answer"] = "all"
     provenance: dict[str, Any] = field(default_factory=dict)
     effects: tuple[dict[str, Any], ...] = ()
 

@@ -2,18 +2,18 @@
 
 import inspect
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
+from transformers.cache_utils import DynamicLayer
 
+from lvlmscope.differentiating import has_recurrence, one_layer_at_a_time, token_gradients
 from lvlmscope.errors import ReplayError, UnsupportedOptionError, message
 from lvlmscope.generating import Generation
 from lvlmscope.probabilities import Probabilities, read_probabilities
-from lvlmscope.rows import AttentionRows
+from lvlmscope.recording import Keeping, RowRecorder
 from lvlmscope.stage import Stage
 
 __all__ = ["Agreement", "Replay", "compare_logits", "cut_cache", "replay_answer"]
@@ -51,6 +51,8 @@ class Replay:
             ``[batch, key]``; their key axis is the image's.
         path: "block" over the cut cache, or "full" from the start of the prompt.
         kernels: The model's own attention kernels.
+        columns: Columns of the padded key axis that are kept, None for all.
+        layerwise: Whether the graph of one layer at a time was held.
     """
 
     attention: dict[int, torch.Tensor]
@@ -62,35 +64,8 @@ class Replay:
     seen: dict[int, torch.Tensor]
     path: str
     kernels: tuple[str, ...]
-
-
-class _RowRecorder:
-    """Keeps rows and hidden states as they come; rows stay in the graph while gradients are wanted."""
-
-    def __init__(self, *, differentiable: bool, wants_hidden: bool) -> None:
-        self.differentiable = differentiable
-        self.wants_hidden = wants_hidden
-        self.rows: dict[int, torch.Tensor] = {}
-        self.visible: dict[int, torch.Tensor | None] = {}
-        self.image_scores: dict[int, torch.Tensor] = {}
-        self.hidden: dict[int, torch.Tensor] = {}
-
-    def record_rows(self, layer: int, rows: AttentionRows) -> None:
-        if self.differentiable and not rows.weights.requires_grad:
-            received, todo = f"layer {layer} outside the graph", "trace without gradients"
-            raise ReplayError(message("differentiate attention", received, "rows that carry gradients", todo))
-        self.visible[layer] = rows.visible_keys
-        self.image_scores[layer] = _image_scores(rows).float().cpu()
-        self.rows[layer] = rows.weights if self.differentiable else rows.weights.float().cpu()
-
-    def record_hidden(self, layer: int, hidden: torch.Tensor) -> None:
-        self.hidden[layer] = hidden.detach().float().cpu()
-
-
-def _image_scores(rows: AttentionRows) -> torch.Tensor:
-    """Sum of the scores of the image keys that each row may see, ``[batch, row, head]``."""
-    counted = rows.image_keys if rows.visible_keys is None else rows.image_keys & rows.visible_keys
-    return torch.where(counted.unsqueeze(-2), rows.scores.detach(), 0.0).sum(-1)
+    columns: torch.Tensor | None = None
+    layerwise: bool = False
 
 
 def cut_cache(generation: Generation, crossing: frozenset[int] = frozenset()) -> bool:
@@ -142,7 +117,14 @@ def _full_arguments(core: Any, generation: Generation) -> dict[str, Any]:
 
 
 def replay_answer(
-    model: Any, stage: Stage, generation: Generation, *, gradients: bool = False, hidden_states: bool = False
+    model: Any,
+    stage: Stage,
+    generation: Generation,
+    *,
+    gradients: bool = False,
+    hidden_states: bool = False,
+    keeping: Keeping | None = None,
+    layerwise: bool = False,
 ) -> Replay:
     """Run the predicting rows once: as one block over the cut cache, or from the start where it cannot be cut.
 
@@ -152,6 +134,8 @@ def replay_answer(
         generation: What to repeat; its cache is cut back to the prompt.
         gradients: Keep ``d loss_t / d attention`` of every token, in one backward (methods 1.4).
         hidden_states: Keep the residual stream of the predicting rows.
+        keeping: What is kept of each row, everything when None.
+        layerwise: Hold the graph of one layer at a time; the backward pass runs each layer once more.
 
     Returns:
         The replay.
@@ -169,28 +153,50 @@ def replay_answer(
     in_block = not ends_in_image and cut_cache(generation, crossing)
     arguments = _block_arguments(generation) if in_block else _full_arguments(core, generation)
     arguments["attention_mask"] = generation.attention_mask
-    recorder = _RowRecorder(differentiable=gradients, wants_hidden=hidden_states)
+    recorder = RowRecorder(
+        keeping or Keeping(), differentiable=gradients, wants_hidden=hidden_states, lowest_only=layerwise
+    )
+    recurrent = has_recurrence(generation.cache)
+    if gradients and layerwise:
+        _refuse_layerwise(stage, recurrent=recurrent)
     mode: Callable[[], AbstractContextManager[Any]] = torch.enable_grad if gradients else torch.no_grad
-    with stage.recording(recorder), mode():
+    with stage.recording(recorder), mode(), _layerwise(stage, generation, in_block) if layerwise else nullcontext():
         stage.follower.remember(generation.ids[:, :-1], generation.prompt_length)
         kernels = stage.kernels
         logits = core(**arguments, return_dict=True).logits
         logits = logits[:, -generation.num_steps :]
         agreement = compare_logits(generation, logits.detach(), model.dtype)
-        mixed = len(recorder.rows) < stage.site.num_layers or _has_recurrence(generation.cache)
-        gradient = _gradients(recorder, logits, generation, separately=mixed) if gradients else None
+        gradient = None
+        if gradients:
+            separately = recurrent or len(recorder.rows) < stage.site.num_layers
+            with stage.follower.resumed():
+                gradient = token_gradients(recorder, logits, generation, separately=separately)
     hidden = [recorder.hidden[layer] for layer in sorted(recorder.hidden)]
     return Replay(
-        attention={layer: rows.detach().float().cpu() for layer, rows in sorted(recorder.rows.items())},
+        attention=dict(sorted(recorder.rows.items())),
         gradient=gradient,
         image_scores=dict(sorted(recorder.image_scores.items())),
         hidden=torch.stack(hidden, 2) if hidden else None,
         probabilities=read_probabilities(logits.detach(), generation.ids[:, generation.prompt_length :]),
         agreement=agreement,
-        seen={layer: _seen_keys(recorder, layer) for layer in sorted(crossing & recorder.rows.keys())},
+        seen={layer: recorder.seen_keys(layer) for layer in sorted(crossing & recorder.rows.keys())},
         path="block" if in_block else "full",
         kernels=kernels,
+        columns=recorder.keeping.columns,
+        layerwise=layerwise,
     )
+
+
+def _layerwise(stage: Stage, generation: Generation, in_block: bool) -> AbstractContextManager[None]:
+    cache = generation.cache if in_block else None
+    return one_layer_at_a_time(stage.site.decoder_layers, cache, generation.num_steps)
+
+
+def _refuse_layerwise(stage: Stage, *, recurrent: bool) -> None:
+    why = "a remedy that is on" if stage.performances else "recurrent layers" if recurrent else ""
+    if why:
+        asked, todo = "differentiate one layer at a time", "give more max_memory, or trace without gradients"
+        raise UnsupportedOptionError(message(asked, why, "models without remedies and recurrence", todo))
 
 
 def compare_logits(generation: Generation, logits: torch.Tensor, dtype: torch.dtype) -> Agreement:
@@ -220,46 +226,3 @@ def compare_logits(generation: Generation, logits: torch.Tensor, dtype: torch.dt
         todo = "report the model and its options; its rows would be those of another computation"
         raise ReplayError(message("replay the answer", received, f"a difference up to {tolerance:.3g}", todo))
     return Agreement(difference=difference, tolerance=tolerance)
-
-
-def _seen_keys(recorder: _RowRecorder, layer: int) -> torch.Tensor:
-    visible = recorder.visible[layer]
-    if visible is None:
-        return torch.ones(recorder.rows[layer].shape[0], recorder.rows[layer].shape[-1], dtype=torch.bool)
-    return visible.any(1).cpu()
-
-
-def _has_recurrence(cache: Any) -> bool:
-    """Whether a layer hands a state from token to token beside its keys and values."""
-    return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in getattr(cache, "layers", []))
-
-
-def _gradients(
-    recorder: _RowRecorder, logits: torch.Tensor, generation: Generation, *, separately: bool
-) -> dict[int, torch.Tensor]:
-    """``d loss_t / d attention`` for every token, from one backward of the summed losses.
-
-    Where states pass from token to token (recurrence, convolution) a later loss would reach an earlier token's row:
-    there each token has a backward of its own over the one graph.
-    """
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    answer = generation.ids[:, generation.prompt_length :].to(logits.device)
-    log_probs = torch.log_softmax(wide, -1).gather(-1, answer.unsqueeze(-1)).squeeze(-1)
-    steps = torch.arange(answer.shape[1], device=logits.device)
-    valid = torch.stack([steps < count for count in generation.steps])
-    losses, rows = -log_probs.where(valid, 0.0).sum(0), list(recorder.rows.values())
-    if separately:
-        found = tuple(torch.zeros_like(row) for row in rows)
-        for step, loss in enumerate(losses):
-            own = torch.autograd.grad(loss, rows, retain_graph=step < len(losses) - 1)
-            for whole, part in zip(found, own, strict=True):
-                whole[:, step] = part[:, step]
-    else:
-        found = torch.autograd.grad(losses.sum(), rows)
-    gradients = {}
-    for layer, gradient in sorted(zip(recorder.rows, found, strict=True), key=itemgetter(0)):
-        visible = recorder.visible[layer]
-        # The loss has a slope at keys the row may not see, too; a trace shows the row's own keys only
-        seen = gradient if visible is None else gradient.masked_fill(~visible.unsqueeze(-2), 0.0)
-        gradients[layer] = seen.float().cpu()
-    return gradients

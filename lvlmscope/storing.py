@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT_VERSION", "read_fields", "write_trace"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _METADATA_KEY = "lvlmscope_trace"
 _TENSORS = ("attention", "image_keys", "answer_ids", "log_probs", "entropy", "margin", "top_ids", "top_log_probs")
 _OPTIONAL = ("gradient", "hidden_states", "image_scores")
@@ -89,6 +89,7 @@ def read_fields(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise TraceFileError(message(f"load the trace {source}", str(error), possible, todo)) from error
     count = fields.pop("image_count")
     fields["images"] = tuple(_decode(tensors.pop(f"image.{i}")) for i in range(count))
+    fields.setdefault("kept_keys", "all")  # format 1 had no other
     return fields | tensors
 
 
@@ -103,6 +104,7 @@ def _describe_fields(trace: "Trace") -> dict[str, Any]:
         "answer": trace.answer,
         "provenance": trace.provenance,
         "effects": trace.effects,
+        "kept_keys": trace.kept_keys,
         "image_count": len(trace.images),
     }
 

@@ -12,6 +12,7 @@ from lvlmscope.errors import ModelInputError, message
 from lvlmscope.families import Family, family_of
 from lvlmscope.generating import Generation, generate_answer, teacher_force
 from lvlmscope.loading import LoadedModel, find_processor, unwrap
+from lvlmscope.memory import Keep, Precision, answer_limit, check_choices, choose_keeping, fit_into, parse_size
 from lvlmscope.preparing import Prepared, check_inputs, prepare, tokenize_answer
 from lvlmscope.provenance import describe_origin
 from lvlmscope.record import Trace
@@ -33,6 +34,9 @@ def trace(
     interventions: Sequence[Intervention] = ...,
     gradients: bool = ...,
     hidden_states: bool = ...,
+    keep: Keep = ...,
+    precision: Precision = ...,
+    max_memory: int | str | None = ...,
     seed: int | None = ...,
     family: Family | None = ...,
     progress: bool = ...,
@@ -50,6 +54,9 @@ def trace(
     interventions: Sequence[Intervention] = ...,
     gradients: bool = ...,
     hidden_states: bool = ...,
+    keep: Keep = ...,
+    precision: Precision = ...,
+    max_memory: int | str | None = ...,
     seed: int | None = ...,
     family: Family | None = ...,
     progress: bool = ...,
@@ -68,6 +75,9 @@ def trace(
     interventions: Sequence[Intervention] = (),
     gradients: bool = False,
     hidden_states: bool = False,
+    keep: Keep = "all",
+    precision: Precision = "float32",
+    max_memory: int | str | None = None,
     seed: int | None = None,
     family: Family | None = None,
     progress: bool = True,
@@ -89,6 +99,11 @@ def trace(
         interventions: Remedies to switch on for this call, after those already attached.
         gradients: Also keep ``d loss_t / d attention`` of every token, from one backward (methods 1.4).
         hidden_states: Also keep the residual stream of the predicting rows.
+        keep: "all" keys of a row, or only "image_answer": those of the image and of the answer.
+        precision: Of the kept rows and gradients; everything is computed in float32.
+        max_memory: Bytes, or a text such as "2GB", that what is kept and the replay's own work may take together
+            (see ``estimate``). Where the gradients' graph is too large, one layer's at a time is held; where that
+            is too large too, nothing is run.
         seed: Seed of torch's generators for this call; their state is put back afterwards.
         family: Rules of the model's family, found by itself when None.
         progress: Show a bar when it takes longer than a second and a half.
@@ -103,21 +118,37 @@ def trace(
         ModelInputError: Prepared inputs that do not fit.
         UnsupportedModelError: A text-only model, or no processor.
         UnsupportedOptionError: A generation option that cannot be replayed.
+        MemoryLimitError: More than ``max_memory``, with the size of leaner traces.
         ReplayError: The replay disagrees with the generation.
     """
     bare = unwrap(model)
     family = family or (model.family if isinstance(model, LoadedModel) else family_of(bare))
     family.require_vision(bare)
+    check_choices(keep=keep, precision=precision)
     prepared = _prepare(model, family, image=image, prompt=prompt, inputs=inputs, processor=processor)
     given = None if answer is None else tokenize_answer(answer, prepared.processor)
     switch = intervene(model, *interventions, family=family) if interventions else nullcontext()
     with switch, _seeded(seed):
         stage = stage_of(bare) or Stage(bare, family)
         stage.restart()
+        layerwise = False
+        if max_memory is not None:
+            steps = len(given) if given is not None else answer_limit(bare, prepared.inputs, generation)
+            kept: dict[str, Any] = {"gradients": gradients, "hidden_states": hidden_states}
+            kept |= {"keep": keep, "precision": precision}
+            layerwise = fit_into(parse_size(max_memory), bare, family, prepared.inputs, steps, **kept)
         made = _generate(bare, family, prepared, given, generation, progress=progress)
         effects = tuple(p.report() for p in stage.performances)
         switched = [p.intervention for p in stage.performances]
-        replay = replay_answer(bare, stage, made, gradients=gradients, hidden_states=hidden_states)
+        replay = replay_answer(
+            bare,
+            stage,
+            made,
+            gradients=gradients,
+            hidden_states=hidden_states,
+            keeping=choose_keeping(bare, family, made, keep=keep, precision=precision),
+            layerwise=layerwise,
+        )
     name = model.name if isinstance(model, LoadedModel) else str(getattr(bare, "name_or_path", "") or "")
     settings = made.settings | {"seed": seed}
     origin = describe_origin(bare, name=name, settings=settings, interventions=switched, replay=replay)

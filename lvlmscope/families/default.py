@@ -1,6 +1,6 @@
 """Rules that hold for most families: image tokens by id, decoder by ``get_decoder``, no geometry."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -75,6 +75,11 @@ class DefaultFamily:
     def crossing_layers(self, model: torch.nn.Module) -> frozenset[int]:
         """The config's ``cross_attention_layers``; most models have none."""
         return frozenset(getattr(self.text_config(model), "cross_attention_layers", None) or ())
+
+    def outside_keys(self, model: torch.nn.Module, inputs: Mapping[str, Any]) -> int:
+        """None: image tokens are in the sequence."""
+        del model, inputs
+        return 0
 
     def make_tap(self, model: torch.nn.Module, first_row: FirstRow, handler: Handler) -> Tap:
         """A tap on the attention registry of transformers."""

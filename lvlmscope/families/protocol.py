@@ -1,6 +1,6 @@
 """What the rest of the package asks of a model family."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -40,6 +40,10 @@ class Family(Protocol):
 
     def crossing_layers(self, model: torch.nn.Module) -> frozenset[int]:
         """Numbers of the decoder layers that look at the image by cross-attention, with keys of their own."""
+        ...
+
+    def outside_keys(self, model: torch.nn.Module, inputs: Mapping[str, Any]) -> int:
+        """Image keys per sample that only cross-attention layers see, at most."""
         ...
 
     def make_tap(self, model: torch.nn.Module, first_row: FirstRow, handler: Handler) -> Tap:

@@ -1,0 +1,103 @@
+"""Every token's own attention gradient out of one replayed block, whole or one layer's graph at a time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import checkpoint
+from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
+
+from lvlmscope.generating import Generation
+from lvlmscope.recording import RowRecorder
+
+__all__ = ["has_recurrence", "one_layer_at_a_time", "token_gradients"]
+
+
+def has_recurrence(cache: Any) -> bool:
+    """Whether a layer hands a state from token to token beside its keys and values.
+
+    Args:
+        cache: A generation's cache.
+
+    Returns:
+        Whether there is one.
+    """
+    return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in getattr(cache, "layers", []))
+
+
+def token_gradients(
+    recorder: RowRecorder, logits: torch.Tensor, generation: Generation, *, separately: bool
+) -> dict[int, torch.Tensor]:
+    """``d loss_t / d attention`` for every token, from one backward of the summed losses (methods 1.4).
+
+    Where states pass from token to token (recurrence, convolution) a later loss would reach an earlier token's row:
+    there each token has a backward of its own over the one graph.
+
+    Args:
+        recorder: Holds the rows in the graph.
+        logits: The replay's logits ``[batch, step, vocabulary]``.
+        generation: What was repeated.
+        separately: One backward per token.
+
+    Returns:
+        Kept gradients by layer ``[batch, step, head, kept key]``.
+    """
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    answer = generation.ids[:, generation.prompt_length :].to(logits.device)
+    log_probs = torch.log_softmax(wide, -1).gather(-1, answer.unsqueeze(-1)).squeeze(-1)
+    steps = torch.arange(answer.shape[1], device=logits.device)
+    valid = torch.stack([steps < count for count in generation.steps])
+    losses, rows = -log_probs.where(valid, 0.0).sum(0), list(recorder.leaves.values())
+    if separately:
+        found = tuple(torch.zeros_like(row) for row in rows)
+        for step, loss in enumerate(losses):
+            own = torch.autograd.grad(loss, rows, retain_graph=step < len(losses) - 1)
+            for whole, part in zip(found, own, strict=True):
+                whole[:, step] = part[:, step]
+    else:
+        found = torch.autograd.grad(losses.sum(), rows)
+    for layer, gradient in zip(recorder.leaves, found, strict=True):
+        recorder.keep_gradient(layer, gradient)
+    return dict(sorted(recorder.gradients.items()))
+
+
+@contextmanager
+def one_layer_at_a_time(layers: tuple[torch.nn.Module, ...], cache: Any, rows: int) -> Iterator[None]:
+    """Let the backward pass run each decoder layer again, so that only one layer's graph is held at a time.
+
+    Args:
+        layers: Decoder layers in order.
+        cache: The cache the block runs over, None when it runs from the start.
+        rows: Number of rows of the block, which a second run must take out of the cache first.
+
+    Yields:
+        Nothing; afterwards the layers are as before.
+    """
+    caches = [None] * len(layers) if cache is None else [*cache.layers, *[None] * len(layers)][: len(layers)]
+    for layer, own in zip(layers, caches, strict=True):
+        run = _Rerun(layer.forward, own, rows)
+        vars(layer)["forward"] = partial(checkpoint, run, use_reentrant=False, preserve_rng_state=False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            vars(layer).pop("forward", None)
+
+
+class _Rerun:
+    """A layer's forward that, from its second call on, first takes the rows it added before out of the cache."""
+
+    def __init__(self, forward: Any, cache: Any, rows: int) -> None:
+        self.forward, self.cache, self.rows = forward, cache, rows
+        self.before: int | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(self.cache, DynamicLayer):
+            length = self.cache.get_seq_length()
+            if self.before is None:
+                self.before = length
+            elif length > self.before:
+                self.cache.crop(self.before - length)
+        return self.forward(*args, **kwargs)

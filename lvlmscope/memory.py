@@ -1,0 +1,304 @@
+"""How many bytes a trace takes, stated before anything runs, and ways to take fewer."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+
+from lvlmscope.errors import MemoryLimitError, UnsupportedOptionError, message
+from lvlmscope.families import Family, family_of
+from lvlmscope.generating import Generation
+from lvlmscope.loading import LoadedModel, find_processor, unwrap
+from lvlmscope.preparing import check_inputs, prepare
+from lvlmscope.recording import Keeping
+
+__all__ = [
+    "Estimate",
+    "Keep",
+    "Precision",
+    "answer_limit",
+    "check_choices",
+    "choose_keeping",
+    "estimate",
+    "estimate_inputs",
+    "fit_into",
+    "parse_size",
+]
+
+Keep = Literal["all", "image_answer"]
+Precision = Literal["float32", "float16"]
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_DEFAULT_STEPS = 20  # generate's own default length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Bytes a trace takes, at most: an answer may end early.
+
+    Attributes:
+        prompt: Prompt tokens, image tokens counted, of the longest sample.
+        steps: Answer tokens at most.
+        keys: Kept keys of a row.
+        rows: Bytes of the attention rows kept, of all samples.
+        gradient: Bytes of their gradients kept.
+        hidden: Bytes of the hidden states kept.
+        working: Bytes that the replay needs beside what is kept, at its peak.
+        layerwise: Whether the graph of one layer at a time is held, which runs the block twice.
+    """
+
+    prompt: int
+    steps: int
+    keys: int
+    rows: int
+    gradient: int
+    hidden: int
+    working: int
+    layerwise: bool = False
+
+    @property
+    def kept(self) -> int:
+        """Bytes of the finished traces."""
+        return self.rows + self.gradient + self.hidden
+
+    @property
+    def peak(self) -> int:
+        """Bytes at the peak, beside the model, its activations in ``generate`` and its cache."""
+        return self.kept + self.working
+
+    def __str__(self) -> str:
+        """One line per part, in MB."""
+        shape = f"{self.prompt} prompt tokens, up to {self.steps} steps, {self.keys} keys kept"
+        parts = {"rows": self.rows, "gradient": self.gradient, "hidden": self.hidden, "working": self.working}
+        lines = [f"{name:<10}{size / 1e6:12,.1f} MB" for name, size in (parts | {"peak": self.peak}).items() if size]
+        return "\n".join([shape, *lines])
+
+
+def parse_size(size: int | str) -> int:
+    """Bytes in a size such as ``"2GB"`` or ``"512 MiB"``.
+
+    Args:
+        size: Bytes, or a text with a unit.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        UnsupportedOptionError: No size, or one that is not positive.
+
+    Examples:
+        >>> parse_size("1.5 KB")
+        1500
+    """
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]*)\s*", str(size))
+    number = float(found[1]) if found and found[1].count(".") < 2 and found[1] != "." else 0.0
+    unit = _UNITS.get(found[2].upper()) if found else None
+    if unit is None or number <= 0:
+        possible, todo = "bytes, or a text such as '2GB' or '512MiB'", "write the size with its unit"
+        raise UnsupportedOptionError(message("limit memory", f"{size!r}", possible, todo))
+    return int(number * unit)
+
+
+def estimate(
+    model: Any,
+    image: Any = None,
+    prompt: Any = None,
+    *,
+    inputs: Any = None,
+    max_new_tokens: int | None = None,
+    gradients: bool = False,
+    hidden_states: bool = False,
+    keep: Keep = "all",
+    precision: Precision = "float32",
+    layerwise: bool = False,
+    processor: Any = None,
+    family: Family | None = None,
+) -> Estimate:
+    """Bytes that ``trace`` with the same arguments will take, before running the model.
+
+    Args:
+        model: What ``load`` gave, or a bare Hugging Face model.
+        image: As for ``trace``.
+        prompt: As for ``trace``.
+        inputs: As for ``trace``.
+        max_new_tokens: Answer tokens at most; the model's own setting when None.
+        gradients: As for ``trace``.
+        hidden_states: As for ``trace``.
+        keep: As for ``trace``.
+        precision: As for ``trace``.
+        layerwise: Hold the graph of one layer at a time.
+        processor: The model's processor, when it cannot be found from the model's name.
+        family: Rules of the model's family, found by itself when None.
+
+    Returns:
+        The estimate; it prints as a table.
+
+    Raises:
+        ImageInputError: As for ``trace``.
+        PromptError: As for ``trace``.
+        ModelInputError: As for ``trace``.
+    """
+    bare = unwrap(model)
+    family = family or (model.family if isinstance(model, LoadedModel) else family_of(bare))
+    if inputs is None:
+        ready: Mapping[str, Any] = prepare(image, prompt, find_processor(model, processor), family).inputs
+    else:
+        ready = check_inputs(inputs)
+    check_choices(keep=keep, precision=precision)
+    steps = answer_limit(bare, ready, {"max_new_tokens": max_new_tokens})
+    kept: dict[str, Any] = {"gradients": gradients, "hidden_states": hidden_states, "keep": keep}
+    return estimate_inputs(bare, family, ready, steps, precision=precision, layerwise=layerwise, **kept)
+
+
+def check_choices(*, keep: str, precision: str) -> None:
+    """Refuse words that name no choice.
+
+    Args:
+        keep: As for ``trace``.
+        precision: As for ``trace``.
+
+    Raises:
+        UnsupportedOptionError: Another word.
+    """
+    for name, value, choices in (("keep", keep, get_args(Keep)), ("precision", precision, get_args(Precision))):
+        if value not in choices:
+            possible = " or ".join(map(repr, choices))
+            raise UnsupportedOptionError(message("trace", f"{name}={value!r}", possible, "choose one of them"))
+
+
+def answer_limit(model: Any, inputs: Mapping[str, Any], options: Mapping[str, Any]) -> int:
+    """Answer tokens at most, as ``generate`` will read its settings.
+
+    Args:
+        model: The bare model.
+        inputs: Model inputs.
+        options: Keyword arguments of ``generate``.
+
+    Returns:
+        A number of steps.
+    """
+    config = options.get("generation_config") or getattr(model, "generation_config", None)
+    steps: int | None = options.get("max_new_tokens") or getattr(config, "max_new_tokens", None)
+    length = options.get("max_length") or getattr(config, "max_length", None)
+    prompt = inputs["input_ids"].shape[1]
+    return steps or (length - prompt if length and length > prompt else _DEFAULT_STEPS)
+
+
+def choose_keeping(
+    model: torch.nn.Module, family: Family, generation: Generation, *, keep: Keep, precision: Precision
+) -> Keeping:
+    """Which columns of a generation's rows are kept.
+
+    Args:
+        model: The bare model.
+        family: Its family's rules.
+        generation: What will be replayed.
+        keep: As for ``trace``.
+        precision: As for ``trace``.
+
+    Returns:
+        What the replay's recorder needs.
+    """
+    columns = None
+    if keep == "image_answer":
+        wanted = family.image_mask(model, generation.ids[:, :-1]).any(0).cpu()
+        wanted[generation.prompt_length :] = True
+        columns = wanted.nonzero().flatten()
+    dtype = torch.float16 if precision == "float16" else torch.float32
+    return Keeping(columns=columns, dtype=dtype, whole_layers=family.crossing_layers(model))
+
+
+def estimate_inputs(
+    model: torch.nn.Module,
+    family: Family,
+    inputs: Mapping[str, Any],
+    steps: int,
+    *,
+    gradients: bool,
+    hidden_states: bool,
+    keep: Keep,
+    precision: Precision,
+    layerwise: bool = False,
+) -> Estimate:
+    """As ``estimate``, for inputs that are ready.
+
+    Args:
+        model: The bare model.
+        family: Its family's rules.
+        inputs: Model inputs ``[batch, prompt]``.
+        steps: Answer tokens at most.
+        gradients: As for ``trace``.
+        hidden_states: As for ``trace``.
+        keep: As for ``trace``.
+        precision: As for ``trace``.
+        layerwise: Hold the graph of one layer at a time.
+
+    Returns:
+        The estimate.
+    """
+    ids, config = inputs["input_ids"], family.text_config(model)
+    batch, prompt = ids.shape
+    layers, heads, width = len(family.decoder_layers(model)), config.num_attention_heads, config.hidden_size
+    columns = prompt + steps - 1
+    outside = family.outside_keys(model, inputs)
+    images = int(family.image_mask(model, ids).any(0).sum())
+    keys = outside + (images + steps - 1 if keep == "image_answer" else columns)
+    row = batch * steps * heads
+    kept = layers * row * keys * (2 if precision == "float16" else 4)
+    inner = getattr(config, "intermediate_size", None) or 4 * width
+    # Scores, masked scores, weights and their gradient of a layer, and its stream and inner activations
+    per_layer = row * columns * 4 * 4 + batch * steps * (8 * width + 4 * inner) * 4
+    held = layers if gradients and not layerwise else 1
+    logits = 4 * batch * steps * int(config.vocab_size) * 4
+    return Estimate(
+        prompt=prompt,
+        steps=steps,
+        keys=keys,
+        rows=kept,
+        gradient=kept if gradients else 0,
+        hidden=batch * steps * (layers + 1) * width * 4 if hidden_states else 0,
+        working=held * per_layer + layers * batch * steps * width * 4 + logits,
+        layerwise=layerwise and gradients,
+    )
+
+
+def fit_into(
+    limit: int, model: torch.nn.Module, family: Family, inputs: Mapping[str, Any], steps: int, **options: Any
+) -> bool:
+    """Whether to hold one layer's graph at a time so that a trace stays within a limit.
+
+    Args:
+        limit: Bytes.
+        model: The bare model.
+        family: Its family's rules.
+        inputs: Model inputs.
+        steps: Answer tokens at most.
+        **options: gradients, hidden_states, keep and precision as for ``estimate_inputs``.
+
+    Returns:
+        False when everything fits at once, True when it does one layer at a time.
+
+    Raises:
+        MemoryLimitError: Neither does; the message names what would.
+    """
+    whole = estimate_inputs(model, family, inputs, steps, **options)
+    if whole.peak <= limit:
+        return False
+    layerwise = estimate_inputs(model, family, inputs, steps, layerwise=True, **options)
+    if layerwise.peak <= limit:
+        return True
+    leaner = {
+        "keep='image_answer'": options | {"keep": "image_answer"},
+        "precision='float16'": options | {"precision": "float16"},
+        "both": options | {"keep": "image_answer", "precision": "float16"},
+        "gradients=False": options | {"gradients": False},
+    }
+    sizes = [
+        f"{name} {estimate_inputs(model, family, inputs, steps, layerwise=True, **changed).peak / 1e6:,.1f} MB"
+        for name, changed in leaner.items()
+        if changed != options
+    ]
+    received = f"a trace of {layerwise.peak / 1e6:,.1f} MB for max_memory of {limit / 1e6:,.1f} MB"
+    todo = "give more, ask for fewer new tokens, or choose one of these"
+    raise MemoryLimitError(message("trace within a limit of memory", received, ", ".join(sizes), todo))

@@ -1,0 +1,134 @@
+"""What a replay keeps of the rows it passes: all keys or some, in which precision, and their gradients."""
+
+from dataclasses import dataclass
+
+import torch
+
+from lvlmscope.errors import ReplayError, message
+from lvlmscope.rows import AttentionRows
+
+__all__ = ["Keeping", "RowRecorder"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Keeping:
+    """Which columns of a row are kept, and how precisely.
+
+    Attributes:
+        columns: Columns of the padded key axis to keep, int64 ascending; None keeps all.
+        dtype: Precision of kept rows and gradients.
+        whole_layers: Layers whose rows are kept whole: the keys of cross-attention are the image's anyway.
+    """
+
+    columns: torch.Tensor | None = None
+    dtype: torch.dtype = torch.float32
+    whole_layers: frozenset[int] = frozenset()
+
+    def kept(self, rows: torch.Tensor, layer: int) -> torch.Tensor:
+        """Rows ``[..., key]`` as they are kept, on the CPU.
+
+        Args:
+            rows: Rows or their gradient.
+            layer: Decoder layer number.
+
+        Returns:
+            ``[..., kept key]``.
+        """
+        rows = rows.detach()
+        if self.columns is not None and layer not in self.whole_layers:
+            rows = rows[..., self.columns.to(rows.device)]
+        return rows.to(self.dtype).cpu()
+
+
+class RowRecorder:
+    """Takes rows and hidden states as they come; where gradients are wanted, asks each row for its own.
+
+    Attributes:
+        rows: Kept rows of each layer ``[batch, step, head, kept key]``.
+        gradients: Kept gradients of each layer, filled by a backward pass.
+        leaves: The rows in the graph, while gradients are wanted: of every layer, or of the lowest one only.
+    """
+
+    def __init__(self, keeping: Keeping, *, differentiable: bool, wants_hidden: bool, lowest_only: bool) -> None:
+        """Start empty.
+
+        Args:
+            keeping: What is kept of a row.
+            differentiable: Rows are to be differentiated.
+            wants_hidden: Hidden states are to be kept.
+            lowest_only: Hold the lowest layer's rows in the graph and take the others' gradients by hooks.
+        """
+        self.keeping = keeping
+        self.differentiable = differentiable
+        self.wants_hidden = wants_hidden
+        self.lowest_only = lowest_only
+        self.rows: dict[int, torch.Tensor] = {}
+        self.gradients: dict[int, torch.Tensor] = {}
+        self.leaves: dict[int, torch.Tensor] = {}
+        self.visible: dict[int, torch.Tensor | None] = {}
+        self.image_scores: dict[int, torch.Tensor] = {}
+        self.hidden: dict[int, torch.Tensor] = {}
+
+    def record_rows(self, layer: int, rows: AttentionRows) -> None:
+        """Keep one layer's rows; a second visit, when a layer is run again for its backward, changes nothing.
+
+        Args:
+            layer: Decoder layer number.
+            rows: ``[batch, row, head, key]``.
+
+        Raises:
+            ReplayError: Gradients are wanted and the rows carry none.
+        """
+        if layer in self.rows:
+            return
+        if self.differentiable and not rows.weights.requires_grad:
+            received, todo = f"layer {layer} outside the graph", "trace without gradients"
+            raise ReplayError(message("differentiate attention", received, "rows that carry gradients", todo))
+        self.visible[layer] = rows.visible_keys
+        self.image_scores[layer] = _image_scores(rows).float().cpu()
+        self.rows[layer] = self.keeping.kept(rows.weights, layer)
+        if self.differentiable and not (self.lowest_only and self.leaves):
+            self.leaves[layer] = rows.weights
+        elif self.differentiable:
+            rows.weights.register_hook(lambda gradient: self.keep_gradient(layer, gradient))
+
+    def keep_gradient(self, layer: int, gradient: torch.Tensor) -> None:
+        """Keep one layer's gradient.
+
+        Args:
+            layer: Decoder layer number.
+            gradient: ``[batch, row, head, key]``.
+        """
+        visible = self.visible[layer]
+        # The loss has a slope at keys the row may not see, too; a trace shows the row's own keys only
+        seen = gradient if visible is None else gradient.masked_fill(~visible.unsqueeze(-2), 0.0)
+        self.gradients[layer] = self.keeping.kept(seen, layer)
+
+    def record_hidden(self, layer: int, hidden: torch.Tensor) -> None:
+        """Keep the stream after one layer.
+
+        Args:
+            layer: Decoder layer number, -1 for the embedding.
+            hidden: ``[batch, row, hidden]``.
+        """
+        self.hidden[layer] = hidden.detach().float().cpu()
+
+    def seen_keys(self, layer: int) -> torch.Tensor:
+        """Which keys of a layer some row may see, bool ``[batch, key]``.
+
+        Args:
+            layer: Decoder layer number.
+
+        Returns:
+            A mask on the CPU.
+        """
+        visible = self.visible[layer]
+        if visible is None:
+            return torch.ones(self.rows[layer].shape[0], self.rows[layer].shape[-1], dtype=torch.bool)
+        return visible.any(1).cpu()
+
+
+def _image_scores(rows: AttentionRows) -> torch.Tensor:
+    """Sum of the scores of the image keys that each row may see, ``[batch, row, head]``."""
+    counted = rows.image_keys if rows.visible_keys is None else rows.image_keys & rows.visible_keys
+    return torch.where(counted.unsqueeze(-2), rows.scores.detach(), 0.0).sum(-1)
