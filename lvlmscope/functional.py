@@ -1,0 +1,163 @@
+"""Perception and reasoning heads (arXiv 2510.10285): the rule that names them, presets, thresholds by share."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+
+from lvlmscope.errors import ModelInputError, message
+
+__all__ = ["PRESETS", "HeadRule", "Preset", "preset_named", "rule_by_share"]
+
+_ASKED = "class heads by function"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadRule:
+    """Which heads perceive and which reason, by layer and by the head's visual attention ratio `S_v`.
+
+    Perception: `l <= l_perc and S_v >= tau_perc`. Reasoning: `l >= l_reas and S_v <= tau_reas`. No head is both, as
+    `tau_reas < tau_perc`; most are neither.
+
+    Attributes:
+        l_perc: Last layer that can hold perception heads.
+        tau_perc: Least `S_v` of a perception head.
+        l_reas: First layer that can hold reasoning heads.
+        tau_reas: Greatest `S_v` of a reasoning head.
+    """
+
+    l_perc: int
+    tau_perc: float
+    l_reas: int
+    tau_reas: float
+
+    def __post_init__(self) -> None:
+        """Check that the classes are apart.
+
+        Raises:
+            ModelInputError: `tau_reas` is not below `tau_perc`, or a layer is negative.
+        """
+        if not self.tau_reas < self.tau_perc:
+            received = f"tau_reas {self.tau_reas:.6g} and tau_perc {self.tau_perc:.6g}"
+            raise ModelInputError(message(_ASKED, received, "tau_reas below tau_perc", "set them apart"))
+        if min(self.l_perc, self.l_reas) < 0:
+            received = f"l_perc {self.l_perc} and l_reas {self.l_reas}"
+            raise ModelInputError(message(_ASKED, received, "layer numbers from 0", "change them"))
+
+    def masks(self, ratio: torch.Tensor, layer: int | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The perception heads and the reasoning heads.
+
+        Args:
+            ratio: `S_v`, any shape: `[batch, row, head]` of one layer, or `[layer, head]`.
+            layer: Layer number, or numbers that broadcast over `ratio` (`[layer, 1]`).
+
+        Returns:
+            Two bool tensors of the shape of `ratio`. NaN is neither.
+
+        >>> rule = HeadRule(l_perc=1, tau_perc=0.3, l_reas=1, tau_reas=0.1)
+        >>> perception, reasoning = rule.masks(torch.tensor([0.4, 0.2, 0.0]), 1)
+        >>> perception.tolist(), reasoning.tolist()
+        ([True, False, False], [False, False, True])
+        """
+        layers = torch.as_tensor(layer, device=ratio.device)
+        perception = (ratio >= self.tau_perc) & (layers <= self.l_perc)
+        return perception, (ratio <= self.tau_reas) & (layers >= self.l_reas)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """The paper's setting for one model.
+
+    Attributes:
+        rule: Layers and thresholds.
+        g_perc: Gain on the output of perception heads.
+        g_reas: Gain on the output of reasoning heads.
+    """
+
+    rule: HeadRule
+    g_perc: float
+    g_reas: float
+
+
+PRESETS = MappingProxyType(
+    {
+        "Kimi-VL-A3B-Thinking": Preset(
+            rule=HeadRule(l_perc=10, tau_perc=0.27, l_reas=5, tau_reas=0.01), g_perc=1.20, g_reas=1.40
+        ),
+        "Ocean-R1-7B": Preset(
+            rule=HeadRule(l_perc=7, tau_perc=0.22, l_reas=3, tau_reas=0.01), g_perc=1.16, g_reas=1.30
+        ),
+        "R1-Onevision-7B": Preset(
+            rule=HeadRule(l_perc=7, tau_perc=0.30, l_reas=3, tau_reas=0.01), g_perc=1.20, g_reas=1.30
+        ),
+    }
+)
+
+
+def preset_named(name: str) -> Preset:
+    """The paper's setting for a model.
+
+    Args:
+        name: A key of `PRESETS`.
+
+    Returns:
+        The preset.
+
+    Raises:
+        ModelInputError: No such preset.
+    """
+    if name not in PRESETS:
+        todo = "for other models choose heads by share"
+        raise ModelInputError(message(_ASKED, f"preset {name!r}", ", ".join(PRESETS), todo))
+    return PRESETS[name]
+
+
+def rule_by_share(
+    ratio: torch.Tensor,
+    layers: Sequence[int],
+    num_layers: int,
+    *,
+    share: float = 0.064,
+    perception_until: float = 0.26,
+    reasoning_from: float = 0.11,
+) -> HeadRule:
+    """A rule for any model: boundaries by relative depth, thresholds by the model's own `S_v`.
+
+    Half of the share goes to each class: `tau_perc` is the k-th greatest `S_v` up to `l_perc`, `tau_reas` the k-th
+    smallest from `l_reas` on, `k = max(1, round(share / 2 * number of heads))`; ties at a threshold are all in. The
+    paper's best share is 0.064 of the heads, and it degrades at 0.18; halves of it are our choice.
+
+    Args:
+        ratio: `S_v`, `[layer, head]`.
+        layers: Decoder layer number of each entry of its layer axis.
+        num_layers: Number of decoder layers of the model.
+        share: Share of all heads to select, in (0, 1].
+        perception_until: Depth `l / (L - 1)` up to which heads may perceive; 0.26 is layer 7 of 28, as in two presets.
+        reasoning_from: Depth from which heads may reason; 0.11 is layer 3 of 28.
+
+    Returns:
+        The rule.
+
+    Raises:
+        ModelInputError: A share or depth outside its range, no numbers, or heads so alike that the classes meet.
+
+    >>> rule_by_share(torch.tensor([[0.75, 0.5], [0.25, 0.125]]), (0, 1), 2)
+    HeadRule(l_perc=0, tau_perc=0.75, l_reas=1, tau_reas=0.125)
+    """
+    if not 0 < share <= 1 or not (0 <= perception_until <= 1 and 0 <= reasoning_from <= 1):
+        received = f"share {share}, perception_until {perception_until}, reasoning_from {reasoning_from}"
+        raise ModelInputError(message(_ASKED, received, "a share in (0, 1] and depths in [0, 1]", "change them"))
+    # A hair of slack: 3 / 27 of depth is to mean layer 3, whatever the rounding
+    last = num_layers - 1
+    l_perc, l_reas = math.floor(perception_until * last + 1e-9), math.ceil(reasoning_from * last - 1e-9)
+    numbers = torch.as_tensor(layers, device=ratio.device)
+    early, late = (half[half.isfinite()] for half in (ratio[numbers <= l_perc], ratio[numbers >= l_reas]))
+    count = max(1, round(share / 2 * ratio.numel()))
+    if min(early.numel(), late.numel()) == 0:
+        received = f"no visual attention ratio up to layer {l_perc} or from layer {l_reas}"
+        raise ModelInputError(message(_ASKED, received, "heads that see the image on both sides", "move the depths"))
+    highest = float(early.topk(min(count, early.numel())).values[-1])
+    lowest = float(late.topk(min(count, late.numel()), largest=False).values[-1])
+    return HeadRule(l_perc=l_perc, tau_perc=highest, l_reas=l_reas, tau_reas=lowest)
