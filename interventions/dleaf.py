@@ -11,7 +11,7 @@ from lvlmscope.interventions.imaging import ImageSession
 from lvlmscope.rows import AttentionRows
 from lvlmscope.sessions import ForwardInfo, Session, Site
 
-__all__ = ["DLEAF"]
+__all__ = ["DLEAF", "Walk", "weak_heads"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +75,43 @@ class DLEAF:
         return {"name": "DLEAF", "reference": "arXiv 2509.07864, our reading", "parameters": asdict(self)}
 
 
+class Walk:
+    """The threshold of a walk through layers: flags those whose entropy is above the layers walked before.
+
+    Args:
+        threshold: Running `"min"`, `"max"` or `"mean"`.
+
+    >>> walk = Walk("min")
+    >>> [bool(walk.flag(torch.tensor(entropy))) for entropy in (2.0, 3.0, 1.0, 1.5)]
+    [False, True, False, True]
+    """
+
+    def __init__(self, threshold: str) -> None:
+        self._threshold = threshold
+        self._level: torch.Tensor | None = None
+        self._walked = 0
+
+    def flag(self, entropy: torch.Tensor) -> torch.Tensor:
+        """Rows of the next layer that are above the level so far; then the level takes this layer in. NaN never flags.
+
+        Args:
+            entropy: LIAE of the layer, one number for each row.
+
+        Returns:
+            bool, of the same shape; all False for the first layer walked.
+        """
+        self._walked += 1
+        if self._level is None:
+            self._level = entropy
+            return torch.zeros_like(entropy, dtype=torch.bool)
+        level = self._level.to(entropy.device)  # layers may lie on several devices
+        if self._threshold == "mean":
+            self._level = level + (entropy - level) / self._walked
+        else:
+            self._level = (torch.fmin if self._threshold == "min" else torch.fmax)(level, entropy)
+        return entropy > level
+
+
 class _DLEAFSession(ImageSession):
     """The walk of one forward: the threshold so far of every row, started anew with each forward."""
 
@@ -84,8 +121,7 @@ class _DLEAFSession(ImageSession):
         super().__init__()
         self._config = config
         self._layers = layers
-        self._level: torch.Tensor | None = None
-        self._walked = 0
+        self._walk = Walk(config.threshold)
         self._pairs = 0
         self._flagged = 0
         self._mended = 0
@@ -94,38 +130,25 @@ class _DLEAFSession(ImageSession):
     def begin_forward(self, forward: ForwardInfo) -> None:
         """Forget the threshold."""
         super().begin_forward(forward)
-        self._level, self._walked = None, 0
+        self._walk = Walk(self._config.threshold)
 
     def edit_attention(self, rows: AttentionRows) -> torch.Tensor | None:
         """The walk's next layer: mend it where it is flagged."""
         if rows.layer not in self._layers or not self.sees_image:
             return None
         entropy = rows.layer_image_entropy
-        flagged = self._flag(entropy)
+        flagged = self._walk.flag(entropy)
         self._pairs += entropy.numel()
         self._flagged += (count := int(flagged.sum()))
         if not count:
             return None
         self._flagged_in[rows.layer] = self._flagged_in.get(rows.layer, 0) + count
-        chosen = _weak_heads(rows.image_mass, self._config.heads) & flagged.unsqueeze(-1)
+        chosen = weak_heads(rows.image_mass, self._config.heads) & flagged.unsqueeze(-1)
         self._mended += int(chosen.sum())
         best = rows.image_mass.argmax(-1)[..., None, None].expand(*rows.weights.shape[:2], 1, rows.weights.shape[-1])
         gamma = self._config.gamma
         mixed = gamma * rows.weights.gather(-2, best) + (1 - gamma) * rows.weights
         return torch.where(chosen.unsqueeze(-1), mixed, rows.weights)
-
-    def _flag(self, entropy: torch.Tensor) -> torch.Tensor:
-        """Rows ``[batch, row]`` above the level so far; then the level takes this layer in. NaN never flags."""
-        self._walked += 1
-        if self._level is None:
-            self._level = entropy
-            return torch.zeros_like(entropy, dtype=torch.bool)
-        level = self._level.to(entropy.device)  # layers may lie on several devices
-        if self._config.threshold == "mean":
-            self._level = level + (entropy - level) / self._walked
-        else:
-            self._level = (torch.fmin if self._config.threshold == "min" else torch.fmax)(level, entropy)
-        return entropy > level
 
     def report(self) -> dict[str, Any]:
         """Shares of rows x layers flagged and of the heads in them mended, and where."""
@@ -136,8 +159,16 @@ class _DLEAFSession(ImageSession):
         }
 
 
-def _weak_heads(focus: torch.Tensor, heads: str | int) -> torch.Tensor:
-    """The heads to mend, bool ``[batch, row, head]``; never the best one."""
+def weak_heads(focus: torch.Tensor, heads: str | int) -> torch.Tensor:
+    """The heads to mend in a flagged layer; never the best one.
+
+    Args:
+        focus: Image mass of each head, ``[..., head]``.
+        heads: `"below_mean"`, `"all"`, or a number of heads.
+
+    Returns:
+        bool ``[..., head]``.
+    """
     best = torch.zeros_like(focus, dtype=torch.bool).scatter(-1, focus.argmax(-1, keepdim=True), value=True)
     if heads == "below_mean":
         weak = focus < focus.mean(-1, keepdim=True)

@@ -12,6 +12,7 @@ _HOMES = {
     "LoadedModel": "lvlmscope.loading",
     "Session": "lvlmscope.sessions",
     "Site": "lvlmscope.sessions",
+    "aggregate": "lvlmscope.evaluation",
     "attach": "lvlmscope.attaching",
     "check": "lvlmscope.checking",
     "detection": "lvlmscope.evaluation",

@@ -1,9 +1,11 @@
 """Measuring hallucination: CHAIR on captions, POPE on yes/no probes, signals as detectors of made-up words."""
 
+from lvlmscope.evaluation.aggregation import aggregate
 from lvlmscope.evaluation.bundled import ReportCard, report_card, vocabulary
 from lvlmscope.evaluation.chair import ChairScores, Mention, Vocabulary, chair, mentions
 from lvlmscope.evaluation.detection import detection
 from lvlmscope.evaluation.detectors import Detection, Detector
+from lvlmscope.evaluation.flagging import flagged_heads
 from lvlmscope.evaluation.labelling import LabelledWord, label_words
 from lvlmscope.evaluation.pope import PopeScores, Verdict, pope, verdict
 
@@ -17,8 +19,10 @@ __all__ = [
     "ReportCard",
     "Verdict",
     "Vocabulary",
+    "aggregate",
     "chair",
     "detection",
+    "flagged_heads",
     "label_words",
     "mentions",
     "pope",

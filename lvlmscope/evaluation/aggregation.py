@@ -1,0 +1,159 @@
+"""A signal over many traces: mean, spread, count and interval by layer, head and class of word."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Literal
+
+import numpy as np
+import xarray as xr
+
+from lvlmscope.errors import EvaluationError, message
+from lvlmscope.evaluation.labelling import LABELS, LabelledWord
+from lvlmscope.evaluation.ranking import resampled_weights
+from lvlmscope.evaluation.word_signals import SIGNALS, Tokens
+from lvlmscope.evaluation.word_table import paired
+from lvlmscope.record import Trace
+
+__all__ = ["Axis", "aggregate"]
+
+Axis = Literal["layer", "head", "word"]
+_AVERAGED: Final = ("layer", "head")
+_ASKED: Final = "aggregate a signal"
+
+
+def aggregate(
+    traces: Iterable[Trace],
+    signal: str | Callable[[Trace], xr.DataArray],
+    *,
+    by: Axis | Sequence[Axis] = ("layer",),
+    labels: Iterable[Sequence[LabelledWord]] | None = None,
+    tokens: Tokens = "first",
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Mean, spread, count and confidence interval of a signal over many traces.
+
+    One reading is one generated token, or one word when `by` holds `"word"`; a signal without steps gives one reading a
+    trace. Layers and heads that are not asked for are averaged within a reading. Readings of one trace depend on each
+    other, so the interval is a bootstrap over traces, not over tokens.
+
+    Args:
+        traces: Traces of one model, a generator too.
+        signal: A name in `SIGNALS`, or any function from a trace to an array with dims among layer, head, step, and
+            others of its own, which are kept.
+        by: Axes of the result: `"layer"`, `"head"`, `"word"` (true, made_up, other).
+        labels: The words of each trace as `label_words` gives them; needed for `"word"`.
+        tokens: Which tokens of a word are read: the `"first"`, or the `"mean"` over all.
+        resamples: Bootstrap draws.
+        level: Share of the draws inside the interval.
+        seed: Of the draws.
+
+    Returns:
+        Variables `mean`, `spread` (standard deviation of readings), `count` (readings), `traces`, `low`, `high` over
+        `by` and the signal's own dims. NaN where there is no reading; NaN readings are left out.
+
+    Raises:
+        EvaluationError: No traces, an axis that the signal does not have, `"word"` without labels, or traces whose
+            signals differ in shape.
+
+    >>> from lvlmscope.diagnostics import planted_trace
+    >>> found = aggregate([planted_trace(mass=0.2), planted_trace(mass=0.6)], "image_attention_focus", by="layer")
+    >>> found["mean"].values.round(2).tolist(), found["count"].values.tolist()
+    ([0.4, 0.4], [6, 6])
+    """
+    axes: tuple[Axis, ...] = (by,) if isinstance(by, str) else tuple(by)
+    compute = _checked(signal, axes, labels, resamples, level)
+    sums: list[xr.Dataset] = []
+    pairs = ((trace, None) for trace in traces) if labels is None else paired(traces, labels)
+    example: xr.DataArray | None = None
+    for trace, words in pairs:
+        example = compute(trace)
+        sums.append(_summed(_readings(example, axes, words, tokens)))
+        if sums[-1]["total"].shape != sums[0]["total"].shape:
+            received = f"shapes {sums[0]['total'].shape} and {sums[-1]['total'].shape}"
+            raise EvaluationError(message(_ASKED, received, "traces of one model", "give one model's traces"))
+    if example is None:
+        raise EvaluationError(message(_ASKED, "no traces", "at least one trace", "give some"))
+    result = _statistics(xr.concat(sums, "trace"), resamples=resamples, level=level, seed=seed)
+    about = {name: example.attrs[name] for name in ("long_name", "units", "reference") if name in example.attrs}
+    return result.assign_attrs(**about, level=level, interval="bootstrap over traces")
+
+
+def _checked(
+    signal: str | Callable[[Trace], xr.DataArray],
+    axes: tuple[Axis, ...],
+    labels: Any,
+    resamples: int,
+    level: float,
+) -> Callable[[Trace], xr.DataArray]:
+    if isinstance(signal, str) and signal not in SIGNALS:
+        possible = ", ".join(SIGNALS) + ", or a function of a trace"
+        raise EvaluationError(message(_ASKED, repr(signal), possible, "choose one of them"))
+    if not set(axes) <= {"layer", "head", "word"}:
+        raise EvaluationError(message(_ASKED, f"by={axes}", "layer, head, word", "choose among these"))
+    if ("word" in axes) != (labels is not None):
+        received = "by='word' without labels" if labels is None else f"labels, and by={axes} without 'word'"
+        raise EvaluationError(message(_ASKED, received, "labels and 'word' together", "give both or neither"))
+    if resamples < 1 or not 0 < level < 1:
+        received, possible = f"resamples={resamples}, level={level}", "resamples from 1, level between 0 and 1"
+        raise EvaluationError(message(_ASKED, received, possible, "choose them there"))
+    return SIGNALS[signal].compute if isinstance(signal, str) else signal
+
+
+def _readings(
+    array: xr.DataArray, axes: tuple[Axis, ...], words: Sequence[LabelledWord] | None, tokens: Tokens
+) -> xr.DataArray:
+    """Values over `reading`, the axes asked for and the signal's own dims; a coordinate `word` tells the class."""
+    missing = set(axes) - {"word"} - set(array.dims)
+    if missing or "key" in array.dims or (words is not None and "step" not in array.dims):
+        received = f"by={axes} of a signal with dims {array.dims}"
+        possible = "axes that the signal has, no 'key', and steps for words"
+        raise EvaluationError(message(_ASKED, received, possible, "choose other axes, or reduce the signal first"))
+    array = array.astype(np.float64).mean([dim for dim in _AVERAGED if dim in array.dims and dim not in axes])
+    if "step" not in array.dims:
+        return array.expand_dims("reading")
+    if words is None:
+        return array.drop_vars(["step", "token"], errors="ignore").rename(step="reading")
+    named = [word for word in words if word.steps]
+    values = [
+        array.isel(step=list(word.steps) if tokens == "mean" else [word.steps[0]]).mean("step", skipna=False)
+        for word in named
+    ]
+    found = xr.concat(values, "reading") if values else array.isel(step=[]).rename(step="reading")
+    return found.drop_vars(["step", "token"], errors="ignore").assign_coords(
+        word=("reading", [word.label for word in named])
+    )
+
+
+def _summed(readings: xr.DataArray) -> xr.Dataset:
+    """Total, total of squares and count of one trace; with a dim `word` where the readings tell their class."""
+    if "word" not in readings.coords:
+        return _totals(readings)
+    parts = [_totals(readings.isel(reading=(readings["word"] == label).to_numpy())) for label in LABELS]
+    return xr.concat(parts, xr.Variable("word", list(LABELS)))
+
+
+def _totals(readings: xr.DataArray) -> xr.Dataset:
+    readings = readings.drop_vars("word", errors="ignore")
+    squares, known = readings**2, readings.notnull()
+    parts = {"total": readings, "squares": squares, "count": known}
+    return xr.Dataset({name: part.sum("reading") for name, part in parts.items()})
+
+
+def _statistics(sums: xr.Dataset, *, resamples: int, level: float, seed: int) -> xr.Dataset:
+    whole = sums.sum("trace")
+    count = whole["count"]
+    mean = whole["total"] / count.where(count > 0)
+    variance = (whole["squares"] - count * mean**2) / (count - 1).where(count > 1)
+    low, high = xr.full_like(mean, np.nan), xr.full_like(mean, np.nan)
+    if sums.sizes["trace"] > 1:
+        weights = resampled_weights(np.arange(sums.sizes["trace"]), resamples=resamples, seed=seed)[1:]
+        drawn = xr.DataArray(weights, dims=("draw", "trace"))
+        total, counted = drawn.dot(sums["total"], "trace"), drawn.dot(sums["count"], "trace")
+        share = [(1 - level) / 2, (1 + level) / 2]
+        ends = (total / counted.where(counted > 0)).quantile(share, "draw").drop_vars("quantile")
+        low, high = ends.isel(quantile=0), ends.isel(quantile=1)
+    spread = np.sqrt(variance.clip(min=0))
+    traces = (sums["count"] > 0).sum("trace")
+    parts = {"mean": mean, "spread": spread, "count": count, "traces": traces, "low": low, "high": high}
+    return xr.Dataset(parts)

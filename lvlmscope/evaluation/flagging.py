@@ -1,0 +1,59 @@
+"""Layers and heads that D-LEAF's rule flags, read from a trace instead of inside the model."""
+
+import torch
+import xarray as xr
+
+from lvlmscope.depth import resolve_layers
+from lvlmscope.diagnostics.labelled import labelled
+from lvlmscope.errors import EvaluationError, message
+from lvlmscope.interventions.dleaf import DLEAF, Walk, weak_heads
+from lvlmscope.record import Trace
+
+__all__ = ["flagged_heads"]
+
+
+def flagged_heads(trace: Trace, rule: DLEAF | None = None) -> xr.DataArray:
+    """Heads that D-LEAF's own rule would mend at each generated token: 1 or 0.
+
+    The remedy's walk over the layers that the trace holds, on the attention as it is there: a remedy that edits earlier
+    layers changes what later ones see, so that with its strength above 0 it may flag others.
+
+    Args:
+        trace: A trace with image keys.
+        rule: Whose threshold, layers and choice of heads count; the strength does not. None for `DLEAF()`.
+
+    Returns:
+        Dims (layer, head, step). A layer is flagged where any of its heads is.
+
+    Raises:
+        EvaluationError: No image keys.
+
+    Reference:
+        arXiv 2509.07864, our reading.
+
+    >>> from lvlmscope.diagnostics import planted_trace
+    >>> int(flagged_heads(planted_trace()).sum())
+    0
+    """
+    if not bool(trace.image_keys.any()):
+        received, todo = "a trace without image keys", "trace a prompt with an image"
+        raise EvaluationError(message("flag heads", received, "traces of a picture", todo))
+    rule = rule or DLEAF()
+    rows = trace.rows()
+    walked = resolve_layers(rule.layers, max(trace.layer_indices) + 1)
+    walk = Walk(rule.threshold)
+    flags = torch.zeros(rows.image_mass.shape, dtype=torch.bool)
+    for place, layer in enumerate(trace.layer_indices):
+        if layer in walked:
+            flagged = walk.flag(rows.layer_image_entropy[:, place])
+            flags[:, place] = weak_heads(rows.image_mass[:, place], rule.heads) & flagged.unsqueeze(-1)
+    return labelled(
+        trace,
+        flags.permute(1, 2, 0),
+        ("layer", "head", "step"),
+        long_name="flagged heads",
+        units="1",
+        bounds=(0.0, 1.0),
+        reference="arXiv 2509.07864, our reading",
+        threshold=rule.threshold,
+    )

@@ -1,0 +1,72 @@
+"""The papers' figures over many traces, each from one call of `aggregate`."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import xarray as xr
+
+from lvlmscope.evaluation.aggregation import aggregate
+from lvlmscope.evaluation.flagging import flagged_heads
+from lvlmscope.evaluation.labelling import LabelledWord
+from lvlmscope.interventions.dleaf import DLEAF
+from lvlmscope.record import Trace
+
+__all__ = ["abnormal_heads_by_layer", "entropy_by_layer", "entropy_by_word", "image_attention_by_head"]
+
+
+def image_attention_by_head(traces: Iterable[Trace], **options: Any) -> xr.Dataset:
+    """Mean attention on the image of each layer and head, a share of 1 (CLVA, arXiv 2603.25088, fig. 1).
+
+    Args:
+        traces: Traces of one model.
+        **options: Of `aggregate`: resamples, level, seed.
+
+    Returns:
+        What `aggregate` gives, dims (layer, head).
+    """
+    return aggregate(traces, "image_attention_focus", by=("layer", "head"), **options)
+
+
+def entropy_by_layer(traces: Iterable[Trace], **options: Any) -> xr.Dataset:
+    """Mean image attention entropy of each layer, nats (CLVA, arXiv 2603.25088, fig. 2, entropy curve).
+
+    Args:
+        traces: Traces of one model.
+        **options: Of `aggregate`: resamples, level, seed.
+
+    Returns:
+        What `aggregate` gives, dims (layer).
+    """
+    return aggregate(traces, "layer_image_entropy", by="layer", **options)
+
+
+def entropy_by_word(traces: Iterable[Trace], labels: Iterable[Sequence[LabelledWord]], **options: Any) -> xr.Dataset:
+    """Image attention entropy of each layer at true, made-up and other words, nats (D-LEAF, arXiv 2509.07864, fig. 5).
+
+    Args:
+        traces: Traces of one model.
+        labels: The words of each.
+        **options: Of `aggregate`: tokens, resamples, level, seed.
+
+    Returns:
+        What `aggregate` gives, dims (layer, word).
+    """
+    return aggregate(traces, "layer_image_entropy", by=("layer", "word"), labels=labels, **options)
+
+
+def abnormal_heads_by_layer(traces: Iterable[Trace], rule: DLEAF | None = None, **options: Any) -> xr.Dataset:
+    """Heads that D-LEAF's rule flags in each layer at a token, a number of heads (D-LEAF, arXiv 2509.07864, fig. 3).
+
+    Args:
+        traces: Traces of one model.
+        rule: Whose threshold and choice of heads count; None for `DLEAF()`.
+        **options: Of `aggregate`: resamples, level, seed.
+
+    Returns:
+        What `aggregate` gives, dims (layer): the mean number of heads in 0..H.
+    """
+
+    def counted(trace: Trace) -> xr.DataArray:
+        return flagged_heads(trace, rule).sum("head", keep_attrs=True).assign_attrs(units="heads")
+
+    return aggregate(traces, counted, by="layer", **options)
