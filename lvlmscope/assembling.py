@@ -13,7 +13,7 @@ from lvlmscope.layout import Kind, Layout
 from lvlmscope.preparing import Prepared
 from lvlmscope.record import Trace
 from lvlmscope.replay import Replay
-from lvlmscope.texts import answer_pieces, prompt_pieces
+from lvlmscope.texts import alternative_pieces, answer_pieces, prompt_pieces
 
 __all__ = ["TracedBatch", "assemble_trace"]
 
@@ -95,6 +95,9 @@ def assemble_trace(
         layout=layout,
         tokens=texts,
         answer_tokens=pieces,
+        top_tokens=alternative_pieces(
+            chosen.top_ids[sample, :steps].tolist(), ids[prompt_length - 1 :][:steps].tolist(), prepared.processor
+        ),
         prompt=prepared.prompt or "".join(prompt_texts),
         answer="".join(pieces),
         images=prepared.images,

@@ -44,6 +44,7 @@ class Trace:
         layout: Kind of every key position, and the image cells.
         tokens: Text of each key position.
         answer_tokens: Text of each answer token; joined they are ``answer``.
+        top_tokens: Texts of `top_ids`, each as it would stand in the answer; empty in files of earlier versions.
         prompt: The prompt as given.
         answer: The answer's text.
         image: The picture given, None when only prepared inputs were.
@@ -72,6 +73,7 @@ class Trace:
     hidden_states: torch.Tensor | None = None
     image_scores: torch.Tensor | None = None
     images: "tuple[Image, ...]" = ()
+    top_tokens: tuple[tuple[str, ...], ...] = ()
     kept_keys: Literal["all", "image_answer"] = "all"
     provenance: dict[str, Any] = field(default_factory=dict)
     effects: tuple[dict[str, Any], ...] = ()
@@ -94,6 +96,7 @@ class Trace:
         lengths = (len(self.layer_indices), len(self.tokens), len(self.layout.kinds), len(self.answer_tokens))
         agree = all(getattr(self, name).shape == shape for name, shape in expected.items())
         agree &= lengths == (layers, keys, keys, steps)
+        agree &= len(self.top_tokens) in (0, steps)
         agree &= self.gradient is None or self.gradient.shape == self.attention.shape
         if not agree:
             received = f"{describe(tensors)}, layer, token, kind and answer token counts {lengths}"

@@ -100,6 +100,7 @@ def _describe_fields(trace: "Trace") -> dict[str, Any]:
         "layout": trace.layout.to_json(),
         "tokens": trace.tokens,
         "answer_tokens": trace.answer_tokens,
+        "top_tokens": trace.top_tokens,
         "prompt": trace.prompt,
         "answer": trace.answer,
         "provenance": trace.provenance,
@@ -122,6 +123,7 @@ def _parse(text: str | None, source: Path) -> dict[str, Any]:
     fields["layout"] = Layout.from_json(fields["layout"])
     for name in ("layer_indices", "tokens", "answer_tokens", "effects"):
         fields[name] = tuple(fields[name])
+    fields["top_tokens"] = tuple(tuple(texts) for texts in fields.get("top_tokens", ()))
     return fields
 
 

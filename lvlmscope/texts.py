@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["answer_pieces", "prompt_pieces"]
+__all__ = ["alternative_pieces", "answer_pieces", "prompt_pieces"]
 
 _UNFINISHED = "\ufffd"  # what a tokenizer decodes the first bytes of a longer character to
 
@@ -60,6 +60,32 @@ def prompt_pieces(ids: Sequence[int], image: Sequence[bool], processor: Any) -> 
         both = _decode(tokenizer, ids[number - 1 : number + 1]) if before else _decode(tokenizer, [token])
         texts.append(both[len(before) :] if before and both.startswith(before) else _decode(tokenizer, [token]))
     return tuple(texts)
+
+
+def alternative_pieces(
+    ids: Sequence[Sequence[int]], before: Sequence[int], processor: Any
+) -> tuple[tuple[str, ...], ...]:
+    """Text of each candidate token as it would stand after the token before it.
+
+    Args:
+        ids: Candidates of each step.
+        before: The token before each step.
+        processor: Its tokenizer decodes; None writes the ids themselves.
+
+    Returns:
+        One tuple of texts per step.
+    """
+    if processor is None:
+        return tuple(tuple(f"{token} " for token in step) for step in ids)
+    tokenizer = getattr(processor, "tokenizer", processor)
+    found = []
+    for previous, step in zip(before, ids, strict=True):
+        written = _decode(tokenizer, [previous])
+        both = [_decode(tokenizer, [previous, token]) for token in step]
+        alone = [_decode(tokenizer, [token]) for token in step]
+        kept = zip(both, alone, strict=True)
+        found.append(tuple(b[len(written) :] if written and b.startswith(written) else a for b, a in kept))
+    return tuple(found)
 
 
 def _decode(tokenizer: Any, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:

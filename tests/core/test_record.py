@@ -56,7 +56,9 @@ def make_trace(steps: int = 3, layers: int = 2, heads: int = 4, **changes: Any) 
 
 
 def test_a_saved_trace_comes_back_equal(tmp_path: Path) -> None:
-    trace = make_trace(gradient=torch.randn(3, 2, 4, 8), effects=({"name": "x", "heads": 3},))
+    trace = make_trace(
+        gradient=torch.randn(3, 2, 4, 8), effects=({"name": "x", "heads": 3},), top_tokens=(("a", "b"),) * 3
+    )
     trace.save(tmp_path / "t.safetensors")
     back = Trace.load(tmp_path / "t.safetensors")
     assert torch.equal(back.attention, trace.attention)
@@ -67,7 +69,7 @@ def test_a_saved_trace_comes_back_equal(tmp_path: Path) -> None:
     assert back.layout == trace.layout
     assert back.image is not None
     assert back.image.getpixel((0, 0)) == (255, 0, 0)
-    for name in ("tokens", "answer_tokens", "prompt", "answer", "provenance", "effects", "layer_indices"):
+    for name in ("tokens", "answer_tokens", "top_tokens", "prompt", "answer", "provenance", "effects", "layer_indices"):
         assert getattr(back, name) == getattr(trace, name)
 
 

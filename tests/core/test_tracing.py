@@ -144,6 +144,7 @@ def test_a_picture_and_a_prompt_give_texts_and_boxes() -> None:
     picture = Image.new("RGB", (64, 40), (10, 200, 30))
     traced = trace(case.model, picture, "w7 w8", processor=tiny_models.processor(), **OPTIONS)
     assert "".join(traced.answer_tokens) == traced.answer
+    assert [texts[0] for texts in traced.top_tokens[1:-1]] == list(traced.answer_tokens[1:-1])  # greedy
     assert traced.tokens[: traced.prompt_length] == ("<image>",) * 16 + ("w7", "w8")
     assert traced.image is not None
     assert traced.image.size == (64, 40)
