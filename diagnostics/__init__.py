@@ -10,6 +10,13 @@ if not __name__.startswith("lvlmscope."):
     )
 
 from lvlmscope.diagnostics.attention import image_attention_focus, layer_image_entropy, visual_attention_ratio
+from lvlmscope.diagnostics.image_lens import internal_confidence
 from lvlmscope.diagnostics.planted import planted_trace
 
-__all__ = ["image_attention_focus", "layer_image_entropy", "planted_trace", "visual_attention_ratio"]
+__all__ = [
+    "image_attention_focus",
+    "internal_confidence",
+    "layer_image_entropy",
+    "planted_trace",
+    "visual_attention_ratio",
+]

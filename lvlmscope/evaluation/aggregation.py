@@ -97,7 +97,12 @@ def _checked(
     if resamples < 1 or not 0 < level < 1:
         received, possible = f"resamples={resamples}, level={level}", "resamples from 1, level between 0 and 1"
         raise EvaluationError(message(_ASKED, received, possible, "choose them there"))
-    return SIGNALS[signal].compute if isinstance(signal, str) else signal
+    if not isinstance(signal, str):
+        return signal
+    if "model" in SIGNALS[signal].needs:
+        received, todo = f"{signal}, which needs the model", f"pass lambda trace: {signal}(trace, model)"
+        raise EvaluationError(message(_ASKED, received, "signals of a trace alone", todo))
+    return SIGNALS[signal].compute
 
 
 def _readings(

@@ -1,7 +1,7 @@
 """How well each signal, and all together, tell made-up object words from true ones."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
@@ -17,7 +17,11 @@ from lvlmscope.record import Trace
 
 __all__ = ["detect", "detection"]
 
+# The combinations: the bar to beat; attention, gradients and hidden states; both; with what the image tokens spell
 BAR: Final = "all confidence signals"
+INNER: Final = "all attention, gradient and hidden signals"
+BOTH: Final = "those and confidence"
+ALL: Final = "all signals"
 
 
 def detection(
@@ -26,6 +30,7 @@ def detection(
     *,
     signals: Sequence[str] | None = None,
     tokens: Tokens = "first",
+    model: Any = None,
     folds: int = 5,
     resamples: int = 1000,
     level: float = 0.95,
@@ -45,6 +50,7 @@ def detection(
         labels: The words of each trace, as `label_words` gives them.
         signals: Names in `SIGNALS`; None for all that the traces allow.
         tokens: Read at the `"first"` token of a word, which decided on it, or the `"mean"` over all its tokens.
+        model: The model, for signals that run it once more; without it they are left out.
         folds: Number of folds.
         resamples: Bootstrap draws; the fitted probes are kept, so that the intervals tell of the sample of traces.
         level: Share of the draws inside the intervals.
@@ -65,7 +71,7 @@ def detection(
     >>> found["image_attention_focus"].auroc.value, found["image_attention_focus"].direction
     (1.0, 'lower')
     """
-    table = read_words(traces, labels, signals=signals, tokens=tokens)
+    table = read_words(traces, labels, signals=signals, tokens=tokens, model=model)
     found = detect(table, folds=folds, resamples=resamples, level=level, seed=seed)
     found.settings["tokens"] = tokens
     return found
@@ -114,16 +120,20 @@ def detect(table: WordTable, *, folds: int = 5, resamples: int = 1000, level: fl
 
 
 def _combinations(table: WordTable) -> dict[str, list[str]]:
-    """Members of each combination, those with at least two."""
-    kinds = {signal.name: signal.kind for signal in table.signals}
-    inner = [name for name, kind in kinds.items() if kind not in {"confidence", "baseline"}]
-    confidence = [name for name, kind in kinds.items() if kind == "confidence"]
-    groups = {BAR: confidence, "all but confidence": inner, "all signals": confidence + inner}
-    return {
-        name: members
-        for name, members in groups.items()
-        if len(members) > 1 and (name != "all signals" or (inner and confidence))
-    }
+    """Members of each combination: at least two, and no combination twice."""
+    groups: dict[str, list[str]] = {BAR: [], INNER: [], BOTH: [], ALL: []}
+    for signal in table.signals:
+        if signal.kind == "baseline":
+            continue
+        groups[ALL].append(signal.name)
+        if signal.kind != "lens":
+            groups[BOTH].append(signal.name)
+            groups[BAR if signal.kind == "confidence" else INNER].append(signal.name)
+    found: dict[str, list[str]] = {}
+    for name, members in groups.items():
+        if len(members) > 1 and members not in found.values():
+            found[name] = members
+    return found
 
 
 def _detector(
@@ -152,16 +162,15 @@ def _detector(
 def _by_layer(table: WordTable, weights: np.ndarray, level: float) -> xr.Dataset:
     """AUROC by signal and layer with its interval, greater values taken for made up; below 0.5 lower ones are."""
     names = [name for name, layers in table.layers.items() if layers]
-    layers = table.layers[names[0]] if names else ()
+    layers = sorted({layer for name in names for layer in table.layers[name]})
     numbers = np.full((3, len(names), len(layers)), np.nan)
     for row, name in enumerate(names):
-        for column in range(len(layers)):
-            values = table.values[name][:, column]
+        for values, layer in zip(table.values[name].T, table.layers[name], strict=True):
             known = np.isfinite(values)
             if known.any():
                 found = estimate(auroc(values[known], table.made_up[known], weights[:, known]), level)
-                numbers[:, row, column] = found.value, found.low, found.high
-    coords = {"signal": names, "layer": list(layers)}
+                numbers[:, row, layers.index(layer)] = found.value, found.low, found.high
+    coords = {"signal": names, "layer": layers}
     parts = zip(("auroc", "low", "high"), numbers, strict=True)
     return xr.Dataset({name: (("signal", "layer"), part) for name, part in parts}, coords=coords)
 

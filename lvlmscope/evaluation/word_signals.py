@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from lvlmscope.record import Trace
 
 __all__ = ["SIGNALS", "Kind", "Needed", "Tokens", "WordSignal", "at_words", "chosen_signals"]
 
-Kind = Literal["confidence", "attention", "gradient", "hidden", "baseline"]
-Needed = Literal["gradient", "hidden_states"]
+Kind = Literal["confidence", "attention", "gradient", "hidden", "lens", "baseline"]
+Needed = Literal["gradient", "hidden_states", "model"]
 Tokens = Literal["first", "mean"]
 
 
@@ -26,23 +26,29 @@ class WordSignal:
 
     Attributes:
         name: Its name in tables.
-        kind: What it is read from: the next-token distribution (`"confidence"`), attention, gradients, hidden states;
-            `"baseline"` for what every signal must beat without looking into the model.
+        kind: What it is read from: the next-token distribution (`"confidence"`), attention, gradients, hidden states,
+            or the image tokens through the logit lens; `"baseline"` for what every signal must beat without looking into the model.
         suspicious: The side that its paper, or common sense, connects with made-up words; None where there is no claim.
-        compute: From a trace to an array with dims among layer, head, step.
-        needs: Optional parts of a trace that it reads.
+        compute: From a trace (and the model, where that is needed) to an array with dims among layer, head, step.
+        needs: Optional parts of a trace that it reads, and `"model"` for one that runs the model once more.
     """
 
     name: str
     kind: Kind
     suspicious: Literal["low", "high"] | None
-    compute: Callable[[Trace], xr.DataArray]
+    compute: Callable[..., xr.DataArray]
     needs: tuple[Needed, ...] = ()
 
-    def available(self, trace: Trace) -> bool:
-        """Whether a trace holds what the signal reads."""
-        image = self.kind in {"confidence", "baseline"} or bool(trace.image_keys.any())
-        return image and all(getattr(trace, part) is not None for part in self.needs)
+    def lacking(self, trace: Trace, model: Any) -> str:
+        """What of a trace, or beside it, is missing for the signal; empty when all is there."""
+        if self.kind not in {"confidence", "baseline"} and not bool(trace.image_keys.any()):
+            return "image keys"
+        given = {"model": model, "gradient": trace.gradient, "hidden_states": trace.hidden_states}
+        return next((part for part in self.needs if given[part] is None), "")
+
+    def read(self, trace: Trace, model: Any = None) -> xr.DataArray:
+        """The signal of one trace; heads, where there are any, are kept."""
+        return self.compute(trace, model) if "model" in self.needs else self.compute(trace)
 
 
 def _of_step(name: str, units: str, values: Callable[[Trace], torch.Tensor]) -> Callable[[Trace], xr.DataArray]:
@@ -96,16 +102,33 @@ _ALL: Final = (
         suspicious="high",
         compute=lambda trace: diagnostics.layer_image_entropy(trace, mode="head"),
     ),
+    WordSignal(
+        name="internal_confidence",
+        kind="lens",
+        suspicious="low",
+        compute=diagnostics.internal_confidence,
+        needs=("model",),
+    ),
 )
+# What is possible and what to do, by what is lacking
+_CURES: Final = {
+    "gradient": ("a trace made with gradients=True", "pass gradients=True to lvlmscope.trace"),
+    "hidden_states": ("a trace made with hidden_states=True", "pass hidden_states=True to lvlmscope.trace"),
+    "model": ("the model that made the traces", "pass model="),
+    "image keys": ("traces of a picture", "trace a prompt with an image"),
+}
 SIGNALS: Final[dict[str, WordSignal]] = {signal.name: signal for signal in _ALL}
 
 
-def chosen_signals(names: Sequence[str] | None, trace: Trace) -> tuple[tuple[WordSignal, ...], tuple[str, ...]]:
+def chosen_signals(
+    names: Sequence[str] | None, trace: Trace, model: Any = None
+) -> tuple[tuple[WordSignal, ...], tuple[str, ...]]:
     """The signals to read, and the names of those left out because the trace lacks what they need.
 
     Args:
         names: Names to read; None for all that the trace allows.
         trace: The first trace: the others must hold as much.
+        model: The model, for signals that run it once more.
 
     Returns:
         Signals in the registry's order, and what was left out with the reason.
@@ -118,42 +141,29 @@ def chosen_signals(names: Sequence[str] | None, trace: Trace) -> tuple[tuple[Wor
         received = f"{', '.join(unknown) or 'no signal at all'}"
         raise EvaluationError(message("read signals at words", received, ", ".join(SIGNALS), "choose among these"))
     wanted = [signal for signal in _ALL if names is None or signal.name in names]
-    missing = {signal.name: _lacking(signal, trace) for signal in wanted if not signal.available(trace)}
+    missing = {signal.name: reason for signal in wanted if (reason := signal.lacking(trace, model))}
     if names is not None and missing:
         name, reason = next(iter(missing.items()))
-        raise EvaluationError(message(f"read {name} at words", f"a trace without {reason}", *_cure(reason)))
+        received = f"a trace without {reason}" if reason != "model" else "no model"
+        raise EvaluationError(message(f"read {name} at words", received, *_CURES[reason]))
     chosen = tuple(signal for signal in wanted if signal.name not in missing)
     return chosen, tuple(f"{name} (no {reason})" for name, reason in missing.items())
 
 
-def at_words(signal: WordSignal, trace: Trace, steps: Sequence[tuple[int, ...]], tokens: Tokens) -> np.ndarray:
+def at_words(array: xr.DataArray, steps: Sequence[tuple[int, ...]], tokens: Tokens) -> np.ndarray:
     """The signal's values at words.
 
     Args:
-        signal: What to read; heads are averaged.
-        trace: Where from.
+        array: Dims among layer, head, step; heads are averaged.
         steps: The steps of each word.
         tokens: `"first"`: at the token that decided on the word; `"mean"`: over all its tokens.
 
     Returns:
         float64 [word, layer], one layer for a signal without layers. NaN where the signal has no value.
     """
-    array = signal.compute(trace)
     if "head" in array.dims:
         array = array.mean("head")
     layered = array if "layer" in array.dims else array.expand_dims("layer")
     values = layered.transpose("step", "layer").to_numpy().astype(np.float64)
     rows = [values[list(word)].mean(0) if tokens == "mean" else values[word[0]] for word in steps]
     return np.array(rows).reshape(len(rows), values.shape[1])
-
-
-def _lacking(signal: WordSignal, trace: Trace) -> str:
-    lacking = [part for part in signal.needs if getattr(trace, part) is None]
-    return lacking[0] if lacking else "image keys"
-
-
-def _cure(reason: str) -> tuple[str, str]:
-    argument = {"gradient": "gradients=True", "hidden_states": "hidden_states=True"}.get(reason)
-    if argument is None:
-        return "traces of a picture", "trace a prompt with an image"
-    return f"a trace made with {argument}", f"pass {argument} to lvlmscope.trace"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 
@@ -70,6 +71,7 @@ def read_words(
     *,
     signals: Sequence[str] | None = None,
     tokens: Tokens = "first",
+    model: Any = None,
 ) -> WordTable:
     """Reads the signals of every object word.
 
@@ -78,6 +80,7 @@ def read_words(
         labels: The words of each trace; words that name no object are passed over.
         signals: Names of signals; None for all that the traces allow.
         tokens: Which tokens of a word are read: the `"first"`, or the `"mean"` over all.
+        model: The model, for signals that run it once more; without it they are left out.
 
     Returns:
         The table.
@@ -88,15 +91,16 @@ def read_words(
     chosen: tuple[WordSignal, ...] = ()
     left_out: tuple[str, ...] = ()
     rows: dict[str, list[np.ndarray]] = {}
-    layers: tuple[int, ...] = ()
+    depth: tuple[int, ...] = ()
+    layers: dict[str, tuple[int, ...]] = {}
     words: list[LabelledWord] = []
     numbers: list[int] = []
     for number, (trace, labelled) in enumerate(paired(traces, labels)):
         if not chosen:
-            chosen, left_out = chosen_signals(signals, trace)
-            layers = trace.layer_indices
-        if trace.layer_indices != layers:
-            received = f"layers {layers} and {trace.layer_indices}"
+            chosen, left_out = chosen_signals(signals, trace, model)
+            depth = trace.layer_indices
+        if trace.layer_indices != depth:
+            received = f"layers {depth} and {trace.layer_indices}"
             raise EvaluationError(message("read words", received, "traces of one model", "give one model's traces"))
         objects = [word for word in labelled if word.label != "other" and word.steps]
         if not objects:
@@ -104,15 +108,15 @@ def read_words(
         words += objects
         numbers += [number] * len(objects)
         for signal in chosen:
-            found = at_words(signal, trace, [word.steps for word in objects], tokens)
-            rows.setdefault(signal.name, []).append(found)
+            array = signal.read(trace, model)
+            layers[signal.name] = tuple(array["layer"].values.tolist()) if "layer" in array.dims else ()
+            rows.setdefault(signal.name, []).append(at_words(array, [word.steps for word in objects], tokens))
     if not words:
         raise EvaluationError(message("read words", "no object word", "answers that name objects", "give more traces"))
-    values = {name: np.concatenate(found) for name, found in rows.items()}
     return WordTable(
         signals=chosen,
-        values=values,
-        layers={name: layers if found.shape[1] == len(layers) > 1 else () for name, found in values.items()},
+        values={name: np.concatenate(found) for name, found in rows.items()},
+        layers=layers,
         made_up=np.array([word.label == "made_up" for word in words]),
         trace=np.unique(numbers, return_inverse=True)[1],
         words=tuple(words),

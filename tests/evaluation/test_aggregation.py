@@ -136,6 +136,8 @@ def test_bad_input_is_refused() -> None:
     traces = made(4)
     with pytest.raises(EvaluationError, match="no traces"):
         aggregate([], "log_prob", by=())
+    with pytest.raises(EvaluationError, match="internal_confidence, which needs the model"):
+        aggregate(traces, "internal_confidence")
     with pytest.raises(EvaluationError, match="'speed'; possible: position"):
         aggregate(traces, "speed")
     with pytest.raises(EvaluationError, match=r"by=\('layer',\) of a signal with dims \('step',\)"):

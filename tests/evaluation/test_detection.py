@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lvlmscope.errors import EvaluationError
 from lvlmscope.evaluation import Detection, detection, label_words
-from lvlmscope.evaluation.detection import BAR
+from lvlmscope.evaluation.detection import BAR, BOTH, INNER
 from lvlmscope.evaluation.probing import best_layer_scores, fold_of
 from lvlmscope.evaluation.ranking import auroc, average_precision, estimate, resampled_weights
 from lvlmscope.evaluation.word_signals import SIGNALS, at_words
@@ -84,9 +84,9 @@ def test_a_planted_signal_is_found_at_its_layer_and_noise_is_not() -> None:
     assert found.by_layer["auroc"].sel(signal="image_attention_focus", layer=1) == 0.0
     assert not found["log_prob"].separates
     assert found["position"].auroc.value == 0.5
-    assert found["all but confidence"].auroc.value == 1.0
-    assert found["all signals"].gain is not None
-    assert found["all signals"].gain.low > 0
+    assert found[INNER].auroc.value == 1.0
+    assert found[BOTH].gain is not None
+    assert found[BOTH].gain.low > 0
     assert found[BAR].gain is None
     assert (found.words, found.made_up, found.traces) == (40, 20, 40)
 
@@ -97,7 +97,7 @@ def test_noise_does_not_separate_and_the_table_says_so() -> None:
     separating = sum(row.separates for row in found.rows)
     assert separating <= 1  # of 95 % intervals one in twenty is off by chance
     assert found.words == 120
-    assert repr(found).splitlines()[0] == "120 object words of 60 answers, 60 made up (50%)"
+    assert repr(found).startswith("120 object words of 60 answers, 60 made up (50%); left out: ")
     assert found.to_markdown().count("| no |") == len(found.rows) - separating
     assert found._repr_html_().count("<tr>") == len(found.rows) + 1
     frame = found.to_pandas()
@@ -126,9 +126,9 @@ def test_settings_change_what_they_say() -> None:
 def test_first_and_mean_tokens() -> None:
     trace = made(1)[0]
     log_probs = trace.log_probs.tolist()
-    signal = SIGNALS["log_prob"]
-    assert at_words(signal, trace, [(1, 2)], "first")[0, 0] == pytest.approx(log_probs[1])
-    assert at_words(signal, trace, [(1, 2)], "mean")[0, 0] == pytest.approx(sum(log_probs[1:3]) / 2)
+    array = SIGNALS["log_prob"].read(trace)
+    assert at_words(array, [(1, 2)], "first")[0, 0] == pytest.approx(log_probs[1])
+    assert at_words(array, [(1, 2)], "mean")[0, 0] == pytest.approx(sum(log_probs[1:3]) / 2)
 
 
 def test_values_that_are_missing_are_counted_out() -> None:
@@ -147,6 +147,9 @@ def test_signals_that_the_traces_cannot_give_are_named() -> None:
     assert "left out" in repr(found)
     with pytest.raises(EvaluationError, match="read layer_image_entropy at words: got a trace without image keys"):
         detection(text_only, labels_of(traces), signals=["layer_image_entropy"])
+    assert "internal_confidence (no model)" in detection(traces, labels_of(traces), **FEW).left_out
+    with pytest.raises(EvaluationError, match=r"read internal_confidence at words: got no model.*pass model="):
+        detection(traces, labels_of(traces), signals=["internal_confidence"])
 
 
 def test_bad_input_is_refused() -> None:

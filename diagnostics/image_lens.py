@@ -1,0 +1,127 @@
+"""What the image tokens themselves spell: the words that their hidden states would be unembedded to."""
+
+from typing import Any, Final
+
+import numpy as np
+import torch
+import xarray as xr
+
+from lvlmscope.errors import ModelInputError, UnsupportedModelError, message
+from lvlmscope.families import Family, family_of
+from lvlmscope.hidden import HiddenHooks
+from lvlmscope.labels import coordinates
+from lvlmscope.loading import LoadedModel, find_processor, unwrap
+from lvlmscope.preparing import prepare
+from lvlmscope.record import Trace
+
+__all__ = ["internal_confidence"]
+
+_ASKED: Final = "measure internal confidence"
+_REFERENCE: Final = "arXiv 2410.02762"
+_NORMS: Final = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "final_norm")
+
+
+@torch.no_grad()
+def internal_confidence(trace: Trace, model: Any, *, processor: Any = None) -> xr.DataArray:
+    """Greatest log-probability that any image token gives to each answer token through the logit lens, in nats.
+
+    `c[l,t] = max_{j in V} ln softmax(W_U norm(x[l,j]))[token_t]` with `x[l,j]` the stream at image position j after
+    layer l (layer -1: as the projector hands it over), `norm` the model's final norm and `W_U` its unembedding. A true
+    object is often spelled out by some patch; what only the text suggests is not. Attention plays no part in it.
+
+    It is read at an answer token, so that a word of several tokens is judged by each apart. Models whose patches were
+    trained towards words, as the bundled one's, show it far more clearly than others; early layers of large models
+    spell little. It needs the model: one more forward over the prompt, plain whatever remedies made the trace.
+
+    Args:
+        trace: A trace that holds its pictures and prompt.
+        model: The model that made it.
+        processor: Its processor, when it cannot be found from the model's name.
+
+    Returns:
+        Dims (layer, step), layers -1 to L-1, nats, at most 0.
+
+    Raises:
+        ModelInputError: No pictures in the trace, or a model whose prompt has other tokens.
+        UnsupportedModelError: The model's unembedding is more than its final norm and output matrix.
+
+    Reference:
+        Jiang et al., arXiv 2410.02762, section 3 (internal confidence; there the maximum over layers too).
+    """
+    bare = unwrap(model)
+    family = model.family if isinstance(model, LoadedModel) else family_of(bare)
+    norm = _final_norm(bare, family)
+    inputs = _inputs(trace, bare, family, find_processor(model, processor))
+    streams: list[torch.Tensor] = []
+
+    def keep(_: int, stream: torch.Tensor) -> None:
+        streams.append(stream[0])
+
+    hooks = HiddenHooks(family.decoder_layers(bare), keep)
+    hooks.set(True)
+    try:
+        logits = bare(**inputs).logits[0, -1]
+    finally:
+        hooks.set(False)
+    _check_lens(bare, norm, streams[-1][-1], logits)
+    image = trace.image_keys[: trace.prompt_length].to(streams[0].device)
+    rows = [_best(bare, norm, stream[image], trace.answer_ids) for stream in streams]
+    attrs = {"long_name": "internal confidence", "units": "nats", "bounds": (None, 0.0), "reference": _REFERENCE}
+    coords = {"layer": np.arange(-1, len(rows) - 1), **coordinates(trace, "step")}
+    return xr.DataArray(
+        torch.stack(rows).numpy(), dims=("layer", "step"), coords=coords, name="internal_confidence", attrs=attrs
+    )
+
+
+def _inputs(trace: Trace, bare: torch.nn.Module, family: Family, processor: Any) -> dict[str, Any]:
+    if not trace.images or not bool(trace.image_keys.any()):
+        received, todo = "a trace without its pictures", "trace an image and a prompt, not prepared inputs"
+        raise ModelInputError(message(_ASKED, received, "a trace with pictures", todo))
+    device = next(bare.parameters()).device
+    inputs = prepare(list(trace.images), trace.prompt, processor, family).inputs
+    image = family.image_mask(bare, inputs["input_ids"])[0]
+    expected = trace.image_keys[: trace.prompt_length]
+    if image.shape != expected.shape or not torch.equal(image.cpu(), expected):
+        received = f"a prompt of {len(image)} tokens, {int(image.sum())} of the image"
+        possible = f"the trace's {trace.prompt_length}, {int(expected.sum())} of the image"
+        raise ModelInputError(message(_ASKED, received, possible, "give the model that made the trace"))
+    dtype = getattr(bare, "dtype", torch.float32)
+    return {
+        name: value.to(device, dtype if value.is_floating_point() else None)
+        if isinstance(value, torch.Tensor)
+        else value
+        for name, value in inputs.items()
+    }
+
+
+def _final_norm(bare: torch.nn.Module, family: Family) -> Any:
+    """The module beside the decoder's list of layers that is named as a final norm."""
+    last = family.decoder_layers(bare)[-1]
+    for module in family.decoder(bare).modules():
+        if any(child is last for child in getattr(module, "layers", None) or ()):
+            for name in _NORMS:
+                if isinstance(found := getattr(module, name, None), torch.nn.Module):
+                    return found
+    received, possible = f"{type(bare).__name__} without a final norm beside its layers", ", ".join(_NORMS)
+    raise UnsupportedModelError(message(_ASKED, received, possible, "use a model of another family"))
+
+
+def _lens(bare: Any, norm: Any, stream: torch.Tensor) -> torch.Tensor:
+    head = bare.get_output_embeddings()
+    normed = norm(stream.to(next(norm.parameters()).device))
+    logits: torch.Tensor = head(normed.to(head.weight.device, head.weight.dtype)).float()
+    return logits
+
+
+def _check_lens(bare: Any, norm: Any, stream: torch.Tensor, logits: torch.Tensor) -> None:
+    """The lens after the last layer must give the model's own logits, or it would spell something else."""
+    difference = (_lens(bare, norm, stream).to(logits.device) - logits.float()).abs().max()
+    if not bool(difference <= 0.02 * logits.float().abs().max()):
+        received = f"{type(bare).__name__}, whose logits the lens misses by {float(difference):.3g}"
+        possible = "models whose logits are their output matrix times the normed stream"
+        raise UnsupportedModelError(message(_ASKED, received, possible, "use a model of another family"))
+
+
+def _best(bare: Any, norm: Any, stream: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
+    spelled = _lens(bare, norm, stream).log_softmax(-1)
+    return spelled[:, answer.to(spelled.device)].amax(0).cpu()
