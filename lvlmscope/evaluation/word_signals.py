@@ -27,7 +27,7 @@ class WordSignal:
     Attributes:
         name: Its name in tables.
         kind: What it is read from: the next-token distribution (`"confidence"`), attention, gradients, hidden states,
-            or the image tokens through the logit lens; `"baseline"` for what every signal must beat without looking into the model.
+            or the image tokens through the logit lens; `"baseline"` for what is known without looking into the model.
         suspicious: The side that its paper, or common sense, connects with made-up words; None where there is no claim.
         compute: From a trace (and the model, where that is needed) to an array with dims among layer, head, step.
         needs: Optional parts of a trace that it reads, and `"model"` for one that runs the model once more.
