@@ -118,16 +118,19 @@ class DepthCell(nn.Module):
     Everything is computed in float32, in float64 on a float64 stream.
     """
 
-    def __init__(self, config: CellConfig, *, seed: int = 0) -> None:
+    def __init__(self, config: CellConfig, *, seed: int = 0, bias: float = OPEN) -> None:
         """Make a cell near identity.
 
         Args:
             config: Size and options.
             seed: Seed of the small random matrices; torch's own generator is left alone.
+            bias: First bias of the gate that decides last. 6 is near identity, but there a gate hardly moves: with a
+                lower one, such as 1, the cell starts by damping every layer a little, and learns in fewer steps.
         """
         super().__init__()
         self.config = config
-        biases = {"correction": OPEN, "update_gate": OPEN, "constraint": 2.0 if config.gates == "dual" else OPEN}
+        first = min(bias, 2.0) if config.gates == "dual" else bias
+        biases = {"correction": bias, "update_gate": bias, "constraint": first}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.new = nn.ModuleDict({n: _Product(config.hidden_size, config.rank) for n in config.inputs})

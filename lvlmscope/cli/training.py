@@ -24,6 +24,7 @@ def hallurnn(  # noqa: PLR0917 - typer reads options from parameters
         Literal["dual", "constraint", "correction"], typer.Option(help=_NEW + "its gates (dgdpu).")
     ] = "dual",
     rank: Annotated[int | None, typer.Option(min=1, help=_NEW + "rank of its matrices; whole when left out.")] = None,
+    bias: Annotated[float, typer.Option(help=_NEW + "first bias of its deciding gate; 6 is near identity.")] = 6.0,
     epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 3.0,
     max_steps: Annotated[int, typer.Option(help="Stop after so many steps; -1 for whole epochs.")] = -1,
     rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-5,
@@ -34,6 +35,7 @@ def hallurnn(  # noqa: PLR0917 - typer reads options from parameters
     validation: Annotated[float, typer.Option(help="Share of the records held out for the validation loss.")] = 0.02,
     log_steps: Annotated[int, typer.Option(help="Steps between entries of loss and gates.")] = 10,
     save_steps: Annotated[int, typer.Option(help="Steps between checkpoints and validation losses.")] = 200,
+    emphasis: Annotated[float, typer.Option(help="Weight of the words in a record's key emphasis, against 1.")] = 1.0,
     max_tokens: Annotated[int, typer.Option(help="Longest conversation; later turns are left out.")] = 2048,
     workers: Annotated[int, typer.Option(help="Processes that read pictures.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of order, split and cell.")] = 0,
@@ -45,7 +47,8 @@ def hallurnn(  # noqa: PLR0917 - typer reads options from parameters
     Several GPUs: accelerate launch --num_processes 4 "$(command -v lvlmscope)" train hallurnn ...
     """
     given: dict[str, Any] = {name: value for name, value in locals().items() if name in _SETTINGS}
-    _train(data, images, given, model=(model, dtype), cell=(start, cell, gates, rank), skip=skip)
+    new = {"cell": cell, "gates": gates, "rank": rank}
+    _train(read=(data, images, skip), settings=given, model=(model, dtype), start=start, new=new, bias=bias)
 
 
 @train_app.command()
@@ -68,18 +71,18 @@ def scenes(
 
 _SETTINGS = (
     *("output", "epochs", "max_steps", "rate", "batch", "accumulate", "precision", "gradient_checkpointing"),
-    *("validation", "log_steps", "save_steps", "max_tokens", "workers", "seed", "resume"),
+    *("validation", "log_steps", "save_steps", "emphasis", "max_tokens", "workers", "seed", "resume"),
 )
 
 
 def _train(
-    data: Path,
-    images: Path,
-    settings: dict[str, Any],
     *,
+    read: tuple[Path, Path, bool],
+    settings: dict[str, Any],
     model: tuple[str, str],
-    cell: tuple[Path | None, Any, Any, int | None],
-    skip: bool,
+    start: Path | None,
+    new: dict[str, Any],
+    bias: float,
 ) -> None:
     from lvlmscope.cli.telling import console
     from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
@@ -87,14 +90,14 @@ def _train(
     from lvlmscope.training import TrainingOptions, read_records, train_cell
 
     options = TrainingOptions(**settings)
+    data, images, skip = read
     records, left_out = read_records(data, images, skip=skip)
     loaded = load(model[0], dtype=model[1])
-    folder, kind, gates, rank = cell
-    size = loaded.family.text_config(loaded.model).hidden_size
-    start = DepthCell.load(folder) if folder else CellConfig(hidden_size=size, cell=kind, gates=gates, rank=rank)
+    config = CellConfig(hidden_size=loaded.family.text_config(loaded.model).hidden_size, **new)
+    cell = DepthCell.load(start) if start else DepthCell(config, seed=options.seed, bias=bias)
     told = f"{len(records)} records" + (f", {left_out} left out" if left_out else "")
     console.print(f"{loaded.name}: {told}", soft_wrap=True)
-    result = train_cell(loaded, records, options, cell=start)
+    result = train_cell(loaded, records, options, cell=cell)
     losses = [entry["eval_loss"] for entry in result.history if "eval_loss" in entry]
     if losses:
         console.print(f"validation loss {losses[0]:.4f} -> {losses[-1]:.4f} nats", soft_wrap=True)

@@ -1,5 +1,6 @@
 """From conversations to batches: the model's own chat template, and labels on what the assistant says only."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,11 +25,14 @@ class Spoken:
         text: The whole conversation in the chat template.
         ids: Its tokens.
         spans: Start and end among them of each answer, its end token included.
+        stressed: Numbers of the tokens in answers that belong to emphasised words, or follow one: what comes after a
+            named thing, another one or none, is the picture's to decide as well.
     """
 
     text: str
     ids: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
+    stressed: frozenset[int] = frozenset()
 
 
 def speak(record: Record, processor: Any, turns: int) -> Spoken:
@@ -64,7 +68,20 @@ def speak(record: Record, processor: Any, turns: int) -> Spoken:
         texts[-1] = texts[-1].rstrip() + tokenizer.eos_token
     whole = tokenizer(texts[-1]).input_ids
     borders = [_shared(tokenizer(text).input_ids, whole) for text in texts]
-    return Spoken(text=texts[-1], ids=tuple(whole), spans=tuple(zip(borders[::2], borders[1::2], strict=True)))
+    spans = tuple(zip(borders[::2], borders[1::2], strict=True))
+    stressed = _stressed(tokenizer, texts[-1], record.emphasis) if record.emphasis else frozenset()
+    return Spoken(text=texts[-1], ids=tuple(whole), spans=spans, stressed=stressed)
+
+
+def _stressed(tokenizer: Any, text: str, words: Sequence[str]) -> frozenset[int]:
+    """Tokens of these words, whole words in any letter case, and the token after each."""
+    places = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+    longest_first = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    found: set[int] = set()
+    for match in re.finditer(rf"(?<!\w)(?:{longest_first})(?!\w)", text, re.IGNORECASE):
+        inside = [n for n, (start, end) in enumerate(places) if start < match.end() and end > match.start()]
+        found.update(inside, [inside[-1] + 1] if inside else [])
+    return frozenset(found)
 
 
 def _shared(part: Sequence[int], whole: Sequence[int]) -> int:
@@ -77,17 +94,24 @@ class Collator:
     """Makes batches of records: model inputs as the processor gives them, and labels ``[batch, key]``."""
 
     def __init__(
-        self, processor: Any, *, max_tokens: int = 2048, padding_side: Literal["left", "right"] = "right"
+        self,
+        processor: Any,
+        *,
+        max_tokens: int = 2048,
+        emphasis: float = 1.0,
+        padding_side: Literal["left", "right"] = "right",
     ) -> None:
         """Hold the processor.
 
         Args:
             processor: A processor with a chat template and a tokenizer.
             max_tokens: Longest conversation, image tokens counted; later turns are left out until it fits.
+            emphasis: Weight of the tokens that a record's emphasis stresses, against 1 for the others.
             padding_side: Where shorter conversations are padded; both give the same loss.
         """
         self._processor = processor
         self._max_tokens = max_tokens
+        self._emphasis = emphasis
         self._side = padding_side
 
     def __call__(self, records: Sequence[Record]) -> dict[str, Any]:
@@ -97,7 +121,8 @@ class Collator:
             records: At least one record.
 
         Returns:
-            Model inputs, and labels: the tokens of the answers, -100 elsewhere.
+            Model inputs; labels, the tokens of the answers, -100 elsewhere; with an emphasis also their weights, of
+            mean 1 over the batch's labels.
 
         Raises:
             ImageInputError: A picture that cannot be read.
@@ -114,7 +139,8 @@ class Collator:
             lengths = inputs["attention_mask"].sum(-1).tolist()
             long = [number for number, length in enumerate(lengths) if length > self._max_tokens]
             if not long:
-                return inputs | {"labels": _labels(inputs, spoken, records)}
+                labels, stressed = _labels(inputs, spoken, records)
+                return inputs | {"labels": labels} | self._weights(labels, stressed)
             for number in long:
                 if turns[number] == 1:
                     received, possible = f"{lengths[number]} tokens in the first turn", f"up to {self._max_tokens}"
@@ -122,9 +148,19 @@ class Collator:
                     raise TrainingDataError(message(f"use {records[number].name}", received, possible, todo))
                 turns[number] -= 1
 
+    def _weights(self, labels: torch.Tensor, stressed: torch.Tensor) -> dict[str, torch.Tensor]:
+        if self._emphasis == 1:
+            return {}
+        weights = torch.where(stressed, self._emphasis, 1.0)
+        return {"weights": weights / weights[labels != IGNORED].mean()}
 
-def _labels(inputs: dict[str, Any], spoken: Sequence[Spoken], records: Sequence[Record]) -> torch.Tensor:
+
+def _labels(
+    inputs: dict[str, Any], spoken: Sequence[Spoken], records: Sequence[Record]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Labels, and which of them are stressed, both ``[batch, key]``."""
     ids, labels = inputs["input_ids"], torch.full_like(inputs["input_ids"], IGNORED)
+    stressed = torch.zeros_like(ids, dtype=torch.bool)
     for row, (one, record) in enumerate(zip(spoken, records, strict=True)):
         columns = inputs["attention_mask"][row].nonzero().flatten()
         offset = len(columns) - len(one.ids)  # what the picture's placeholder became, all of it before the answers
@@ -135,4 +171,5 @@ def _labels(inputs: dict[str, Any], spoken: Sequence[Spoken], records: Sequence[
         for start, end in one.spans:
             where = columns[start + offset : end + offset]
             labels[row, where] = ids[row, where]
-    return labels
+            stressed[row, where] = torch.tensor([n in one.stressed for n in range(start, end)])
+    return labels, stressed

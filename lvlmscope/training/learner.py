@@ -78,12 +78,17 @@ class CellLearner(nn.Module):
             self._rows, self._states = None, {}
 
     def forward(
-        self, labels: Tensor, num_items_in_batch: Tensor | int | None = None, **inputs: Any
+        self,
+        labels: Tensor,
+        weights: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **inputs: Any,
     ) -> dict[str, Tensor]:
         """Loss of one batch.
 
         Args:
             labels: The assistant's tokens, -100 elsewhere, ``[batch, key]``.
+            weights: Weight of each label, ``[batch, key]``; all 1 when None.
             num_items_in_batch: Labels of all batches that make one step; the loss is then a sum divided by it.
             **inputs: The backbone's inputs.
 
@@ -95,10 +100,10 @@ class CellLearner(nn.Module):
         given = {name: self._placed(value) for name, value in inputs.items()}
         logits = self.backbone(**given, use_cache=False).logits
         targets = following[self._rows]
-        predicted = at_least_float32(logits[self._rows])
-        losses = functional.cross_entropy(predicted, targets, reduction="sum")
-        count = targets.numel() if num_items_in_batch is None else num_items_in_batch
-        return {"loss": losses / count}
+        losses = functional.cross_entropy(at_least_float32(logits[self._rows]), targets, reduction="none")
+        if weights is not None:
+            losses = losses * functional.pad(weights[:, 1:], (0, 1))[self._rows]
+        return {"loss": losses.sum() / (targets.numel() if num_items_in_batch is None else num_items_in_batch)}
 
     def pop_gates(self) -> dict[str, dict[str, float]]:
         """Mean of each gate in each layer since the last call, over training and validation rows."""

@@ -25,6 +25,8 @@ class TrainingOptions:
         validation: Share of the records held out for the validation loss, in [0, 1).
         log_steps: Steps between two entries of loss and gates.
         save_steps: Steps between two checkpoints, and between two validation losses.
+        emphasis: Weight of the tokens that a record's own key `emphasis` stresses, against 1 for the others; 1 is the
+            paper's plain cross-entropy.
         max_tokens: Longest conversation; later turns are left out until it fits.
         workers: Processes that read pictures.
         seed: Seed of the order, the split and the cell.
@@ -42,6 +44,7 @@ class TrainingOptions:
     validation: float = 0.02
     log_steps: int = 10
     save_steps: int = 200
+    emphasis: float = 1.0
     max_tokens: int = 2048
     workers: int = 0
     seed: int = 0
@@ -63,6 +66,7 @@ class TrainingOptions:
             "validation": (0 <= self.validation < 1, "from 0, less than 1"),
             "log_steps": (self.log_steps > 0, "a number from 1"),
             "save_steps": (self.save_steps > 0, "a number from 1"),
+            "emphasis": (0 < self.emphasis < float("inf"), "more than 0"),
             "max_tokens": (self.max_tokens > 0, "a number from 1"),
             "workers": (self.workers >= 0, "a number from 0"),
         }

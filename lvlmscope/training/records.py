@@ -22,11 +22,13 @@ class Record:
         name: Its id and number in the file, for messages.
         image: Picture file.
         turns: Question and answer of each turn, without the mark of the picture.
+        emphasis: Words of the answers that the picture decides; the optional key `emphasis`, which is ours.
     """
 
     name: str
     image: Path
     turns: tuple[tuple[str, str], ...]
+    emphasis: tuple[str, ...] = ()
 
 
 def read_records(data: Path, images: Path, *, skip: bool = False) -> tuple[list[Record], int]:
@@ -76,7 +78,10 @@ def _record(number: int, raw: Any, images: Path) -> Record:
     path = images / str(raw["image"])
     if not path.is_file():
         raise _refused(name, f"no picture {path}", "check --images")
-    return Record(name=name, image=path, turns=_turns(name, raw["conversations"]))
+    words = raw.get("emphasis", [])
+    if not isinstance(words, list) or not all(isinstance(word, str) and word for word in words):
+        raise _refused(name, f"emphasis {words!r}"[:120], "make emphasis a list of words, or leave it out")
+    return Record(name=name, image=path, turns=_turns(name, raw["conversations"]), emphasis=tuple(words))
 
 
 def _turns(name: str, conversation: Any) -> tuple[tuple[str, str], ...]:

@@ -48,7 +48,8 @@ def train_cell(
         model: The model with its processor; its weights are frozen.
         records: Pictures with conversations.
         options: Settings of the run.
-        cell: A cell to go on from, or the options of a new one; None for a whole-matrix DG-DPU.
+        cell: A cell to go on from or to begin with, or the options of a new one near identity; None for a whole-matrix
+            DG-DPU.
 
     Returns:
         The cell and the curve; both are written to ``options.output`` as well.
@@ -110,7 +111,7 @@ def _trainer(
         args=arguments(options, validates=bool(held_out)),
         train_dataset=list(training),
         eval_dataset=list(held_out) or None,
-        data_collator=Collator(processor, max_tokens=options.max_tokens),
+        data_collator=Collator(processor, max_tokens=options.max_tokens, emphasis=options.emphasis),
     )
 
 

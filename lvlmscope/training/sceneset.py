@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.tiny import Scene, captions, scene
+from lvlmscope.tiny.world import SETTINGS, vocabulary_words
 
 __all__ = ["write_scenes"]
 
@@ -21,15 +22,15 @@ def write_scenes(
     """Write ``llava_instruct.json`` and ``images/``.
 
     Each scene is one record: a request to describe it, and its reference caption, which names every object and nothing
-    else.
+    else; those names are its emphasis.
 
     Args:
         folder: Made when it does not exist.
         n: Number of scenes.
         split: A split for fitting; the others are held out.
         seed: Seed of the scenes.
-        surprising: Share of scenes in which the usual partner of a present object is missing, so that only the picture
-            tells; None leaves it as the split has it.
+        surprising: Share of scenes with one of a setting's partners and not the other, about 0.2 in the splits: at 0.5
+            only the picture tells whether the other is there; None leaves it as the split has it.
 
     Returns:
         The JSON file.
@@ -63,7 +64,7 @@ def _chosen(split: str, n: int, seed: int, surprising: float | None) -> Iterator
         return
     wanted = {True: round(surprising * n), False: n - round(surprising * n)}
     for one in drawn:
-        kind = bool(one.missing_partners)
+        kind = _surprises(one)
         if wanted[kind]:
             wanted[kind] -= 1
             yield one
@@ -71,8 +72,15 @@ def _chosen(split: str, n: int, seed: int, surprising: float | None) -> Iterator
             return
 
 
+def _surprises(one: Scene) -> bool:
+    """Whether the picture breaks up one of its setting's pairs."""
+    return any(len(one.present.intersection(pair)) == 1 for pair in SETTINGS[one.setting] if len(pair) == 2)
+
+
 def _record(name: str, one: Scene) -> dict[str, Any]:
     rng = np.random.default_rng([one.seed, one.index, 2])
     question = str(rng.choice(captions.DESCRIBE))
     said = [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": one.caption}]
-    return {"id": name, "image": f"{name}.png", "conversations": said}
+    forms = vocabulary_words()
+    named = [form for kind in sorted(one.present) for form in forms[kind] if form in one.caption]
+    return {"id": name, "image": f"{name}.png", "conversations": said, "emphasis": named}

@@ -68,6 +68,14 @@ def test_it_starts_near_identity(kind: str, rank: int | None) -> None:
     assert (cell(v, m).state - m).norm() < bound * m.norm()
 
 
+@each_kind
+def test_a_lower_first_bias_opens_the_gates(kind: str) -> None:
+    torch.manual_seed(1)
+    config, (v, m) = CellConfig(hidden_size=48, **KINDS[kind]), torch.randn(2, 10, 48)
+    near, far = (DepthCell(config, bias=bias)(v, m).state - m for bias in (6.0, 0.0))
+    assert far.norm() > 2 * near.norm()
+
+
 def test_planted_gates_do_what_they_say() -> None:
     """A correction gate shut in channel 0 keeps v there; open elsewhere it lets m through."""
     cell = lively(3, gates="correction")

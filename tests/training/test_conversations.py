@@ -1,8 +1,10 @@
 """Batches: labels on the assistant's tokens only, whatever the padding, the template and the number of turns."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
+import torch
 
 from lvlmscope.errors import ImageInputError, TrainingDataError
 from lvlmscope.training import Collator
@@ -60,3 +62,18 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     one.image.write_text("no picture")
     with pytest.raises(ImageInputError, match=r"0\.png"):
         Collator(processor())([one])
+
+
+def test_emphasis_falls_on_its_words_and_the_token_after_each(tmp_path: Path) -> None:
+    made = processor()
+    one = dataclasses.replace(records(tmp_path)[1], emphasis=("w24", "W25", "w12", "absent"))
+    batch = Collator(made, emphasis=3.0)([one])
+    labelled = batch["labels"][0] != IGNORED
+    # w23 [w24] [w25] [w26: after w25] </s>; w12 stands in the question, which has no labels
+    torch.testing.assert_close(batch["weights"][0][labelled], torch.tensor([1.0, 3.0, 3.0, 3.0, 1.0]) / (11 / 5))
+    assert "weights" not in Collator(made)([one])
+
+
+def test_emphasis_takes_whole_words_only(tmp_path: Path) -> None:
+    one = dataclasses.replace(records(tmp_path)[1], emphasis=("w2",))
+    assert speak(one, processor(), 1).stressed == frozenset()

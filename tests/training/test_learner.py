@@ -136,3 +136,16 @@ def test_a_step_of_several_batches_divides_by_all_labels(tmp_path: Path) -> None
     mean = loss_of(learner, given)
     with learner.attached():
         torch.testing.assert_close(learner(**given, num_items_in_batch=2 * count)["loss"].detach(), mean / 2)
+
+
+def test_weights_stress_their_labels(tmp_path: Path) -> None:
+    model, given = loaded(), batch(tmp_path, 1)
+    learner = CellLearner(lively(), model.model, model.family)
+    (places,) = (given["labels"][0] != IGNORED).nonzero(as_tuple=True)
+    each = []
+    for place in places:
+        weights = torch.zeros(given["labels"].shape)
+        weights[0, place] = len(places)
+        each.append(loss_of(learner, given | {"weights": weights}))
+    torch.testing.assert_close(torch.stack(each).mean(), loss_of(learner, given))
+    assert torch.stack(each).std() > 0.1

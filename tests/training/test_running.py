@@ -12,6 +12,7 @@ import lvlmscope as lv
 from lvlmscope.cli.training import train_app
 from lvlmscope.errors import CellError, ModelInputError, TrainingDataError, UnsupportedOptionError
 from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
+from lvlmscope.tiny.world import SETTINGS
 from lvlmscope.training import CellLearner, TrainingOptions, train_cell, write_scenes
 from tests.interventions.cells import lively
 from tests.training.small import loaded, options, records
@@ -97,7 +98,14 @@ def test_what_a_run_needs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     "setting",
     [
         *({"epochs": 0.0}, {"max_steps": 0}, {"rate": 0.0}, {"batch": 0}, {"accumulate": 0}, {"precision": "int8"}),
-        *({"validation": 1.0}, {"log_steps": 0}, {"save_steps": 0}, {"max_tokens": 0}, {"workers": -1}),
+        *(
+            {"validation": 1.0},
+            {"log_steps": 0},
+            {"save_steps": 0},
+            {"emphasis": 0.0},
+            {"max_tokens": 0},
+            {"workers": -1},
+        ),
     ],
 )
 def test_a_setting_outside_its_range_is_named(setting: dict[str, Any]) -> None:
@@ -134,7 +142,10 @@ def test_scenes_are_records_of_their_own_split(tmp_path: Path) -> None:
         one = lv.tiny.scene(split, int(index), seed=int(seed))
         assert split == "train"
         assert record.turns[0][1] == one.caption
-        kinds.append(bool(one.missing_partners))
+        assert record.emphasis
+        assert all(word in one.caption for word in record.emphasis)
+        pairs = [pair for pair in SETTINGS[one.setting] if len(pair) == 2]
+        kinds.append(any((pair[0] in one.present) != (pair[1] in one.present) for pair in pairs))
     assert sum(kinds) == 3
 
 

@@ -1,0 +1,88 @@
+"""Trains the four cells on one small budget and measures them beside the shipped one.
+
+    python docs/scripts/hallurnn_ablations.py OUT [--steps 250] [--captions 300]
+
+A cell that is already in OUT is not trained again. Writes docs/data/hallurnn_ablations.json and prints the table.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lvlmscope as lv
+from lvlmscope.evaluation.bundled import MAX_NEW_TOKENS, PROMPT, vocabulary
+from lvlmscope.evaluation.generating import answers
+from lvlmscope.interventions.depth_cell import CellConfig
+from lvlmscope.training import TrainingOptions, read_records, train_cell, write_scenes
+
+HERE = Path(__file__).parents[1]
+SPLITS = ("neutral", "prior", "hard")
+CELLS: dict[str, dict[str, Any]] = {
+    "dual": {},
+    "constraint": {"gates": "constraint"},
+    "correction": {"gates": "correction"},
+    "gru": {"cell": "gru"},
+}
+
+
+def train_all(out: Path, steps: int, scenes: int) -> None:
+    """Trains what is missing, each cell with the same data, seed, rate and number of steps."""
+    if not (out / "scenes/llava_instruct.json").exists():
+        write_scenes(out / "scenes", n=scenes, surprising=0.5)
+    records, _ = read_records(out / "scenes/llava_instruct.json", out / "scenes/images")
+    for name, kind in CELLS.items():
+        if (out / name / "cell.json").exists():
+            continue
+        settings = {"max_steps": steps, "rate": 1e-2, "batch": 24, "emphasis": 8.0, "gradient_checkpointing": False}
+        options = TrainingOptions(output=out / name, save_steps=steps, resume=True, **settings)
+        train_cell(lv.load("tiny"), records, options, cell=CellConfig(hidden_size=192, **kind))
+
+
+def measure(model: lv.LoadedModel, cell: str | None, held: list[lv.tiny.Scene]) -> tuple[Any, dict[str, Any]]:
+    """CHAIR of greedy captions, and what the remedy reports."""
+    pairs = [(scene.image, PROMPT) for scene in held]
+    remedies = [] if cell is None else [lv.HalluRNN(cell=cell)]
+    with lv.intervene(model, *remedies) as handle:
+        texts = answers(model.model, model.processor, pairs, max_new_tokens=MAX_NEW_TOKENS, description=cell or "plain")
+    scores = lv.evaluation.chair(texts, [scene.present for scene in held], vocabulary())
+    return scores, handle.report()[0] if remedies else {}
+
+
+def interval(plain: Any, edited: Any, rounds: int = 2000) -> tuple[float, float]:
+    """Paired bootstrap 95 % interval of the difference in CHAIR_I, over captions."""
+    chosen = np.random.default_rng(0).integers(0, len(plain.named), (rounds, len(plain.named)))
+    parts = [s.made_up[chosen].sum(1) / s.named[chosen].sum(1) for s in (edited, plain)]
+    low, high = np.quantile(parts[0] - parts[1], [0.025, 0.975])
+    return float(low), float(high)
+
+
+def main() -> None:
+    """Trains, measures, writes and prints."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--scenes", type=int, default=6000)
+    parser.add_argument("--captions", type=int, default=300)
+    given = parser.parse_args()
+    train_all(given.out, given.steps, given.scenes)
+    held = [one for split in SPLITS for one in lv.tiny.scenes(split, n=given.captions // len(SPLITS), seed=0)]
+    model = lv.load("tiny")
+    cells: dict[str, str | None] = {"plain": None, "shipped": "tiny", **{name: str(given.out / name) for name in CELLS}}
+    results: dict[str, Any] = {}
+    plain = None
+    for name, cell in cells.items():
+        scores, report = measure(model, cell, held)
+        plain = plain or scores
+        low, high = interval(plain, scores)
+        results[name] = scores.summary() | {"chair_i_difference": [low, high], "report": report}
+        shown = " | ".join(f"{results[name][key]:.3f}" for key in ("chair_i", "chair_s", "recall"))
+        print(f"| {name} | {shown} | {results[name]['mean_words']:.1f} | {low:+.3f} to {high:+.3f} |", flush=True)  # noqa: T201 - the table
+    told = {"steps": given.steps, "scenes": given.scenes, "captions": len(held), "results": results}
+    (HERE / "data/hallurnn_ablations.json").write_text(json.dumps(told, indent=1))
+
+
+if __name__ == "__main__":
+    main()
