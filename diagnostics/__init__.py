@@ -10,13 +10,21 @@ if not __name__.startswith("lvlmscope."):
     )
 
 from lvlmscope.diagnostics.attention import image_attention_focus, layer_image_entropy, visual_attention_ratio
+from lvlmscope.diagnostics.gradients import saliency
+from lvlmscope.diagnostics.grounding import saliency_to_answer, saliency_to_image, saliency_to_previous
 from lvlmscope.diagnostics.image_lens import internal_confidence
 from lvlmscope.diagnostics.planted import planted_trace
+from lvlmscope.diagnostics.sinking import attention_sinks
 
 __all__ = [
+    "attention_sinks",
     "image_attention_focus",
     "internal_confidence",
     "layer_image_entropy",
     "planted_trace",
+    "saliency",
+    "saliency_to_answer",
+    "saliency_to_image",
+    "saliency_to_previous",
     "visual_attention_ratio",
 ]

@@ -7,6 +7,8 @@ import torch
 import xarray as xr
 
 from lvlmscope.diagnostics.labelled import labelled
+from lvlmscope.diagnostics.reading import OneStep, at_step, require_all_keys
+from lvlmscope.diagnostics.sinking import Sinks, image_rows, sink_mask, sinks_name, without_keys
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.record import Trace
 from lvlmscope.rows import AttentionRows
@@ -16,7 +18,7 @@ __all__ = ["image_attention_focus", "layer_image_entropy", "visual_attention_rat
 _DLEAF = "arXiv 2509.07864, our reading"
 
 
-def visual_attention_ratio(trace: Trace, *, step: int | Literal["mean"] = 0) -> xr.DataArray:
+def visual_attention_ratio(trace: Trace, *, step: OneStep = 0, sinks: Sinks = "keep") -> xr.DataArray:
     """Share of each head's attention on the image at one query position, in [0, 1].
 
     `S_v[l,h] = sum_{j in V} a[l,h,i*,j]` with `V` the image keys and `i*` one query position. It is raw mass, not
@@ -27,6 +29,7 @@ def visual_attention_ratio(trace: Trace, *, step: int | Literal["mean"] = 0) -> 
         trace: A trace with image keys.
         step: The generated token whose predicting row is `i*`. 0 is the last prompt token, as in the paper; negative
             numbers count from the end; `"mean"` takes the mean over all steps.
+        sinks: `"exclude"` leaves out the keys that `attention_sinks` finds and renormalises the rows; or its result.
 
     Returns:
         Dims (layer, head), a share of 1.
@@ -41,19 +44,18 @@ def visual_attention_ratio(trace: Trace, *, step: int | Literal["mean"] = 0) -> 
     >>> visual_attention_ratio(planted_trace(mass=0.25))[0, 0].item()
     0.25
     """
-    mass = _rows(trace, "measure the visual attention ratio").image_mass
-    if step != "mean" and not -trace.num_steps <= step < trace.num_steps:
-        possible = f"{-trace.num_steps} to {trace.num_steps - 1}, or 'mean'"
-        raise ModelInputError(message("measure the visual attention ratio", f"step {step}", possible, "choose another"))
+    asked = "measure the visual attention ratio"
+    mass = image_rows(trace, asked, sinks).image_mass
     return labelled(
         trace,
-        mass.mean(0) if step == "mean" else mass[step],
+        at_step(trace, mass, step, asked),
         ("layer", "head"),
         long_name="visual attention ratio",
         units="1",
         bounds=(0.0, 1.0),
         reference="arXiv 2510.10285 eq. 7",
         step=step,
+        sinks=sinks_name(sinks),
     )
 
 
@@ -61,6 +63,7 @@ def image_attention_focus(
     trace: Trace,
     *,
     sink: Literal["include", "exclude"] = "include",
+    sinks: Sinks = "keep",
     space: Literal["probability", "logit"] = "probability",
 ) -> xr.DataArray:
     """Attention of each head on the image for every generated token (IAF).
@@ -70,7 +73,9 @@ def image_attention_focus(
     Args:
         trace: A trace with image keys.
         sink: `"exclude"` drops key 0, the usual attention sink, and renormalises the row: `M / (1 - a[0])`. NaN where
-            all attention is on the sink.
+            all attention is on the sink. The rule of the paper's figures; `sinks` finds the sinks themselves.
+        sinks: `"exclude"` leaves out the keys that `attention_sinks` finds and renormalises the rows, key 0 as well
+            where `sink` says so; or its result.
         space: `"logit"` sums the image keys' pre-softmax scores instead (the ranking of the SPIN baseline); unbounded,
             and comparable between heads of one row only.
 
@@ -78,8 +83,8 @@ def image_attention_focus(
         Dims (layer, head, step); a share of 1, or scores.
 
     Raises:
-        ModelInputError: No image keys, an unknown option, `sink="exclude"` with `space="logit"`, or a trace
-            without scores.
+        ModelInputError: No image keys, an unknown option, sinks left out with `space="logit"`, a trace without
+            scores, or sinks left out of a trace that kept some keys only.
 
     Reference:
         arXiv 2509.07864, our reading.
@@ -88,18 +93,16 @@ def image_attention_focus(
     >>> image_attention_focus(planted_trace(mass=0.25, sink=0.5), sink="exclude")[0, 0, 0].item()
     0.5
     """
-    rows = _rows(trace, "measure image attention focus")
-    _check_options(sink, space)
+    rows = image_rows(trace, "measure image attention focus")
+    _check_options(sink, sinks, space)
     bounds: tuple[float, float] | None = (0.0, 1.0)
     if space == "logit":
         if trace.image_scores is None:
             received, todo = "a trace without image scores", "use a trace that lvlmscope.trace made"
             raise ModelInputError(message("measure image attention focus", received, "space='probability'", todo))
         values, bounds = trace.image_scores, None
-    elif sink == "exclude":
-        values = _without_sink(rows)
     else:
-        values = rows.image_mass
+        values = _without_sinks(trace, rows, sink, sinks).image_mass
     return labelled(
         trace,
         values.permute(1, 2, 0),
@@ -109,12 +112,17 @@ def image_attention_focus(
         bounds=bounds,
         reference=_DLEAF,
         sink=sink,
+        sinks=sinks_name(sinks),
         space=space,
     )
 
 
 def layer_image_entropy(
-    trace: Trace, *, mode: Literal["module", "head", "mass"] = "module", normalise: bool = False
+    trace: Trace,
+    *,
+    mode: Literal["module", "head", "mass"] = "module",
+    normalise: bool = False,
+    sinks: Sinks = "keep",
 ) -> xr.DataArray:
     """Entropy of each layer's attention over the image for every generated token (LIAE), in nats.
 
@@ -125,7 +133,9 @@ def layer_image_entropy(
         trace: A trace with image keys.
         mode: `"module"` as above; `"head"`: the entropy of each head's own distribution, then the mean over the heads
             that have one; `"mass"`: the entropy over heads of `IAF_h / sum_h IAF`, in `[0, ln H]`.
-        normalise: Divide by the greatest possible value, `ln n` (or `ln H`).
+        normalise: Divide by the greatest possible value, `ln n` (or `ln H`), `n` without image keys that are left out.
+        sinks: `"exclude"` leaves out the keys that `attention_sinks` finds; or its result. Sinks on the image matter;
+            those outside weigh heads anew in `"module"` and `"mass"`.
 
     Returns:
         Dims (layer, step), nats, or a share of 1 when normalised. NaN where no head looks at the image.
@@ -140,14 +150,16 @@ def layer_image_entropy(
     >>> layer_image_entropy(planted_trace(), normalise=True)[0, 0].item()
     1.0
     """
-    rows = _rows(trace, "measure layer image entropy")
-    size = trace.num_heads if mode == "mass" else int(trace.image_keys.sum())
+    rows = image_rows(trace, "measure layer image entropy", sinks)
+    keys = rows.image_keys.sum(-1).expand(trace.num_layers)
+    sizes = torch.full_like(keys, trace.num_heads) if mode == "mass" else keys
     values = _entropy(rows, mode)
+    size = int(sizes.max())
     if normalise:
-        if size < 2:
-            received, todo = f"normalise=True over {size} image key or head", "leave normalise out"
+        if int(sizes.min()) < 2:
+            received, todo = f"normalise=True over {int(sizes.min())} image key or head", "leave normalise out"
             raise ModelInputError(message("measure layer image entropy", received, "two or more", todo))
-        values = values / math.log(size)
+        values = values / sizes.log()
     return labelled(
         trace,
         values.permute(1, 0),
@@ -157,6 +169,7 @@ def layer_image_entropy(
         bounds=(0.0, 1.0 if normalise else math.log(size)),
         reference=_DLEAF,
         mode=mode,
+        sinks=sinks_name(sinks),
     )
 
 
@@ -172,25 +185,22 @@ def _entropy(rows: AttentionRows, mode: str) -> torch.Tensor:
     raise ModelInputError(message("measure layer image entropy", repr(mode), "module, head or mass", "choose one"))
 
 
-def _without_sink(rows: AttentionRows) -> torch.Tensor:
-    """`M / (1 - a[0])`; the sink is no image key unless the prompt starts with the image."""
-    sink = rows.weights[..., 0]
-    mass = rows.image_mass - rows.image_weights[..., 0]
-    return torch.where(sink < 1, mass / (1 - sink), float("nan"))
+def _without_sinks(trace: Trace, rows: AttentionRows, sink: str, sinks: Sinks) -> AttentionRows:
+    """Rows without key 0, which is no image key unless the prompt starts with the image, and without other sinks."""
+    dropped = sink_mask(trace, sinks, "measure image attention focus")
+    if sink == "exclude":
+        require_all_keys(trace, "leave key 0 out")
+        dropped = dropped | (torch.arange(dropped.shape[-1]) == 0)
+    return without_keys(rows, dropped) if bool(dropped.any()) else rows
 
 
-def _check_options(sink: str, space: str) -> None:
+def _check_options(sink: str, sinks: Sinks, space: str) -> None:
     asked = "measure image attention focus"
     if sink not in {"include", "exclude"} or space not in {"probability", "logit"}:
         received, possible = f"sink={sink!r}, space={space!r}", "include or exclude; probability or logit"
         raise ModelInputError(message(asked, received, possible, "choose one of each"))
-    if sink == "exclude" and space == "logit":
-        received, possible = "sink='exclude' with space='logit'", "either: scores are not renormalised"
-        raise ModelInputError(message(asked, received, possible, "leave sink out"))
-
-
-def _rows(trace: Trace, asked: str) -> AttentionRows:
-    if not bool(trace.image_keys.any()):
-        received, todo = "a trace without image keys", "trace a prompt with an image"
-        raise ModelInputError(message(asked, received, "traces of a picture", todo))
-    return trace.rows()
+    if space == "logit" and (sink == "exclude" or sinks_name(sinks) != "keep"):
+        received = f"sink={sink!r} and sinks={sinks_name(sinks)!r} with space='logit'"
+        raise ModelInputError(
+            message(asked, received, "either: scores are not renormalised", "leave sinks as they are")
+        )

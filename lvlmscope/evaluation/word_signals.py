@@ -53,7 +53,12 @@ class WordSignal:
 
 def _of_step(name: str, units: str, values: Callable[[Trace], torch.Tensor]) -> Callable[[Trace], xr.DataArray]:
     def compute(trace: Trace) -> xr.DataArray:
-        attrs = {"long_name": name, "units": units, "bounds": None, "reference": "the model's own distribution"}
+        attrs: dict[str, Any] = {
+            "long_name": name,
+            "units": units,
+            "bounds": None,
+            "reference": "the model's own distribution",
+        }
         return labelled(trace, values(trace), ("step",), **attrs)
 
     return compute

@@ -11,22 +11,8 @@ from hypothesis import strategies as st
 
 from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy, planted_trace, visual_attention_ratio
 from lvlmscope.errors import ModelInputError
-from lvlmscope.record import Trace
+from tests.diagnostics.random_traces import as_lists, random_trace
 from tests.reference import attention_signals as twin
-
-
-def random_trace(seed: int, *, steps: int = 3, layers: int = 3, heads: int = 5, side: int = 3) -> Trace:
-    """Random rows that each sum to 1 over the keys they may see."""
-    trace = planted_trace(steps=steps, layers=layers, heads=heads, side=side)
-    visible = (trace.attention > 0).double()
-    weights = torch.rand(trace.attention.shape, generator=torch.Generator().manual_seed(seed)).double() ** 3 * visible
-    weights = weights / weights.sum(-1, keepdim=True)
-    scores = weights.where(trace.image_keys, 1.0).log().sum(-1)
-    return dataclasses.replace(trace, attention=weights.float(), image_scores=scores.float())
-
-
-def as_lists(trace: Trace) -> tuple[list, list]:
-    return trace.attention.double().tolist(), trace.image_keys.tolist()
 
 
 @pytest.mark.parametrize("step", [0, 1, -1, "mean"])
@@ -119,7 +105,7 @@ def test_bad_input_is_refused() -> None:
         visual_attention_ratio(trace, step=3)
     with pytest.raises(ModelInputError, match="without image scores"):
         image_attention_focus(trace, space="logit")
-    with pytest.raises(ModelInputError, match="sink='exclude' with space='logit'"):
+    with pytest.raises(ModelInputError, match="sink='exclude' and sinks='keep' with space='logit'"):
         image_attention_focus(trace, sink="exclude", space="logit")
     with pytest.raises(ModelInputError, match="normalise=True over 1"):
         layer_image_entropy(planted_trace(heads=1), mode="mass", normalise=True)

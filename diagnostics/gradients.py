@@ -1,0 +1,95 @@
+"""Gradient x attention saliency: how much each key, through attention, moved the loss of each generated token."""
+
+from typing import Literal
+
+import torch
+import xarray as xr
+
+from lvlmscope.diagnostics.labelled import labelled
+from lvlmscope.diagnostics.reading import required_part
+from lvlmscope.diagnostics.sinking import Sinks, sink_mask, sinks_name
+from lvlmscope.errors import ModelInputError, message
+from lvlmscope.record import Trace
+from lvlmscope.rows import at_least_float32
+
+__all__ = ["saliency", "saliency_rows"]
+
+_FLOOR = 1e-9  # of the row norm, as in the authors' released code
+
+
+def saliency(
+    trace: Trace, *, heads: Literal["mean", "each"] = "mean", normalise: bool = True, sinks: Sinks = "keep"
+) -> xr.DataArray:
+    """Saliency of every key for every generated token, a share of the row's norm, in [0, 1].
+
+    `S[l,h,t,j] = |a[l,h,t,j] * d loss_t / d a[l,h,t,j]|` with `loss_t = -ln p(token_t | before)`, attention free after
+    the softmax; then the mean over heads, then each row is divided by its L2 norm over keys, at least 1e-9.
+
+    A normalised row says *where* the token's loss is sensitive, not how much: a row of the last layers is as long as
+    one of the first. It is a slope at one place: a head that is saturated, or two that cancel, can look unimportant.
+
+    Args:
+        trace: A trace made with `gradients=True`.
+        heads: `"each"` keeps the heads, each row of each head normalised for itself.
+        normalise: False leaves the rows in nats.
+        sinks: `"exclude"` sets the keys that `attention_sinks` finds to 0 before the row is normalised; or its result.
+
+    Returns:
+        Dims (layer, step, key), or (layer, head, step, key).
+
+    Raises:
+        ModelInputError: A trace without gradients, an unknown option, or sinks of a trace that kept some keys only.
+
+    Reference:
+        arXiv 2601.20279, eq. 1-5 and App. A; the floor of the norm from the released code.
+
+    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> saliency(planted_trace(salient=7))[0, 0].argmax("key").item()
+    7
+    """
+    values = saliency_rows(trace, "measure saliency", heads=heads, normalise=normalise, sinks=sinks)
+    mean = heads == "mean"
+    return labelled(
+        trace,
+        values.permute(1, 0, 2) if mean else values.permute(1, 2, 0, 3),
+        ("layer", "step", "key") if mean else ("layer", "head", "step", "key"),
+        long_name="saliency",
+        units="1" if normalise else "nats",
+        bounds=(0.0, 1.0 if normalise else None),
+        reference="arXiv 2601.20279 eq. 1-5",
+        normalise=normalise,
+        sinks=sinks_name(sinks),
+    )
+
+
+def saliency_rows(
+    trace: Trace,
+    asked: str,
+    *,
+    heads: Literal["mean", "each"] = "mean",
+    normalise: bool = True,
+    sinks: Sinks = "keep",
+) -> torch.Tensor:
+    """Saliency as a tensor, for everything that is read from it.
+
+    Args:
+        trace: A trace made with `gradients=True`.
+        asked: What for.
+        heads: As in `saliency`.
+        normalise: As in `saliency`.
+        sinks: As in `saliency`.
+
+    Returns:
+        `[step, layer, key]`, or `[step, layer, head, key]`.
+
+    Raises:
+        ModelInputError: As `saliency`.
+    """
+    gradient = required_part(trace, "gradient", asked)
+    if heads not in {"mean", "each"}:
+        raise ModelInputError(message(asked, f"heads={heads!r}", "mean or each", "choose one"))
+    values = (at_least_float32(trace.attention) * at_least_float32(gradient)).abs()
+    values = values.masked_fill(sink_mask(trace, sinks, asked).unsqueeze(1), 0.0)
+    if heads == "mean":
+        values = values.mean(2)
+    return values / values.norm(dim=-1, keepdim=True).clamp_min(_FLOOR) if normalise else values

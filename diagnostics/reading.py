@@ -1,0 +1,120 @@
+"""What every signal asks of a trace first: image keys, all keys, optional parts, and which step or layers."""
+
+from typing import Literal
+
+import torch
+
+from lvlmscope.depth import LayerSpec, resolve_layers
+from lvlmscope.errors import ModelInputError, message
+from lvlmscope.record import Trace
+
+__all__ = ["OneStep", "at_step", "chosen_layers", "decoder_depth", "require_all_keys", "require_image", "required_part"]
+
+OneStep = int | Literal["mean"]
+
+
+def require_image(trace: Trace, asked: str) -> None:
+    """Refuse a trace without image keys.
+
+    Args:
+        trace: A trace.
+        asked: What for.
+
+    Raises:
+        ModelInputError: There are none.
+    """
+    if not bool(trace.image_keys.any()):
+        received, todo = "a trace without image keys", "trace a prompt with an image"
+        raise ModelInputError(message(asked, received, "traces of a picture", todo))
+
+
+def require_all_keys(trace: Trace, asked: str) -> None:
+    """Refuse a trace whose rows were cut to some keys and sum to less than 1.
+
+    Args:
+        trace: A trace.
+        asked: What for.
+
+    Raises:
+        ModelInputError: Keys were left out.
+    """
+    if trace.kept_keys != "all":
+        received, todo = "a trace that kept the keys of image and answer only", "pass keep='all' to lvlmscope.trace"
+        raise ModelInputError(message(asked, received, "traces of all keys", todo))
+
+
+def required_part(trace: Trace, part: Literal["gradient", "hidden_states"], asked: str) -> torch.Tensor:
+    """An optional part of a trace.
+
+    Args:
+        trace: A trace.
+        part: Its field.
+        asked: What for.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        ModelInputError: The trace was made without it; the message names the argument that keeps it.
+    """
+    found: torch.Tensor | None = getattr(trace, part)
+    if found is None:
+        argument = "gradients=True" if part == "gradient" else "hidden_states=True"
+        received, todo = f"a trace without {part}", f"pass {argument} to lvlmscope.trace"
+        raise ModelInputError(message(asked, received, f"a trace made with {argument}", todo))
+    return found
+
+
+def at_step(trace: Trace, values: torch.Tensor, step: OneStep, asked: str) -> torch.Tensor:
+    """One step of values, or their mean over the steps that have one.
+
+    Args:
+        trace: Where they come from.
+        values: `[step, ...]`.
+        step: A step, negative numbers count from the end; or `"mean"`.
+        asked: What for.
+
+    Returns:
+        `[...]`.
+
+    Raises:
+        ModelInputError: A step that the trace does not have.
+    """
+    if step == "mean":
+        return values.nanmean(0)
+    if step not in range(-trace.num_steps, trace.num_steps):
+        possible = f"{-trace.num_steps} to {trace.num_steps - 1}, or 'mean'"
+        raise ModelInputError(message(asked, f"step {step}", possible, "choose another"))
+    return values[step]
+
+
+def decoder_depth(trace: Trace) -> int:
+    """Number of the model's decoder layers, those without attention rows counted where the trace shows them.
+
+    Args:
+        trace: A trace.
+    """
+    last = trace.layer_indices[-1] + 1
+    return last if trace.hidden_states is None else max(last, trace.hidden_states.shape[1] - 1)
+
+
+def chosen_layers(trace: Trace, layers: LayerSpec, asked: str) -> list[int]:
+    """Places on the layer axis of the layers that a specification names.
+
+    Args:
+        trace: A trace.
+        layers: Layer numbers or a band of depth, as in `lvlmscope.resolve_layers`.
+        asked: What for.
+
+    Returns:
+        Places, ascending.
+
+    Raises:
+        ModelInputError: None of them has attention rows, or layers outside the model.
+    """
+    wanted = resolve_layers(layers, decoder_depth(trace))
+    places = [place for place, number in enumerate(trace.layer_indices) if number in wanted]
+    if not places:
+        received, possible = f"layers {list(wanted)}", f"layers with attention rows: {list(trace.layer_indices)}"
+        raise ModelInputError(message(asked, received, possible, "choose among these"))
+    return places

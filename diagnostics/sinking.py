@@ -1,0 +1,147 @@
+"""Attention sinks: keys that draw attention whatever is being said; and rows read without them."""
+
+from typing import Literal
+
+import torch
+import xarray as xr
+
+from lvlmscope.diagnostics.labelled import labelled
+from lvlmscope.diagnostics.reading import require_all_keys, require_image
+from lvlmscope.errors import ModelInputError, ShapeError, message
+from lvlmscope.record import Trace
+from lvlmscope.rows import AttentionRows, at_least_float32
+
+__all__ = ["Sinks", "attention_sinks", "image_rows", "sink_mask", "sinks_name", "without_keys"]
+
+Sinks = Literal["keep", "exclude"] | xr.DataArray
+
+
+def attention_sinks(trace: Trace, *, multiple: float = 8.0, per: Literal["layer", "model"] = "layer") -> xr.DataArray:
+    """Which keys are attention sinks, yes or no.
+
+    `strength[l,j] = mean_{t,h} a[l,h,t,j] * visible[t]`, with `visible[t]` the number of keys that row `t` may see: the
+    mean attention of key `j` as a multiple of its uniform share. A prompt key is a sink of layer `l` where `strength >
+    multiple`. Answer keys never are: not every row sees them. Averaging a key's attention over queries and comparing
+    it with a threshold is the sink metric of arXiv 2410.10781 (which counts heads above 0.3); the multiple of uniform,
+    the mean over heads, and reading predicting rows only are our reading.
+
+    A patch that the whole answer is about looks like a sink, and in a short answer every patch may: look at which keys
+    are found before leaving them out. A sink is also where a head rests, so excluding sinks shows where a head looks
+    when it looks, and hides how seldom that is.
+
+    Args:
+        trace: A trace of all keys.
+        multiple: How many times its uniform share a key must draw.
+        per: `"layer"`: each layer for itself; `"model"`: by the mean over layers, alike for all.
+
+    Returns:
+        Dims (layer, key), bool; attrs hold `multiple` and `per`.
+
+    Raises:
+        ModelInputError: A multiple of 1 or less, an unknown option, or a trace that kept some keys only.
+
+    Reference:
+        arXiv 2410.10781, our reading.
+
+    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> attention_sinks(planted_trace(sink=0.5))[0].values.nonzero()[0].tolist()
+    [0]
+    """
+    asked = "find attention sinks"
+    require_all_keys(trace, asked)
+    if not multiple > 1 or per not in {"layer", "model"}:
+        received, possible = f"multiple={multiple}, per={per!r}", "a multiple above 1; layer or model"
+        raise ModelInputError(message(asked, received, possible, "choose both there"))
+    visible = trace.prompt_length + torch.arange(trace.num_steps).view(-1, 1, 1, 1)
+    strength = (at_least_float32(trace.attention) * visible).mean((0, 2))
+    if per == "model":
+        strength = strength.mean(0, keepdim=True).expand_as(strength)
+    found = (strength > multiple) & (torch.arange(len(trace.tokens)) < trace.prompt_length)
+    return labelled(
+        trace,
+        found,
+        ("layer", "key"),
+        long_name="attention sink",
+        units="yes or no",
+        bounds=(0, 1),
+        reference="arXiv 2410.10781, our reading",
+        multiple=multiple,
+        per=per,
+    )
+
+
+def sink_mask(trace: Trace, sinks: Sinks, asked: str) -> torch.Tensor:
+    """Keys to leave out of each layer.
+
+    Args:
+        trace: A trace.
+        sinks: `"keep"` for none, `"exclude"` for those that `attention_sinks` finds by itself, or its result.
+        asked: What for.
+
+    Returns:
+        bool `[layer, key]`.
+
+    Raises:
+        ModelInputError: An unknown option, or a trace that kept some keys only.
+        ShapeError: Sinks of another trace.
+    """
+    shape = (trace.num_layers, len(trace.tokens))
+    if isinstance(sinks, xr.DataArray):
+        if set(sinks.dims) != {"layer", "key"} or sinks.transpose("layer", "key").shape != shape:
+            received, possible = f"sinks {dict(sinks.sizes)}", f"layer {shape[0]}, key {shape[1]}"
+            raise ShapeError(message(asked, received, possible, "take attention_sinks of this trace"))
+        require_all_keys(trace, asked)
+        return torch.from_numpy(sinks.transpose("layer", "key").values.astype(bool))
+    if sinks not in {"keep", "exclude"}:
+        possible = "keep, exclude, or a result of attention_sinks"
+        raise ModelInputError(message(asked, f"sinks={sinks!r}", possible, "choose one"))
+    if sinks == "keep":
+        return torch.zeros(shape, dtype=torch.bool)
+    return torch.from_numpy(attention_sinks(trace).values)
+
+
+def sinks_name(sinks: Sinks) -> str:
+    """What the option says, for attrs: keep, exclude, or given.
+
+    Args:
+        sinks: The option.
+    """
+    return sinks if isinstance(sinks, str) else "given"
+
+
+def without_keys(rows: AttentionRows, dropped: torch.Tensor) -> AttentionRows:
+    """Rows renormalised over the keys that are left; NaN where all attention was on the others.
+
+    Args:
+        rows: Rows that sum to 1.
+        dropped: bool `[..., key]`, broadcastable over the leading axes.
+
+    Returns:
+        New rows, in which the dropped keys are neither visible nor of the image.
+    """
+    left = rows.weights.masked_fill(dropped.unsqueeze(-2), 0.0)
+    return AttentionRows(
+        left / left.sum(-1, keepdim=True),
+        rows.image_keys & ~dropped,
+        answer_keys=None if rows.answer_keys is None else rows.answer_keys & ~dropped,
+        visible_keys=None if rows.visible_keys is None else rows.visible_keys & ~dropped,
+    )
+
+
+def image_rows(trace: Trace, asked: str, sinks: Sinks = "keep") -> AttentionRows:
+    """The rows of a trace with an image, sinks left out where that is wished.
+
+    Args:
+        trace: A trace.
+        asked: What for.
+        sinks: As in `sink_mask`.
+
+    Returns:
+        Rows `[step, layer, head, key]`.
+
+    Raises:
+        ModelInputError: No image keys, or what `sink_mask` refuses.
+    """
+    require_image(trace, asked)
+    mask = sink_mask(trace, sinks, asked)
+    return without_keys(trace.rows(), mask) if bool(mask.any()) else trace.rows()
