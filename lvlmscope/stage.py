@@ -203,7 +203,8 @@ class Stage:
         forward = self.follower.current
         if forward is None:
             return None
-        start, edited = forward.first_row, hidden
+        # From the end: Gemma4 runs its last layers on the last row of a prompt only
+        start, edited = hidden.shape[1] - forward.num_rows, hidden
         rows = torch.arange(start, hidden.shape[1], device=hidden.device)
         for performance in self.performances:
             new = performance.session.edit_hidden(layer, edited, rows)

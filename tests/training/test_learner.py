@@ -7,10 +7,11 @@ import pytest
 import torch
 
 import lvlmscope as lv
+from lvlmscope.families import family_of
 from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
 from lvlmscope.training import CellLearner, Collator
 from lvlmscope.training.conversations import IGNORED
-from tests import tiny_models
+from tests import tiny_families, tiny_models, tiny_others
 from tests.interventions.cells import lively
 from tests.training.small import loaded, processor, records
 
@@ -149,3 +150,25 @@ def test_weights_stress_their_labels(tmp_path: Path) -> None:
         each.append(loss_of(learner, given | {"weights": weights}))
     torch.testing.assert_close(torch.stack(each).mean(), loss_of(learner, given))
     assert torch.stack(each).std() > 0.1
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "gemma3", "smolvlm", "gemma4"])
+def test_the_loss_is_that_of_the_remedy_at_work_in_other_families(family: str) -> None:
+    case = (tiny_families.FAMILIES | tiny_others.OTHERS)[family](1)
+    rules = family_of(case.model)
+    cell = lively(rules.text_config(case.model).hidden_size)
+    answer = torch.tensor([[11, 12, 13, 14]])
+    remedy = lv.HalluRNN(cell=cell)
+    traced = lv.trace(case.model, inputs=case.inputs, answer=answer[0].tolist(), interventions=[remedy])
+    assert isinstance(traced, lv.Trace)
+    ids = case.inputs["input_ids"]
+    given = {
+        name: torch.cat([value, torch.zeros_like(answer)], 1) if value.shape == ids.shape else value
+        for name, value in case.inputs.items()
+    }
+    given |= {"input_ids": torch.cat([ids, answer], 1)}
+    given |= {"attention_mask": torch.ones_like(given["input_ids"])}
+    labels = torch.cat([torch.full_like(ids, IGNORED), answer], 1)
+    loss = loss_of(CellLearner(cell, case.model, rules), given | {"labels": labels}, gradient_checkpointing=True)
+    torch.testing.assert_close(loss, -traced.log_probs.mean(), atol=1e-4, rtol=1e-4)
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in cell.parameters())
