@@ -9,22 +9,36 @@ if not __name__.startswith("lvlmscope."):
         "Possible is `lvlmscope.diagnostics`: install the repository with `pip install -e .` and import that."
     )
 
+from lvlmscope.diagnostics.anchors import anchor_correlation, layer_correlation
 from lvlmscope.diagnostics.attention import image_attention_focus, layer_image_entropy, visual_attention_ratio
+from lvlmscope.diagnostics.baselines import uniform_baseline
+from lvlmscope.diagnostics.certainty import confidence
+from lvlmscope.diagnostics.drift import representation_drift
+from lvlmscope.diagnostics.functions import functional_heads
 from lvlmscope.diagnostics.gradients import saliency
 from lvlmscope.diagnostics.grounding import saliency_to_answer, saliency_to_image, saliency_to_previous
 from lvlmscope.diagnostics.image_lens import internal_confidence
 from lvlmscope.diagnostics.planted import planted_trace
+from lvlmscope.diagnostics.sensitivity import sensitive_head_entropy, sensitive_heads
 from lvlmscope.diagnostics.sinking import attention_sinks
 
 __all__ = [
+    "anchor_correlation",
     "attention_sinks",
+    "confidence",
+    "functional_heads",
     "image_attention_focus",
     "internal_confidence",
+    "layer_correlation",
     "layer_image_entropy",
     "planted_trace",
+    "representation_drift",
     "saliency",
     "saliency_to_answer",
     "saliency_to_image",
     "saliency_to_previous",
+    "sensitive_head_entropy",
+    "sensitive_heads",
+    "uniform_baseline",
     "visual_attention_ratio",
 ]

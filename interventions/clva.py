@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 
+from lvlmscope.anchoring import INITIAL, MIDDLE, check_fraction, extreme_heads, gathered_distribution
 from lvlmscope.depth import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interventions.imaging import ImageSession
@@ -37,8 +38,8 @@ class CLVA:
 
     alpha: float = 0.5
     beta: float = 0.2
-    initial: LayerSpec = (0.0, 0.09)
-    middle: LayerSpec = (0.375, 0.59)
+    initial: LayerSpec = INITIAL
+    middle: LayerSpec = MIDDLE
     deep: LayerSpec = (0.69, 1.0)
     fraction: float = 0.25
     update: Literal["redistribute", "logit", "add"] = "redistribute"
@@ -54,9 +55,7 @@ class CLVA:
         if not (0 <= self.alpha < float("inf") and 0 <= self.beta < float("inf")):
             received = f"alpha={self.alpha}, beta={self.beta}"
             raise ModelInputError(message(asked, received, "numbers from 0", "choose both there"))
-        if not 0 < self.fraction <= 0.5:
-            received, possible = f"fraction={self.fraction}", "more than 0, up to 0.5"
-            raise ModelInputError(message(asked, received, possible, "choose fraction there"))
+        check_fraction(self.fraction, asked)
         if self.update not in {"redistribute", "logit", "add"} or self.heads not in {"all", "sensitive"}:
             received, possible = (
                 f"update={self.update!r}, heads={self.heads!r}",
@@ -111,31 +110,18 @@ class _CLVASession(ImageSession):
         if not self.sees_image or (config.alpha == 0 and config.beta == 0):
             return None
         if rows.layer in self._initial:
-            self._noise = _added(self._noise, _gathered(rows, config.fraction, most=False))
+            self._noise = _added(self._noise, gathered_distribution(rows, config.fraction, most=False))
         if rows.layer in self._middle:
-            self._anchor = _added(self._anchor, _gathered(rows, config.fraction, most=True))
+            self._anchor = _added(self._anchor, gathered_distribution(rows, config.fraction, most=True))
         if rows.layer not in self._deep or self._noise is None or self._anchor is None:
             return None
         pull = config.alpha * _anchor(self._anchor, rows) - config.beta * _anchor(self._noise, rows)
         edited = _updated(rows, pull.unsqueeze(-2), config.update)
         chosen = torch.ones_like(rows.image_mass, dtype=torch.bool)
         if config.heads == "sensitive":
-            chosen = _extreme(rows.image_mass, config.fraction, most=True)
+            chosen = extreme_heads(rows.image_mass, config.fraction, most=True)
         chosen = chosen & (rows.image_mass > 0) & torch.isfinite(edited).all(-1)
         return torch.where(chosen.unsqueeze(-1), edited, rows.weights)
-
-
-def _extreme(mass: torch.Tensor, fraction: float, *, most: bool) -> torch.Tensor:
-    """The heads of each row with the most (least) image mass, bool ``[batch, row, head]``."""
-    count = max(1, int(mass.shape[-1] * fraction))
-    places = mass.topk(count, -1, largest=most).indices
-    return torch.zeros_like(mass, dtype=torch.bool).scatter(-1, places, value=True)
-
-
-def _gathered(rows: AttentionRows, fraction: float, *, most: bool) -> torch.Tensor:
-    """Sum of those heads' image distributions, ``[batch, row, key]``; a head without one adds nothing."""
-    chosen = _extreme(rows.image_mass, fraction, most=most).unsqueeze(-1)
-    return torch.where(chosen, rows.image_distribution.nan_to_num(), 0.0).sum(-2)
 
 
 def _added(so_far: torch.Tensor | None, more: torch.Tensor) -> torch.Tensor:

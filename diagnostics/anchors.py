@@ -1,0 +1,146 @@
+"""Correlation over depth: how alike layers' image maps are to each other, to early noise, and to the visual anchor."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+import xarray as xr
+
+from lvlmscope.anchoring import INITIAL, MIDDLE, check_fraction, gathered_distribution
+from lvlmscope.depth import LayerSpec
+from lvlmscope.diagnostics.labelled import labelled
+from lvlmscope.diagnostics.reading import OneStep, at_step, chosen_layers
+from lvlmscope.diagnostics.sinking import Sinks, image_rows, sink_mask, sinks_name
+from lvlmscope.record import Trace
+from lvlmscope.rows import AttentionRows
+
+__all__ = ["anchor_correlation", "layer_correlation"]
+
+_CLVA = "arXiv 2603.25088, our reading"
+_CONSTANT = 1e-6  # a spread below this share of the mean is the rounding of float32
+
+
+def anchor_correlation(
+    trace: Trace,
+    *,
+    fraction: float = 0.25,
+    initial: LayerSpec = INITIAL,
+    middle: LayerSpec = MIDDLE,
+    sinks: Sinks = "keep",
+) -> xr.DataArray:
+    """Pearson correlation of each layer's image map with the noise anchor and with the visual anchor, in [-1, 1].
+
+    `Neg[t,j]` is the mean image distribution of the heads that look at the image least, over the initial layers, and
+    `Pos[t,j]` that of the heads that look most, over the middle layers: `r_neg[l,t] = Pearson_j(p_bar[l,t], Neg[t])`,
+    `r_pos` alike. A layer that belongs to an anchor is correlated with the anchor without itself. Our reading of figure
+    captions: the finding to look for is `r_neg` high, low, then rising again in deep layers, `r_pos` highest between.
+
+    It compares shapes, not amounts: a layer that hardly looks at the image counts like one that stares. A few sinks on
+    the image correlate all layers with each other; see `sinks`.
+
+    Args:
+        trace: A trace with image keys.
+        fraction: Share of the heads that count as looking most (least), in (0, 0.5].
+        initial: Layers of the noise anchor, numbers or a band of depth.
+        middle: Layers of the visual anchor.
+        sinks: `"exclude"` leaves out keys that `attention_sinks` finds in any layer; or its result.
+
+    Returns:
+        Dims (anchor, layer, step), anchors `"r_neg"` and `"r_pos"`. NaN, never 0, where a map is constant, a layer does
+        not look at the image, or an anchor has no other layer.
+
+    Raises:
+        ModelInputError: No image keys, a fraction outside its range, or layers the trace does not have.
+
+    Reference:
+        arXiv 2603.25088, our reading.
+
+    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> anchor_correlation(planted_trace(patch=7, layers=8)).sel(anchor="r_pos")[7, 0].item()
+    1.0
+    """
+    asked = "correlate layers with anchors"
+    check_fraction(fraction, asked)
+    rows, image = _over_depth(trace, asked, sinks)
+    maps = rows.layer_image_distribution[..., image]
+    found = []
+    for band, most in ((initial, False), (middle, True)):
+        inside = torch.zeros(trace.num_layers)
+        inside[chosen_layers(trace, band, asked)] = 1.0
+        others = inside.expand(trace.num_layers, -1) * (1 - torch.eye(trace.num_layers))
+        gathered = gathered_distribution(rows, fraction, most=most)[..., image]
+        found.append(_pearson(maps, torch.einsum("lm,tmk->tlk", others, gathered)))
+    return labelled(
+        trace,
+        torch.stack(found).permute(0, 2, 1),
+        ("anchor", "layer", "step"),
+        coords={"anchor": np.array(["r_neg", "r_pos"], dtype=object)},
+        long_name="anchor correlation",
+        units="1",
+        bounds=(-1.0, 1.0),
+        reference=_CLVA,
+        fraction=fraction,
+        sinks=sinks_name(sinks),
+    )
+
+
+def layer_correlation(trace: Trace, *, step: OneStep | Literal["each"] = "mean", sinks: Sinks = "keep") -> xr.DataArray:
+    """Pearson correlation of every two layers' image maps, in [-1, 1].
+
+    `r[l,m] = Pearson_j(p_bar[l,t], p_bar[m,t])` over the image keys. Blocks along the diagonal are layers that look at
+    the same places. Shapes are compared, not amounts, and a few sinks on the image correlate everything: see `sinks`.
+
+    Args:
+        trace: A trace with image keys.
+        step: The generated token; `"mean"` the mean of the matrices of all steps, `"each"` keeps them.
+        sinks: `"exclude"` leaves out keys that `attention_sinks` finds in any layer; or its result.
+
+    Returns:
+        Dims (layer, other_layer), after (step) with `"each"`. NaN, never 0, where a map is constant or missing.
+
+    Raises:
+        ModelInputError: No image keys, or a step that the trace does not have.
+
+    Reference:
+        arXiv 2603.25088, our reading.
+
+    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> layer_correlation(planted_trace(patch=7)).values.tolist()
+    [[1.0, 1.0], [1.0, 1.0]]
+    """
+    asked = "correlate layers"
+    rows, image = _over_depth(trace, asked, sinks)
+    maps = rows.layer_image_distribution[..., image]
+    matrices = _pearson(maps.unsqueeze(2), maps.unsqueeze(1))
+    dims: tuple[str, ...] = ("layer", "other_layer")
+    return labelled(
+        trace,
+        matrices if step == "each" else at_step(trace, matrices, step, asked),
+        ("step", *dims) if step == "each" else dims,
+        coords={"other_layer": np.array(trace.layer_indices)},
+        long_name="layer correlation",
+        units="1",
+        bounds=(-1.0, 1.0),
+        reference=_CLVA,
+        step=step,
+        sinks=sinks_name(sinks),
+    )
+
+
+def _over_depth(trace: Trace, asked: str, sinks: Sinks) -> tuple[AttentionRows, torch.Tensor]:
+    """Rows, and the image keys that are compared: the same in all layers, or maps would not be comparable."""
+    dropped = sink_mask(trace, sinks, asked).any(0)
+    everywhere = xr.DataArray(dropped.expand(trace.num_layers, -1).numpy(), dims=("layer", "key"))
+    rows = image_rows(trace, asked, everywhere if bool(dropped.any()) else "keep")
+    return rows, trace.image_keys & ~dropped
+
+
+def _pearson(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Pearson correlation over the last axis in float64; NaN where either is constant."""
+    centred = []
+    for values in (one.double(), other.double()):
+        mean = values.mean(-1, keepdim=True)
+        spread = (values - mean).pow(2).mean(-1, keepdim=True).sqrt()
+        varies = spread > _CONSTANT * mean.abs()
+        centred.append(torch.where(varies, (values - mean) / spread, float("nan")))
+    return (centred[0] * centred[1]).mean(-1).clamp(-1, 1)

@@ -1,0 +1,63 @@
+"""Sensitive heads and the image distributions gathered from them: what CLVA edits with and its diagnostic measures."""
+
+from typing import Final
+
+import torch
+
+from lvlmscope.errors import ModelInputError, message
+from lvlmscope.rows import AttentionRows
+
+__all__ = ["INITIAL", "MIDDLE", "check_fraction", "extreme_heads", "gathered_distribution"]
+
+INITIAL: Final = (0.0, 0.09)  # bands of depth: layers 0-2 and 12-18 of 32 (methods 1.5)
+MIDDLE: Final = (0.375, 0.59)
+
+
+def check_fraction(fraction: float, asked: str) -> None:
+    """Refuse a share of heads that leaves none, or lets the two ends overlap.
+
+    Args:
+        fraction: Share of the heads at either end.
+        asked: What for.
+
+    Raises:
+        ModelInputError: Not in (0, 0.5].
+    """
+    if not 0 < fraction <= 0.5:
+        received, possible = f"fraction={fraction}", "more than 0, up to 0.5"
+        raise ModelInputError(message(asked, received, possible, "choose fraction there"))
+
+
+def extreme_heads(mass: torch.Tensor, fraction: float, *, most: bool) -> torch.Tensor:
+    """The heads of each row with the most (least) image mass.
+
+    Args:
+        mass: Image mass `[..., head]`.
+        fraction: Share of the heads, rounded down, at least one.
+        most: Whether those that look most (sensitive), or least.
+
+    Returns:
+        bool `[..., head]`; a head of unknown mass (NaN) is never one.
+
+    >>> extreme_heads(torch.tensor([0.1, 0.4, 0.2, 0.3]), 0.25, most=True).tolist()
+    [False, True, False, False]
+    """
+    count = max(1, int(mass.shape[-1] * fraction))
+    known = mass.nan_to_num(-1.0 if most else 2.0)
+    places = known.topk(count, -1, largest=most).indices
+    return torch.zeros_like(mass, dtype=torch.bool).scatter(-1, places, value=True) & ~mass.isnan()
+
+
+def gathered_distribution(rows: AttentionRows, fraction: float, *, most: bool) -> torch.Tensor:
+    """Sum of those heads' image distributions; a head without one adds nothing.
+
+    Args:
+        rows: Rows `[..., head, key]`.
+        fraction: As in `extreme_heads`.
+        most: As in `extreme_heads`.
+
+    Returns:
+        `[..., key]`, 0 outside the image.
+    """
+    chosen = extreme_heads(rows.image_mass, fraction, most=most).unsqueeze(-1)
+    return torch.where(chosen, rows.image_distribution.nan_to_num(), 0.0).sum(-2)
