@@ -17,10 +17,12 @@ _HOMES = {
     "check": "lvlmscope.checking",
     "detection": "lvlmscope.evaluation",
     "effect": "lvlmscope.comparing",
+    "explore": "lvlmscope.views",
     "estimate": "lvlmscope.memory",
     "intervene": "lvlmscope.attaching",
     "list_models": "lvlmscope.catalogue",
     "load": "lvlmscope.loading",
+    "report": "lvlmscope.views",
     "resolve_layers": "lvlmscope.depth",
     "trace": "lvlmscope.tracing",
     "AttentionRows": "lvlmscope.rows",
@@ -30,7 +32,7 @@ _HOMES = {
     "LvlmscopeError": "lvlmscope.errors",
     "Trace": "lvlmscope.record",
 }
-_MODULES = ("diagnostics", "errors", "evaluation", "families", "interventions", "plot", "tiny", "training")
+_MODULES = ("diagnostics", "errors", "evaluation", "families", "interventions", "plot", "tiny", "training", "views")
 
 __all__ = ["__version__", "load_trace", *_HOMES, *_MODULES]  # noqa: PLE0604
 

@@ -1,15 +1,22 @@
-"""A trace's summary for a terminal and for Jupyter."""
+"""A trace's summary for a terminal."""
 
-import html
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lvlmscope.record import Trace
 
-__all__ = ["html_summary", "plain_summary"]
+__all__ = ["facts", "plain_summary"]
 
 
-def _facts(trace: "Trace") -> list[tuple[str, str]]:
+def facts(trace: "Trace") -> list[tuple[str, str]]:
+    """What a trace is, as names and texts; nothing that is empty.
+
+    Args:
+        trace: What to sum up.
+
+    Returns:
+        Prompt, answer, sizes, images, model, replay agreement and remedies.
+    """
     shape = trace.attention.shape
     model = trace.provenance.get("model", {})
     replay = trace.provenance.get("replay", {})
@@ -36,27 +43,4 @@ def plain_summary(trace: "Trace") -> str:
     Returns:
         Lines joined by newlines, the first one "Trace".
     """
-    return "\n".join(["Trace"] + [f"  {name:<10}{' '.join(text.split())}" for name, text in _facts(trace)])
-
-
-def html_summary(trace: "Trace") -> str:
-    """A table, and the answer with each token shaded by its mean image mass over layers and heads.
-
-    Args:
-        trace: What to sum up.
-
-    Returns:
-        HTML that needs nothing else.
-    """
-    mass = trace.rows().image_mass.mean(dim=(1, 2))
-    spans = "".join(
-        f'<span title="image attention {value:.3f}, ln p {log_prob:.2f}" '
-        f'style="background:rgba(31,119,180,{min(value, 1.0):.2f})">{html.escape(token)}</span>'
-        for token, value, log_prob in zip(trace.answer_tokens, mass.tolist(), trace.log_probs.tolist(), strict=True)
-    )
-    rows = "".join(
-        f'<tr><th style="text-align:left">{name}</th>'
-        f'<td style="text-align:left">{spans if name == "answer" else html.escape(text)}</td></tr>'
-        for name, text in _facts(trace)
-    )
-    return f"<table>{rows}</table><small>answer tokens shaded by their share of attention on the image</small>"
+    return "\n".join(["Trace"] + [f"  {name:<10}{' '.join(text.split())}" for name, text in facts(trace)])

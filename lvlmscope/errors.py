@@ -12,6 +12,7 @@ __all__ = [
     "InterventionError",
     "LvlmscopeError",
     "MemoryLimitError",
+    "MissingExtraError",
     "ModelInputError",
     "OutputError",
     "PromptError",
@@ -40,6 +41,10 @@ class OutputError(LvlmscopeError, OSError):
 
 class PromptError(LvlmscopeError, ValueError):
     """The prompt or the given answer cannot be used."""
+
+
+class MissingExtraError(LvlmscopeError, ImportError):
+    """A part needs a package that is installed with one of lvlmscope's extras."""
 
 
 class ModelInputError(LvlmscopeError, ValueError):

@@ -43,17 +43,35 @@ def trace(  # noqa: PLR0917 - typer reads options from parameters
     gradients: Annotated[bool, typer.Option(help="Keep the gradient of every token's loss to the attention.")] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of sampling.")] = None,
     remedy: Annotated[list[str] | None, typer.Option(help="Such as dleaf:gamma=0.5; several act in order.")] = None,
+    compare: Annotated[bool, typer.Option(help="With a remedy: trace without it too, for the report.")] = True,
     out: Out = Path("lvlmscope-trace"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
-    """Traces a model's answer about a picture; writes the trace and its figures."""
+    """Traces a model's answer about a picture; writes the trace, its figures and a report."""
     from lvlmscope.cli.remedies import parse_remedy
     from lvlmscope.cli.tracing import run_trace
 
     options: dict[str, Any] = {"gradients": gradients, "seed": seed}
     options |= {"max_new_tokens": max_new_tokens} if answer is None else {"answer": answer}
     options["interventions"] = [parse_remedy(each) for each in remedy or []]
-    run_trace(image, prompt, model, out, as_json=as_json, options=options)
+    run_trace(image, prompt, model, out, as_json=as_json, compare=compare, options=options)
+
+
+@app.command()
+def report(
+    trace: Annotated[Path, typer.Argument(help="Trace file (.safetensors).")],
+    compare: Annotated[
+        Path | None, typer.Option(help="Second trace file of the same prompt, such as with a remedy on.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="HTML file to write; an existing one is replaced.")] = Path(
+        "case.html"
+    ),
+    title: Annotated[str, typer.Option(help="Heading of the page.")] = "",
+) -> None:
+    """Writes one HTML file to look through a trace word by word, without server or network."""
+    from lvlmscope.cli.reporting import run_report
+
+    run_report(trace, compare, out, title)
 
 
 @app.command(name="eval")

@@ -15,14 +15,17 @@ from lvlmscope.errors import GeometryError
 from lvlmscope.loading import load
 from lvlmscope.record import Trace
 from lvlmscope.tracing import trace
+from lvlmscope.views import report
 
 __all__ = ["SAVED", "as_png", "run_trace", "save_figures"]
 
 SAVED: Final[dict[str, Any]] = {"bbox_inches": "tight", "pad_inches": 0.12, "dpi": 130}
 
 
-def run_trace(image: Path, prompt: str, model: str, out: Path, *, as_json: bool, options: dict[str, Any]) -> None:
-    """Traces, writes trace and figures, and tells where.
+def run_trace(
+    image: Path, prompt: str, model: str, out: Path, *, as_json: bool, compare: bool, options: dict[str, Any]
+) -> None:
+    """Traces, writes trace, figures and report, and tells where.
 
     Args:
         image: Picture file.
@@ -30,11 +33,18 @@ def run_trace(image: Path, prompt: str, model: str, out: Path, *, as_json: bool,
         model: What `load` takes.
         out: Folder for the results.
         as_json: One JSON object instead of text.
+        compare: With remedies, trace without them too and show both in the report.
         options: Further arguments of `trace`.
     """
     with result_folder(out) as folder:
-        traced = trace(load(model), image, prompt, progress=not as_json, **options)
+        loaded = load(model)
+        traced = trace(loaded, image, prompt, progress=not as_json, **options)
         traced.save(folder / "trace.safetensors")
+        before = None
+        if compare and options["interventions"]:
+            before = trace(loaded, image, prompt, progress=not as_json, **(options | {"interventions": []}))
+            before.save(folder / "trace_without_remedy.safetensors")
+        report(before or traced, folder / "report.html", compare=traced if before else None)
         notes = save_figures(traced, folder)
         names = sorted(path.name for path in folder.iterdir())
     told = {

@@ -1,0 +1,30 @@
+"""`lvlmscope report`: a trace file, or two, as one HTML file."""
+
+from pathlib import Path
+
+from lvlmscope.cli.telling import console
+from lvlmscope.record import Trace
+from lvlmscope.views import report
+
+__all__ = ["run_report"]
+
+
+def run_report(trace: Path, compare: Path | None, out: Path, title: str) -> None:
+    """Writes the page and tells where.
+
+    Args:
+        trace: Trace file.
+        compare: Trace file to show beside it, such as with a remedy on.
+        out: HTML file to write.
+        title: Heading; empty for the usual.
+
+    Raises:
+        TraceFileError: A file is no trace.
+        ModelInputError: The traces are of different prompts.
+        OutputError: The page cannot be written.
+    """
+    other = None if compare is None else Trace.load(compare)
+    options = {"title": title} if title else {}
+    path = report(Trace.load(trace), out, compare=other, **options)
+    size = path.stat().st_size / 1e6
+    console.print(f"written: {path} ({size:.1f} MB; opens in any browser, without a network)", soft_wrap=True)

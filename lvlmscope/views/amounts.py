@@ -1,0 +1,106 @@
+"""What a map of layers, heads and image tokens can show: attention, and saliency where there are gradients."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+
+from lvlmscope.errors import ModelInputError, message
+from lvlmscope.plot.words import Word, words_of
+from lvlmscope.record import Trace
+from lvlmscope.views.packing import defined_mean
+from lvlmscope.views.places import image_key_numbers
+
+__all__ = ["AMOUNTS", "Amounts"]
+
+# Name and unit of each
+AMOUNTS: Final = {
+    "attention": ("attention on the image", "share of 1"),
+    "saliency": ("saliency of the image, |a · dloss/da|", "nats"),
+}
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """Exact amounts of one trace, computed when they are asked for; a word's are the mean over its tokens.
+
+    Attributes:
+        trace: The trace.
+    """
+
+    trace: Trace
+
+    @cached_property
+    def words(self) -> tuple[Word, ...]:
+        """The answer's words."""
+        return words_of(self.trace)
+
+    @cached_property
+    def keys(self) -> list[int]:
+        """Positions of the image keys: the last axis of every map."""
+        return image_key_numbers(self.trace)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Which amounts there are."""
+        return ("attention",) if self.trace.gradient is None else ("attention", "saliency")
+
+    def of_word(self, name: str, word: int) -> np.ndarray:
+        """An amount on each image token, float32 ``[layer, head, cell]``.
+
+        Args:
+            name: "attention" or "saliency".
+            word: Number of the word, from 0.
+
+        Raises:
+            ModelInputError: No such word, or an amount that the trace does not hold.
+        """
+        if name not in self.names or not 0 <= word < len(self.words):
+            received = f"{name!r} of word {word}"
+            possible = f"{', '.join(self.names)}; words 0 to {len(self.words) - 1}"
+            raise ModelInputError(message("show a word", received, possible, "choose among these"))
+        steps = self.words[word].steps
+        total = sum((self._of_step(name, step) for step in steps[1:]), self._of_step(name, steps[0]))
+        mean: np.ndarray = total / len(steps)
+        return mean
+
+    def per_head(self, name: str, word: int) -> np.ndarray:
+        """The sum of an amount over the image tokens ``[layer, head]``.
+
+        Args:
+            name: As in `of_word`.
+            word: Number of the word.
+        """
+        summed: np.ndarray = self.of_word(name, word).sum(-1)
+        return summed
+
+    def over_image(self, name: str, word: int, *, layers: Sequence[int], head: int | None) -> np.ndarray:
+        """An amount on each image token, averaged over the chosen heads, then layers ``[cell]``.
+
+        Args:
+            name: As in `of_word`.
+            word: Number of the word.
+            layers: Positions on the layer axis.
+            head: One head, or None for all.
+
+        Raises:
+            ModelInputError: As `of_word`; or a layer or head that the trace does not have.
+        """
+        heads = range(self.trace.num_heads) if head is None else [head]
+        inside = set(layers) <= set(range(self.trace.num_layers)) and set(heads) <= set(range(self.trace.num_heads))
+        if not inside or not layers:
+            received = f"layers {list(layers)}, head {head}"
+            possible = f"positions 0 to {self.trace.num_layers - 1}, heads 0 to {self.trace.num_heads - 1}"
+            raise ModelInputError(message("show a map", received, possible, "choose among these"))
+        every = self.of_word(name, word)[list(layers)]
+        return defined_mean(defined_mean(every[:, list(heads)], 1), 0)
+
+    def _of_step(self, name: str, step: int) -> np.ndarray:
+        weights = self.trace.attention[step][..., self.keys].float()
+        if name == "saliency":
+            assert self.trace.gradient is not None  # `names` tells it
+            weights = (weights * self.trace.gradient[step][..., self.keys].float()).abs()
+        array: np.ndarray = weights.numpy()
+        return array

@@ -1,0 +1,61 @@
+"""Everything an explorer shows of one trace or of two, as JSON values."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from lvlmscope.comparing import effect
+from lvlmscope.errors import ShapeError, message
+from lvlmscope.plot.style import MADE_UP, SEQUENTIAL, TRUE, UNDEFINED
+from lvlmscope.record import Trace
+from lvlmscope.views.amounts import Amounts
+from lvlmscope.views.contents import SIGNALS, describe_side
+
+__all__ = ["Marks", "describe_document"]
+
+Marks = Iterable[Any]
+_STOPS: Final = 64  # of the colour map
+_LABELS: Final = ("without the remedy", "with the remedy")
+
+
+def describe_document(
+    trace: Trace, other: Trace | None = None, *, made_up: Marks = (), true: Marks = ()
+) -> tuple[dict[str, Any], tuple[Amounts, ...]]:
+    """The document without its maps, and where they are computed from.
+
+    Args:
+        trace: A trace.
+        other: A second one of the same prompt, such as with a remedy on.
+        made_up: Words of the first answer to mark as made up, as `plot.timeline` takes them.
+        true: Words of it to mark as true.
+
+    Returns:
+        JSON values, and one `Amounts` per trace.
+
+    Raises:
+        ModelInputError: The traces are of different prompts, or a mark lies outside the answer.
+        ShapeError: They have different layers or heads.
+    """
+    if other is not None and (trace.layer_indices, trace.num_heads) != (other.layer_indices, other.num_heads):
+        sizes = [f"{t.num_layers} x {t.num_heads}" for t in (trace, other)]
+        received = f"{' and '.join(sizes)} layers x heads, or other layer numbers"
+        raise ShapeError(message("show two traces", received, "the same layers and heads", "trace the same model"))
+    amounts = tuple(Amounts(each) for each in (trace, other) if each is not None)
+    first = _LABELS[0] if other is not None else ""
+    sides = [describe_side(amounts[0], first, made_up=made_up, true=true)]
+    sides += [describe_side(each, _LABELS[1]) for each in amounts[1:]]
+    used = [name for name in SIGNALS if any(name in side["values"] for side in sides)]
+    return {
+        "prompt": trace.prompt,
+        "sides": sides,
+        "signals": [dict(zip(("id", "name", "unit", "said"), (n, *SIGNALS[n]), strict=True)) for n in used],
+        "effect": [] if other is None else str(effect(trace, other)).splitlines(),
+        "colours": {"map": _colours(), "undefined": UNDEFINED, "true": TRUE, "made up": MADE_UP},
+    }, amounts
+
+
+def _colours() -> list[str]:
+    import matplotlib as mpl
+    from matplotlib.colors import to_hex
+
+    chosen = mpl.colormaps[SEQUENTIAL]
+    return [to_hex(chosen(n / (_STOPS - 1))) for n in range(_STOPS)]

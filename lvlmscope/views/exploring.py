@@ -1,0 +1,79 @@
+"""``explore``: the explorer in a notebook, where maps are computed when they are asked for."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from lvlmscope.errors import LvlmscopeError, MissingExtraError, message
+from lvlmscope.record import Trace
+from lvlmscope.views.amounts import Amounts
+from lvlmscope.views.document import Marks, describe_document
+
+__all__ = ["answer_request", "explore"]
+
+
+def explore(trace: Trace, other: Trace | None = None, *, made_up: Marks = (), true: Marks = ()) -> Any:
+    """A widget for Jupyter, VS Code and Colab: choose a word, see its image map, heads, signals and alternatives.
+
+    Words, signals and pictures are sent at once, each word's maps when it is chosen, unrounded.
+
+    Args:
+        trace: A trace.
+        other: A second one of the same prompt, such as with a remedy on, shown beside it.
+        made_up: Words of the answer to mark as made up, as `plot.timeline` takes them.
+        true: Words to mark as true.
+
+    Returns:
+        The `anywidget.AnyWidget`; a notebook shows it as the value of a cell.
+
+    Raises:
+        MissingExtraError: anywidget is not installed.
+        ModelInputError: The traces are of different prompts, or a mark lies outside the answer.
+        ShapeError: The traces have different layers or heads.
+    """
+    try:
+        import anywidget
+        import traitlets
+    except ModuleNotFoundError as error:
+        received, todo = f"no module {error.name}", 'pip install "lvlmscope[notebook]", or write lv.report(trace, path)'
+        raise MissingExtraError(message("explore a trace", received, "a notebook with anywidget", todo)) from error
+    document, amounts = describe_document(trace, other, made_up=made_up, true=true)
+    source = files("lvlmscope.views")
+    members = {
+        "_esm": source.joinpath("explorer.js").read_text(encoding="utf-8"),
+        "_css": source.joinpath("explorer.css").read_text(encoding="utf-8"),
+        "document": traitlets.Dict().tag(sync=True),
+    }
+    widget = type("TraceExplorer", (anywidget.AnyWidget,), members)(document=document)
+
+    def reply(sender: Any, content: Any, _buffers: Any) -> None:
+        told, buffers = answer_request(amounts, content)
+        sender.send(told, buffers=buffers)
+
+    widget.on_msg(reply)
+    return widget
+
+
+def answer_request(amounts: Sequence[Amounts], content: Any) -> tuple[dict[str, Any], list[bytes]]:
+    """What the widget's page asks for.
+
+    Args:
+        amounts: One per trace.
+        content: `id`, `kind` ("heat" or "map"), `side`, `amount`, `word`; for a map also `low`, `high` and `head`.
+
+    Returns:
+        The message, with an `error` when the request cannot be met, and float32 values, little-endian.
+    """
+    number = content.get("id") if isinstance(content, dict) else None
+    try:
+        chosen, name, word = amounts[content["side"]], content["amount"], content["word"]
+        if content["kind"] == "heat":
+            values = chosen.per_head(name, word)
+        else:
+            layers = range(content["low"], content["high"] + 1)
+            values = chosen.over_image(name, word, layers=layers, head=content["head"])
+    except (LvlmscopeError, LookupError, TypeError) as error:
+        return {"id": number, "error": f"{type(error).__name__}: {error}"}, []
+    return {"id": number}, [np.ascontiguousarray(values, dtype="<f4").tobytes()]

@@ -1,0 +1,94 @@
+"""Numbers packed small enough to lie in a page: unsigned integers with a scale per row, as base64 text."""
+
+import base64
+from typing import Any, Final, Literal
+
+import numpy as np
+
+__all__ = ["defined_mean", "packed", "packed_bytes", "plain_number", "unpacked"]
+
+_TYPES: Final[dict[int, Any]] = {8: np.dtype("u1"), 16: np.dtype("<u2")}
+
+
+def packed(rows: np.ndarray, bits: Literal[8, 16]) -> dict[str, Any]:
+    """Rows of amounts as integers: `level = round(value / scale * (2^bits - 2))`, the highest level for undefined.
+
+    The error of a value is at most `scale / (2^bits - 2) / 2`, with `scale` the greatest value of its row.
+
+    Args:
+        rows: Amounts of at least 0 ``[row, column]``; NaN and infinite values count as undefined.
+        bits: 8 or 16.
+
+    Returns:
+        JSON values: `bits`, `columns`, `scale` (float32, one per row) and `data`, both base64, little-endian.
+
+    >>> unpacked(packed(np.array([[0.0, 0.5, np.nan]]), 8)).tolist()
+    [[0.0, 0.5, nan]]
+    """
+    finite = np.isfinite(rows)
+    scale = np.where(finite, rows, 0.0).max(axis=1, initial=0.0).astype("<f4")
+    top = 2**bits - 2
+    share = np.divide(
+        rows, scale[:, None], out=np.zeros_like(rows, dtype=np.float64), where=finite & (scale > 0)[:, None]
+    )
+    levels = np.where(finite, np.rint(np.clip(share, 0, 1) * top), top + 1).astype(_TYPES[bits])
+    return {"bits": bits, "columns": rows.shape[1], "scale": _text(scale), "data": _text(levels)}
+
+
+def packed_bytes(rows: int, columns: int, bits: int) -> int:
+    """Bytes of base64 text that `packed` makes of so many rows, at most.
+
+    Args:
+        rows: Rows.
+        columns: Columns.
+        bits: 8 or 16.
+
+    >>> packed_bytes(3, 4, 8) == len(_text(np.zeros(12, np.uint8))) + len(_text(np.zeros(3, np.float32)))
+    True
+    """
+    return (rows * columns * bits // 8 + 2) // 3 * 4 + (rows * 4 + 2) // 3 * 4
+
+
+def unpacked(data: dict[str, Any]) -> np.ndarray:
+    """The rows back from `packed`, float64 ``[row, column]``.
+
+    Args:
+        data: What `packed` gave.
+    """
+    levels = np.frombuffer(base64.b64decode(data["data"]), _TYPES[data["bits"]]).reshape(-1, data["columns"])
+    scale = np.frombuffer(base64.b64decode(data["scale"]), "<f4").astype(np.float64)
+    top = 2 ** data["bits"] - 2
+    return np.where(levels > top, np.nan, levels / top * scale[:, None])
+
+
+def defined_mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """Mean over the defined values along an axis; NaN where there are none.
+
+    Args:
+        values: Numbers; NaN and infinite ones are left out.
+        axis: Axis to average over.
+
+    >>> defined_mean(np.array([[1.0, np.nan], [3.0, np.nan]]), 0).tolist()
+    [2.0, nan]
+    """
+    finite = np.isfinite(values)
+    count = finite.sum(axis)
+    total = np.where(finite, values, 0.0).sum(axis, dtype=np.float64)
+    mean: np.ndarray = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return mean
+
+
+def plain_number(value: float) -> float | None:
+    """A number as JSON knows it: six digits, None for NaN and infinite values.
+
+    Args:
+        value: Any number.
+
+    >>> plain_number(float("nan")), plain_number(0.123456789)
+    (None, 0.123457)
+    """
+    return float(f"{value:.6g}") if np.isfinite(value) else None
+
+
+def _text(values: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()

@@ -1,0 +1,100 @@
+"""Where a trace's image keys lie: boxes over each picture, or a row in key order where that is not known."""
+
+import math
+from dataclasses import dataclass
+
+from lvlmscope.layout import Box, Cell, ImageLayout
+from lvlmscope.record import Trace
+
+__all__ = ["Place", "image_key_numbers", "places_of"]
+
+_SIDE = 16.0  # pixels of a cell that has no place of its own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """One picture, overview, set of tiles or video frame, and the image keys over it.
+
+    Attributes:
+        name: What to call it.
+        picture: Index among the trace's pictures, None where the cells have no place in one.
+        size: Width and height that the boxes refer to.
+        boxes: Left, top, right, bottom of each cell.
+        cells: Position of each cell among the trace's image keys.
+        note: What a reader must know, empty for nothing.
+    """
+
+    name: str
+    picture: int | None
+    size: tuple[float, float]
+    boxes: tuple[Box, ...]
+    cells: tuple[int, ...]
+    note: str = ""
+
+
+def image_key_numbers(trace: Trace) -> list[int]:
+    """Absolute positions of the image keys, in order: the axis of every map."""
+    return [int(key) for key in trace.image_keys.nonzero().flatten()]
+
+
+def places_of(trace: Trace) -> tuple[Place, ...]:
+    """Every place a map can be drawn over; none for a trace without image keys.
+
+    Args:
+        trace: A trace.
+
+    Returns:
+        Overviews before their tiles, pictures in the order of the prompt.
+
+    >>> from lvlmscope.diagnostics import planted_trace
+    >>> [(place.name, place.boxes[0]) for place in places_of(planted_trace())]
+    [('picture', (0.0, 0.0, 14.0, 14.0))]
+    """
+    keys = image_key_numbers(trace)
+    order = {key: position for position, key in enumerate(keys)}
+    if keys and not trace.layout.images:
+        return (_in_order("image tokens", list(range(len(keys))), "the trace does not tell where they lie"),)
+    several = len(trace.layout.images) > 1
+    found: list[Place] = []
+    for number, image in enumerate(trace.layout.images):
+        name = f"picture {number + 1}" if several else "picture"
+        found += _of_image(image, number, name, order)
+    return tuple(found)
+
+
+def _of_image(image: ImageLayout, number: int, name: str, order: dict[int, int]) -> list[Place]:
+    placed = [c for c in image.cells if c.role == "patch" and c.box is not None and c.key in order]
+    if image.reason or image.size is None or not placed:
+        known = [order[c.key] for c in image.cells if c.key in order]
+        reason = image.reason or "its tokens have no place in the picture"
+        return [_in_order(name, known, reason)] if known else []
+    groups: dict[tuple[int, bool], list[Cell]] = {}
+    for cell in placed:
+        groups.setdefault((cell.frame, cell.tile > 0), []).append(cell)
+    frames = len({frame for frame, _ in groups}) > 1
+    tiled = any(is_tile for _, is_tile in groups)
+    return [
+        Place(
+            name=name + (f", frame {frame + 1}" if frames else "") + (_kind(is_tile) if tiled else ""),
+            picture=number,
+            size=(float(image.size[0]), float(image.size[1])),
+            boxes=tuple(c.box for c in cells if c.box is not None),
+            cells=tuple(order[c.key] for c in cells),
+        )
+        for (frame, is_tile), cells in sorted(groups.items())
+    ]
+
+
+def _kind(is_tile: bool) -> str:
+    return ", tiles" if is_tile else ", overview"
+
+
+def _in_order(name: str, cells: list[int], reason: str) -> Place:
+    wide = math.ceil(math.sqrt(len(cells)))
+    boxes = tuple(
+        (n % wide * _SIDE, n // wide * _SIDE, n % wide * _SIDE + _SIDE, n // wide * _SIDE + _SIDE)
+        for n in range(len(cells))
+    )
+    size = (wide * _SIDE, math.ceil(len(cells) / wide) * _SIDE)
+    note = f"{reason}: image tokens in the order of the prompt, row by row, not where they lie"
+    return Place(name=name, picture=None, size=size, boxes=boxes, cells=tuple(cells), note=note)

@@ -1,0 +1,115 @@
+"""``report``: the explorer, its data and its picture as one HTML file that fetches nothing."""
+
+import base64
+import hashlib
+import html
+import json
+import os
+import uuid
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from lvlmscope.errors import OutputError, message
+from lvlmscope.record import Trace
+from lvlmscope.views.document import Marks, describe_document
+from lvlmscope.views.keeping import kept_maps
+
+__all__ = ["page", "report"]
+
+_LIMIT: Final = 7_600_000  # bytes of a page, as far as joining neighbouring layers allows
+_START: Final = "\nstart(document);\n"
+
+
+def report(
+    trace: Trace,
+    path: str | os.PathLike[str],
+    *,
+    compare: Trace | None = None,
+    title: str = "Where the model looked, word by word",
+    made_up: Marks = (),
+    true: Marks = (),
+) -> Path:
+    """Writes an explorer of a trace as one HTML file, complete or not at all.
+
+    Maps are rounded to 254 levels of their own maximum, and only as many single heads are kept as fit into some 8 MB;
+    the page says which. It opens without a server or a network.
+
+    Args:
+        trace: A trace.
+        path: File to write; an existing one is replaced.
+        compare: A second trace of the same prompt, such as with a remedy on.
+        title: Heading.
+        made_up: Words of the answer to mark as made up, as `plot.timeline` takes them.
+        true: Words to mark as true.
+
+    Returns:
+        The path.
+
+    Raises:
+        ModelInputError: The traces are of different prompts, or a mark lies outside the answer.
+        ShapeError: The traces have different layers or heads.
+        OutputError: The file cannot be written.
+    """
+    target = Path(path)
+    text = page(trace, compare=compare, title=title, made_up=made_up, true=true)
+    temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.part"
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(target)
+    except OSError as error:
+        received, possible = error.strerror or str(error), "a file in a folder that exists and can be written to"
+        raise OutputError(message(f"write a report to {target}", received, possible, "choose another path")) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def page(trace: Trace, *, compare: Trace | None = None, title: str = "", made_up: Marks = (), true: Marks = ()) -> str:
+    """The text of the HTML file.
+
+    Args:
+        trace: A trace.
+        compare: A second one of the same prompt.
+        title: Heading.
+        made_up: Words to mark as made up.
+        true: Words to mark as true.
+
+    Returns:
+        A document with a policy that forbids every request.
+    """
+    document, amounts = describe_document(trace, compare, made_up=made_up, true=true)
+    pictures = sum(len(place["picture"]) for side in document["sides"] for place in side["places"])
+    room = max((_LIMIT - pictures - 200_000) // len(amounts), 100_000)
+    document["maps"] = [kept_maps(each, room=room) for each in amounts]
+    script = _source("explorer.js") + _START
+    style = _source("explorer.css")
+    policy = (
+        f"default-src 'none'; img-src data:; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="referrer" '
+        f'content="no-referrer"><title>{html.escape(title)}</title><style>{style}</style></head>'
+        f'<body class="lvx-page"><h1>{html.escape(title)}</h1>'
+        f'<main id="explorer"><p>{html.escape(trace.prompt)}</p><p>{html.escape(trace.answer)}</p></main>'
+        "<footer>Made by lvlmscope. Nothing on this page is fetched from elsewhere.</footer>"
+        f'<script type="application/json" id="data">{_json(document)}</script>'
+        f'<script type="module">{script}</script></body></html>\n'
+    )
+
+
+def _source(name: str) -> str:
+    return files("lvlmscope.views").joinpath(name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _json(values: Any) -> str:
+    """JSON in which no text can end the script element or start a comment of HTML."""
+    text = json.dumps(values, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,0 +1,112 @@
+"""A trace's summary for Jupyter: picture, caption with shaded words, a small layer x head map, a few facts."""
+
+import base64
+import html
+import io
+import math
+from typing import Final
+
+import numpy as np
+
+from lvlmscope.display import facts
+from lvlmscope.plot.style import SEQUENTIAL, UNDEFINED
+from lvlmscope.record import Trace
+from lvlmscope.views.packing import defined_mean
+from lvlmscope.views.pictures import data_uri
+
+__all__ = ["html_summary"]
+
+_LONGEST: Final = 220  # pixels of the picture's longer side
+_SAID: Final = 300  # characters of a fact
+_TOKENS: Final = 300  # of the answer, each a few dozen bytes of HTML
+_CELL: Final = 8  # pixels of a head in the small map, fewer where there are many
+
+
+def html_summary(trace: Trace) -> str:
+    """The summary, at most some 100 KB, with every text escaped.
+
+    Args:
+        trace: What to sum up.
+
+    Returns:
+        HTML that needs nothing else and runs nothing.
+    """
+    mass = trace.rows().image_mass.double().numpy() if bool(trace.image_keys.any()) else None
+    parts = [
+        f'<div style="display:flex;flex-wrap:wrap;gap:12px;align-items:flex-start">{_picture(trace)}{_map(mass)}</div>',
+        f'<p style="max-width:46em;overflow-wrap:anywhere">{_words(trace, mass)}</p>',
+        _facts_table(trace),
+    ]
+    return f'<div style="font-size:13px;line-height:1.6">{"".join(parts)}</div>'
+
+
+def _picture(trace: Trace) -> str:
+    if trace.image is None:
+        return "<span>no picture in the trace</span>"
+    return f'<img alt="the picture that was traced" src="{data_uri(trace.image, longest=_LONGEST)}">'
+
+
+def _words(trace: Trace, mass: np.ndarray | None) -> str:
+    if not trace.num_steps:
+        return "<em>the answer is empty</em>"
+    steps = np.full(trace.num_steps, np.nan) if mass is None else defined_mean(mass.reshape(trace.num_steps, -1), 1)
+    shown = [
+        f'<span title="{_told(value)}, ln p {log_prob:.2f}" style="background:rgba(31,119,180,{_shade(value):.2f})">'
+        f"{html.escape(token)}</span>"
+        for token, value, log_prob in zip(
+            trace.answer_tokens[:_TOKENS], steps.tolist(), trace.log_probs.tolist(), strict=False
+        )
+    ]
+    rest = trace.num_steps - len(shown)
+    return "".join(shown) + (f" <em>… and {rest} more tokens</em>" if rest > 0 else "")
+
+
+def _told(value: float) -> str:
+    return f"image attention {value:.3f}" if math.isfinite(value) else "image attention not defined"
+
+
+def _shade(value: float) -> float:
+    return min(max(value, 0.0), 1.0) * 0.8 if math.isfinite(value) else 0.0
+
+
+def _map(mass: np.ndarray | None) -> str:
+    """Mean attention on the image of each layer and head, as a picture of the map."""
+    if mass is None or 0 in mass.shape:
+        return "<span>no attention on an image to show</span>"
+    import matplotlib as mpl
+    from PIL import Image
+
+    values = defined_mean(mass, 0)
+    finite = np.isfinite(values)
+    most = float(values[finite].max()) if finite.any() else 0.0
+    share = np.where(finite, values, 0.0) / (most or 1.0)
+    colours = mpl.colormaps[SEQUENTIAL](share, bytes=True)[..., :3]
+    colours[~finite] = [int(UNDEFINED[n : n + 2], 16) for n in (1, 3, 5)]
+    size = max(2, min(_CELL, 240 // max(values.shape)))
+    enlarged = colours[::-1].repeat(size, 0).repeat(size, 1)  # layer 0 at the bottom
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(enlarged)).save(buffer, format="PNG")
+    source = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    best = np.unravel_index(int(share.argmax()), share.shape)
+    undefined = f"; grey: not defined ({int((~finite).sum())} heads)" if not finite.all() else ""
+    told = (
+        f"{values.shape[0]} layers (0 at the bottom) × {values.shape[1]} heads: attention on the image, "
+        f"0 to {most:.3f} share of 1{undefined}"
+    )
+    return (
+        f'<div style="max-width:260px"><img alt="{told}; most in row {best[0]}, head {best[1]}" src="{source}">'
+        f"<br><small>{told}</small></div>"
+    )
+
+
+def _facts_table(trace: Trace) -> str:
+    rows = "".join(
+        f'<tr><th style="text-align:left">{name}</th><td style="text-align:left">{html.escape(_cut(text))}</td></tr>'
+        for name, text in facts(trace)
+        if name != "answer"
+    )
+    return f"<table>{rows}</table><small>answer tokens shaded by their share of attention on the image</small>"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SAID else text[: _SAID - 1] + "…"
