@@ -107,13 +107,16 @@ def chosen_layers(trace: Trace, layers: LayerSpec, asked: str) -> list[int]:
         asked: What for.
 
     Returns:
-        Places, ascending.
+        Places, ascending. Of a band without attention rows, as in decoders with recurrent layers, the nearest place.
 
     Raises:
-        ModelInputError: None of them has attention rows, or layers outside the model.
+        ModelInputError: None of the numbers has attention rows, or layers outside the model.
     """
     wanted = resolve_layers(layers, decoder_depth(trace))
     places = [place for place, number in enumerate(trace.layer_indices) if number in wanted]
+    if not places and layers is not None and isinstance(layers[0], float):
+        middle = sum(wanted) / len(wanted)
+        return [min(range(trace.num_layers), key=lambda place: abs(trace.layer_indices[place] - middle))]
     if not places:
         received, possible = f"layers {list(wanted)}", f"layers with attention rows: {list(trace.layer_indices)}"
         raise ModelInputError(message(asked, received, possible, "choose among these"))

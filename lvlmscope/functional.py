@@ -160,4 +160,9 @@ def rule_by_share(
         raise ModelInputError(message(_ASKED, received, "heads that see the image on both sides", "move the depths"))
     highest = float(early.topk(min(count, early.numel())).values[-1])
     lowest = float(late.topk(min(count, late.numel()), largest=False).values[-1])
+    if not lowest < highest:
+        received = f"heads too alike: tau_reas {lowest:.6g} and tau_perc {highest:.6g} for a share of {share}"
+        raise ModelInputError(
+            message(_ASKED, received, "tau_reas below tau_perc", "lower the share or move the depths")
+        )
     return HeadRule(l_perc=l_perc, tau_perc=highest, l_reas=l_reas, tau_reas=lowest)
