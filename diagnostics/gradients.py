@@ -27,6 +27,7 @@ def saliency(
 
     A normalised row says *where* the token's loss is sensitive, not how much: a row of the last layers is as long as
     one of the first. It is a slope at one place: a head that is saturated, or two that cancel, can look unimportant.
+    In a trace that kept the keys of image and answer only, the norm is over these.
 
     Args:
         trace: A trace made with `gradients=True`.
