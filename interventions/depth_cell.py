@@ -191,8 +191,9 @@ class DepthCell(nn.Module):
         target.mkdir(parents=True, exist_ok=True)
         tensors = {n: t.detach().to("cpu", dtype or t.dtype).contiguous() for n, t in self.state_dict().items()}
         written = {"format_version": FORMAT_VERSION, **asdict(self.config), "notes": notes or {}}
-        save_file(tensors, target / WEIGHTS_FILE)
         (target / CONFIG_FILE).write_text(json.dumps(written, indent=2) + "\n")
+        save_file(tensors, target / WEIGHTS_FILE)
+        (target / WEIGHTS_FILE).chmod((target / CONFIG_FILE).stat().st_mode)  # safetensors writes for the owner alone
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:

@@ -26,7 +26,7 @@ def main() -> None:
         for layer in train[0]["gates"][name]:
             values = [p["gates"][name][layer] for p in train]
             number = int(layer)
-            label = f"{name} gate, layers" if number == 0 else None
+            label = f"{name} gate, a line for each layer" if number == 0 else None
             right.plot([p["step"] for p in train], values, color=colour, alpha=0.3 + 0.08 * number, label=label)
     right.set(xlabel="step", ylabel="mean gate", ylim=(0, 1.02))
     right.legend(frameon=False)

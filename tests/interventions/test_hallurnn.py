@@ -152,6 +152,8 @@ def test_a_saved_cell_is_the_same_cell(kind: str, tmp_path: Path) -> None:
     assert again.config == cell.config
     assert all(torch.equal(a, b) for a, b in zip(cell.parameters(), again.parameters(), strict=True))
     assert not any(parameter.requires_grad for parameter in again.parameters())
+    modes = {(tmp_path / "cell" / name).stat().st_mode for name in ("cell.json", "cell.safetensors")}
+    assert len(modes) == 1
     assert json.loads((tmp_path / "cell/cell.json").read_text())["notes"] == {"trained in": "a test"}
 
 
