@@ -14,8 +14,12 @@ _HOMES = {
     "Site": "lvlmscope.sessions",
     "aggregate": "lvlmscope.evaluation",
     "attach": "lvlmscope.attaching",
+    "calibrate": "lvlmscope.diagnosis",
     "check": "lvlmscope.checking",
+    "Calibration": "lvlmscope.diagnosis",
+    "Diagnosis": "lvlmscope.diagnosis",
     "detection": "lvlmscope.evaluation",
+    "diagnose": "lvlmscope.diagnosis",
     "effect": "lvlmscope.comparing",
     "explore": "lvlmscope.views",
     "estimate": "lvlmscope.memory",
@@ -32,7 +36,18 @@ _HOMES = {
     "LvlmscopeError": "lvlmscope.errors",
     "Trace": "lvlmscope.record",
 }
-_MODULES = ("diagnostics", "errors", "evaluation", "families", "interventions", "plot", "tiny", "training", "views")
+_MODULES = (
+    "diagnosis",
+    "diagnostics",
+    "errors",
+    "evaluation",
+    "families",
+    "interventions",
+    "plot",
+    "tiny",
+    "training",
+    "views",
+)
 
 __all__ = ["__version__", "load_trace", *_HOMES, *_MODULES]  # noqa: PLE0604
 

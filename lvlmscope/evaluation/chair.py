@@ -56,6 +56,11 @@ class Vocabulary:
         """All categories, in the order given."""
         return tuple(dict.fromkeys(self._category.values()))
 
+    @property
+    def forms(self) -> dict[str, tuple[str, ...]]:
+        """The words of each category, in lower case."""
+        return {name: tuple(form for form, c in self._category.items() if c == name) for name in self.categories}
+
     def mentions(self, text: str) -> list[Mention]:
         """Every object word of a text, in order.
 

@@ -129,8 +129,8 @@ def combined_scores(columns: np.ndarray, made_up: np.ndarray, groups: np.ndarray
 def fitted_probe(columns: np.ndarray, made_up: np.ndarray, groups: np.ndarray) -> Any:
     """A pipeline of median imputation, standardisation and logistic regression (scikit-learn).
 
-    The L2 penalty is the one of a few with the greatest AUROC over inner folds by group; without both kinds of words in
-    all of them, the middle one.
+    The L2 penalty is the one of a few with the greatest likelihood over inner folds by group; without both kinds of
+    words in all of them, the middle one.
 
     Args:
         columns: float64 [word, column].
@@ -138,7 +138,7 @@ def fitted_probe(columns: np.ndarray, made_up: np.ndarray, groups: np.ndarray) -
         groups: Group number of each word.
     """
     inner = np.unique(groups, return_inverse=True)[1] % INNER_FOLDS
-    tried = {strength: _inner_score(columns, made_up, inner, strength) for strength in STRENGTHS}
+    tried = {strength: _inner_likelihood(columns, made_up, inner, strength) for strength in STRENGTHS}
     if any(np.isnan(score) for score in tried.values()):
         best = STRENGTHS[len(STRENGTHS) // 2]
     else:
@@ -146,14 +146,15 @@ def fitted_probe(columns: np.ndarray, made_up: np.ndarray, groups: np.ndarray) -
     return _pipeline(best).fit(columns, made_up)
 
 
-def _inner_score(columns: np.ndarray, made_up: np.ndarray, inner: np.ndarray, strength: float) -> float:
+def _inner_likelihood(columns: np.ndarray, made_up: np.ndarray, inner: np.ndarray, strength: float) -> float:
+    """Mean log-likelihood of words that took no part in fitting; NaN where a fold lacks a kind of word."""
     scores = np.full(len(made_up), np.nan)
     for number in range(INNER_FOLDS):
         test = inner == number
         if len(set(made_up[~test].tolist())) < 2 or not test.any():
             return float("nan")
         scores[test] = _pipeline(strength).fit(columns[~test], made_up[~test]).decision_function(columns[test])
-    return float(auroc(scores, made_up, np.ones((1, len(scores))))[0])
+    return -float(np.logaddexp(0, np.where(made_up, -scores, scores)).mean())
 
 
 def _pipeline(strength: float) -> Any:

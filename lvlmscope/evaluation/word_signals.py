@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -51,69 +52,57 @@ class WordSignal:
         return self.compute(trace, model) if "model" in self.needs else self.compute(trace)
 
 
-def _of_step(name: str, units: str, values: Callable[[Trace], torch.Tensor]) -> Callable[[Trace], xr.DataArray]:
-    def compute(trace: Trace) -> xr.DataArray:
-        attrs: dict[str, Any] = {
-            "long_name": name,
-            "units": units,
-            "bounds": None,
-            "reference": "the model's own distribution",
-        }
-        return labelled(trace, values(trace), ("step",), **attrs)
+def _position(trace: Trace) -> xr.DataArray:
+    attrs: dict[str, Any] = {
+        "long_name": "position in the answer",
+        "units": "tokens",
+        "bounds": None,
+        "reference": "none",
+    }
+    return labelled(trace, torch.arange(trace.num_steps), ("step",), **attrs)
 
-    return compute
+
+def _confidence(measure: str) -> Callable[[Trace], xr.DataArray]:
+    return lambda trace: diagnostics.confidence(trace).sel(measure=measure, drop=True)
+
+
+def _anchor(anchor: str) -> Callable[[Trace], xr.DataArray]:
+    return lambda trace: diagnostics.anchor_correlation(trace).sel(anchor=anchor, drop=True)
+
+
+def _signal(
+    name: str,
+    kind: Kind,
+    suspicious: Literal["low", "high"],
+    compute: Callable[..., xr.DataArray],
+    *needs: Needed,
+) -> WordSignal:
+    return WordSignal(name=name, kind=kind, suspicious=suspicious, compute=compute, needs=needs)
 
 
 _ALL: Final = (
-    WordSignal(
-        name="position",
-        kind="baseline",
-        suspicious="high",
-        compute=_of_step("position in the answer", "tokens", lambda trace: torch.arange(trace.num_steps)),
+    _signal("position", "baseline", "high", _position),
+    _signal("log_prob", "confidence", "low", _confidence("log_probability")),
+    _signal("entropy", "confidence", "high", _confidence("entropy")),
+    _signal("margin", "confidence", "low", _confidence("margin")),
+    _signal("image_attention_focus", "attention", "low", diagnostics.image_attention_focus),
+    _signal("layer_image_entropy", "attention", "high", diagnostics.layer_image_entropy),
+    _signal("head_image_entropy", "attention", "high", partial(diagnostics.layer_image_entropy, mode="head")),
+    _signal("sensitive_head_entropy", "attention", "high", diagnostics.sensitive_head_entropy),
+    _signal("r_neg", "attention", "high", _anchor("r_neg")),
+    _signal("r_pos", "attention", "low", _anchor("r_pos")),
+    _signal("saliency_to_previous", "gradient", "low", diagnostics.saliency_to_previous, "gradient"),
+    _signal("saliency_to_answer", "gradient", "low", diagnostics.saliency_to_answer, "gradient"),
+    _signal("saliency_to_image", "gradient", "low", diagnostics.saliency_to_image, "gradient"),
+    _signal("cosine_drift", "hidden", "high", diagnostics.representation_drift, "hidden_states"),
+    _signal(
+        "relative_drift",
+        "hidden",
+        "high",
+        partial(diagnostics.representation_drift, measure="relative"),
+        "hidden_states",
     ),
-    WordSignal(
-        name="log_prob",
-        kind="confidence",
-        suspicious="low",
-        compute=_of_step("log-probability", "nats", lambda trace: trace.log_probs),
-    ),
-    WordSignal(
-        name="entropy",
-        kind="confidence",
-        suspicious="high",
-        compute=_of_step("next-token entropy", "nats", lambda trace: trace.entropy),
-    ),
-    WordSignal(
-        name="margin",
-        kind="confidence",
-        suspicious="low",
-        compute=_of_step("margin", "nats", lambda trace: trace.margin),
-    ),
-    WordSignal(
-        name="image_attention_focus",
-        kind="attention",
-        suspicious="low",
-        compute=diagnostics.image_attention_focus,
-    ),
-    WordSignal(
-        name="layer_image_entropy",
-        kind="attention",
-        suspicious="high",
-        compute=diagnostics.layer_image_entropy,
-    ),
-    WordSignal(
-        name="head_image_entropy",
-        kind="attention",
-        suspicious="high",
-        compute=lambda trace: diagnostics.layer_image_entropy(trace, mode="head"),
-    ),
-    WordSignal(
-        name="internal_confidence",
-        kind="lens",
-        suspicious="low",
-        compute=diagnostics.internal_confidence,
-        needs=("model",),
-    ),
+    _signal("internal_confidence", "lens", "low", diagnostics.internal_confidence, "model"),
 )
 # What is possible and what to do, by what is lacking
 _CURES: Final = {

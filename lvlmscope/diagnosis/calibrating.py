@@ -1,0 +1,194 @@
+"""``calibrate``: reference ranges of a model from answers about pictures whose objects are known."""
+
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain, combinations
+from typing import Any, Final, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from lvlmscope.diagnosis.calibration import SHARES, Calibration, Probe, Reference
+from lvlmscope.errors import EvaluationError, message
+from lvlmscope.evaluation.bundled import PROMPT, vocabulary
+from lvlmscope.evaluation.chair import Vocabulary
+from lvlmscope.evaluation.detection import detect
+from lvlmscope.evaluation.detectors import Detector
+from lvlmscope.evaluation.labelling import LabelledWord, label_words
+from lvlmscope.evaluation.probing import fitted_probe, strongest
+from lvlmscope.evaluation.word_signals import Tokens
+from lvlmscope.evaluation.word_table import WordTable, read_words
+from lvlmscope.loading import LoadedModel
+from lvlmscope.record import Trace
+from lvlmscope.tracing import trace
+
+__all__ = ["calibrate", "calibration_of"]
+
+_LEAST: Final = 20  # correct words, fewer have no 5 % quantile
+_DIRECTIONS: Final[dict[str, Literal["higher", "lower", "mixed"]]] = {"higher": "higher", "lower": "lower"}
+
+
+def calibrate(
+    model: Any,
+    examples: Iterable[tuple[Any, Collection[str]]],
+    *,
+    words: Vocabulary | None = None,
+    prompt: str = PROMPT,
+    max_new_tokens: int = 48,
+    tokens: Tokens = "first",
+    processor: Any = None,
+    lens: bool = True,
+    seed: int = 0,
+    progress: bool = True,
+) -> Calibration:
+    """Traces the model's answers about known pictures and keeps what its signals are like on correct words.
+
+    Every example is traced with gradients and hidden states, greedily. Ranges are quantiles over the correct object
+    words. The made-up ones teach the probes, which give a word's risk, which layer of a signal to look at, and on which
+    side; signals that do not tell the two apart over held-out folds take no part in a risk. Ranges hold for the prompt,
+    the kind of picture and the length that they were made with.
+
+    Args:
+        model: What `load` gave, or a bare model.
+        examples: Pictures with the categories that are in them, a generator too.
+        words: Which words stand for which category; None for the bundled model's world.
+        prompt: Asked about every picture.
+        max_new_tokens: Length allowed to each answer.
+        tokens: Read at the `"first"` token of a word, or the `"mean"` over all.
+        processor: The model's processor, when it cannot be found.
+        lens: Also read what the image tokens spell, which runs the model once more for each example.
+        seed: Of the folds.
+        progress: Show a bar.
+
+    Returns:
+        The calibration; `save` writes it.
+
+    Raises:
+        EvaluationError: No examples, or too few correct or made-up words.
+    """
+    known = words or vocabulary()
+    labels: list[tuple[LabelledWord, ...]] = []
+    first: list[Trace] = []
+
+    def traced() -> Iterator[Trace]:
+        for image, present in tqdm(examples, desc="calibrating", delay=2, disable=not progress):
+            options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": False}
+            found = trace(
+                model, image, prompt, processor=processor, gradients=True, hidden_states=True, progress=False, **options
+            )
+            labels.append(label_words(found, present, known))
+            first[:] = first or [found]
+            yield found
+
+    # Labels are made as the traces pass by, so that no more than one trace is held
+    table = read_words(traced(), _taken(labels), tokens=tokens, model=model if lens else None)
+    about = first[0].provenance
+    made_with = {
+        "versions": about["versions"],
+        "prompt": prompt,
+        "max_new_tokens": max_new_tokens,
+        "examples": len(labels),
+        "seed": seed,
+    }
+    name = model.name if isinstance(model, LoadedModel) else str(about["model"]["name"])
+    sizes = {"num_layers": first[0].num_layers, "num_heads": first[0].num_heads}
+    return calibration_of(table, model=name, words=known, tokens=tokens, seed=seed, made_with=made_with, **sizes)
+
+
+def calibration_of(
+    table: WordTable,
+    *,
+    model: str,
+    num_layers: int,
+    num_heads: int,
+    words: Vocabulary,
+    tokens: Tokens = "first",
+    seed: int = 0,
+    made_with: dict[str, Any] | None = None,
+) -> Calibration:
+    """A calibration from words that were read already.
+
+    Args:
+        table: What `read_words` gave.
+        model: Name of the model.
+        num_layers: Its decoder layers.
+        num_heads: Its query heads.
+        words: Which words stand for which category.
+        tokens: Which tokens the table was read at.
+        seed: Of the folds.
+        made_with: Kept in the file (JSON values).
+
+    Returns:
+        The calibration.
+
+    Raises:
+        EvaluationError: Too few correct or made-up words.
+    """
+    correct = int((~table.made_up).sum())
+    if correct < _LEAST:
+        received, possible = f"{correct} correct words", f"at least {_LEAST}"
+        raise EvaluationError(message("calibrate a model", received, possible, "give more examples"))
+    found = detect(table, seed=seed)
+    references = {signal.name: _reference(table, signal.name, found[signal.name]) for signal in table.signals}
+    return Calibration(
+        model=model,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        tokens=tokens,
+        true_words=correct,
+        made_up_words=int(table.made_up.sum()),
+        references=references,
+        probes=_probes(table, references),
+        words=words.forms,
+        made_with=made_with or {},
+    )
+
+
+def _taken(labels: list[tuple[LabelledWord, ...]]) -> Iterator[tuple[LabelledWord, ...]]:
+    """The labels in order; each is there by the time that its trace was taken."""
+    place = 0
+    while place < len(labels):
+        yield labels[place]
+        place += 1
+
+
+def _reference(table: WordTable, name: str, detector: Detector) -> Reference:
+    values = table.values[name]
+    columns = [column[np.isfinite(column)] for column in values[~table.made_up].T]
+    quantiles = [np.quantile(column, SHARES) if len(column) else np.full(len(SHARES), np.nan) for column in columns]
+    best = strongest(values, table.made_up)
+    return Reference(
+        layers=table.layers[name],
+        quantiles=tuple(tuple(row.tolist()) for row in quantiles),
+        place=0 if best is None else best[0],
+        direction=_DIRECTIONS.get(detector.direction, "mixed"),
+        auroc=detector.auroc.value,
+        low=detector.auroc.low,
+        high=detector.auroc.high,
+    )
+
+
+def _probes(table: WordTable, references: dict[str, Reference]) -> tuple[Probe, ...]:
+    """One probe for each combination of parts that a trace may come with, those with the same signals once."""
+    telling = [signal for signal in table.signals if signal.kind != "baseline" and references[signal.name].separates]
+    parts = sorted({part for signal in telling for part in signal.needs})
+    subsets = chain.from_iterable(combinations(parts, size) for size in range(len(parts) + 1))
+    found: dict[tuple[str, ...], Probe] = {}
+    for given in subsets:
+        names = tuple(signal.name for signal in telling if set(signal.needs) <= set(given))
+        if names and names not in found:
+            found[names] = _probe(table, references, names, given)
+    return tuple(found.values())
+
+
+def _probe(table: WordTable, references: dict[str, Reference], names: tuple[str, ...], needs: tuple[str, ...]) -> Probe:
+    columns = np.stack([table.values[name][:, references[name].place] for name in names], axis=1)
+    imputer, scaler, regression = (step for _, step in fitted_probe(columns, table.made_up, table.trace).steps)
+    return Probe(
+        needs=needs,
+        signals=names,
+        centre=tuple(scaler.mean_.tolist()),
+        scale=tuple(scaler.scale_.tolist()),
+        fill=tuple(imputer.statistics_.tolist()),
+        weights=tuple(regression.coef_[0].tolist()),
+        intercept=float(regression.intercept_[0]),
+    )

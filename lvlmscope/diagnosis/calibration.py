@@ -1,0 +1,217 @@
+"""A calibration: what each signal's values on correct words are like in one model, kept in a JSON file."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+import numpy as np
+
+from lvlmscope.errors import EvaluationError, OutputError, message
+from lvlmscope.evaluation.chair import Vocabulary
+from lvlmscope.evaluation.word_signals import Tokens
+
+__all__ = ["FORMAT", "SHARES", "Calibration", "Probe", "Reference", "bundled_calibration"]
+
+FORMAT: Final = 1
+SHARES: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99)
+_ASKED: Final = "read a calibration"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """One signal on correct words.
+
+    Attributes:
+        layers: Layer numbers; empty for a signal without layers.
+        quantiles: At `SHARES`, for each layer (one row without layers).
+        place: Index of the layer that told made-up from true words best.
+        direction: `"higher"` or `"lower"` values there on made-up words, `"mixed"` where halves of the data disagree.
+        auroc: Of that best number, chosen and judged on different words; its interval in `low` and `high`.
+        low: Lower end of the interval.
+        high: Upper end.
+    """
+
+    layers: tuple[int, ...]
+    quantiles: tuple[tuple[float, ...], ...]
+    place: int
+    direction: Literal["higher", "lower", "mixed"]
+    auroc: float
+    low: float
+    high: float
+
+    @property
+    def separates(self) -> bool:
+        """Whether the signal told made-up from true words in the calibration, in one direction."""
+        return self.low > 0.5 and self.direction != "mixed"
+
+    def rank(self, place: int, value: float) -> float:
+        """The share of correct words with a smaller value, in [0, 1], interpolated between the kept quantiles.
+
+        Args:
+            place: Index into the layers.
+            value: A value of the signal.
+        """
+        known = self.quantiles[place]
+        if not np.isfinite(value) or not np.isfinite(known).all():
+            return float("nan")
+        if value < known[0]:
+            return 0.0
+        if value > known[-1]:
+            return 1.0
+        tied = [share for share, quantile in zip(SHARES, known, strict=True) if quantile == value]
+        # Where a signal piles up on one value its quantiles are equal, and it takes the middle of their shares
+        return float(np.mean(tied)) if tied else float(np.interp(value, known, SHARES))
+
+    def band(self, place: int) -> tuple[float, float]:
+        """The middle 90 % of correct words.
+
+        Args:
+            place: Index into the layers.
+        """
+        known = self.quantiles[place]
+        return known[SHARES.index(0.05)], known[SHARES.index(0.95)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """A logistic regression from a few signals, each at its best layer, to the risk that an object word is made up.
+
+    Attributes:
+        needs: What it needs beside a plain trace, among gradient, hidden_states, model.
+        signals: The signals.
+        centre: Mean of each on the calibration's words.
+        scale: Standard deviation.
+        fill: Median, for a value that is missing.
+        weights: Of the standardised values.
+        intercept: Log-odds at the mean.
+    """
+
+    needs: tuple[str, ...]
+    signals: tuple[str, ...]
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
+    fill: tuple[float, ...]
+    weights: tuple[float, ...]
+    intercept: float
+
+    def risk(self, values: Mapping[str, float]) -> float:
+        """The risk, a probability among the calibration's words.
+
+        Args:
+            values: By signal, at its best layer.
+        """
+        given = np.array([values[name] for name in self.signals])
+        given = np.where(np.isfinite(given), given, self.fill)
+        odds = self.intercept + float((given - self.centre) / self.scale @ np.array(self.weights))
+        return float(1 / (1 + np.exp(-odds)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """Reference ranges of one model.
+
+    Attributes:
+        model: Name of the model.
+        num_layers: Its decoder layers.
+        num_heads: Its query heads.
+        tokens: Which tokens of a word were read.
+        true_words: Correct object words that the ranges come from.
+        made_up_words: Made-up object words that the probes learned from beside them.
+        references: By signal.
+        probes: Each for what may be at hand.
+        words: Surface forms by category: the object words that the ranges are about.
+        made_with: Versions, examples, prompt, command (JSON values).
+    """
+
+    model: str
+    num_layers: int
+    num_heads: int
+    tokens: Tokens
+    true_words: int
+    made_up_words: int
+    references: dict[str, Reference]
+    probes: tuple[Probe, ...]
+    words: dict[str, tuple[str, ...]]
+    made_with: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The object words."""
+        return Vocabulary(self.words)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the calibration as JSON, complete or not at all.
+
+        Args:
+            path: File to write; an existing one is replaced.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        told = _nulled({"format": "lvlmscope calibration", "version": FORMAT, "shares": SHARES} | asdict(self))
+        partial = Path(f"{os.fspath(path)}.partial")
+        try:
+            partial.write_text(json.dumps(told, indent=1) + "\n")
+            partial.replace(path)
+        except OSError as error:
+            raise OutputError(
+                message("save a calibration", str(error), "a path that can be written", "choose another")
+            ) from error
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a calibration that `save` wrote.
+
+        Args:
+            path: File to read.
+
+        Raises:
+            EvaluationError: No such file, no calibration, or of another format.
+        """
+        try:
+            told = json.loads(Path(path).read_text())
+        except (OSError, ValueError) as error:
+            raise EvaluationError(
+                message(_ASKED, str(error), "a file that Calibration.save wrote", "check the path")
+            ) from error
+        if not isinstance(told, dict) or told.get("format") != "lvlmscope calibration":
+            raise EvaluationError(
+                message(_ASKED, f"{os.fspath(path)}, another kind of file", "a calibration", "check the path")
+            )
+        if told["version"] != FORMAT or tuple(told["shares"]) != SHARES:
+            received, todo = f"version {told['version']}", "calibrate again with this version of lvlmscope"
+            raise EvaluationError(message(_ASKED, received, f"version {FORMAT}", todo))
+        kept = {name: value for name, value in told.items() if name not in {"format", "version", "shares"}}
+        references = {name: Reference(**_tuples(value)) for name, value in kept.pop("references").items()}
+        probes = tuple(Probe(**_tuples(value)) for value in kept.pop("probes"))
+        words = {name: tuple(forms) for name, forms in kept.pop("words").items()}
+        return cls(references=references, probes=probes, words=words, **kept)
+
+
+def bundled_calibration() -> Calibration:
+    """The calibration of the bundled model."""
+    return Calibration.load(Path(str(files("lvlmscope"))) / "tiny" / "calibration.json")
+
+
+def _tuples(told: dict[str, Any]) -> dict[str, Any]:
+    """JSON's lists as the tuples they were."""
+    return {name: _tupled(value) for name, value in told.items()}
+
+
+def _tupled(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_tupled(one) for one in value)
+    return float("nan") if value is None else value
+
+
+def _nulled(value: Any) -> Any:
+    """The same with null for NaN, which JSON does not know."""
+    if isinstance(value, dict):
+        return {name: _nulled(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_nulled(one) for one in value]
+    return None if isinstance(value, float) and np.isnan(value) else value

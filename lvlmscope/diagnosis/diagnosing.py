@@ -1,0 +1,225 @@
+"""``diagnose``: which words of an answer are at risk, what the layers and heads did, and which remedy fits."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import PurePath
+from typing import Any
+
+from lvlmscope.attaching import Handle, intervene
+from lvlmscope.diagnosis.calibration import Calibration, bundled_calibration
+from lvlmscope.diagnosis.findings import (
+    Drift,
+    FlaggedHead,
+    FlaggedLayer,
+    HeadShares,
+    drift_of,
+    flags_of,
+    head_shares,
+)
+from lvlmscope.diagnosis.proposing import Case, Proposal, propose
+from lvlmscope.diagnosis.risks import WordRisk, judged_words, read, word_risks
+from lvlmscope.errors import ModelInputError, message
+from lvlmscope.evaluation.chair import Vocabulary
+from lvlmscope.evaluation.word_signals import chosen_signals
+from lvlmscope.interventions import DLEAF
+from lvlmscope.record import Trace
+
+__all__ = ["Diagnosis", "diagnose"]
+
+_ASKED = "diagnose a trace"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Diagnosis:
+    """What one trace says.
+
+    Attributes:
+        answer: The answer.
+        model: Name of the model.
+        calibrated: Whether risks and ranges come from a calibration of the model.
+        usual_risk: Share of made-up words in the calibration, the risk of a word that nothing is known of; NaN without.
+        words: The judged words with their risks, in the order of the answer.
+        risky: Those at risk: 1.5 times the usual risk; without a calibration the quarter that ranks highest.
+        layers: Layers that D-LEAF's own rule flags.
+        heads: Heads that it would mend, most often flagged first.
+        drift: Whether deep layers go back to the first layers' noise; None where no layer can be compared.
+        shares: Heads by function; None where they cannot be told apart.
+        remedies: Remedies configured from this trace, the one with the most evidence first.
+        left_out: Signals that the trace cannot give, with what they lack.
+    """
+
+    answer: str
+    model: str
+    calibrated: bool
+    usual_risk: float
+    words: tuple[WordRisk, ...]
+    risky: tuple[WordRisk, ...]
+    layers: tuple[FlaggedLayer, ...]
+    heads: tuple[FlaggedHead, ...]
+    drift: Drift | None
+    shares: HeadShares | None
+    remedies: tuple[Proposal, ...]
+    left_out: tuple[str, ...]
+
+    def remedy(self, name: str | None = None) -> Proposal:
+        """A proposed remedy.
+
+        Args:
+            name: Its name in any letter case; None for the first.
+
+        Raises:
+            ModelInputError: None is proposed, or none of that name.
+        """
+        for proposal in self.remedies:
+            if name is None or proposal.name.lower() == name.lower():
+                return proposal
+        possible = ", ".join(proposal.name for proposal in self.remedies) or "none for this trace"
+        received = "no proposal at all" if name is None else repr(name)
+        raise ModelInputError(message("apply a remedy", received, possible, "choose one of them"))
+
+    def apply(self, model: Any, name: str | None = None) -> AbstractContextManager[Handle]:
+        """Switches a proposed remedy on inside a `with` block.
+
+        Args:
+            model: What `load` gave, or a bare model.
+            name: The remedy's name; None for the first.
+
+        Returns:
+            The context of `lvlmscope.intervene`.
+
+        Raises:
+            ModelInputError: None is proposed, or none of that name.
+        """
+        return intervene(model, self.remedy(name).intervention)
+
+    def __str__(self) -> str:
+        """The table for a terminal, without colours."""
+        from lvlmscope.diagnosis.telling import as_text
+
+        return as_text(self)
+
+    __repr__ = __str__
+
+    def __rich__(self) -> Any:
+        """The table for `rich.print`."""
+        from lvlmscope.diagnosis.telling import as_rich
+
+        return as_rich(self)
+
+    def _repr_html_(self) -> str:
+        """The table for Jupyter."""
+        from lvlmscope.diagnosis.telling import as_html
+
+        return as_html(self)
+
+
+def diagnose(
+    trace: Trace,
+    calibration: Calibration | None = None,
+    *,
+    model: Any = None,
+    words: Vocabulary | None = None,
+    rule: DLEAF | None = None,
+) -> Diagnosis:
+    """Which words are at risk, what layers and heads did, and which remedies fit, each configured from this trace.
+
+    With a calibration a word's risk is a probability among object words of the calibration's pictures, from the signals
+    that told made-up from true words there; a signal is listed where it leaves the middle 90 % of correct words on the
+    side of made-up ones. Without one, words are ranked among themselves on the sides that the papers claim, and the
+    diagnosis says that it is not calibrated. The bundled model's calibration is found by itself.
+
+    Remedies are ranked by how unusual, at the words at risk, the quantity is that they mend. That is a reason to try
+    one, no promise: what each does over many pictures is a matter of measuring (`lvlmscope eval --remedy`).
+
+    Args:
+        trace: A trace of a picture; made with `gradients=True` and `hidden_states=True` it tells more.
+        calibration: What `calibrate` gave for this model.
+        model: The model: then what its image tokens spell is read too, in one more forward.
+        words: Which words name objects; None for the calibration's. Without either, every word is judged.
+        rule: D-LEAF's threshold and choice of heads, by which layers and heads are flagged.
+
+    Returns:
+        The diagnosis, which prints as a table.
+
+    Raises:
+        ModelInputError: No image keys, an empty answer, or a calibration of a model of another size.
+
+    >>> from lvlmscope.diagnostics import planted_trace
+    >>> found = diagnose(planted_trace(steps=6))
+    >>> found.calibrated, len(found.words)
+    (False, 6)
+    """
+    calibration = calibration or _own(trace)
+    _check(trace, calibration)
+    judged = judged_words(trace, words or (calibration.vocabulary if calibration else None))
+    signals, left_out = chosen_signals(None, trace, model)
+    tokens = calibration.tokens if calibration else "first"
+    readings = read(trace, judged, signals, calibration=calibration, model=model, tokens=tokens)
+    risks = word_risks(readings)
+    layers, heads = flags_of(trace, rule or DLEAF())
+    usual = _usual(calibration)
+    risky = _risky(risks, usual)
+    # Where no word is at risk, the remedies are configured for the one that ranks highest
+    subject = risky or tuple(sorted(range(len(risks)), key=lambda number: -_known(risks[number].risk))[:1])
+    case = Case(trace=trace, readings=readings, risks=risks, risky=subject, bundled=_is_bundled(trace))
+    return Diagnosis(
+        answer=trace.answer,
+        model=_name(trace),
+        calibrated=calibration is not None,
+        usual_risk=usual,
+        words=risks,
+        risky=tuple(risks[number] for number in risky),
+        layers=layers,
+        heads=heads,
+        drift=drift_of(trace),
+        shares=head_shares(trace),
+        remedies=propose(case),
+        left_out=left_out,
+    )
+
+
+def _known(risk: float) -> float:
+    return risk if isfinite(risk) else 0.0
+
+
+def _name(trace: Trace) -> str:
+    return str(trace.provenance.get("model", {}).get("name", ""))
+
+
+def _own(trace: Trace) -> Calibration | None:
+    """The bundled calibration, for traces of the bundled model."""
+    return bundled_calibration() if _is_bundled(trace) else None
+
+
+def _is_bundled(trace: Trace) -> bool:
+    name = _name(trace)
+    return name == "tiny" or PurePath(name).parts[-3:] == ("lvlmscope", "tiny", "model")
+
+
+def _usual(calibration: Calibration | None) -> float:
+    if calibration is None:
+        return float("nan")
+    return calibration.made_up_words / (calibration.true_words + calibration.made_up_words)
+
+
+def _risky(risks: tuple[WordRisk, ...], usual: float) -> tuple[int, ...]:
+    """Words of 1.5 times the usual risk; without a calibration the highest quarter."""
+    known = sorted((n for n, word in enumerate(risks) if isfinite(word.risk)), key=lambda n: -risks[n].risk)
+    if isfinite(usual):
+        return tuple(sorted(n for n in known if risks[n].risk >= 1.5 * usual))
+    return tuple(sorted(known[: -(-len(known) // 4)]))
+
+
+def _check(trace: Trace, calibration: Calibration | None) -> None:
+    if not bool(trace.image_keys.any()) or not trace.num_steps:
+        received = "a trace without image keys" if trace.num_steps else "an empty answer"
+        raise ModelInputError(message(_ASKED, received, "an answer about a picture", "trace a prompt with an image"))
+    if calibration is None:
+        return
+    sizes = (max(trace.layer_indices) + 1, trace.num_heads)
+    expected = (calibration.num_layers, calibration.num_heads)
+    if sizes != expected:
+        received = f"{sizes[0]} layers of {sizes[1]} heads, and a calibration of {calibration.model!r}"
+        possible = f"{expected[0]} layers of {expected[1]} heads"
+        raise ModelInputError(message(_ASKED, received, possible, "give the calibration of the trace's model"))

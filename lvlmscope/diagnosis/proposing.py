@@ -1,0 +1,178 @@
+"""Which remedies a trace speaks for: each configured from the trace, with the evidence and a reason."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from lvlmscope.depth import resolve_layers
+from lvlmscope.diagnosis.risks import Readings, WordRisk
+from lvlmscope.evaluation.flagging import flagged_heads
+from lvlmscope.interventions import CLVA, DLEAF, HalluRNN, LocoRE
+from lvlmscope.record import Trace
+from lvlmscope.sessions import Intervention
+
+__all__ = ["Case", "Proposal", "propose"]
+
+_LONGEST_WINDOW: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A remedy for this trace.
+
+    Attributes:
+        name: Its class.
+        intervention: The remedy, with head sets, layers and thresholds from this trace.
+        evidence: How far what it mends lies on its paper's bad side at the risky words: the mean rank among
+            correct words (without a calibration, among this answer's words), in [0, 1]; a half is nothing unusual.
+        reason: One sentence.
+    """
+
+    name: str
+    intervention: Intervention
+    evidence: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Case:
+    """What proposals are made from.
+
+    Attributes:
+        trace: The trace.
+        readings: Signals at the judged words.
+        risks: The judged words.
+        risky: Indices of those that are at risk, or of the one that ranks highest.
+        bundled: Whether the bundled model made the trace.
+    """
+
+    trace: Trace
+    readings: Readings
+    risks: tuple[WordRisk, ...]
+    risky: tuple[int, ...]
+    bundled: bool
+
+    @property
+    def num_layers(self) -> int:
+        """Decoder layers of the model."""
+        return max(self.trace.layer_indices) + 1
+
+    @property
+    def first_steps(self) -> list[int]:
+        """First step of each risky word."""
+        return [self.risks[number].steps[0] for number in self.risky]
+
+    def suspicion(self, signal: str) -> dict[int, float]:
+        """By layer, the mean rank of the risky words on the bad side; empty when the signal was not read.
+
+        Args:
+            signal: A signal with layers.
+        """
+        if signal not in self.readings.values or not self.risky:
+            return {}
+        ranks = self.readings.suspicion(signal)[list(self.risky)]
+        known = np.isfinite(ranks)
+        means = np.where(known, ranks, 0).sum(0) / np.maximum(known.sum(0), 1)
+        layers = self.readings.layers[signal]
+        return {layer: float(means[n]) for n, layer in enumerate(layers) if known[:, n].any()}
+
+
+def propose(case: Case) -> tuple[Proposal, ...]:
+    """All remedies that the trace can say something about, the one with the most evidence first.
+
+    Args:
+        case: The trace and what was read from it.
+    """
+    found = [proposal for make in _PROPOSERS if (proposal := make(case)) is not None]
+    return tuple(sorted(found, key=lambda proposal: -proposal.evidence))
+
+
+def _dleaf(case: Case) -> Proposal | None:
+    """Layers that set the threshold, and those flagged at half of the risky words at least."""
+    ranks = case.suspicion("layer_image_entropy")
+    if not ranks:
+        return None
+    flags = flagged_heads(case.trace).max("head")
+    ever, often = flags.max("step"), flags.isel(step=case.first_steps).mean("step") >= 0.5
+    mended = [int(layer) for layer in often["layer"].values[often.to_numpy()]]
+    if not mended:
+        return None
+    layers = [layer for layer in case.trace.layer_indices if layer in mended or not ever.sel(layer=layer)]
+    evidence = _mean(ranks, mended)
+    reason = f"{_layers(mended)} spread their look over the image at the risky words ({_share(case, evidence)})"
+    return Proposal(name="DLEAF", intervention=DLEAF(layers=layers), evidence=evidence, reason=reason)
+
+
+def _clva(case: Case) -> Proposal | None:
+    """The middle layers that look at the image most; deep ones after them."""
+    ranks = case.suspicion("r_neg")
+    if not ranks or case.num_layers < 3:
+        return None
+    count = case.num_layers
+    width = max(1, round(0.2 * count))
+    inner = [layer for layer in range(1, count - 1) if 0.2 <= layer / (count - 1) < 0.75]
+    mass = case.trace.rows().image_mass.mean((0, 2)).tolist()
+    focus = dict(zip(case.trace.layer_indices, mass, strict=True))
+    windows = [inner[n : n + width] for n in range(max(1, len(inner) - width + 1))]
+    middle = max(windows, key=lambda window: np.mean([focus.get(layer, 0.0) for layer in window]))
+    initial = list(resolve_layers((0.0, 0.09), count))
+    deep = [layer for layer in resolve_layers((0.69, 1.0), count) if layer > max(*initial, *middle)]
+    if not deep:
+        return None
+    evidence = _mean(ranks, deep)
+    remedy = CLVA(initial=initial, middle=middle, deep=deep)
+    reason = (
+        f"{_layers(middle)} look at the image most; {_layers(deep)} after them resemble the first layers' noise "
+        f"({_share(case, evidence)})"
+    )
+    return Proposal(name="CLVA", intervention=remedy, evidence=evidence, reason=reason)
+
+
+def _locore(case: Case) -> Proposal | None:
+    """Layers in which the risky words rest least on the token before; a window back to the word before."""
+    ranks = case.suspicion("saliency_to_previous")
+    if not ranks:
+        return None
+    weak = [layer for layer, rank in ranks.items() if rank > 0.5]
+    evidence = _mean(ranks, list(ranks))  # over all layers: the weak ones alone would always look weak
+    starts = [word.steps[0] for word in case.risks]
+    gaps = [step - max((s for s in starts if s < step), default=0) for step in case.first_steps]
+    window = int(np.clip(np.median(gaps), 1, _LONGEST_WINDOW))
+    reason = f"the risky words rest little on the token before them ({_share(case, evidence)})"
+    reason += f", less than usual in {_layers(weak)}" if weak else ""
+    remedy = LocoRE(layers=sorted(weak) or None, window=window)
+    return Proposal(name="LocoRE", intervention=remedy, evidence=evidence, reason=reason)
+
+
+def _hallurnn(case: Case) -> Proposal | None:
+    """The bundled model's own cell; other models need one trained for them."""
+    ranks = case.suspicion("cosine_drift")
+    cell = Path(str(files("lvlmscope"))) / "tiny" / "hallurnn" / "cell.json"
+    if not ranks or not case.bundled or not cell.is_file():
+        return None
+    evidence = _mean(ranks, list(ranks))
+    most = max(ranks, key=lambda layer: ranks[layer])
+    reason = f"hidden states turn far between layers, most at layer {most} ({_share(case, evidence)})"
+    return Proposal(name="HalluRNN", intervention=HalluRNN(cell="tiny"), evidence=evidence, reason=reason)
+
+
+_PROPOSERS: Final[tuple[Callable[[Case], Proposal | None], ...]] = (_dleaf, _clva, _locore, _hallurnn)
+
+
+def _mean(ranks: dict[int, float], layers: Sequence[int]) -> float:
+    known = [ranks[layer] for layer in layers if layer in ranks]
+    return float(np.mean(known)) if known else float(np.mean(list(ranks.values())))
+
+
+def _layers(layers: Any) -> str:
+    numbers = ", ".join(str(layer) for layer in sorted(layers))
+    return f"layer {numbers}" if len(list(layers)) == 1 else f"layers {numbers}"
+
+
+def _share(case: Case, evidence: float) -> str:
+    whose = "correct words" if case.readings.calibration is not None else "this answer's words"
+    return f"more so than {evidence:.0%} of {whose}"

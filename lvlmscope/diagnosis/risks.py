@@ -1,0 +1,223 @@
+"""The risk of each word of an answer, with the signals that raised it and the ranges they left."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from lvlmscope.diagnosis.calibration import Calibration, Probe
+from lvlmscope.evaluation.chair import Vocabulary
+from lvlmscope.evaluation.labelling import LabelledWord, label_words
+from lvlmscope.evaluation.word_signals import Tokens, WordSignal, at_words
+from lvlmscope.record import Trace
+
+__all__ = ["Raised", "Readings", "WordRisk", "judged_words", "read", "word_risks"]
+
+_FEWEST = 5  # words of an answer from which ranges of its own can be told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raised:
+    """A signal outside its reference range on the side of made-up words.
+
+    Attributes:
+        signal: Its name.
+        layer: Where it was read; None for a signal without layers.
+        value: At the word.
+        low: Lower end of the reference range: 5 % of correct words (of this answer's words without a calibration).
+        high: Upper end: 95 %.
+    """
+
+    signal: str
+    layer: int | None
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """One line: value and range."""
+        where = "" if self.layer is None else f", layer {self.layer}"
+        return f"{self.signal}{where}: {self.value:.3g} (usual {self.low:.3g} to {self.high:.3g})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WordRisk:
+    """One word of the answer.
+
+    Attributes:
+        text: The word.
+        steps: The steps that wrote it.
+        category: The object that it names, None where that is not known.
+        risk: With a calibration the probability, among its words, that the word is made up; without one the mean rank
+            of its signals among this answer's words, 1 for the most suspicious on all of them: no probability.
+        raised: Signals outside their ranges, farthest first.
+    """
+
+    text: str
+    steps: tuple[int, ...]
+    category: str | None
+    risk: float
+    raised: tuple[Raised, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Readings:
+    """Signals at the judged words of one trace.
+
+    Attributes:
+        words: The words.
+        values: By signal, float64 [word, layer], one layer for a signal without layers.
+        layers: Layer numbers by signal; empty without layers.
+        suspicious: By signal, the side that its paper connects with made-up words, None without a claim.
+        calibration: Where ranks and ranges come from; None for the answer itself.
+    """
+
+    words: tuple[LabelledWord, ...]
+    values: dict[str, np.ndarray]
+    layers: dict[str, tuple[int, ...]]
+    suspicious: dict[str, Literal["low", "high"] | None]
+    calibration: Calibration | None
+
+    def ranks(self, name: str) -> np.ndarray:
+        """Share of the reference's words with smaller values, [word, layer] in [0, 1]; NaN without a value.
+
+        Args:
+            name: A signal.
+        """
+        values = self.values[name]
+        if self.calibration is not None and name in self.calibration.references:
+            reference = self.calibration.references[name]
+            ranked = [[reference.rank(place, float(v)) for place, v in enumerate(row)] for row in values]
+            return np.array(ranked).reshape(values.shape)
+        known = np.isfinite(values).sum(0)
+        below = (values[None] < values[:, None]).sum(1) + ((values[None] == values[:, None]).sum(1) - 1) / 2
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(np.isfinite(values) & (known > 1), below / (known - 1), np.nan)
+
+    def suspicion(self, name: str) -> np.ndarray:
+        """`ranks`, turned so that 1 is the side that the signal's paper connects with made-up words.
+
+        Args:
+            name: A signal with such a claim.
+        """
+        return self.ranks(name) if self.suspicious[name] == "high" else 1 - self.ranks(name)
+
+
+def judged_words(trace: Trace, vocabulary: Vocabulary | None) -> tuple[LabelledWord, ...]:
+    """The words that get a risk: those that name an object, or all where object words are not known.
+
+    Args:
+        trace: A trace.
+        vocabulary: Which words name objects; None when that is not known.
+
+    Returns:
+        Words with their steps; their labels mean nothing, as the picture's objects are not known.
+    """
+    if vocabulary is not None:
+        return tuple(word for word in label_words(trace, (), vocabulary) if word.label != "other" and word.steps)
+    nothing = Vocabulary({"": ["\0"]})
+    return tuple(word for word in label_words(trace, (), nothing) if word.steps)
+
+
+def read(
+    trace: Trace,
+    words: tuple[LabelledWord, ...],
+    signals: Sequence[WordSignal],
+    *,
+    calibration: Calibration | None,
+    model: Any,
+    tokens: Tokens,
+) -> Readings:
+    """Every signal at every judged word.
+
+    Args:
+        trace: A trace.
+        words: The judged words.
+        signals: What to read.
+        calibration: Kept beside the values.
+        model: For signals that run it once more.
+        tokens: Which tokens of a word are read.
+    """
+    values, layers = {}, {}
+    for signal in signals:
+        array = signal.read(trace, model)
+        layers[signal.name] = tuple(array["layer"].values.tolist()) if "layer" in array.dims else ()
+        values[signal.name] = at_words(array, [word.steps for word in words], tokens)
+    sides = {signal.name: signal.suspicious for signal in signals if signal.kind != "baseline"}
+    values = {name: found for name, found in values.items() if name in sides}
+    return Readings(words=words, values=values, layers=layers, suspicious=sides, calibration=calibration)
+
+
+def word_risks(readings: Readings) -> tuple[WordRisk, ...]:
+    """Risk and raised signals of each judged word, in the order of the answer."""
+    calibration = readings.calibration
+    probe = None if calibration is None else _probe(calibration, set(readings.values))
+    if calibration is None or probe is None:
+        return _uncalibrated(readings)
+    found = []
+    for number, word in enumerate(readings.words):
+        places = {name: calibration.references[name].place for name in probe.signals}
+        values = {name: float(readings.values[name][number, place]) for name, place in places.items()}
+        raised = [one for name in probe.signals if (one := _raised(calibration, name, values[name])) is not None]
+        found.append(_word(word, probe.risk(values), raised))
+    return tuple(found)
+
+
+def _word(word: LabelledWord, risk: float, raised: Sequence[Raised]) -> WordRisk:
+    far = sorted(raised, key=lambda one: -_distance(one))
+    return WordRisk(text=word.text, steps=word.steps, category=word.category, risk=risk, raised=tuple(far))
+
+
+def _distance(one: Raised) -> float:
+    """How far outside its range, in widths of it."""
+    return max(one.low - one.value, one.value - one.high) / max(one.high - one.low, 1e-12)
+
+
+def _probe(calibration: Calibration, given: set[str]) -> Probe | None:
+    """The probe that uses the most of what is at hand."""
+    fitting = [probe for probe in calibration.probes if set(probe.signals) <= given]
+    return max(fitting, key=lambda probe: len(probe.signals), default=None)
+
+
+def _raised(calibration: Calibration, name: str, value: float) -> Raised | None:
+    reference = calibration.references[name]
+    low, high = reference.band(reference.place)
+    outside = value > high if reference.direction == "higher" else value < low
+    layer = reference.layers[reference.place] if reference.layers else None
+    return Raised(signal=name, layer=layer, value=value, low=low, high=high) if outside else None
+
+
+def _uncalibrated(readings: Readings) -> tuple[WordRisk, ...]:
+    """Ranks within the answer, each signal averaged over layers, on the side that its paper claims."""
+    claimed = [name for name, side in readings.suspicious.items() if side is not None]
+    if len(readings.words) < _FEWEST or not claimed:
+        return tuple(_word(word, float("nan"), ()) for word in readings.words)
+    means = {name: _known_mean(readings.values[name], 1) for name in claimed}
+    risks = _known_mean(np.stack([_known_mean(readings.suspicion(name), 1) for name in claimed]), 0)
+    bands = {name: _band(means[name]) for name in claimed}
+    found = []
+    for number, word in enumerate(readings.words):
+        raised = []
+        for name, (low, high) in bands.items():
+            value = float(means[name][number])
+            if (value > high) if readings.suspicious[name] == "high" else (value < low):
+                raised.append(Raised(signal=name, layer=None, value=value, low=low, high=high))
+        found.append(_word(word, float(risks[number]), raised))
+    return tuple(found)
+
+
+def _known_mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """The mean without NaN; NaN where there is nothing else."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        mean: np.ndarray = np.where(known, values, 0.0).sum(axis) / known.sum(axis)
+    return mean
+
+
+def _band(values: np.ndarray) -> tuple[float, float]:
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [0.05, 0.95])
+    return float(low), float(high)
