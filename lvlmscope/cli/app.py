@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lvlmscope.cli.completing import complete_remedy
 from lvlmscope.cli.training import train_app
 from lvlmscope.errors import LvlmscopeError
 
@@ -17,6 +18,10 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; files of the same name are replaced.")]
+Remedies = Annotated[
+    list[str] | None,
+    typer.Option(help="Such as dleaf:gamma=0.5; several act in order.", autocompletion=complete_remedy),
+]
 app.add_typer(train_app, name="train")
 
 
@@ -42,7 +47,7 @@ def trace(  # noqa: PLR0917 - typer reads options from parameters
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length allowed to the answer.")] = 128,
     gradients: Annotated[bool, typer.Option(help="Keep the gradient of every token's loss to the attention.")] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of sampling.")] = None,
-    remedy: Annotated[list[str] | None, typer.Option(help="Such as dleaf:gamma=0.5; several act in order.")] = None,
+    remedy: Remedies = None,
     compare: Annotated[bool, typer.Option(help="With a remedy: trace without it too, for the report.")] = True,
     out: Out = Path("lvlmscope-trace"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
@@ -80,7 +85,7 @@ def evaluate(  # noqa: PLR0917 - typer reads options from parameters
     n: Annotated[int, typer.Option("-n", min=1, help="Scenes of each split.")] = 500,
     seed: Annotated[int, typer.Option(help="Seed of the held-out scenes.")] = 0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length allowed to each caption.")] = 48,
-    remedy: Annotated[list[str] | None, typer.Option(help="Such as dleaf:gamma=0.5; several act in order.")] = None,
+    remedy: Remedies = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Measures CHAIR and yes/no accuracy on held-out scenes, and how much of it needs the picture."""

@@ -1,12 +1,11 @@
 """`lvlmscope demo`: where the bundled model looked, what it made up, and one remedy switched on."""
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from lvlmscope import plot
-from lvlmscope.cli.page import Chapter, write_page
 from lvlmscope.cli.telling import coloured, console, extreme_heads
-from lvlmscope.cli.tracing import SAVED, as_png, save_figures
+from lvlmscope.cli.tracing import SAVED, save_figures
 from lvlmscope.cli.writing import result_folder
 from lvlmscope.comparing import Effect, effect
 from lvlmscope.errors import ImageInputError, message
@@ -16,6 +15,7 @@ from lvlmscope.loading import load
 from lvlmscope.record import Trace
 from lvlmscope.tiny import Scene, scene
 from lvlmscope.tracing import trace
+from lvlmscope.views import report
 
 __all__ = ["PICTURES", "run_demo"]
 
@@ -23,8 +23,8 @@ __all__ = ["PICTURES", "run_demo"]
 # mends it; on the last two it does not.
 PICTURES: Final = (112, 95, 363, 182, 226, 125, 0, 1)
 SEED: Final = 11
+TITLE: Final = "Where the model looked, and what it made up"
 PROMPT: Final = "Describe the image."
-NARROW: Final = 3.6  # inches of a figure for a telephone
 MAX_NEW_TOKENS: Final = 48
 REMEDY: Final = DLEAF(gamma=0.5)
 
@@ -55,7 +55,11 @@ def run_demo(out: Path, picture: str) -> None:
         plot.compare(before, after).savefig(folder / "compare.png", **SAVED)
         before.save(folder / "trace.safetensors")
         after.save(folder / "trace_with_remedy.safetensors")
-        write_page(folder, _chapters(before, after, told, bundled))
+        marks: dict[str, Any] = {
+            "true": lambda t: _mentions(t, bundled)[0],
+            "made_up": lambda t: _mentions(t, bundled)[1],
+        }
+        report(before, folder / "page.html", compare=after, title=TITLE, **marks)
         names = sorted(path.name for path in folder.iterdir())
     console.print(f"\nwritten to {out}: {', '.join(names)}\nopen {out / 'page.html'}", soft_wrap=True)
 
@@ -106,47 +110,3 @@ def _tell(before: Trace, after: Trace, told: Effect, bundled: Scene | None, *, f
         console.print(
             "[dim]a picture chosen to show the remedy at work; docs/dleaf.md tells what it does over 1,500[/]"
         )
-
-
-def _chapters(before: Trace, after: Trace, told: Effect, bundled: Scene | None) -> list[Chapter]:
-    objects = f"In the picture: {', '.join(bundled.objects)}." if bundled else "The picture's objects are not known."
-    most, least = extreme_heads(before)
-    true, made_up = _mentions(before, bundled)
-    true_after, made_up_after = _mentions(after, bundled)
-    words = list(_shown(before, true, made_up))
-    return [
-        Chapter(
-            title="What it saw and said",
-            text=objects,
-            answer=before.answer,
-            true=true,
-            made_up=made_up,
-            figure="overlay.png",
-            narrow=as_png(plot.overlay(before, words, width=NARROW)),
-            alt="the picture, and where the model looked while it wrote two of its words",
-        ),
-        Chapter(
-            title="Which heads look at the picture",
-            text=f"Most: {most}. Least: {least}.",
-            figure="heatmap.png",
-            narrow=as_png(plot.heatmap(before, width=NARROW)),
-            alt="share of attention on the image for each layer and head",
-        ),
-        Chapter(
-            title="Word by word",
-            text="How unsure it was, how much it looked at the image, and how spread out that look was.",
-            figure="timeline.png",
-            narrow=as_png(plot.timeline(before, true=true, made_up=made_up, width=NARROW)),
-            alt="next-token entropy, image attention focus and layer image entropy for each generated word",
-        ),
-        Chapter(
-            title="With a remedy on",
-            text=f"{REMEDY}. {'; '.join(str(told).splitlines())}.",
-            answer=after.answer,
-            true=true_after,
-            made_up=made_up_after,
-            figure="compare.png",
-            narrow=as_png(plot.compare(before, after, width=NARROW)),
-            alt="attention on the image before and after the remedy, and the difference",
-        ),
-    ]

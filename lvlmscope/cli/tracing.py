@@ -1,6 +1,5 @@
 """`lvlmscope trace`: a trace of any model and picture, with its figures."""
 
-import io
 import json
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +16,7 @@ from lvlmscope.record import Trace
 from lvlmscope.tracing import trace
 from lvlmscope.views import report
 
-__all__ = ["SAVED", "as_png", "run_trace", "save_figures"]
+__all__ = ["SAVED", "run_trace", "save_figures"]
 
 SAVED: Final[dict[str, Any]] = {"bbox_inches": "tight", "pad_inches": 0.12, "dpi": 130}
 
@@ -63,13 +62,6 @@ def run_trace(
     for note in notes:
         console.print(f"note: {note}")
     console.print(f"written to {out}: {', '.join(names)}", soft_wrap=True)
-
-
-def as_png(figure: Any) -> bytes:
-    """A matplotlib figure as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", **SAVED)
-    return buffer.getvalue()
 
 
 def save_figures(traced: Trace, folder: Path, *, words: tuple[str | int, ...] = (), **marks: Any) -> list[str]:

@@ -1,6 +1,6 @@
 """Everything an explorer shows of one trace or of two, as JSON values."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from lvlmscope.comparing import effect
@@ -12,7 +12,7 @@ from lvlmscope.views.contents import SIGNALS, describe_side
 
 __all__ = ["Marks", "describe_document"]
 
-Marks = Iterable[Any]
+Marks = Iterable[Any] | Callable[[Trace], Iterable[Any]]
 _STOPS: Final = 64  # of the colour map
 _LABELS: Final = ("without the remedy", "with the remedy")
 
@@ -25,8 +25,9 @@ def describe_document(
     Args:
         trace: A trace.
         other: A second one of the same prompt, such as with a remedy on.
-        made_up: Words of the first answer to mark as made up, as `plot.timeline` takes them.
-        true: Words of it to mark as true.
+        made_up: Words to mark as made up: those of the first answer, as `plot.timeline` takes them, or a function that
+            gives them for each trace.
+        true: Words to mark as true, likewise.
 
     Returns:
         JSON values, and one `Amounts` per trace.
@@ -41,8 +42,10 @@ def describe_document(
         raise ShapeError(message("show two traces", received, "the same layers and heads", "trace the same model"))
     amounts = tuple(Amounts(each) for each in (trace, other) if each is not None)
     first = _LABELS[0] if other is not None else ""
-    sides = [describe_side(amounts[0], first, made_up=made_up, true=true)]
-    sides += [describe_side(each, _LABELS[1]) for each in amounts[1:]]
+    sides = [
+        describe_side(each, label, made_up=_of(made_up, each, trace), true=_of(true, each, trace))
+        for each, label in zip(amounts, (first, _LABELS[1]), strict=False)
+    ]
     used = [name for name in SIGNALS if any(name in side["values"] for side in sides)]
     return {
         "prompt": trace.prompt,
@@ -51,6 +54,12 @@ def describe_document(
         "effect": [] if other is None else str(effect(trace, other)).splitlines(),
         "colours": {"map": _colours(), "undefined": UNDEFINED, "true": TRUE, "made up": MADE_UP},
     }, amounts
+
+
+def _of(marks: Marks, amounts: Amounts, first: Trace) -> Iterable[Any]:
+    if callable(marks):
+        return marks(amounts.trace)
+    return marks if amounts.trace is first else ()
 
 
 def _colours() -> list[str]:

@@ -22,8 +22,9 @@ def explore(trace: Trace, other: Trace | None = None, *, made_up: Marks = (), tr
     Args:
         trace: A trace.
         other: A second one of the same prompt, such as with a remedy on, shown beside it.
-        made_up: Words of the answer to mark as made up, as `plot.timeline` takes them.
-        true: Words to mark as true.
+        made_up: Words of the answer to mark as made up, as `plot.timeline` takes them; or a function that gives them
+            for each trace.
+        true: Words to mark as true, likewise.
 
     Returns:
         The `anywidget.AnyWidget`; a notebook shows it as the value of a cell.

@@ -40,8 +40,9 @@ def report(
         path: File to write; an existing one is replaced.
         compare: A second trace of the same prompt, such as with a remedy on.
         title: Heading.
-        made_up: Words of the answer to mark as made up, as `plot.timeline` takes them.
-        true: Words to mark as true.
+        made_up: Words of the answer to mark as made up, as `plot.timeline` takes them; or a function that gives them
+            for each trace.
+        true: Words to mark as true, likewise.
 
     Returns:
         The path.
