@@ -137,8 +137,7 @@ def _layout(
         keys = torch.arange(int(seen.sum()))
         outside = ["image"] * len(keys)
     sizes = [picture.size for picture in prepared.images]
-    own = {n: v[sample : sample + 1] for n, v in prepared.inputs.items() if n in ("input_ids", "attention_mask")}
-    inputs = prepared.inputs if prepared.inputs["input_ids"].shape[0] == 1 else own
+    inputs = family.sample_inputs(model, prepared.inputs, sample)
     images = family.image_layouts(model, keys, inputs, processor=prepared.processor, sizes=sizes)
     prompt: list[Kind] = [
         "image" if is_image else "system" if number < first else "question"

@@ -71,10 +71,25 @@ class ImageLayout:
         Raises:
             GeometryError: The geometry is not known, with the reason.
         """
+        self._require_places()
+        return tuple(c for c in self.cells if c.role == "patch" and c.tile == tile and c.frame == frame)
+
+    def placed(self) -> tuple[Cell, ...]:
+        """The cells of all tiles and frames that cover pixels of the picture; padding and newlines have none.
+
+        Returns:
+            Cells with a box, in the order of the keys.
+
+        Raises:
+            GeometryError: The geometry is not known, with the reason.
+        """
+        self._require_places()
+        return tuple(cell for cell in self.cells if cell.box is not None)
+
+    def _require_places(self) -> None:
         if self.reason:
             asked, possible = "locate image tokens", "attention per key, without a place in the picture"
             raise GeometryError(message(asked, self.reason, possible, "use the key axis instead of pixels"))
-        return tuple(c for c in self.cells if c.role == "patch" and c.tile == tile and c.frame == frame)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +131,52 @@ class Layout:
         """
         found = torch.zeros(len(self.kinds), dtype=torch.bool)
         found[[cell.key for cell in self.images[image].cells]] = True
+        return found
+
+    def keys_in(self, image: int, box: Box) -> torch.Tensor:
+        """The positions of the tokens that show some part of a box: of every tile and frame that does.
+
+        Args:
+            image: Index of the image, 0-based.
+            box: Left, top, right, bottom in pixels (see ``ImageLayout.pixels``).
+
+        Returns:
+            bool ``[key]``.
+
+        Raises:
+            GeometryError: The geometry is not known, with the reason.
+
+        Examples:
+            >>> cell = Cell(key=1, image=0, box=(0.0, 0.0, 8.0, 8.0))
+            >>> layout = Layout(kinds=("system", "image"), images=(ImageLayout(cells=(cell,)),))
+            >>> layout.keys_in(0, (7.0, 7.0, 9.0, 9.0))
+            tensor([False,  True])
+        """
+        left, top, right, bottom = box
+        found = torch.zeros(len(self.kinds), dtype=torch.bool)
+        for cell in self.images[image].placed():
+            x0, y0, x1, y1 = cell.box or (0.0, 0.0, 0.0, 0.0)
+            found[cell.key] = x0 < right and left < x1 and y0 < bottom and top < y1
+        return found
+
+    def keys_at(self, image: int, x: float, y: float) -> torch.Tensor:
+        """The positions of the tokens that show a point: an edge belongs to the token right of or below it.
+
+        Args:
+            image: Index of the image, 0-based.
+            x: Pixels from the left.
+            y: Pixels from the top.
+
+        Returns:
+            bool ``[key]``.
+
+        Raises:
+            GeometryError: The geometry is not known, with the reason.
+        """
+        found = torch.zeros(len(self.kinds), dtype=torch.bool)
+        for cell in self.images[image].placed():
+            x0, y0, x1, y1 = cell.box or (0.0, 0.0, 0.0, 0.0)
+            found[cell.key] = x0 <= x < x1 and y0 <= y < y1
         return found
 
     def select(self, keys: Sequence[int]) -> "Layout":

@@ -3,14 +3,21 @@
 import torch
 
 from lvlmscope.families.default import DefaultFamily
-from lvlmscope.families.llava import LlavaFamily
+from lvlmscope.families.gridded import GridFamily
+from lvlmscope.families.idefics import IdeficsFamily
+from lvlmscope.families.llava import LlavaFamily, PaliGemmaFamily
+from lvlmscope.families.llava_next import LlavaNextFamily, LlavaOnevisionFamily
 from lvlmscope.families.mllama import MllamaFamily
+from lvlmscope.families.pixtral import PixtralFamily
 from lvlmscope.families.protocol import Family
 from lvlmscope.families.qformer import QFormerFamily
+from lvlmscope.families.qwen_vl import QwenVLFamily
+from lvlmscope.families.tiled import AyaVisionFamily, Gemma3Family, InternVLFamily
 
 __all__ = [
     "DefaultFamily",
     "Family",
+    "GridFamily",
     "LlavaFamily",
     "MllamaFamily",
     "QFormerFamily",
@@ -20,6 +27,15 @@ __all__ = [
 
 _FAMILIES: list[Family] = [
     LlavaFamily(),
+    LlavaNextFamily(),
+    LlavaOnevisionFamily(),
+    QwenVLFamily(),
+    IdeficsFamily(),
+    InternVLFamily(),
+    Gemma3Family(),
+    PaliGemmaFamily(),
+    PixtralFamily(),
+    AyaVisionFamily(),
     MllamaFamily(),
     QFormerFamily(),
 ]

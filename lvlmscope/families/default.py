@@ -107,14 +107,36 @@ class DefaultFamily:
         """One image per run of consecutive image tokens, without a place in the picture."""
         del inputs, processor
         reason = f"the geometry of {type(model).__name__} is not known to this version"
-        return tuple(
-            ImageLayout(
-                cells=tuple(Cell(key=key, image=index, role="query") for key in run),
-                size=sizes[index] if index < len(sizes) else None,
-                reason=reason,
-            )
-            for index, run in enumerate(runs_of(keys.tolist()))
+        return unplaced(keys.tolist(), sizes, reason)
+
+    def sample_inputs(self, model: torch.nn.Module, inputs: Mapping[str, Any], index: int) -> dict[str, Any]:
+        """The sample's ids and mask; the whole batch when there is one sample only."""
+        del model
+        if inputs["input_ids"].shape[0] == 1:
+            return dict(inputs)
+        return {name: inputs[name][index : index + 1] for name in ("input_ids", "attention_mask") if name in inputs}
+
+
+def unplaced(keys: Sequence[int], sizes: Sequence[tuple[int, int]], reason: str) -> tuple[ImageLayout, ...]:
+    """Layouts that say why the tokens have no place.
+
+    Args:
+        keys: Positions of the image tokens.
+        sizes: Width and height of each picture given, empty when unknown.
+        reason: Why.
+
+    Returns:
+        One layout when one picture was given, else one per run of consecutive tokens.
+    """
+    runs = [list(keys)] if len(sizes) == 1 and len(keys) else runs_of(keys)
+    return tuple(
+        ImageLayout(
+            cells=tuple(Cell(key=key, image=index, role="query") for key in run),
+            size=sizes[index] if index < len(sizes) else None,
+            reason=reason,
         )
+        for index, run in enumerate(runs)
+    )
 
 
 def runs_of(keys: Sequence[int]) -> list[list[int]]:

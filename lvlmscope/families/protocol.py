@@ -89,3 +89,16 @@ class Family(Protocol):
             One layout per image.
         """
         ...
+
+    def sample_inputs(self, model: torch.nn.Module, inputs: Mapping[str, Any], index: int) -> dict[str, Any]:
+        """One sample's part of a batch, as ``image_layouts`` takes it.
+
+        Args:
+            model: The model.
+            inputs: The batch's inputs.
+            index: The sample.
+
+        Returns:
+            Its inputs, batch axis 1; those that no geometry needs may be missing.
+        """
+        ...

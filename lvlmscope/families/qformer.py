@@ -1,8 +1,12 @@
 """BLIP-2 and InstructBLIP: a Q-Former's query tokens before the text, and a language model that generates by itself."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 
-from lvlmscope.families.default import DefaultFamily
+from lvlmscope.families.default import DefaultFamily, unplaced
+from lvlmscope.layout import ImageLayout
 
 __all__ = ["QFormerFamily"]
 
@@ -21,3 +25,16 @@ class QFormerFamily(DefaultFamily):
         """The language model, whose forward runs at every step."""
         core: torch.nn.Module = model.language_model  # type: ignore[assignment]
         return core
+
+    def image_layouts(
+        self,
+        model: torch.nn.Module,
+        keys: torch.Tensor,
+        inputs: dict[str, Any],
+        *,
+        processor: Any = None,
+        sizes: Sequence[tuple[int, int]] = (),
+    ) -> tuple[ImageLayout, ...]:
+        """Queries, each of which looks at the whole picture: none has a place."""
+        del model, inputs, processor
+        return unplaced(keys.tolist(), sizes, "a query token of a Q-Former looks at the whole picture, not at a part")

@@ -1,0 +1,207 @@
+"""Grids of image tokens: which span of the picture each row and column of tokens covers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from lvlmscope.layout import Cell
+
+__all__ = ["Axis", "Pane", "PlacementError", "Span", "Visual", "even", "merged"]
+
+Span = tuple[float, float]
+
+
+class PlacementError(LookupError):
+    """Why tokens have no place; raised while a layout is computed, and told as its reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """One direction of a model's input, and where its pixels lie in the picture.
+
+    Attributes:
+        length: Pixels of the picture; spans are cut to it.
+        start: Input pixel at which the picture begins: positive where the input is padded, negative where it is a crop.
+        scale: Picture pixels per input pixel.
+    """
+
+    length: float
+    start: float = 0.0
+    scale: float = 1.0
+
+    @classmethod
+    def stretched(cls, length: int, onto: int) -> Self:
+        """A picture of some length resized to fill the input.
+
+        Args:
+            length: Pixels of the picture.
+            onto: Pixels of the input.
+
+        Returns:
+            The axis.
+
+        Examples:
+            >>> Axis.stretched(100, 50).place((0.0, 10.0))
+            (0.0, 20.0)
+        """
+        return cls(length=float(length), scale=length / onto)
+
+    def place(self, span: Span) -> Span | None:
+        """A span of input pixels in the picture's pixels, None where it shows padding only.
+
+        Args:
+            span: First and last edge.
+
+        Returns:
+            Edges within the picture.
+
+        Examples:
+            >>> Axis(length=10.0, start=4.0).place((0.0, 8.0))
+            (0.0, 4.0)
+        """
+        low, high = ((edge - self.start) * self.scale for edge in span)
+        low, high = max(low, 0.0), min(high, self.length)
+        return (low, high) if low < high else None
+
+    def spans(self, spans: Sequence[Span]) -> tuple[Span | None, ...]:
+        """``place`` for each.
+
+        Args:
+            spans: Spans of input pixels.
+
+        Returns:
+            Spans in the picture.
+        """
+        return tuple(self.place(span) for span in spans)
+
+
+def even(count: int, step: int, *, start: int = 0) -> tuple[Span, ...]:
+    """Neighbouring spans of one length.
+
+    Args:
+        count: How many.
+        step: Their length.
+        start: Where the first begins.
+
+    Returns:
+        The spans.
+
+    Examples:
+        >>> even(2, 8)
+        ((0.0, 8.0), (8.0, 16.0))
+    """
+    return tuple((float(start + place * step), float(start + (place + 1) * step)) for place in range(count))
+
+
+def merged(spans: Sequence[Span], count: int) -> tuple[Span, ...]:
+    """What each token covers after ``interpolate(mode="bilinear")`` over tokens: the spans that it mixes.
+
+    Torch reads output i at ``(i + 0.5) * input / output - 0.5``, between two neighbours; with ``align_corners=False``.
+
+    Args:
+        spans: One per token before.
+        count: Tokens after.
+
+    Returns:
+        One per token after; neighbours overlap where they share a token.
+
+    Examples:
+        >>> merged(even(4, 1), 2)
+        ((0.0, 2.0), (2.0, 4.0))
+    """
+    found = []
+    for place in range(count):
+        # As integers over 2 * count, so that a weight of zero is exactly zero
+        position = max((2 * place + 1) * len(spans) - count, 0)
+        first, rest = divmod(position, 2 * count)
+        last = min(first + (rest > 0), len(spans) - 1)
+        found.append((spans[first][0], spans[last][1]))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pane:
+    """A grid of tokens in reading order: a whole image, a tile of it, or a frame.
+
+    Attributes:
+        rows: The span each row covers in the picture, None for padding.
+        columns: The span each column covers.
+        tile: Index of the tile.
+        frame: Index of the frame.
+        newline: A newline token after each row, one at the end, or none.
+    """
+
+    rows: tuple[Span | None, ...]
+    columns: tuple[Span | None, ...]
+    tile: int = 0
+    frame: int = 0
+    newline: Literal["none", "row", "end"] = "none"
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens, newlines included."""
+        return len(self.rows) * len(self.columns) + {"none": 0, "row": len(self.rows), "end": 1}[self.newline]
+
+    def cells(self, keys: Sequence[int], image: int) -> Iterator[Cell]:
+        """One cell per key.
+
+        Args:
+            keys: Positions of the pane's tokens, in order.
+            image: Index of the image.
+
+        Yields:
+            Cells in the order of the keys.
+        """
+        width = len(self.columns) + (self.newline == "row")
+        for number, key in enumerate(keys):
+            row, column = divmod(number, width)
+            if row == len(self.rows) or column == len(self.columns):
+                row = row if self.newline == "row" else -1
+                yield Cell(key=key, image=image, role="newline", tile=self.tile, frame=self.frame, row=row)
+                continue
+            ys, xs = self.rows[row], self.columns[column]
+            box = None if ys is None or xs is None else (xs[0], ys[0], xs[1], ys[1])
+            yield Cell(key=key, image=image, tile=self.tile, frame=self.frame, row=row, column=column, box=box)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visual:
+    """One image or video of the prompt, as its model cuts it into tokens.
+
+    Attributes:
+        panes: In the order of their tokens.
+        size: Width and height that the spans refer to.
+        pixels: Whether that is the picture given or the model's input.
+        video: Whether its tokens are the video's.
+    """
+
+    panes: tuple[Pane, ...]
+    size: tuple[int, int]
+    pixels: Literal["image", "input"]
+    video: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens."""
+        return sum(pane.tokens for pane in self.panes)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tile 0."""
+        first = next((pane for pane in self.panes if pane.tile == 0), self.panes[0])
+        return len(first.rows), len(first.columns)
+
+    def cells(self, keys: Sequence[int], image: int) -> tuple[Cell, ...]:
+        """One cell per key.
+
+        Args:
+            keys: Positions of the visual's tokens, in order.
+            image: Its index.
+
+        Returns:
+            Cells in the order of the keys.
+        """
+        found: list[Cell] = []
+        for pane in self.panes:
+            found += pane.cells(keys[len(found) : len(found) + pane.tokens], image)
+        return tuple(found)
