@@ -13,5 +13,6 @@ from lvlmscope.interventions.clva import CLVA
 from lvlmscope.interventions.dleaf import DLEAF
 from lvlmscope.interventions.hallurnn import HalluRNN
 from lvlmscope.interventions.locore import LocoRE
+from lvlmscope.interventions.sgrs import SGRS
 
-__all__ = ["CLVA", "DLEAF", "HalluRNN", "LocoRE"]
+__all__ = ["CLVA", "DLEAF", "SGRS", "HalluRNN", "LocoRE"]

@@ -7,7 +7,7 @@ import torch
 
 from lvlmscope.depth import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.rows import AttentionRows
+from lvlmscope.rows import AttentionRows, log_weights
 from lvlmscope.sessions import Session, Site
 
 __all__ = ["LocoRE"]
@@ -101,7 +101,7 @@ class _LocoRESession(Session):
         beta, weights = self._config.beta, rows.weights
         if self._config.mode == "logit":
             # log a is the score up to a constant of the row, so that this is the softmax of the raised scores
-            raised = weights.log() + torch.where(window, beta * rows.scores, 0.0)
+            raised = log_weights(weights) + torch.where(window, beta * rows.scores, 0.0)
             return raised.softmax(-1) * weights.sum(-1, keepdim=True)
         raised = torch.where(window, weights * (1 + beta), weights)
         if self._config.mode == "raw":

@@ -163,14 +163,12 @@ def _shadow_generate(stage: Stage) -> None:
         if ids is None:
             todo = "pass input_ids, so that image positions are known"
             raise ModelInputError(message("generate with a remedy", "no input_ids", "input_ids", todo))
-        processors = [p for s in stage.sessions if (p := s.logits_processor()) is not None]
-        if processors:
-            kwargs["logits_processor"] = LogitsProcessorList([*(kwargs.get("logits_processor") or []), *processors])
-        before = stage.follower.prompt_length
-        stage.follower.remember(ids, ids.shape[1])
-        try:
+        second = args[1] if len(args) > 1 else None  # generate's own order
+        given = kwargs.get("generation_config") or second or getattr(stage.model, "generation_config", None)
+        with stage.generation(ids, ({} if given is None else given.to_dict()) | kwargs):
+            processors = [p for s in stage.sessions if (p := s.logits_processor()) is not None]
+            if processors:
+                kwargs["logits_processor"] = LogitsProcessorList([*(kwargs.get("logits_processor") or []), *processors])
             return original(*args, **kwargs)
-        finally:
-            stage.follower.prompt_length = before
 
     vars(stage.model)["generate"] = generate

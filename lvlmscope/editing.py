@@ -1,14 +1,16 @@
 """Edited rows put into a kernel's output: only the (row, head) pairs that changed are replaced."""
 
+from collections.abc import Callable
+
 import torch
 
 from lvlmscope.errors import InterventionError, describe, message
-from lvlmscope.rows import AttentionRows
+from lvlmscope.rows import AttentionRows, log_weights
 from lvlmscope.scoring import AttentionCall, mix_values
 from lvlmscope.sessions import Intervention
 from lvlmscope.tap import KernelOutput
 
-__all__ = ["apply_gain", "checked_weights", "replaced_rows"]
+__all__ = ["apply_gain", "checked_weights", "mixed_rows", "replaced_rows", "with_slope"]
 
 
 def checked_weights(
@@ -60,7 +62,7 @@ def _edited_scores(rows: AttentionRows, weights: torch.Tensor, changed: torch.Te
     the same scale, because a remedy may multiply scores.
     """
     scale = torch.logsumexp(rows.scores, -1, keepdim=True)
-    return torch.where(changed, weights.log() + scale, rows.scores)
+    return torch.where(changed, log_weights(weights) + scale, rows.scores)
 
 
 def replaced_rows(
@@ -88,6 +90,43 @@ def replaced_rows(
         weights = weights.clone()
         weights[:, :, call.first_row :] = edited.weights.transpose(1, 2).to(weights.dtype)
     return values, weights
+
+
+def mixed_rows(run: Callable[[], KernelOutput], rows: AttentionRows, call: AttentionCall) -> KernelOutput:
+    """Head outputs computed from the rows, in a graph with them; the kernel makes those before the predicting rows.
+
+    Args:
+        run: Calls the kernel.
+        rows: The predicting rows in the graph.
+        call: The attention call.
+
+    Returns:
+        Outputs ``[batch, query, head, dim]`` and the kernel's weights, if it was called and gives them.
+    """
+    mixed = mix_values(rows.weights.transpose(1, 2), call, differentiable=True)
+    if not call.first_row:
+        return mixed, None
+    with torch.no_grad():
+        output, weights = run()
+    return torch.cat([output[:, : call.first_row], mixed], 1), weights
+
+
+def with_slope(values: torch.Tensor, rows: AttentionRows, call: AttentionCall) -> torch.Tensor:
+    """The same head outputs, in a graph with the rows: a term of value zero carries the gradient.
+
+    So the forward's numbers stay those of the kernel to the last bit.
+
+    Args:
+        values: Head outputs ``[batch, query, head, dim]`` without a graph.
+        rows: The predicting rows in the graph.
+        call: The attention call.
+
+    Returns:
+        Equal outputs, those of the predicting rows differentiable.
+    """
+    mixed = mix_values(rows.weights.transpose(1, 2), call, differentiable=True)
+    sloped = values[:, call.first_row :] + (mixed - mixed.detach())
+    return torch.cat([values[:, : call.first_row], sloped], 1) if call.first_row else sloped
 
 
 def apply_gain(values: torch.Tensor, gains: list[tuple[torch.Tensor, str]], first_row: int) -> torch.Tensor:

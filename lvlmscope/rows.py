@@ -7,7 +7,7 @@ import torch
 
 from lvlmscope.errors import ShapeError, describe, message
 
-__all__ = ["AttentionRows", "at_least_float32"]
+__all__ = ["AttentionRows", "at_least_float32", "log_weights"]
 
 
 def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
@@ -20,6 +20,18 @@ def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
         The tensor in float32 or float64.
     """
     return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def log_weights(weights: torch.Tensor) -> torch.Tensor:
+    """``ln a`` whose slope is finite everywhere: -inf where a is 0, without a gradient there.
+
+    Args:
+        weights: Attention of any shape.
+
+    Returns:
+        Logarithms of the same shape.
+    """
+    return weights.where(weights > 0, 1.0).log().masked_fill(weights <= 0, float("-inf"))
 
 
 class AttentionRows:
@@ -77,6 +89,17 @@ class AttentionRows:
         self.visible_keys = visible_keys
         self.layer = layer
         self._make_scores = scores
+
+    def as_leaf(self) -> "AttentionRows":
+        """The same rows with weights that a graph begins with."""
+        return AttentionRows(
+            self.weights.detach().requires_grad_(),
+            self.image_keys,
+            answer_keys=self.answer_keys,
+            visible_keys=self.visible_keys,
+            layer=self.layer,
+            scores=self._make_scores,
+        )
 
     @cached_property
     def scores(self) -> torch.Tensor:

@@ -1,11 +1,13 @@
 """The protocol of a remedy: a frozen configuration that starts sessions, and the hooks a session may answer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from transformers import LogitsProcessor
 
+from lvlmscope.opening import OpenForward
 from lvlmscope.rows import AttentionRows
 
 __all__ = ["ForwardInfo", "Intervention", "Session", "Site"]
@@ -89,6 +91,13 @@ class Session:
 
     gain_rows: Literal["predicting", "all"] = "predicting"
 
+    def begin_generate(self, options: Mapping[str, Any]) -> None:
+        """Called before ``generate`` does anything: the place to refuse an option, and to start anew.
+
+        Args:
+            options: Settings in force: the generation config's, and over them what ``generate`` was given.
+        """
+
     def begin_forward(self, forward: ForwardInfo) -> None:
         """Start a forward anew; called before the first layer of every forward that has a predicting row.
 
@@ -133,6 +142,27 @@ class Session:
         """
         del layer, hidden, rows
         return None
+
+    def gradient_layers(self, forward: ForwardInfo) -> tuple[int, ...]:
+        """Layers whose rows the remedy wants in a graph with the logits; asked in every forward of ``generate``.
+
+        From the lowest of them on the forward runs with gradients; its logits are the same to the last bit.
+
+        Args:
+            forward: The forward about to run.
+
+        Returns:
+            Layer numbers, none to leave the forward as it is.
+        """
+        del forward
+        return ()
+
+    def take_graph(self, graph: OpenForward) -> None:
+        """Called at the end of a forward for which ``gradient_layers`` named layers, before ``end_forward``.
+
+        Args:
+            graph: Rows and logits; let go of it before the next forward, its memory is freed then.
+        """
 
     def logits_processor(self) -> LogitsProcessor | None:
         """A processor that ``generate`` is to use while the remedy is on, None for none."""

@@ -1,19 +1,21 @@
 """Everything attached to one model: the tap, the followed forwards, the sessions in order, and a recorder."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 
-from lvlmscope.editing import apply_gain, checked_weights, replaced_rows
+from lvlmscope.editing import apply_gain, checked_weights, mixed_rows, replaced_rows, with_slope
 from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.families import Family
 from lvlmscope.following import ForwardFollower
 from lvlmscope.hidden import HiddenHooks
+from lvlmscope.opening import GradientPath, OpenForward, require_gradients
 from lvlmscope.performing import Performance, Recorder
 from lvlmscope.rows import AttentionRows
-from lvlmscope.scoring import AttentionCall, mix_values, row_scores, softmax_rows, visibility
+from lvlmscope.scoring import AttentionCall, row_scores, softmax_rows, visibility
 from lvlmscope.sessions import ForwardInfo, Session, Site
 from lvlmscope.tap import KernelOutput
 
@@ -50,6 +52,8 @@ class Stage:
         self._crossing = family.crossing_layers(model)
         self._tap = family.make_tap(model, self._first_row, self._handle)
         self._hidden = HiddenHooks(layers, self._edit_hidden)
+        self._path = GradientPath(family.core(model), self._deliver)
+        self._generating = False
         self._built = False
 
     @property
@@ -62,6 +66,10 @@ class Stage:
         """Names of the model's own attention kernels."""
         return self._tap.kernels
 
+    @property
+    def _differentiates(self) -> bool:
+        return any(_overrides(s, "gradient_layers") for s in self.sessions)
+
     def restart(self) -> None:
         """Give every remedy a fresh session, so that its report speaks of what comes next only."""
         for performance in self.performances:
@@ -71,8 +79,11 @@ class Stage:
         """Install what is not installed yet, and the hidden-state hooks only while something needs them.
 
         Raises:
-            UnsupportedModelError: The decoder's attention cannot be reached.
+            UnsupportedModelError: The decoder's attention cannot be reached, or a remedy needs gradients that cannot
+                pass through it.
         """
+        if self._differentiates:
+            require_gradients(self.model, "switch on a remedy that needs gradients", running=False)
         if not self._built:
             self._built = True
             self._tap.install()
@@ -81,13 +92,43 @@ class Stage:
         needs_hidden = recorder is not None and (recorder.wants_hidden or recorder.differentiable)
         needs_hidden |= any(_overrides(s, "edit_hidden") for s in self.sessions)
         self._hidden.set(needs_hidden)
+        self._path.set(self._differentiates)
 
     def remove(self) -> None:
         """Leave the model as it was."""
         self._hidden.set(False)
+        self._path.set(False)
         self.follower.remove()
         self._tap.remove()
         self._built = False
+
+    @contextmanager
+    def generation(self, ids: torch.Tensor, options: Mapping[str, Any]) -> Iterator[None]:
+        """Follow one call of ``generate``: its prompt's length is known, and graphs may be asked for.
+
+        Args:
+            ids: Prompt ids with padding ``[batch, key]``.
+            options: Settings in force.
+
+        Yields:
+            Nothing.
+
+        Raises:
+            UnsupportedOptionError: An option that a remedy refuses, or a mode without the gradients it needs.
+        """
+        if self._differentiates:
+            require_gradients(self.model, "generate with a remedy that needs gradients", running=True)
+        for session in self.sessions:
+            session.begin_generate(options)
+        before, self._generating = (self.follower.prompt_length, self._generating), True
+        mode = torch.is_grad_enabled()
+        self.follower.remember(ids, ids.shape[1])
+        try:
+            yield
+        finally:
+            self.follower.prompt_length, self._generating = before
+            self._path.close()  # hooks are not called when a forward is interrupted from the keyboard
+            torch.set_grad_enabled(mode)
 
     @contextmanager
     def recording(self, recorder: Recorder) -> Iterator[None]:
@@ -122,6 +163,16 @@ class Stage:
             performance.forwards += 1
             performance.rows += forward.batch_size * forward.num_rows
             performance.session.begin_forward(forward)
+        # A replay, or a forward that the user runs, chooses no token
+        asking = self.sessions if self._generating and self.recorder is None else []
+        self._path.plan({layer for session in asking for layer in session.gradient_layers(forward)})
+
+    def _deliver(self, graph: OpenForward) -> None:
+        forward = self.follower.current
+        assert forward is not None
+        for session in self.sessions:
+            if session.gradient_layers(forward):
+                session.take_graph(graph)
 
     def _end(self, logits: torch.Tensor) -> None:
         if not self.seen_layers:
@@ -140,18 +191,25 @@ class Stage:
         dropped = forward.num_queries - call.query.shape[2]
         call = replace(call, first_row=call.first_row - dropped, crosses=layer in self._crossing)
         self.seen_layers.append(layer)
-        differentiable = self.recorder is not None and self.recorder.differentiable
-        if self.recorder is None and not any(_reads_rows(s) for s in self.sessions):
+        recorded = self.recorder is not None and self.recorder.differentiable
+        path = self._path
+        opens = path.starts_at(layer)
+        if self.recorder is None and not (opens or path.is_open or any(_reads_rows(s) for s in self.sessions)):
             return run()
-        rows = self._rows(call, layer, differentiable=differentiable)
+        rows = self._rows(call, layer, differentiable=recorded or path.is_open)
+        if opens:
+            path.open()
+            rows = rows.as_leaf()
         edited = self._edit(rows)
         if self.recorder is not None:
             self.recorder.record_rows(layer, edited)
-        if differentiable:
+        if path.is_open:
+            path.keep(layer, edited)
             with torch.no_grad():
-                output, weights = run() if call.first_row else (None, None)
-            mixed = mix_values(edited.weights.transpose(1, 2), call, differentiable=True)
-            output = mixed if output is None else torch.cat([output[:, : call.first_row], mixed], 1)
+                output, weights = replaced_rows(run(), rows, edited, call)
+            output = with_slope(output, edited, call)
+        elif recorded:
+            output, weights = mixed_rows(run, edited, call)
         else:
             output, weights = replaced_rows(run(), rows, edited, call)
         return apply_gain(output, self._gains(edited), call.first_row), weights

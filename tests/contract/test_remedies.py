@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from lvlmscope.attaching import intervene
-from lvlmscope.interventions import CLVA, DLEAF, HalluRNN, LocoRE
+from lvlmscope.errors import UnsupportedOptionError
+from lvlmscope.interventions import CLVA, DLEAF, SGRS, HalluRNN, LocoRE
 from lvlmscope.record import Trace
 from lvlmscope.sessions import Intervention
 from lvlmscope.tracing import trace
@@ -21,12 +22,14 @@ REMEDIES: dict[str, Intervention] = {
     "CLVA": CLVA(initial=[0], middle=[1], deep=[2]),
     "LocoRE": LocoRE(beta=0.3),
     "HalluRNN": HalluRNN(cell=saved()),
+    "SGRS": SGRS(alpha=0.99, layers=[1], J="after_image"),
 }
 IDENTITIES: dict[str, Intervention] = {
     "DLEAF": DLEAF(gamma=0.0),
     "CLVA": CLVA(alpha=0.0, beta=0.0, initial=[0], middle=[1], deep=[2]),
     "LocoRE": LocoRE(beta=0.0),
     "HalluRNN": HalluRNN(cell=saved(), strength=0.0),
+    "SGRS": SGRS(alpha=0.0),
 }
 each_remedy = pytest.mark.parametrize("remedy", REMEDIES.values(), ids=REMEDIES)
 
@@ -70,10 +73,25 @@ def test_a_stack_is_replayed_as_it_was_generated() -> None:
     assert all(effect["changed"] for effect in found.effects)
 
 
+@pytest.mark.parametrize("stack", [*([each] for each in REMEDIES.values()), list(REMEDIES.values())])
+def test_gradients_of_a_padded_batch_are_finite(stack: list[Intervention]) -> None:
+    case = tiny_models.llava(2)
+    found = trace(case.model, inputs=case.inputs, interventions=stack, gradients=True, **OPTIONS)
+    assert isinstance(found, list)
+    for one in found:
+        assert one.gradient is not None
+        assert torch.isfinite(one.gradient).all()
+        assert (one.gradient != 0).any()
+
+
 @each_remedy
 @pytest.mark.parametrize("options", [{}, {"num_beams": 3}, {"use_cache": False}])
 def test_a_left_padded_batch_is_edited_like_single_samples(remedy: Intervention, options: dict[str, Any]) -> None:
     case = tiny_models.llava(2)
+    if isinstance(remedy, SGRS) and "num_beams" in options:
+        with intervene(case.model, remedy), pytest.raises(UnsupportedOptionError, match="num_beams=3"):
+            generate(case, **options)
+        return
     with intervene(case.model, remedy):
         batch = generate(case, **options).sequences[:, -STEPS:]
         alone = [generate(case, case.sample(n), **options).sequences[0, -STEPS:] for n in range(2)]

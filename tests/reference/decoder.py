@@ -53,7 +53,7 @@ def logits(model: Any, embeds: torch.Tensor, first_row: int, edit: Edit, shift: 
         v = split("v_proj")
         out = torch.zeros(total, heads, config.head_dim, dtype=torch.float64)
         for row in range(total):
-            weights, raw = torch.zeros(2, heads, row + 1, dtype=torch.float64)
+            weights, raw = (torch.zeros(heads, row + 1, dtype=torch.float64) for _ in range(2))
             for head in range(heads):
                 scores = k[head // group, : row + 1] @ q[head, row] / math.sqrt(config.head_dim)
                 raw[head] = scores

@@ -1,0 +1,265 @@
+"""SGRS: a candidate token that does not rest on what was written before it is rejected, and another is tried."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+import torch
+from transformers import LogitsProcessor
+
+from lvlmscope.depth import LayerSpec, resolve_layers
+from lvlmscope.errors import ModelInputError, UnsupportedOptionError, message
+from lvlmscope.interventions.choosing import Choice, choose
+from lvlmscope.interventions.imaging import ImageSession
+from lvlmscope.opening import OpenForward
+from lvlmscope.rows import AttentionRows, at_least_float32
+from lvlmscope.sessions import ForwardInfo, Session, Site
+
+__all__ = ["SGRS"]
+
+_FLOOR: Final = 1e-9  # of the row norm, as in the released code
+_REFUSED: Final[dict[str, Callable[[Any], bool]]] = {
+    "num_beams": lambda value: value not in (None, 1),
+    "num_return_sequences": lambda value: value not in (None, 1),
+    "guidance_scale": lambda value: value not in (None, 1, 1.0),
+    "assistant_model": lambda value: value is not None,
+    "assistant_early_exit": lambda value: value is not None,
+    "prompt_lookup_num_tokens": lambda value: value is not None,
+    "custom_generate": lambda value: value is not None,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SGRS:
+    """Saliency-guided rejection sampling, arXiv 2601.20279 eq. 6-7 and Alg. 1, with the released code's parameters.
+
+    At each step `C` holds the k most probable tokens. The score of a candidate c is the mean, over the layers and over
+    the keys in J, of the predicting row's saliency `|a d(-log p(c)) / d a|`: mean over heads, each row divided by its
+    L2 norm. With `tau = alpha * mean of the last W accepted scores` (0 without any) up to R candidates are proposed in
+    turn, and the first with `score >= tau` is accepted; when none is, the one of the highest score in C is taken. The
+    accepted token's score joins the history, also one taken at last. The first token of an answer has no answer keys
+    and so no score: its first proposal is accepted, and the history stays empty (our reading).
+
+    All candidates share the forward that `generate` runs and one batched backward, which stops at the lowest of the
+    layers. The model's own logits are those of the untouched model; only the choice among them changes. It comes after
+    the other logits processors (suppressed tokens are never proposed) and leaves one token possible, so that
+    `do_sample`, temperature, top-k and top-p have nothing left to decide: use `proposal="sample"` to sample.
+
+    The released script reads the row after the loss, whose gradient is identically zero, so that it never rejects; here
+    it is the row that predicts.
+
+    Attributes:
+        k: Number of candidates, 1 or more.
+        alpha: Share of the mean accepted score that is asked for, in [0, 1). 0 accepts every first proposal: with
+            `"greedy"` that is greedy decoding, logits and tokens to the last bit.
+        W: Number of accepted scores that are remembered, 1 or more; each sample of a batch has its own.
+        R: Number of proposals before the highest score is taken, from 1; k when it is more.
+        layers: Ints, or a band of depth; the default is layers 6-8 of 32.
+        proposal: `"greedy"` proposes in the order of probability; `"sample"` draws without replacement from the
+            renormalised probabilities of C, with torch's global generator as `generate` does.
+        J: `"answer"`: keys of the tokens generated so far; `"after_image"`: all keys after the last image, the question
+            too (the released script's choice).
+    """
+
+    k: int = 5
+    alpha: float = 0.6
+    W: int = 5
+    R: int = 3
+    layers: LayerSpec = (0.19, 0.27)
+    proposal: Literal["greedy", "sample"] = "greedy"
+    J: Literal["answer", "after_image"] = "answer"
+
+    def __post_init__(self) -> None:
+        """Check the parameters.
+
+        Raises:
+            ModelInputError: A parameter outside its range.
+        """
+        asked = "configure SGRS"
+        if not 0 <= self.alpha < 1:
+            raise ModelInputError(message(asked, f"alpha={self.alpha}", "from 0 to less than 1", "choose alpha there"))
+        if min(self.k, self.W, self.R) < 1:
+            received = f"k={self.k}, W={self.W}, R={self.R}"
+            raise ModelInputError(message(asked, received, "whole numbers from 1", "choose all three there"))
+        if self.proposal not in {"greedy", "sample"} or self.J not in {"answer", "after_image"}:
+            received, possible = f"proposal={self.proposal!r}, J={self.J!r}", "greedy, sample; answer, after_image"
+            raise ModelInputError(message(asked, received, possible, "choose one of each"))
+
+    def start(self, site: Site) -> Session:
+        """A session for one model.
+
+        Args:
+            site: The model.
+
+        Returns:
+            The session.
+
+        Raises:
+            ModelInputError: Layers outside the model.
+        """
+        return _SGRSSession(self, resolve_layers(self.layers, site.num_layers))
+
+    def describe(self) -> dict[str, Any]:
+        """Name, reference and parameters (JSON values)."""
+        return {"name": "SGRS", "reference": "arXiv 2601.20279 eq. 6-7, Alg. 1", "parameters": asdict(self)}
+
+
+class _SGRSSession(ImageSession):
+    """Holds one forward's graph until its token is chosen, the accepted scores of each sample, and counts."""
+
+    method = "SGRS with J='after_image'"
+
+    def __init__(self, config: SGRS, layers: tuple[int, ...]) -> None:
+        super().__init__()
+        self._config = config
+        self._layers = layers
+        self._graph: OpenForward | None = None
+        self._keys: torch.Tensor | None = None
+        self._history: list[list[float]] = []
+        self._chosen: list[int] = []
+        self._finished: list[bool] = []
+        self._ends: frozenset[int] = frozenset()
+        self._choices: list[Choice] = []
+
+    def begin_generate(self, options: Mapping[str, Any]) -> None:
+        """Refuse what cannot be followed, and forget the last answer.
+
+        Raises:
+            UnsupportedOptionError: Beam search, several answers per prompt, or another model that proposes.
+        """
+        asked = "generate with SGRS"
+        for name, refused in _REFUSED.items():
+            if refused(options.get(name)):
+                received, possible = f"{name}={options[name]!r}"[:80], "greedy or sampled answers, one per prompt"
+                raise UnsupportedOptionError(message(asked, received, possible, f"leave {name} out"))
+        ends = options.get("eos_token_id")
+        self._ends = frozenset() if ends is None else frozenset(torch.as_tensor(ends).flatten().tolist())
+        self._history, self._chosen, self._finished, self._graph = [], [], [], None
+
+    def begin_forward(self, forward: ForwardInfo) -> None:
+        """Let go of the last graph; an image is needed for one choice of keys only."""
+        self._graph = None
+        if self._config.J == "after_image":
+            super().begin_forward(forward)
+            self._keys = _after_image(forward)
+
+    def gradient_layers(self, forward: ForwardInfo) -> tuple[int, ...]:
+        """None where no candidate could be rejected and no score would be known."""
+        answered = forward.past_length + forward.num_queries > forward.prompt_length
+        scored = answered if self._config.J == "answer" else self.sees_image
+        return self._layers if scored and self._config.alpha > 0 else ()
+
+    def take_graph(self, graph: OpenForward) -> None:
+        """Keep it until the token is chosen."""
+        self._graph = graph
+
+    def logits_processor(self) -> LogitsProcessor:
+        """Leaves one token possible in each sample."""
+        return _Selector(self._select)
+
+    def _select(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """The chosen token of each sample, int64 ``[batch]``."""
+        config = self._config
+        self._follow_ends(ids)
+        log_probs, tokens = torch.log_softmax(scores.float(), -1).topk(min(config.k, scores.shape[-1]), -1)
+        order = _proposal_order(log_probs, config.proposal).tolist()
+        found = self._scores(tokens).tolist()
+        possible = torch.isfinite(log_probs).tolist()
+        picked = []
+        for number, history in enumerate(self._history):
+            proposals = [place for place in order[number] if possible[number][place]] or [0]
+            choice = choose(found[number], proposals, history[-config.W :], alpha=config.alpha, attempts=config.R)
+            picked.append(choice.place)
+            if not self._finished[number]:
+                self._choices.append(choice)
+            if choice.score is not None:
+                history.append(choice.score)
+        chosen = tokens.gather(-1, torch.tensor(picked, device=tokens.device).unsqueeze(-1)).squeeze(-1)
+        self._chosen = chosen.tolist()
+        return chosen
+
+    def _follow_ends(self, ids: torch.Tensor) -> None:
+        """A sample has ended when it chose an end token, or when generate wrote something else (padding)."""
+        if not self._history:
+            self._history, self._finished = [[] for _ in ids], [False] * len(ids)
+            return
+        last = ids[:, -1].tolist()
+        for number, (token, chosen) in enumerate(zip(last, self._chosen, strict=True)):
+            self._finished[number] |= token != chosen or chosen in self._ends
+
+    def _scores(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Each candidate's score ``[batch, candidate]``; NaN where there is none."""
+        graph, self._graph = self._graph, None
+        if graph is None:
+            return torch.full(tokens.shape, float("nan"))
+        slopes = torch.softmax(at_least_float32(graph.logits.detach()), -1).expand(tokens.shape[1], -1, -1).clone()
+        # d(-log p(c)) / d logits = p - 1[c]
+        slopes.scatter_add_(-1, tokens.T.to(slopes.device).unsqueeze(-1), slopes.new_full((*tokens.T.shape, 1), -1.0))
+        per_layer = [
+            _layer_score(graph.rows[layer], gradient, self._keys).to(slopes.device)
+            for layer, gradient in graph.gradients(slopes).items()
+            if layer in self._layers
+        ]
+        return torch.stack(per_layer).mean(0).T
+
+    def report(self) -> dict[str, Any]:
+        """Rejections, resamples per token, fallbacks, and mean scores and thresholds of the tokens that had one."""
+        tokens, scored = len(self._choices), [c for c in self._choices if c.score is not None]
+        rejections = sum(c.rejections for c in self._choices)
+        return {
+            "tokens": tokens,
+            "rejections": rejections,
+            "resamples_per_token": rejections / tokens if tokens else 0.0,
+            "fallbacks": sum(c.fallback for c in self._choices),
+            "changed_tokens": sum(c.changed for c in self._choices),
+            "scored_tokens": len(scored),
+            "mean_accepted_score": sum(c.score or 0.0 for c in scored) / len(scored) if scored else 0.0,
+            "mean_threshold": sum(c.threshold for c in scored) / len(scored) if scored else 0.0,
+            "changed": any(c.changed for c in self._choices),
+        } | (super().report() if self._config.J == "after_image" else {})
+
+
+class _Selector(LogitsProcessor):
+    """Sets the scores of all tokens but the chosen one to -inf."""
+
+    def __init__(self, select: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
+        self._select = select
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores ``[batch, vocabulary]`` with one token possible."""
+        chosen = self._select(input_ids, scores).unsqueeze(-1)
+        only = torch.full_like(scores, float("-inf"))
+        return only.scatter(-1, chosen, scores.gather(-1, chosen))
+
+
+def _proposal_order(log_probs: torch.Tensor, proposal: str) -> torch.Tensor:
+    """Places of the candidates in the order in which they are proposed, ``[batch, candidate]``."""
+    if proposal == "greedy":
+        return torch.arange(log_probs.shape[-1]).expand(log_probs.shape)
+    # The order of log p plus Gumbel noise is that of draws without replacement from the renormalised p
+    noise = -torch.empty_like(log_probs).exponential_().log()
+    return (log_probs + noise).argsort(-1, descending=True)
+
+
+def _after_image(forward: ForwardInfo) -> torch.Tensor:
+    """Keys after the last image key, bool ``[batch, key]``; none in a sample without an image."""
+    image = forward.image_keys
+    later = image.flip(-1).cumsum(-1).flip(-1) == 0
+    return later & image.any(-1, keepdim=True)
+
+
+def _layer_score(rows: AttentionRows, gradient: torch.Tensor, keys: torch.Tensor | None) -> torch.Tensor:
+    """Mean normalised saliency of the last row over the keys, ``[candidate, batch]``; NaN without keys."""
+    weights = rows.weights.detach()[:, -1]
+    saliency = (weights * at_least_float32(gradient)).abs().mean(-2)
+    saliency = saliency / saliency.norm(dim=-1, keepdim=True).clamp_min(_FLOOR)
+    if keys is None:
+        assert rows.answer_keys is not None
+        counted = rows.answer_keys[:, -1].expand(saliency.shape[1:])
+    else:  # a window shows the last keys only
+        counted = keys.to(saliency.device)[:, -saliency.shape[-1] :]
+        counted = torch.nn.functional.pad(counted, (0, saliency.shape[-1] - counted.shape[-1]))
+    if rows.visible_keys is not None:
+        counted = counted & rows.visible_keys[:, -1]
+    mean: torch.Tensor = (saliency * counted).sum(-1) / counted.sum(-1)
+    return mean

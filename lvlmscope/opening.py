@@ -1,0 +1,187 @@
+"""A differentiable path through a forward of ``generate``: from one layer's attention rows up to the logits."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+
+from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
+from lvlmscope.rows import AttentionRows
+
+__all__ = ["GradientPath", "OpenForward", "require_gradients"]
+
+_RECURRENT: Final = frozenset({"hybrid", "linear_attention", "mamba", "mamba2", "recurrent"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OpenForward:
+    """One forward whose graph is still there; it is gone when nothing holds this object any more.
+
+    Attributes:
+        rows: Rows ``[batch, row, head, key]`` of the layers that were asked for, after all edits, in the graph. The
+            lowest of them ends it: what lies below is constant. Keys and values of other positions are constant, too.
+        logits: Raw logits of the last row ``[batch, vocabulary]``, in the graph.
+    """
+
+    rows: Mapping[int, AttentionRows]
+    logits: torch.Tensor
+
+    def gradients(self, upstream: torch.Tensor) -> dict[int, torch.Tensor]:
+        """Gradients of several losses with respect to the last row's attention, in one batched backward.
+
+        Args:
+            upstream: ``d loss / d logits`` of each loss and sample ``[loss, batch, vocabulary]``; samples do not mix.
+
+        Returns:
+            ``d loss / d a`` by layer, ``[loss, batch, head, key]``.
+        """
+        layers = sorted(self.rows)
+        weights = [self.rows[layer].weights for layer in layers]
+        upstream = upstream.to(self.logits.dtype)
+        try:
+            found = torch.autograd.grad(self.logits, weights, upstream, is_grads_batched=True, retain_graph=True)
+        except RuntimeError:  # a kernel without a batching rule (quantised weights, grouped experts): one at a time
+            each = [torch.autograd.grad(self.logits, weights, one, retain_graph=True) for one in upstream]
+            found = tuple(torch.stack(parts) for parts in zip(*each, strict=True))
+        return {layer: gradient[:, :, -1] for layer, gradient in zip(layers, found, strict=True)}
+
+
+def require_gradients(model: torch.nn.Module, asked: str, *, running: bool) -> None:
+    """Refuse what cannot be differentiated, before anything is generated.
+
+    Args:
+        model: The bare model.
+        asked: What for.
+        running: Whether generation is about to begin; while a remedy is attached, the mode may still change.
+
+    Raises:
+        UnsupportedModelError: Weights quantised for kernels without a backward, or recurrent layers.
+        UnsupportedOptionError: ``torch.inference_mode``.
+    """
+    quantizer = getattr(model, "hf_quantizer", None)
+    if quantizer is not None and not quantizer.is_trainable:
+        received = f"weights quantised by {type(quantizer).__name__}, whose kernels have no backward"
+        todo = "load the model in bfloat16, or with bitsandbytes"
+        raise UnsupportedModelError(message(asked, received, "weights that gradients pass through", todo))
+    config: Any = getattr(model, "config", None)
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    recurrent = _RECURRENT & set(getattr(text, "layer_types", None) or ())
+    if recurrent:
+        received = f"{type(model).__name__} with {', '.join(sorted(recurrent))} layers, whose states change in place"
+        todo = "trace it with gradients=True instead"
+        raise UnsupportedModelError(message(asked, received, "decoders of attention and convolution", todo))
+    if running and torch.is_inference_mode_enabled():
+        todo = "use torch.no_grad, or call generate outside the block"
+        raise UnsupportedOptionError(message(asked, "torch.inference_mode", "tensors that can be differentiated", todo))
+
+
+class GradientPath:
+    """Switches gradients on from the lowest asked layer of a forward to its end, and off again whatever happens.
+
+    Afterwards torch's grad mode is what it was, and neither the output nor the cache holds a graph: a cache that did
+    would keep every step's graph alive.
+    """
+
+    def __init__(self, core: torch.nn.Module, deliver: Callable[[OpenForward], None]) -> None:
+        """Prepare; no hook is set yet.
+
+        Args:
+            core: The module whose forward ``generate`` calls at every step.
+            deliver: Gets the forward with its graph, before it is cut off.
+        """
+        self._core = core
+        self._deliver = deliver
+        self._layers: frozenset[int] = frozenset()
+        self._rows: dict[int, AttentionRows] = {}
+        self._mode: bool | None = None
+        self._hook: torch.utils.hooks.RemovableHandle | None = None
+
+    def set(self, on: bool) -> None:
+        """Switch the hook at the forward's end on or off.
+
+        Args:
+            on: Whether it should be there.
+        """
+        if on and self._hook is None:
+            # First of all hooks, so that those after it, and generate, get tensors without a graph
+            hook = self._core.register_forward_hook(self._after, with_kwargs=True, always_call=True, prepend=True)
+            self._hook = hook
+        elif not on and self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+
+    def plan(self, layers: Collection[int]) -> None:
+        """Say which layers' rows the forward that begins is asked for.
+
+        Args:
+            layers: Decoder layer numbers; none leaves the forward as it is.
+        """
+        self.close()
+        self._layers = frozenset(layers)
+
+    def starts_at(self, layer: int) -> bool:
+        """Whether the path begins with this layer's rows; says so once, at the lowest asked layer.
+
+        Args:
+            layer: Decoder layer number.
+
+        Returns:
+            True where the rows are to be made leaves.
+        """
+        return bool(self._layers) and self._mode is None and layer == min(self._layers)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the path has begun."""
+        return self._mode is not None
+
+    def open(self) -> None:
+        """Switch gradients on."""
+        self._mode = torch.is_grad_enabled()
+        torch.set_grad_enabled(True)
+
+    def keep(self, layer: int, rows: AttentionRows) -> None:
+        """Take one layer's rows, if they were asked for.
+
+        Args:
+            layer: Decoder layer number.
+            rows: In the graph, after all edits.
+        """
+        if layer in self._layers:
+            self._rows[layer] = rows
+
+    def close(self) -> None:
+        """Put the grad mode back and forget the forward; a second call does nothing."""
+        if self._mode is not None:
+            torch.set_grad_enabled(self._mode)
+        self._mode, self._rows, self._layers = None, {}, frozenset()
+
+    def _after(self, _: torch.nn.Module, __: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        """Hand the graph over and cut it off; an output of None comes from a forward that failed."""
+        if not self.is_open:
+            return None
+        rows, logits = self._rows, getattr(output, "logits", None)
+        last = None if logits is None else logits[:, -1]  # while gradients are on
+        self.close()
+        if last is None:
+            return None
+        self._deliver(OpenForward(rows=rows, logits=last))
+        _cut(kwargs.get("past_key_values"))
+        return _cut(output)
+
+
+def _cut(value: Any) -> Any:
+    """The same value without graphs; caches and their layers are changed in place."""
+    if isinstance(value, torch.Tensor):
+        return value.detach() if value.requires_grad else value
+    if isinstance(value, dict):  # model outputs among them
+        for name in list(value):
+            value[name] = _cut(value[name])
+        return value
+    if type(value) in {list, tuple}:
+        return type(value)(_cut(each) for each in value)
+    if hasattr(value, "layers") or hasattr(value, "is_initialized"):  # a cache, a cache's layer
+        for name, own in list(vars(value).items()):
+            setattr(value, name, _cut(own))
+    return value
