@@ -8,7 +8,7 @@ import xarray as xr
 
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.labelling import LABELS, LabelledWord
-from lvlmscope.evaluation.ranking import resampled_weights
+from lvlmscope.evaluation.ranking import estimate, resampled_weights
 from lvlmscope.evaluation.word_signals import SIGNALS, Tokens
 from lvlmscope.evaluation.word_table import paired
 from lvlmscope.record import Trace
@@ -155,9 +155,11 @@ def _statistics(sums: xr.Dataset, *, resamples: int, level: float, seed: int) ->
         weights = resampled_weights(np.arange(sums.sizes["trace"]), resamples=resamples, seed=seed)[1:]
         drawn = xr.DataArray(weights, dims=("draw", "trace"))
         total, counted = drawn.dot(sums["total"], "trace"), drawn.dot(sums["count"], "trace")
-        share = [(1 - level) / 2, (1 + level) / 2]
-        ends = (total / counted.where(counted > 0)).quantile(share, "draw").drop_vars("quantile")
-        low, high = ends.isel(quantile=0), ends.isel(quantile=1)
+        means = (total / counted.where(counted > 0)).transpose("draw", *mean.dims).to_numpy()
+        cells = np.vstack([mean.to_numpy().reshape(1, -1), means.reshape(len(means), -1)]).T
+        found = [estimate(cell, level) for cell in cells]
+        low = mean.copy(data=np.array([one.low for one in found]).reshape(mean.shape))
+        high = mean.copy(data=np.array([one.high for one in found]).reshape(mean.shape))
     spread = np.sqrt(variance.clip(min=0))
     traces = (sums["count"] > 0).sum("trace")
     parts = {"mean": mean, "spread": spread, "count": count, "traces": traces, "low": low, "high": high}

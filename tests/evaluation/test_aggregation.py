@@ -9,13 +9,15 @@ import torch
 
 from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy, planted_trace, visual_attention_ratio
 from lvlmscope.errors import EvaluationError
-from lvlmscope.evaluation import aggregate
+from lvlmscope.evaluation import Vocabulary, aggregate, label_words
 from lvlmscope.evaluation.flagging import flagged_heads
 from lvlmscope.evaluation.published import (
     abnormal_heads_by_layer,
     entropy_by_layer,
     entropy_by_word,
     image_attention_by_head,
+    pearson_by_layer,
+    saliency_by_word,
 )
 from lvlmscope.interventions import DLEAF
 from lvlmscope.record import Trace
@@ -119,6 +121,9 @@ def test_the_papers_figures() -> None:
     assert heads["mean"].dims == ("layer", "head")
     assert entropy_by_layer(iter(traces))["mean"].sizes == {"layer": LAYERS}
     assert entropy_by_word(traces, labels_of(traces))["mean"].sizes == {"layer": LAYERS, "word": 3}
+    curves = pearson_by_layer([random_trace(seed, steps=2) for seed in range(3)])
+    assert curves["mean"].sizes == {"anchor": 2, "layer": 4}
+    assert curves["count"].sel(anchor="r_pos", layer=0).item() == 6
     flat = abnormal_heads_by_layer([planted_trace()])
     assert flat["mean"].values.tolist() == [0.0, 0.0]
     assert flat.attrs["units"] == "heads"
@@ -156,6 +161,15 @@ def test_bad_input_is_refused() -> None:
         aggregate(traces, lambda trace: trace.to_xarray()["attention"])
     with pytest.raises(EvaluationError, match="got a trace without image keys"):
         flagged_heads(dataclasses.replace(traces[0], image_keys=traces[0].image_keys & False))
+
+
+def test_saliency_of_true_and_made_up_words() -> None:
+    leaning, loose = planted_trace(salient="previous"), planted_trace(salient=3)
+    words = Vocabulary({"dog": ["word1"]})
+    labels = [label_words(leaning, {"dog"}, words), label_words(loose, set(), words)]
+    found = saliency_by_word([leaning, loose], labels)["mean"]
+    assert found.sel(word="true").item() == pytest.approx(1.0)
+    assert found.sel(word="made_up").item() == pytest.approx(0.0)
 
 
 @pytest.mark.usefixtures("unchecked_shapes")
