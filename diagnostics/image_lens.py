@@ -51,7 +51,7 @@ def internal_confidence(trace: Trace, model: Any, *, processor: Any = None) -> x
     bare = unwrap(model)
     family = model.family if isinstance(model, LoadedModel) else family_of(bare)
     norm = _final_norm(bare, family)
-    inputs = _inputs(trace, bare, family, find_processor(model, processor))
+    inputs, image = _inputs(trace, bare, family, find_processor(model, processor))
     streams: list[torch.Tensor] = []
 
     def keep(_: int, stream: torch.Tensor) -> None:
@@ -64,8 +64,7 @@ def internal_confidence(trace: Trace, model: Any, *, processor: Any = None) -> x
     finally:
         hooks.set(False)
     _check_lens(bare, norm, streams[-1][-1], logits)
-    image = trace.image_keys[: trace.prompt_length].to(streams[0].device)
-    rows = [_best(bare, norm, stream[image], trace.answer_ids) for stream in streams]
+    rows = [_best(bare, norm, stream[image.to(stream.device)], trace.answer_ids) for stream in streams]
     attrs = {"long_name": "internal confidence", "units": "nats", "bounds": (None, 0.0), "reference": _REFERENCE}
     coords = {"layer": np.arange(-1, len(rows) - 1), **coordinates(trace, "step")}
     return xr.DataArray(
@@ -73,7 +72,8 @@ def internal_confidence(trace: Trace, model: Any, *, processor: Any = None) -> x
     )
 
 
-def _inputs(trace: Trace, bare: torch.nn.Module, family: Family, processor: Any) -> dict[str, Any]:
+def _inputs(trace: Trace, bare: torch.nn.Module, family: Family, processor: Any) -> tuple[dict[str, Any], torch.Tensor]:
+    """The prompt's inputs on the model's device, and which of its positions hold image tokens."""
     if not trace.images or not bool(trace.image_keys.any()):
         received, todo = "a trace without its pictures", "trace an image and a prompt, not prepared inputs"
         raise ModelInputError(message(_ASKED, received, "a trace with pictures", todo))
@@ -81,17 +81,19 @@ def _inputs(trace: Trace, bare: torch.nn.Module, family: Family, processor: Any)
     inputs = prepare(list(trace.images), trace.prompt, processor, family).inputs
     image = family.image_mask(bare, inputs["input_ids"])[0]
     expected = trace.image_keys[: trace.prompt_length]
-    if image.shape != expected.shape or not torch.equal(image.cpu(), expected):
+    cut = trace.kept_keys != "all"  # then the trace has lost the positions of the other tokens
+    if int(image.sum()) != int(expected.sum()) or not (cut or torch.equal(image.cpu(), expected)):
         received = f"a prompt of {len(image)} tokens, {int(image.sum())} of the image"
         possible = f"the trace's {trace.prompt_length}, {int(expected.sum())} of the image"
         raise ModelInputError(message(_ASKED, received, possible, "give the model that made the trace"))
     dtype = getattr(bare, "dtype", torch.float32)
-    return {
+    placed = {
         name: value.to(device, dtype if value.is_floating_point() else None)
         if isinstance(value, torch.Tensor)
         else value
         for name, value in inputs.items()
     }
+    return placed, image
 
 
 def _final_norm(bare: torch.nn.Module, family: Family) -> Any:

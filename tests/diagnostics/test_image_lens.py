@@ -60,6 +60,14 @@ def test_the_hooks_are_gone_and_the_output_unchanged(traced) -> None:
     np.testing.assert_array_equal(first, internal_confidence(trace, model.model, processor=model.processor))
 
 
+def test_a_trace_of_image_and_answer_keys_gives_the_same(traced) -> None:
+    model, trace = traced
+    options = {"max_new_tokens": 6, "progress": False, "keep": "image_answer"}
+    cut = lv.trace(model, trace.image, trace.prompt, **options)
+    assert cut.kept_keys == "image_answer"
+    np.testing.assert_allclose(internal_confidence(cut, model), internal_confidence(trace, model), atol=1e-5)
+
+
 def test_bad_input_is_refused(traced, monkeypatch: pytest.MonkeyPatch) -> None:
     model, trace = traced
     with pytest.raises(ModelInputError, match="a trace without its pictures"):
