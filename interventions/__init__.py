@@ -13,6 +13,18 @@ from lvlmscope.interventions.clva import CLVA
 from lvlmscope.interventions.dleaf import DLEAF
 from lvlmscope.interventions.hallurnn import HalluRNN
 from lvlmscope.interventions.locore import LocoRE
+from lvlmscope.interventions.registry import load_remedies, registered, save_remedies
+from lvlmscope.interventions.rescaling import HeadRescaling
 from lvlmscope.interventions.sgrs import SGRS
 
-__all__ = ["CLVA", "DLEAF", "SGRS", "HalluRNN", "LocoRE"]
+__all__ = [
+    "CLVA",
+    "DLEAF",
+    "SGRS",
+    "HalluRNN",
+    "HeadRescaling",
+    "LocoRE",
+    "load_remedies",
+    "registered",
+    "save_remedies",
+]

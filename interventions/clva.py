@@ -1,7 +1,7 @@
 """CLVA: deep layers are pulled towards what the middle layers saw and away from the first layers' noise."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -10,7 +10,7 @@ from lvlmscope.depth import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interventions.imaging import ImageSession
 from lvlmscope.rows import AttentionRows
-from lvlmscope.sessions import ForwardInfo, Session, Site
+from lvlmscope.sessions import ForwardInfo, MethodCard, Session, Site
 
 __all__ = ["CLVA"]
 
@@ -44,6 +44,15 @@ class CLVA:
     fraction: float = 0.25
     update: Literal["redistribute", "logit", "add"] = "redistribute"
     heads: Literal["all", "sensitive"] = "all"
+
+    card: ClassVar[MethodCard] = MethodCard(
+        paper="arXiv 2603.25088",
+        theirs="anchors from the first and the middle layers; deep layers pulled to one and away from the other",
+        ours="all formulas, bands and defaults: figure captions were public",
+        cost="one sum over image keys a layer, and the values of edited heads once more",
+        space={"alpha": (0.0, 4.0), "beta": (0.0, 2.0), "update": ["redistribute", "logit", "add"]}
+        | {"heads": ["all", "sensitive"], "deep": [(0.69, 1.0), (0.59, 1.0), (0.85, 1.0)]},
+    )
 
     def __post_init__(self) -> None:
         """Check the parameters.
@@ -122,6 +131,11 @@ class _CLVASession(ImageSession):
             chosen = extreme_heads(rows.image_mass, config.fraction, most=True)
         chosen = chosen & (rows.image_mass > 0) & torch.isfinite(edited).all(-1)
         return torch.where(chosen.unsqueeze(-1), edited, rows.weights)
+
+    def idle_reason(self) -> str | None:
+        """What kept the rule from acting."""
+        idle = not self.sees_image or (self._config.alpha == 0 and self._config.beta == 0)
+        return None if idle else "no deep head looked at the image, or the anchors cancelled out"
 
 
 def _added(so_far: torch.Tensor | None, more: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """D-LEAF: layers whose image attention has spread out borrow the map of their most focused head."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -9,7 +9,7 @@ from lvlmscope.depth import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interventions.imaging import ImageSession
 from lvlmscope.rows import AttentionRows
-from lvlmscope.sessions import ForwardInfo, Session, Site
+from lvlmscope.sessions import ForwardInfo, MethodCard, Session, Site
 
 __all__ = ["DLEAF", "Walk", "weak_heads"]
 
@@ -38,6 +38,15 @@ class DLEAF:
     layers: LayerSpec = (0.0, 1.0)
     threshold: Literal["min", "max", "mean"] = "min"
     heads: Literal["below_mean", "all"] | int = "below_mean"
+
+    card: ClassVar[MethodCard] = MethodCard(
+        paper="arXiv 2509.07864",
+        theirs="layers found by image entropy, heads mended by interpolation towards the most focused one",
+        ours="formulas, threshold rule, which heads, defaults: the code is not public",
+        cost="one entropy a layer, and the values of mended heads once more",
+        space={"gamma": (0.02, 1.0), "threshold": ["min", "max", "mean"], "heads": ["below_mean", "all", 1, 2]}
+        | {"layers": [(0.0, 1.0), (0.0, 0.5), (0.3, 0.8), (0.5, 1.0)]},
+    )
 
     def __post_init__(self) -> None:
         """Check the parameters.
@@ -149,6 +158,14 @@ class _DLEAFSession(ImageSession):
         gamma = self._config.gamma
         mixed = gamma * rows.weights.gather(-2, best) + (1 - gamma) * rows.weights
         return torch.where(chosen.unsqueeze(-1), mixed, rows.weights)
+
+    def idle_reason(self) -> str | None:
+        """What kept the rule from acting."""
+        if not self.sees_image or self._config.gamma == 0:
+            return None
+        if self._flagged:
+            return "the heads to mend had their most focused head's attention already"
+        return f"no layer's image entropy rose above the {self._config.threshold} of the layers before it"
 
     def report(self) -> dict[str, Any]:
         """Shares of rows x layers flagged and of the heads in them mended, and where."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from lvlmscope.errors import CellError, ModelInputError, message
 from lvlmscope.interventions.depth_cell import DepthCell
 from lvlmscope.rows import at_least_float32
-from lvlmscope.sessions import ForwardInfo, Session, Site
+from lvlmscope.sessions import ForwardInfo, MethodCard, Session, Site
 
 __all__ = ["STAGNANT", "HalluRNN"]
 
@@ -36,6 +36,14 @@ class HalluRNN:
 
     cell: str | Path | DepthCell = field(default="tiny")
     strength: float = 1.0
+
+    card: ClassVar[MethodCard] = MethodCard(
+        paper="arXiv 2506.17587",
+        theirs="a dual-gated cell shared by all layers, trained with the backbone frozen",
+        ours="the cell's formulas, its start near identity, strength: a summary was public",
+        cost="one small cell a layer and row; to be trained once for a model",
+        space={"strength": (0.1, 1.0)},
+    )
 
     def __post_init__(self) -> None:
         """Check the parameters; files are read when the remedy is switched on.
@@ -130,6 +138,10 @@ class _HalluRNNSession(Session):
         share = (edit.detach().norm(dim=-1) / after.detach().norm(dim=-1).clamp_min(1e-12)).sum()
         self._share[layer] = self._share.get(layer, 0.0) + share
         self._rows[layer] = self._rows.get(layer, 0) + edit.shape[0] * edit.shape[1]
+
+    def idle_reason(self) -> str | None:
+        """What kept the rule from acting."""
+        return None if self._strength == 0 else "the cell left every state as it was"
 
     def report(self) -> dict[str, Any]:
         """Mean gate of each layer, length of the edit as a share of the stream's, and the signature of stagnation."""

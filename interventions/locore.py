@@ -1,14 +1,14 @@
 """LocoRE: the words just written are attended to a little more, so that the next one coheres with them."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
 from lvlmscope.depth import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.rows import AttentionRows, log_weights
-from lvlmscope.sessions import Session, Site
+from lvlmscope.sessions import MethodCard, Session, Site
 
 __all__ = ["LocoRE"]
 
@@ -35,6 +35,15 @@ class LocoRE:
     window: int = 5
     layers: LayerSpec = None
     mode: Literal["logit", "renorm", "raw"] = "logit"
+
+    card: ClassVar[MethodCard] = MethodCard(
+        paper="arXiv 2601.20279",
+        theirs="gain 1 + beta on the last words' keys (eq. 8-10, Alg. 2), beta",
+        ours="the window's length, the layers, multiplying scores rather than weights (an option)",
+        cost="under 2 % in the paper; the values of edited heads once more",
+        space={"beta": (0.02, 0.8), "window": (1, 12), "mode": ["logit", "renorm"]}
+        | {"layers": [(0.0, 1.0), (0.28, 0.47), (0.0, 0.5), (0.5, 1.0)]},
+    )
 
     def __post_init__(self) -> None:
         """Check the parameters.
@@ -107,6 +116,10 @@ class _LocoRESession(Session):
         if self._config.mode == "raw":
             return raised
         return raised * (weights.sum(-1, keepdim=True) / raised.sum(-1, keepdim=True))
+
+    def idle_reason(self) -> str | None:
+        """What kept the rule from acting."""
+        return None if self._config.beta == 0 else "no word came after a generated word"
 
     def report(self) -> dict[str, Any]:
         """Mean attention on the window before and after, over the edited rows, heads and layers (shares of 1)."""

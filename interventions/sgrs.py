@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import torch
 from transformers import LogitsProcessor
@@ -13,7 +13,7 @@ from lvlmscope.interventions.choosing import Choice, choose
 from lvlmscope.interventions.imaging import ImageSession
 from lvlmscope.opening import OpenForward
 from lvlmscope.rows import AttentionRows, at_least_float32
-from lvlmscope.sessions import ForwardInfo, Session, Site
+from lvlmscope.sessions import ForwardInfo, MethodCard, Session, Site
 
 __all__ = ["SGRS"]
 
@@ -68,6 +68,15 @@ class SGRS:
     layers: LayerSpec = (0.19, 0.27)
     proposal: Literal["greedy", "sample"] = "greedy"
     J: Literal["answer", "after_image"] = "answer"
+
+    card: ClassVar[MethodCard] = MethodCard(
+        paper="arXiv 2601.20279",
+        theirs="the score, the threshold, rejection and fallback (eq. 6-7, Alg. 1); parameters of its code",
+        ours="the predicting row (the released script reads one without a gradient), answer keys, the first token",
+        cost="+30-40 % a token in the paper: one batched backward down to the lowest layer",
+        space={"alpha": (0.1, 0.99), "k": (2, 6), "R": (1, 5), "W": (1, 10), "J": ["answer", "after_image"]}
+        | {"layers": [(0.19, 0.27), (0.4, 0.6), (0.6, 0.8), (0.8, 1.0)]},
+    )
 
     def __post_init__(self) -> None:
         """Check the parameters.
@@ -201,6 +210,13 @@ class _SGRSSession(ImageSession):
             if layer in self._layers
         ]
         return torch.stack(per_layer).mean(0).T
+
+    def idle_reason(self) -> str | None:
+        """What kept the rule from acting."""
+        blind = self._config.J == "after_image" and not self.sees_image
+        if self._config.alpha == 0 or not self._choices or blind:
+            return None
+        return f"all {len(self._choices)} first proposals were accepted; raise alpha, or look at other layers"
 
     def report(self) -> dict[str, Any]:
         """Rejections, resamples per token, fallbacks, and mean scores and thresholds of the tokens that had one."""

@@ -29,6 +29,7 @@ _HOMES = {
     "report": "lvlmscope.views",
     "resolve_layers": "lvlmscope.depth",
     "trace": "lvlmscope.tracing",
+    "tune": "lvlmscope.evaluation",
     "AttentionRows": "lvlmscope.rows",
     "Cell": "lvlmscope.layout",
     "ImageLayout": "lvlmscope.layout",

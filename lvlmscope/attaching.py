@@ -1,6 +1,7 @@
 """Remedies switched on in a model: ``intervene`` for a block, ``attach`` until removed, alone or stacked."""
 
 import functools
+import warnings
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,7 +47,19 @@ class Handle:
         return tuple(p.report() for p in self._performances)
 
     def remove(self) -> None:
-        """Take the remedies off; the model is as before once the last one is gone. A second call does nothing."""
+        """Take the remedies off; the model is as before once the last one is gone. A second call does nothing.
+
+        A remedy that ran and changed nothing warns with the reason, unless it was set to strength 0.
+        """
+        if self._active:
+            self.withdraw()
+            for report in self.report():
+                if reason := report.get("idle_reason"):
+                    text = f"{report['name']} changed nothing in {report['forwards']} forwards: {reason}."
+                    warnings.warn(text, UserWarning, stacklevel=2)
+
+    def withdraw(self) -> None:
+        """As `remove`, without a word: after an exception there is another thing to look at."""
         if self._active:
             self._active = False
             _leave(self._stage, self._performances)
@@ -115,8 +128,10 @@ def intervene(model: Any, *interventions: Intervention, family: Family | None = 
     handle = attach(model, *interventions, family=family)
     try:
         yield handle
-    finally:
-        handle.remove()
+    except BaseException:
+        handle.withdraw()
+        raise
+    handle.remove()
 
 
 def enter_stage(stage: Stage, performances: tuple[Performance, ...]) -> None:

@@ -16,6 +16,7 @@ __all__ = [
     "ModelInputError",
     "OutputError",
     "PromptError",
+    "RemedyError",
     "ReplayError",
     "ShapeError",
     "TraceFileError",
@@ -69,6 +70,10 @@ class ReplayError(LvlmscopeError, RuntimeError):
 
 class InterventionError(LvlmscopeError, RuntimeError):
     """A remedy returned something that cannot be put into the model."""
+
+
+class RemedyError(LvlmscopeError, ValueError):
+    """A remedy that is not registered, or whose configuration cannot be written or read."""
 
 
 class CellError(LvlmscopeError, ValueError):

@@ -50,6 +50,15 @@ class Performance:
         """
         self.__init__(self.intervention, self.intervention.start(site))  # type: ignore[misc]
 
+    def take(self, other: "Performance") -> None:
+        """Take over what another performance of the same remedy did.
+
+        Args:
+            other: Whose session and counts.
+        """
+        self.session, self.forwards, self.rows = other.session, other.forwards, other.rows
+        self.edited, self.scaled, self.shifted = other.edited, other.scaled, other.shifted
+
     def report(self) -> dict[str, Any]:
         """Counts kept for every remedy, then what its session reports (JSON values)."""
         counts = {
@@ -62,4 +71,7 @@ class Performance:
             "shifted_layers": sorted(self.shifted),
         }
         counts["changed"] = bool(self.edited or self.scaled or self.shifted)
-        return counts | self.session.report()
+        told = counts | self.session.report()
+        if self.forwards and not told["changed"] and (reason := self.session.idle_reason()):
+            told["idle_reason"] = reason
+        return told

@@ -1,7 +1,7 @@
 """The protocol of a remedy: a frozen configuration that starts sessions, and the hooks a session may answer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -10,7 +10,26 @@ from transformers import LogitsProcessor
 from lvlmscope.opening import OpenForward
 from lvlmscope.rows import AttentionRows
 
-__all__ = ["ForwardInfo", "Intervention", "Session", "Site"]
+__all__ = ["ForwardInfo", "Intervention", "MethodCard", "Session", "Site"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodCard:
+    """What there is to know of a method before it is used; a remedy's class may carry one as `card`.
+
+    Attributes:
+        paper: Where it was published.
+        theirs: What is the authors' own.
+        ours: What is our reading or our choice.
+        cost: What it costs beside plain generation.
+        space: Where `tune` looks: for each parameter `(low, high)` of two numbers, or a list of choices.
+    """
+
+    paper: str
+    theirs: str
+    ours: str
+    cost: str
+    space: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +193,14 @@ class Session:
         Args:
             logits: The forward's logits ``[batch, kept rows, vocabulary]``.
         """
+
+    def idle_reason(self) -> str | None:
+        """Why nothing was changed, in words, asked when a block ends without a change: a warning tells it.
+
+        Returns:
+            The reason; None, for no warning, when no change was asked for (strength 0) or it has been told already.
+        """
+        return None
 
     def report(self) -> dict[str, Any]:
         """What the remedy did beyond the counts that are kept for every remedy (JSON values)."""

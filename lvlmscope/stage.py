@@ -36,6 +36,7 @@ class Stage:
         self.family = family
         self.performances: list[Performance] = []
         self.recorder: Recorder | None = None
+        self.replayed: list[Performance] = []
         self.seen_layers: list[int] = []
         self.follower = ForwardFollower(family.core(model), lambda ids: family.image_mask(model, ids))
         self.follower.on_begin, self.follower.on_end = self._begin, self._end
@@ -74,6 +75,11 @@ class Stage:
         """Give every remedy a fresh session, so that its report speaks of what comes next only."""
         for performance in self.performances:
             performance.restart(self.site)
+
+    def count_replay(self) -> None:
+        """Let the reports speak of the last replay: a given answer is replayed, only its prompt was generated from."""
+        for performance, replayed in zip(self.performances, self.replayed, strict=True):
+            performance.take(replayed)
 
     def refresh(self) -> None:
         """Install what is not installed yet, and the hidden-state hooks only while something needs them.
@@ -147,6 +153,7 @@ class Stage:
             self.refresh()
             yield
         finally:
+            self.replayed = self.performances
             self.performances, self.recorder = kept, None
             self.follower.prompt_length = length
             if kept:

@@ -138,7 +138,6 @@ def trace(
             kept |= {"keep": keep, "precision": precision}
             layerwise = fit_into(parse_size(max_memory), bare, family, prepared.inputs, steps, **kept)
         made = _generate(bare, family, prepared, given, generation, progress=progress)
-        effects = tuple(p.report() for p in stage.performances)
         switched = [p.intervention for p in stage.performances]
         replay = replay_answer(
             bare,
@@ -149,6 +148,9 @@ def trace(
             keeping=choose_keeping(bare, family, made, keep=keep, precision=precision),
             layerwise=layerwise,
         )
+        if given is not None:
+            stage.count_replay()
+        effects = tuple(p.report() for p in stage.performances)
     name = model.name if isinstance(model, LoadedModel) else str(getattr(bare, "name_or_path", "") or "")
     settings = made.settings | {"seed": seed}
     origin = describe_origin(bare, name=name, settings=settings, interventions=switched, replay=replay)

@@ -15,7 +15,7 @@ def complete_remedy(incomplete: str) -> list[str]:
     >>> complete_remedy("dl")
     ['dleaf']
     """
-    from lvlmscope import interventions
+    from lvlmscope.interventions.registry import remedy_names
 
-    names = sorted(each.lower() for each in interventions.__all__)
+    names = sorted(each.lower() for each in remedy_names())
     return [name for name in names if name.startswith(incomplete.lower())]

@@ -1,13 +1,17 @@
 """Remedies named on the command line: `dleaf`, `dleaf:gamma=0.5,threshold=max`."""
 
 import ast
-from typing import Any
+import re
+from inspect import signature
+from typing import Any, Final
 
-from lvlmscope import interventions
 from lvlmscope.errors import ModelInputError, message
+from lvlmscope.interventions.registry import remedy_class
 from lvlmscope.sessions import Intervention
 
 __all__ = ["parse_remedy"]
+
+_OUTSIDE_BRACKETS: Final = re.compile(r",(?![^(\[]*[)\]])")  # a band of layers has a comma of its own
 
 
 def parse_remedy(text: str) -> Intervention:
@@ -21,24 +25,30 @@ def parse_remedy(text: str) -> Intervention:
         The remedy.
 
     Raises:
-        ModelInputError: No such remedy or parameter, or a value outside its range.
+        RemedyError: No such remedy.
+        ModelInputError: No such parameter, or a value outside its range.
 
     >>> parse_remedy("dleaf:gamma=0.5,threshold=max").threshold
     'max'
+    >>> parse_remedy("dleaf:layers=(0.0,0.5),gamma=0.5").layers
+    (0.0, 0.5)
     """
     name, _, options = text.partition(":")
-    known = {each.lower(): getattr(interventions, each) for each in interventions.__all__}
-    if name.lower() not in known:
-        possible = ", ".join(sorted(known))
-        raise ModelInputError(message("switch on a remedy", repr(name), possible, "choose one of them"))
-    pairs = [pair.partition("=") for pair in options.split(",") if pair]
-    parameters = {key.strip(): _value(value.strip()) for key, _, value in pairs}
-    unknown = sorted(set(parameters) - set(known[name.lower()].__dataclass_fields__))
+    chosen = remedy_class(name)
+    parameters = {
+        key.strip(): _value(value.strip()) for key, _, value in map(_halves, _OUTSIDE_BRACKETS.split(options))
+    }
+    parameters.pop("", None)
+    known = signature(chosen).parameters
+    unknown = sorted(set(parameters) - set(known))
     if unknown:
-        possible = ", ".join(known[name.lower()].__dataclass_fields__)
+        possible = ", ".join(known)
         raise ModelInputError(message(f"configure {name}", f"{', '.join(unknown)}", possible, "choose among these"))
-    remedy: Intervention = known[name.lower()](**parameters)
-    return remedy
+    return chosen(**parameters)
+
+
+def _halves(pair: str) -> tuple[str, str, str]:
+    return pair.partition("=")
 
 
 def _value(text: str) -> Any:

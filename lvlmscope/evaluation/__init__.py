@@ -8,6 +8,7 @@ from lvlmscope.evaluation.detectors import Detection, Detector
 from lvlmscope.evaluation.flagging import flagged_heads
 from lvlmscope.evaluation.labelling import LabelledWord, label_words
 from lvlmscope.evaluation.pope import PopeScores, Verdict, pope, verdict
+from lvlmscope.evaluation.tuning import Tuning, tune
 
 __all__ = [
     "ChairScores",
@@ -17,6 +18,7 @@ __all__ = [
     "Mention",
     "PopeScores",
     "ReportCard",
+    "Tuning",
     "Verdict",
     "Vocabulary",
     "aggregate",
@@ -27,6 +29,7 @@ __all__ = [
     "mentions",
     "pope",
     "report_card",
+    "tune",
     "verdict",
     "vocabulary",
 ]

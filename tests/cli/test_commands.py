@@ -170,7 +170,7 @@ def test_eval_command_prints_json() -> None:
         (("trace", "missing.png", "Describe."), "missing.png"),
         (("trace", "PICTURE", " "), "prompt"),
         (("trace", "PICTURE", "Describe.", "--model", "no/such-folder"), "no/such-folder"),
-        (("trace", "PICTURE", "Describe.", "--remedy", "nothing"), "possible: clva, dleaf"),
+        (("trace", "PICTURE", "Describe.", "--remedy", "nothing"), "possible: CLVA, DLEAF"),
         (("trace", "PICTURE", "Describe.", "--remedy", "dleaf:strength=1"), "got strength; possible: gamma"),
         (("trace", "PICTURE", "Describe.", "--remedy", "dleaf:gamma=2.5"), "gamma=2.5"),
         (("demo", "--picture", "99"), "99"),

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 Edit = Callable[[int, int, torch.Tensor, torch.Tensor], torch.Tensor]
+Gain = Callable[[int, torch.Tensor], list[float]]
 Shift = Callable[[int, int, torch.Tensor], torch.Tensor]
 
 
@@ -34,8 +35,21 @@ def shifted(x: torch.Tensor, layer: int, first_row: int, shift: Shift | None) ->
     return torch.stack(rows)
 
 
-def logits(model: Any, embeds: torch.Tensor, first_row: int, edit: Edit, shift: Shift | None = None) -> torch.Tensor:
-    """Logits [row, vocabulary] of the rows from `first_row` on; `embeds` is [position, hidden]."""
+def logits(
+    model: Any,
+    embeds: torch.Tensor,
+    first_row: int,
+    edit: Edit,
+    shift: Shift | None = None,
+    gain: Gain | None = None,
+    *,
+    gain_before: bool = False,
+) -> torch.Tensor:
+    """Logits [row, vocabulary] of the rows from `first_row` on; `embeds` is [position, hidden].
+
+    `gain(layer, weights)` gives a factor for each head's output of a predicting row; with `gain_before` the rows before
+    the first predicting one get that one's.
+    """
     language = model.model.language_model
     config = language.config
     heads, group = config.num_attention_heads, config.num_attention_heads // config.num_key_value_heads
@@ -62,6 +76,11 @@ def logits(model: Any, embeds: torch.Tensor, first_row: int, edit: Edit, shift: 
                 weights = edit(number, row, weights, raw)
             for head in range(heads):
                 out[row, head] = weights[head] @ v[head // group, : row + 1]
+            if gain is not None and row >= first_row:
+                factors = torch.tensor(gain(number, weights), dtype=torch.float64)[:, None]
+                out[row] *= factors
+                if row == first_row and gain_before:
+                    out[:row] *= factors
         x = x + out.reshape(total, -1) @ w["self_attn.o_proj.weight"].T
         h = norm(x, w["post_attention_layernorm.weight"], config.rms_norm_eps)
         gate = h @ w["mlp.gate_proj.weight"].T

@@ -1,0 +1,226 @@
+"""HeadRescaling: heads that perceive and heads that reason speak louder, all others as before."""
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+
+from lvlmscope.errors import ModelInputError, message
+from lvlmscope.functional import HeadRule, preset_named, rule_by_share
+from lvlmscope.interventions.imaging import ImageSession
+from lvlmscope.record import Trace
+from lvlmscope.rows import AttentionRows
+from lvlmscope.sessions import ForwardInfo, MethodCard, Session, Site
+
+__all__ = ["HeadRescaling"]
+
+_ASKED = "configure HeadRescaling"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadRescaling:
+    """Class-conditioned head rescaling, arXiv 2510.10285 eq. 7-10 (the paper's).
+
+    `S_v[l,h]` is a head's attention on the image in the last row of the current forward. Perception heads have
+    `l <= l_perc and S_v >= tau_perc`, reasoning heads `l >= l_reas and S_v <= tau_reas`; the outputs of the former are
+    multiplied by `g_perc`, of the latter by `g_reas`, after `a @ v` and before the output projection. Attention stays
+    as it was, and nothing is renormalised. Rows that see no image key are left alone, as `S_v` says nothing there.
+
+    The defaults are the paper's for Ocean-R1-7B, with its layers as depths. Thresholds do not carry over from model to
+    model: take a preset, or `from_trace`.
+
+    Attributes:
+        l_perc: Last layer that can hold perception heads: a number, or a depth in [0, 1] (a float, rounded down).
+        tau_perc: Least `S_v` of a perception head, in [0, 1].
+        g_perc: Gain of perception heads, 0 or more; both gains 1 are the untouched model, to the last bit.
+        l_reas: First layer that can hold reasoning heads: a number, or a depth (rounded up).
+        tau_reas: Greatest `S_v` of a reasoning head, below `tau_perc`.
+        g_reas: Gain of reasoning heads, 0 or more.
+        freeze: `None` classes the heads anew in each row; `"prompt"` once, by the prompt's last row.
+        rows: Where the gain applies in the prompt's forward: `"all"` its rows, or the `"last"`.
+    """
+
+    l_perc: int | float = 0.26
+    tau_perc: float = 0.22
+    g_perc: float = 1.16
+    l_reas: int | float = 0.11
+    tau_reas: float = 0.01
+    g_reas: float = 1.30
+    freeze: Literal["prompt"] | None = None
+    rows: Literal["all", "last"] = "all"
+
+    card: ClassVar[MethodCard] = MethodCard(
+        paper="arXiv 2510.10285",
+        theirs="the rule, the gains and their place (eq. 7-10), three presets, 6.4 % of the heads as the best share",
+        ours="depths in place of layer numbers, from_trace's halves of the share, rows without an image key left alone",
+        cost="one comparison a head; nothing is computed anew",
+        space={"l_perc": (0.0, 1.0), "tau_perc": (0.05, 0.9), "g_perc": (1.0, 2.0)}
+        | {"l_reas": (0.0, 1.0), "tau_reas": (0.0, 0.04), "g_reas": (1.0, 2.0)},
+    )
+
+    def __post_init__(self) -> None:
+        """Check the parameters.
+
+        Raises:
+            ModelInputError: A parameter outside its range.
+        """
+        if not 0 <= self.tau_reas < self.tau_perc <= 1:
+            received = f"tau_reas={self.tau_reas}, tau_perc={self.tau_perc}"
+            possible = "0 <= tau_reas < tau_perc <= 1"
+            raise ModelInputError(message(_ASKED, received, possible, "set the thresholds apart"))
+        if not (0 <= self.g_perc < math.inf and 0 <= self.g_reas < math.inf):
+            received = f"g_perc={self.g_perc}, g_reas={self.g_reas}"
+            raise ModelInputError(message(_ASKED, received, "numbers from 0", "choose both there"))
+        for name, place in (("l_perc", self.l_perc), ("l_reas", self.l_reas)):
+            if isinstance(place, bool) or place < 0 or (isinstance(place, float) and not place <= 1):
+                possible = "a layer number from 0, or a depth (float) from 0 to 1"
+                raise ModelInputError(message(_ASKED, f"{name}={place}", possible, "choose the layer there"))
+        if self.freeze not in {None, "prompt"} or self.rows not in {"all", "last"}:
+            received, possible = f"freeze={self.freeze!r}, rows={self.rows!r}", "None or prompt; all or last"
+            raise ModelInputError(message(_ASKED, received, possible, "choose one of each"))
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> Self:
+        """The paper's setting for one of its models.
+
+        Args:
+            name: `"Kimi-VL-A3B-Thinking"`, `"Ocean-R1-7B"` or `"R1-Onevision-7B"`.
+            **changes: Parameters that are to differ.
+
+        Returns:
+            The remedy.
+
+        Raises:
+            ModelInputError: No such preset.
+
+        >>> HeadRescaling.preset("R1-Onevision-7B").tau_perc
+        0.3
+        """
+        chosen = preset_named(name)
+        return cls(**(asdict(chosen.rule) | {"g_perc": chosen.g_perc, "g_reas": chosen.g_reas} | changes))
+
+    @classmethod
+    def from_trace(cls, trace: Trace, *, share: float = 0.064, step: int | Literal["mean"] = 0, **changes: Any) -> Self:
+        """A setting for the traced model: boundaries by relative depth, thresholds from the trace's own `S_v`.
+
+        The thresholds lie between the values of heads, as a head on a threshold would change its class by rounding.
+
+        Args:
+            trace: An answer of the model about a picture that is typical of its use.
+            share: Share of all heads to select, half of it for each class; 0.064 is the paper's best.
+            step: Step whose row gives `S_v`; 0 is the prompt's last row, the paper's choice. `"mean"` over all steps.
+            **changes: Parameters that are to differ, such as the gains.
+
+        Returns:
+            The remedy.
+
+        Raises:
+            ModelInputError: No image in the trace, a bad share, or heads so alike that the classes meet.
+        """
+        if not bool(trace.image_keys.any()):
+            possible = "a trace of an answer about a picture"
+            raise ModelInputError(message(_ASKED, "a trace without an image", possible, "trace with an image"))
+        ratio = trace.rows().image_mass
+        chosen = ratio.mean(0) if step == "mean" else ratio[step]
+        layers = trace.layer_indices
+        rule = rule_by_share(chosen, layers, max(layers) + 1, share=share)
+        return cls(**(asdict(_between(rule, chosen, torch.tensor(layers))) | changes))
+
+    def start(self, site: Site) -> Session:
+        """A session for one model.
+
+        Args:
+            site: The model.
+
+        Returns:
+            The session.
+
+        Raises:
+            ModelInputError: A layer outside the model.
+        """
+        last = site.num_layers - 1
+        for name, place in (("l_perc", self.l_perc), ("l_reas", self.l_reas)):
+            if isinstance(place, int) and place > last:
+                received = f"{name}={place} in a model of {site.num_layers} layers"
+                possible = f"layers 0 to {last}, or a depth (float) from 0 to 1"
+                todo = "choose a layer of this model, or HeadRescaling.from_trace"
+                raise ModelInputError(message("switch on HeadRescaling", received, possible, todo))
+        # A hair of slack: 3 / 27 of depth is to mean layer 3, whatever the rounding
+        l_perc = self.l_perc if isinstance(self.l_perc, int) else math.floor(self.l_perc * last + 1e-9)
+        l_reas = self.l_reas if isinstance(self.l_reas, int) else math.ceil(self.l_reas * last - 1e-9)
+        rule = HeadRule(l_perc=l_perc, tau_perc=self.tau_perc, l_reas=l_reas, tau_reas=self.tau_reas)
+        return _RescalingSession(self, rule)
+
+    def describe(self) -> dict[str, Any]:
+        """Name, reference and parameters (JSON values)."""
+        return {"name": "HeadRescaling", "reference": "arXiv 2510.10285 eq. 7-10", "parameters": asdict(self)}
+
+
+def _between(rule: HeadRule, ratio: torch.Tensor, layers: torch.Tensor) -> HeadRule:
+    """The rule with its thresholds moved off the heads' own values, so that rounding cannot change a head's class."""
+    early, late = ratio[layers <= rule.l_perc], ratio[layers >= rule.l_reas]
+    room = (rule.tau_perc - rule.tau_reas) / 4
+    down = min((rule.tau_perc - float(v) for v in early.flatten() if v < rule.tau_perc - 1e-6), default=2 * room) / 2
+    up = min((float(v) - rule.tau_reas for v in late.flatten() if v > rule.tau_reas + 1e-6), default=2 * room) / 2
+    return replace(rule, tau_perc=rule.tau_perc - min(down, room), tau_reas=rule.tau_reas + min(up, room))
+
+
+class _RescalingSession(ImageSession):
+    """Classes the heads of every row; with `freeze`, keeps the prompt's classes of every layer."""
+
+    method = "HeadRescaling"
+
+    def __init__(self, config: HeadRescaling, rule: HeadRule) -> None:
+        super().__init__()
+        self._config, self._rule = config, rule
+        self.gain_rows = "all" if config.rows == "all" else "predicting"
+        self._starts = False
+        self._frozen: dict[int, torch.Tensor] = {}
+        self._heads = 0
+        self._perception: dict[int, int] = {}
+        self._reasoning: dict[int, int] = {}
+
+    def begin_forward(self, forward: ForwardInfo) -> None:
+        """Look whether the prompt's last row is in this forward: frozen classes are taken from it."""
+        super().begin_forward(forward)
+        self._starts = int(forward.row_positions[0]) < forward.prompt_length
+
+    def head_gain(self, rows: AttentionRows) -> torch.Tensor | None:
+        """Gains by the class of each head."""
+        config, layer = self._config, rows.layer or 0
+        if not self.sees_image or (config.g_perc == 1 and config.g_reas == 1):
+            return None
+        seen = rows.image_keys if rows.visible_keys is None else rows.image_keys & rows.visible_keys
+        ratio = rows.image_mass.masked_fill(~seen.any(-1, keepdim=True), float("nan"))
+        if config.freeze == "prompt":
+            if self._starts:
+                self._frozen[layer] = ratio[:, :1]
+            ratio = self._frozen[layer].to(ratio.device).expand_as(ratio)
+        perception, reasoning = self._rule.masks(ratio, layer)
+        self._heads += perception.numel()
+        for counts, mask in ((self._perception, perception), (self._reasoning, reasoning)):
+            if found := int(mask.sum()):
+                counts[layer] = counts.get(layer, 0) + found
+        gain = torch.ones_like(ratio)
+        return gain.masked_fill(perception, config.g_perc).masked_fill(reasoning, config.g_reas)
+
+    def idle_reason(self) -> str | None:
+        """No head met a threshold."""
+        if not self.sees_image or (self._config.g_perc == 1 and self._config.g_reas == 1):
+            return None
+        rule = self._rule
+        return (
+            f"no head up to layer {rule.l_perc} put {rule.tau_perc:.3g} or more of its attention on the image, and "
+            f"none from layer {rule.l_reas} on {rule.tau_reas:.3g} or less; HeadRescaling.from_trace finds thresholds"
+        )
+
+    def report(self) -> dict[str, Any]:
+        """Share of (row, head) pairs of each class, and how many in which layers."""
+        count = max(self._heads, 1)
+        return super().report() | {
+            "perception_share": sum(self._perception.values()) / count,
+            "reasoning_share": sum(self._reasoning.values()) / count,
+            "perception_heads_per_layer": {str(layer): n for layer, n in sorted(self._perception.items())},
+            "reasoning_heads_per_layer": {str(layer): n for layer, n in sorted(self._reasoning.items())},
+        }

@@ -1,0 +1,197 @@
+"""`tune`: a remedy's parameters, chosen on pictures that are kept for that purpose alone."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from lvlmscope.attaching import intervene
+from lvlmscope.errors import EvaluationError, ModelInputError, message
+from lvlmscope.evaluation.bundled import MAX_NEW_TOKENS, PROMPT, vocabulary
+from lvlmscope.evaluation.chair import ChairScores, Vocabulary, chair
+from lvlmscope.evaluation.generating import answers
+from lvlmscope.interventions.registry import remedy_class
+from lvlmscope.loading import find_processor, unwrap
+from lvlmscope.sessions import Intervention
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Example", "Trial", "Tuning", "tune"]
+
+Space = Mapping[str, Sequence[Any]]
+_ASKED = "tune a remedy"
+_EDITS = ("edited_heads", "scaled_heads", "changed_tokens")
+_PENALTY = 10.0  # CHAIR_I a point of recall beyond the limit is worth: a soft wall that the sampler can climb down
+
+
+@runtime_checkable
+class Example(Protocol):
+    """A picture whose objects are known; the scenes of `lvlmscope.tiny` are such."""
+
+    @property
+    def image(self) -> "Image":
+        """The picture."""
+        ...
+
+    @property
+    def present(self) -> Collection[str]:
+        """Categories in it, in the vocabulary's words."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One setting and what it did.
+
+    Attributes:
+        remedy: The setting.
+        scores: CHAIR_I, CHAIR_S, recall, mean words and the count of captions.
+        edited: (row, head) pairs whose attention or output was changed, a pair for each layer; tokens for a remedy that
+            chooses tokens.
+    """
+
+    remedy: Intervention
+    scores: dict[str, int | float]
+    edited: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """What was tried and what was best.
+
+    Attributes:
+        plain: The untouched model's scores on the same pictures.
+        trials: All trials that ran, in order; settings that the method refuses are not among them.
+        max_recall_loss: Recall that may be lost, in shares of 1.
+    """
+
+    plain: dict[str, int | float]
+    trials: tuple[Trial, ...]
+    max_recall_loss: float
+
+    @property
+    def feasible(self) -> tuple[Trial, ...]:
+        """Trials within the limit of recall."""
+        return tuple(t for t in self.trials if self.plain["recall"] - t.scores["recall"] <= self.max_recall_loss)
+
+    @property
+    def best(self) -> Trial:
+        """The trial with the lowest CHAIR_I within the limit of recall.
+
+        Raises:
+            EvaluationError: None is within it.
+        """
+        if not self.feasible:
+            least = min(self.plain["recall"] - t.scores["recall"] for t in self.trials)
+            received, possible = f"none that loses at most {self.max_recall_loss:.3f}", f"{least:.3f} or more"
+            todo = "allow more loss, more trials, or weaker settings in space="
+            raise EvaluationError(message("choose a trial by its recall", received, possible, todo))
+        return min(self.feasible, key=lambda t: t.scores["chair_i"])
+
+
+def tune(
+    model: Any,
+    intervention: str | type[Intervention],
+    examples: Iterable[Example],
+    *,
+    space: Space | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    trials: int = 30,
+    max_recall_loss: float = 0.02,
+    prompt: str = PROMPT,
+    words: Vocabulary | None = None,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    batch_size: int = 100,
+    seed: int = 0,
+    processor: Any = None,
+    progress: Callable[[Trial], None] | None = None,
+) -> Tuning:
+    """The setting of a remedy with the lowest CHAIR_I whose captions keep their recall (shares of 1).
+
+    Optuna's TPE sampler lowers `CHAIR_I + 10 * (recall lost beyond the limit)`; the first trial is the method's
+    defaults. Captions are greedy and all have the same length allowed. The pictures are to be kept for this alone:
+    scores on pictures that chose the setting are too good.
+
+    Args:
+        model: What `load` gave, or a bare model with `processor`.
+        intervention: A remedy's name or class.
+        examples: Pictures with the objects in them.
+        space: For each parameter `(low, high)` of two numbers (whole ones stay whole), or a list of choices; the
+            method's own space when None.
+        fixed: Parameters that are to have one value.
+        trials: Number of settings to try.
+        max_recall_loss: Recall that may be lost, in shares of 1.
+        prompt: Asked of every picture.
+        words: Which words name which object; the bundled world's when None.
+        max_new_tokens: Length allowed to each caption.
+        batch_size: Captions in one `generate`.
+        seed: Seed of the sampler.
+        processor: The model's processor, when `load` did not give one.
+        progress: Called with every trial.
+
+    Returns:
+        All trials, the plain model's scores, and `best`.
+
+    Raises:
+        EvaluationError: No pictures, no space, fewer than one trial, or settings that the method all refuses.
+        RemedyError: No such remedy.
+    """
+    import optuna
+
+    held = list(examples)
+    kind = remedy_class(intervention) if isinstance(intervention, str) else intervention
+    card = getattr(kind, "card", None)
+    where = dict(space if space is not None else card.space if card else {})
+    if not held or not where or trials < 1:
+        received = f"{len(held)} pictures, {len(where)} parameters to vary, {trials} trials"
+        raise EvaluationError(message(_ASKED, received, "at least one of each", "pass examples=, space= and trials="))
+    bare, reader = unwrap(model), find_processor(model, processor)
+    options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
+    measure = _measure(bare, reader, held, words or vocabulary(), prompt=prompt, options=options)
+    plain, _ = measure(None)
+    done: list[Trial] = []
+
+    def objective(trial: Any) -> float:
+        chosen = {name: _suggest(trial, name, choices) for name, choices in where.items()} | dict(fixed or {})
+        try:
+            scores, edited = measure(remedy := kind(**chosen))
+        except ModelInputError as error:
+            raise optuna.TrialPruned(str(error)) from error
+        done.append(Trial(remedy=remedy, scores=scores.summary(), edited=edited))
+        if progress is not None:
+            progress(done[-1])
+        return scores.chair_i + _PENALTY * max(0.0, plain.recall - scores.recall - max_recall_loss)
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+    study.optimize(objective, n_trials=trials)
+    if not done:
+        received = study.trials[0].system_attrs.get("fail_reason", f"{trials} settings that it refuses")
+        raise EvaluationError(message(f"tune {kind.__name__}", received, "settings that it accepts", "change space="))
+    return Tuning(plain=plain.summary(), trials=tuple(done), max_recall_loss=max_recall_loss)
+
+
+def _suggest(trial: Any, name: str, choices: Sequence[Any]) -> Any:
+    """A value from (low, high), or one of a list; optuna keeps texts, so that bands of layers are told by number."""
+    if isinstance(choices, tuple) and len(choices) == 2:
+        low, high = choices
+        whole = isinstance(low, int) and isinstance(high, int)
+        return trial.suggest_int(name, low, high) if whole else trial.suggest_float(name, low, high)
+    return choices[trial.suggest_categorical(name, range(len(choices)))]
+
+
+def _measure(
+    model: Any, processor: Any, held: Sequence[Example], words: Vocabulary, *, prompt: str, options: dict[str, Any]
+) -> Callable[[Intervention | None], tuple[ChairScores, int]]:
+    truths = [example.present for example in held]
+    pairs = [(example.image, prompt) for example in held]
+
+    def measured(remedy: Intervention | None) -> tuple[ChairScores, int]:
+        if remedy is None:
+            return chair(answers(model, processor, pairs, **options), truths, words), 0
+        with intervene(model, remedy) as handle:
+            texts = answers(model, processor, pairs, **options)
+        report = handle.report()[0]
+        return chair(texts, truths, words), sum(int(report.get(key, 0)) for key in _EDITS)
+
+    return measured
