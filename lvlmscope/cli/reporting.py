@@ -16,7 +16,7 @@ def run_report(trace: Path, compare: Path | None, out: Path, title: str) -> None
         trace: Trace file.
         compare: Trace file to show beside it, such as with a remedy on.
         out: HTML file to write.
-        title: Heading; empty for the usual.
+        title: Heading.
 
     Raises:
         TraceFileError: A file is no trace.
@@ -24,7 +24,6 @@ def run_report(trace: Path, compare: Path | None, out: Path, title: str) -> None
         OutputError: The page cannot be written.
     """
     other = None if compare is None else Trace.load(compare)
-    options = {"title": title} if title else {}
-    path = report(Trace.load(trace), out, compare=other, **options)
+    path = report(Trace.load(trace), out, compare=other, title=title)
     size = path.stat().st_size / 1e6
     console.print(f"written: {path} ({size:.1f} MB; opens in any browser, without a network)", soft_wrap=True)

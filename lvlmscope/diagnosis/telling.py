@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from lvlmscope.diagnosis.diagnosing import Diagnosis
     from lvlmscope.diagnosis.findings import Drift
 
-__all__ = ["as_html", "as_rich", "as_text", "configured"]
+__all__ = ["Part", "as_html", "as_rich", "as_text", "configured", "parts_of"]
 
 _WIDTH = 110
 _MOST = 8  # heads, words and signals that are told
@@ -65,7 +65,7 @@ def as_rich(diagnosis: "Diagnosis") -> Any:
     from rich.text import Text
 
     blocks: list[Any] = []
-    for part in _parts(diagnosis):
+    for part in parts_of(diagnosis):
         blocks.append(Text.assemble((part.title, "bold"), "  ", part.note))
         if part.rows:
             table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
@@ -84,7 +84,7 @@ def as_html(diagnosis: "Diagnosis") -> str:
         diagnosis: What to tell.
     """
     blocks = []
-    for part in _parts(diagnosis):
+    for part in parts_of(diagnosis):
         blocks.append(f"<p><b>{html.escape(part.title)}</b> {html.escape(part.note)}</p>")
         if part.rows:
             lines = [_html_row("th", part.header), *(_html_row("td", row) for row in part.rows)]
@@ -97,7 +97,12 @@ def _html_row(tag: str, cells: tuple[str, ...]) -> str:
     return f"<tr>{told}</tr>"
 
 
-def _parts(diagnosis: "Diagnosis") -> list[Part]:
+def parts_of(diagnosis: "Diagnosis") -> list[Part]:
+    """The blocks of a diagnosis, in order.
+
+    Args:
+        diagnosis: What to tell.
+    """
     parts = [Part(title="answer", note=" ".join(diagnosis.answer.split())), _words(diagnosis)]
     parts += [_layers(diagnosis), _heads(diagnosis)]
     if diagnosis.drift is not None:

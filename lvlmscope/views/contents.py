@@ -34,6 +34,7 @@ SIGNALS: Final = {
     ),
     "entropy": ("next-token entropy", "nats", "how unsure the model was"),
     "log_prob": ("log-probability", "nats", "ln p of the token written"),
+    "risk": ("risk of being made up", "share of 1", "of judged words; without a calibration a rank in this answer"),
     "margin": ("margin", "nats", "gap of the two highest log-probabilities"),
 }
 _SAME_SHAPE: Final = 0.01  # relative difference of two aspect ratios
@@ -47,7 +48,7 @@ def word_signals(amounts: Amounts) -> dict[str, list[float | None]]:
         amounts: The trace's amounts.
 
     Returns:
-        By the ids of `SIGNALS`, those that the trace allows: one number per word.
+        By the ids of `SIGNALS`, those that the trace alone allows: one number per word.
     """
     trace = amounts.trace
     steps: dict[str, np.ndarray] = {}

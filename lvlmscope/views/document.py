@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from lvlmscope.comparing import effect
+from lvlmscope.diagnosis import Diagnosis
 from lvlmscope.errors import ShapeError, message
 from lvlmscope.plot.style import MADE_UP, SEQUENTIAL, TRUE, UNDEFINED
 from lvlmscope.record import Trace
 from lvlmscope.views.amounts import Amounts
 from lvlmscope.views.contents import SIGNALS, describe_side
+from lvlmscope.views.verdicts import blocks_of, risks_of, verdict_on
 
 __all__ = ["Marks", "describe_document"]
 
@@ -18,7 +20,12 @@ _LABELS: Final = ("without the remedy", "with the remedy")
 
 
 def describe_document(
-    trace: Trace, other: Trace | None = None, *, made_up: Marks = (), true: Marks = ()
+    trace: Trace,
+    other: Trace | None = None,
+    *,
+    made_up: Marks = (),
+    true: Marks = (),
+    diagnosis: Diagnosis | bool = True,
 ) -> tuple[dict[str, Any], tuple[Amounts, ...]]:
     """The document without its maps, and where they are computed from.
 
@@ -28,6 +35,7 @@ def describe_document(
         made_up: Words to mark as made up: those of the first answer, as `plot.timeline` takes them, or a function that
             gives them for each trace.
         true: Words to mark as true, likewise.
+        diagnosis: The first trace's, such as with a calibration of your own; True diagnoses each, False leaves it out.
 
     Returns:
         JSON values, and one `Amounts` per trace.
@@ -46,6 +54,11 @@ def describe_document(
         describe_side(each, label, made_up=_of(made_up, each, trace), true=_of(true, each, trace))
         for each, label in zip(amounts, (first, _LABELS[1]), strict=False)
     ]
+    for side, each in zip(sides, amounts, strict=True):
+        own = diagnosis if isinstance(diagnosis, Diagnosis) and each is amounts[0] else None
+        found = own or (verdict_on(each.trace) if diagnosis is True else None)
+        side["diagnosis"] = blocks_of(found) if found else []
+        side["values"] |= {"risk": risks_of(found, each.words)} if found else {}
     used = [name for name in SIGNALS if any(name in side["values"] for side in sides)]
     return {
         "prompt": trace.prompt,

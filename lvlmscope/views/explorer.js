@@ -509,6 +509,12 @@ class Side {
   }
 }
 
+function block(part) {
+  const row = (tag, cells) => h("tr", {}, ...cells.map((cell) => h(tag, tag === "th" ? { scope: "col" } : {}, cell)));
+  const table = part.rows.length ? h("div", { className: "wide" }, h("table", {}, h("thead", {}, row("th", part.header)), h("tbody", {}, ...part.rows.map((cells) => row("td", cells))))) : null;
+  return [h("h3", {}, part.title), h("p", {}, part.note), ...(table ? [table] : [])];
+}
+
 function bar(share) {
   const inner = h("i");
   inner.style.width = `${100 * Math.min(1, share || 0)}%`;
@@ -609,7 +615,10 @@ export class Explorer {
   parts() {
     const { data } = this, found = [];
     if (data.effect.length) found.push(h("h2", {}, "What the remedy did"), ...data.effect.map((line) => h("p", {}, line)));
-    for (const part of data.diagnosis || []) found.push(h("h2", {}, part.title), ...part.lines.map((line) => h("p", {}, line)));
+    data.sides.forEach((side, number) => {
+      if (side.diagnosis.length) found.push(h("details", { open: number === 0, "data-role": "diagnosis" },
+        h("summary", {}, `Diagnosis${side.label ? `, ${side.label}` : ""}`), ...side.diagnosis.flatMap(block)));
+    });
     for (const side of data.sides) found.push(h("details", {}, h("summary", {}, `Where this is from${side.label ? `, ${side.label}` : ""}`),
       h("table", {}, h("tbody", {}, ...side.facts.map(([name, text]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, text)))))));
     return found;

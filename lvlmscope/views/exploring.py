@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lvlmscope.diagnosis import Diagnosis
 from lvlmscope.errors import LvlmscopeError, MissingExtraError, message
 from lvlmscope.record import Trace
 from lvlmscope.views.amounts import Amounts
@@ -14,7 +15,14 @@ from lvlmscope.views.document import Marks, describe_document
 __all__ = ["answer_request", "explore"]
 
 
-def explore(trace: Trace, other: Trace | None = None, *, made_up: Marks = (), true: Marks = ()) -> Any:
+def explore(
+    trace: Trace,
+    other: Trace | None = None,
+    *,
+    made_up: Marks = (),
+    true: Marks = (),
+    diagnosis: Diagnosis | bool = True,
+) -> Any:
     """A widget for Jupyter, VS Code and Colab: choose a word, see its image map, heads, signals and alternatives.
 
     Words, signals and pictures are sent at once, each word's maps when it is chosen, unrounded.
@@ -25,6 +33,7 @@ def explore(trace: Trace, other: Trace | None = None, *, made_up: Marks = (), tr
         made_up: Words of the answer to mark as made up, as `plot.timeline` takes them; or a function that gives them
             for each trace.
         true: Words to mark as true, likewise.
+        diagnosis: The trace's, such as with a calibration of your own; True diagnoses it, False leaves that out.
 
     Returns:
         The `anywidget.AnyWidget`; a notebook shows it as the value of a cell.
@@ -40,7 +49,7 @@ def explore(trace: Trace, other: Trace | None = None, *, made_up: Marks = (), tr
     except ModuleNotFoundError as error:
         received, todo = f"no module {error.name}", 'pip install "lvlmscope[notebook]", or write lv.report(trace, path)'
         raise MissingExtraError(message("explore a trace", received, "a notebook with anywidget", todo)) from error
-    document, amounts = describe_document(trace, other, made_up=made_up, true=true)
+    document, amounts = describe_document(trace, other, made_up=made_up, true=true, diagnosis=diagnosis)
     source = files("lvlmscope.views")
     members = {
         "_esm": source.joinpath("explorer.js").read_text(encoding="utf-8"),

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+from lvlmscope.diagnosis import Diagnosis
 from lvlmscope.errors import OutputError, message
 from lvlmscope.record import Trace
 from lvlmscope.views.document import Marks, describe_document
@@ -29,6 +30,7 @@ def report(
     title: str = "Where the model looked, word by word",
     made_up: Marks = (),
     true: Marks = (),
+    diagnosis: Diagnosis | bool = True,
 ) -> Path:
     """Writes an explorer of a trace as one HTML file, complete or not at all.
 
@@ -43,6 +45,7 @@ def report(
         made_up: Words of the answer to mark as made up, as `plot.timeline` takes them; or a function that gives them
             for each trace.
         true: Words to mark as true, likewise.
+        diagnosis: The trace's, such as with a calibration of your own; True diagnoses it, False leaves that out.
 
     Returns:
         The path.
@@ -53,7 +56,7 @@ def report(
         OutputError: The file cannot be written.
     """
     target = Path(path)
-    text = page(trace, compare=compare, title=title, made_up=made_up, true=true)
+    text = page(trace, compare=compare, title=title, made_up=made_up, true=true, diagnosis=diagnosis)
     temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.part"
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -66,7 +69,15 @@ def report(
     return target
 
 
-def page(trace: Trace, *, compare: Trace | None = None, title: str = "", made_up: Marks = (), true: Marks = ()) -> str:
+def page(
+    trace: Trace,
+    *,
+    compare: Trace | None = None,
+    title: str = "",
+    made_up: Marks = (),
+    true: Marks = (),
+    diagnosis: Diagnosis | bool = True,
+) -> str:
     """The text of the HTML file.
 
     Args:
@@ -75,11 +86,12 @@ def page(trace: Trace, *, compare: Trace | None = None, title: str = "", made_up
         title: Heading.
         made_up: Words to mark as made up.
         true: Words to mark as true.
+        diagnosis: As in `report`.
 
     Returns:
         A document with a policy that forbids every request.
     """
-    document, amounts = describe_document(trace, compare, made_up=made_up, true=true)
+    document, amounts = describe_document(trace, compare, made_up=made_up, true=true, diagnosis=diagnosis)
     pictures = sum(len(place["picture"]) for side in document["sides"] for place in side["places"])
     room = max((_LIMIT - pictures - 200_000) // len(amounts), 100_000)
     document["maps"] = [kept_maps(each, room=room) for each in amounts]

@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from lvlmscope import Trace, report
+from lvlmscope.diagnosis import diagnose
 from lvlmscope.diagnostics import layer_image_entropy, planted_trace, saliency_to_previous
 from lvlmscope.errors import ModelInputError, OutputError
 from lvlmscope.layout import Cell, ImageLayout
@@ -23,6 +24,7 @@ from lvlmscope.views.keeping import kept_maps
 from lvlmscope.views.packing import packed, packed_bytes, unpacked
 from lvlmscope.views.pictures import data_uri
 from lvlmscope.views.places import places_of
+from lvlmscope.views.verdicts import verdict_on
 from tests.views.planted import varied_trace, words_and_pieces
 
 
@@ -129,6 +131,41 @@ def test_marked_words_are_told_and_marks_outside_refused() -> None:
     assert [word["kind"] for word in document["sides"][0]["words"]] == ["true", "", "made up", ""]
     with pytest.raises(ModelInputError, match="step 9"):
         describe_document(varied_trace(), made_up=[9])
+
+
+def test_a_diagnosis_adds_risks_and_blocks() -> None:
+    trace = varied_trace(gradients=True, steps=8)
+    found = diagnose(trace)
+    for asked in (True, found):
+        document, _ = describe_document(trace, diagnosis=asked)
+        side = document["sides"][0]
+        assert side["values"]["risk"] == pytest.approx([word.risk for word in found.words], rel=1e-5)
+        assert side["diagnosis"][0]["title"] == "words"
+        assert any("risk" in block["header"] for block in side["diagnosis"])
+    document, _ = describe_document(trace, diagnosis=False)
+    assert document["sides"][0]["diagnosis"] == []
+    assert "risk" not in document["sides"][0]["values"]
+    assert "risk" not in [entry["id"] for entry in document["signals"]]
+
+
+def test_a_diagnosis_given_is_the_first_traces() -> None:
+    trace = varied_trace()
+    document, _ = describe_document(trace, varied_trace(seed=1), diagnosis=diagnose(trace))
+    assert document["sides"][0]["diagnosis"]
+    assert document["sides"][1]["diagnosis"] == []
+
+
+def test_the_summary_tells_the_diagnosis_in_three_lines() -> None:
+    shown = varied_trace(gradients=True, steps=8)._repr_html_()
+    assert shown.count("words that rank highest (not calibrated): word") == 1
+    assert "layers that D-LEAF flags" in shown
+    assert "remedy: " in shown
+
+
+def test_nothing_to_diagnose_is_left_out() -> None:
+    trace = words_and_pieces(planted_trace(), "", "", "")
+    assert verdict_on(trace) is None
+    assert verdict_on(replace(planted_trace(), image_keys=torch.zeros(20, dtype=torch.bool))) is None
 
 
 def with_images(trace: Trace, *images: ImageLayout) -> Trace:

@@ -192,6 +192,11 @@ def test_two_traces_stand_side_by_side_on_one_scale(browser: Browser, trace: Tra
         assert len({bar.split()[1] for bar in bars[::2]}) == 1
         told = page.inner_text("#explorer")
         assert "first word changed: 'word2' -> 'cat'" in told
+        assert page.locator("[data-role=diagnosis] summary").all_inner_texts() == [
+            "Diagnosis, without the remedy",
+            "Diagnosis, with the remedy",
+        ]
+        assert "NOT CALIBRATED" in told
         page.locator(".side").nth(1).locator(".words button").nth(1).click()
         settled(page)
         pressed = page.locator(".words button[aria-pressed=true]").all_inner_texts()
@@ -248,7 +253,7 @@ def test_what_is_missing_is_said(browser: Browser, tmp_path: Path, made: object,
 def test_a_long_answer_of_a_large_model_fits_and_says_what_was_left_out(browser: Browser, tmp_path: Path) -> None:
     trace = planted_trace(steps=100, layers=32, heads=32, side=24)
     trace.attention.mul_(torch.rand(100, 1, 32, trace.attention.shape[-1]))
-    path = report(trace, tmp_path / "case.html")
+    path = report(trace, tmp_path / "case.html", diagnosis=False)
     assert 5e6 < path.stat().st_size < 8e6
     with opened(browser, path) as page:
         exact = trace.attention[0][..., trace.image_keys].sum(-1).mean().item()
