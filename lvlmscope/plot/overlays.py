@@ -1,6 +1,7 @@
 """``overlay``: where in the picture the model looked while it wrote a word."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,6 +19,7 @@ from lvlmscope.plot.style import (
     paper_style,
     wrapped,
 )
+from lvlmscope.plot.tiles import add_up, overlapping
 from lvlmscope.plot.words import Word, find_word
 from lvlmscope.record import Trace
 
@@ -42,11 +44,15 @@ def overlay(
     ax: "Axes | None" = None,
     layers: Sequence[int] | None = None,
     picture: int = 0,
+    frame: int = 0,
+    tile: int | None = None,
     width: float = WIDTH,
 ) -> Any:
     r"""A word's attention on each patch, over the picture; the mean over its tokens, the layers and all heads.
 
-    Several words share one scale. A new figure shows the picture itself first.
+    Several words share one scale. A new figure shows the picture itself first. Where tokens lie over each other (tiles
+    over an overview), the attention of all is added up, each token's spread evenly over its box, and given per area of
+    the largest patch; the title's share is that of the tokens drawn.
 
     Args:
         trace: A trace whose layout knows the patches.
@@ -55,14 +61,16 @@ def overlay(
         ax: Axes to draw one word into.
         layers: Decoder layer numbers to average over; None for all.
         picture: Which picture of the prompt, counted from 0.
+        frame: Which frame of a video, counted from 0.
+        tile: Only this tile, 0 being the overview; None for all.
         width: Inches of a new figure.
 
     Returns:
         The matplotlib figure.
 
     Raises:
-        ModelInputError: The answer has no such word, no such picture or layer, no image keys, or several words for one
-            `ax`.
+        ModelInputError: The answer has no such word, no such picture, tile, frame or layer, no image keys, or several
+            words for one `ax`.
         GeometryError: Which pixels a token covers is not known (with the reason), or the picture is another one.
 
     Examples:
@@ -78,17 +86,23 @@ def overlay(
     where = _layout_of(trace, picture)
     background = _background(trace, where, image, picture)
     words = [find_word(trace, each) for each in asked]
-    boxes, keys = _boxes(where)
+    boxes, keys = _boxes(where, tile, frame)
     shares = [patch_attention(trace, each.steps, layers)[keys] for each in words]
+    titles = [partial(_title, each, share) for each, share in zip(words, shares, strict=True)]
+    label = "attention on a patch (share of 1)"
+    if overlapping(boxes, where.size or (0, 0)):
+        label = "attention per largest patch (share of 1)"
+        added = [add_up(boxes, share, _largest(boxes)) for share in shares]
+        boxes, shares = added[0][0], [values for _, values in added]
     with paper_style():
         made = None if ax is not None else picture_panels(len(words) + 1, where.size or (1, 1), width)
         maps = [ax] if ax is not None else (made.panels[1:] if made else [])
-        for place, each, share in zip(maps, words, shares, strict=True):
+        for place, title, share in zip(maps, titles, shares, strict=True):
             cells = _draw(place, where, background, (boxes, share, scale_of(*shares)))
-            place.set_title(_title(each, share, made.panel_width if made else 3.0))
+            place.set_title(title(made.panel_width if made else 3.0))
         bar_place = {"cax": made.bar} if made else {"ax": maps}
         bar = maps[0].figure.colorbar(cells, **bar_place, orientation="horizontal", ticks=_few_ticks())
-        bar.set_label("attention on a patch (share of 1)")
+        bar.set_label(label)
         if made:
             _show_picture(made.panels[0], where, background)
     return maps[0].get_figure(root=True)
@@ -114,20 +128,31 @@ def _layout_of(trace: Trace, picture: int) -> ImageLayout:
     return trace.layout.images[picture]
 
 
-def _boxes(where: ImageLayout) -> tuple[list[Box], list[int]]:
-    """Pixel boxes and keys of the patches of the first tile and frame.
+def _boxes(where: ImageLayout, tile: int | None, frame: int) -> tuple[list[Box], list[int]]:
+    """Pixel boxes and keys of the tokens to draw.
 
     Raises:
         GeometryError: The geometry is not known.
+        ModelInputError: No such tile or frame.
     """
-    placed = [(cell.box, cell.key) for cell in where.patches() if cell.box is not None]
-    if not placed or where.size is None:
+    asked, every = "draw attention over the picture", where.placed()
+    if not every or where.size is None:
         received, todo = (
             "image tokens without a place in the picture",
             "look at the key axis with lv.plot.heatmap instead",
         )
-        raise GeometryError(message("draw attention over the picture", received, "tokens that stand for patches", todo))
-    return [box for box, _ in placed], [key for _, key in placed]
+        raise GeometryError(message(asked, received, "tokens that stand for patches", todo))
+    chosen = [cell for cell in every if cell.frame == frame and tile in (None, cell.tile)]
+    if not chosen:
+        tiles, frames = (sorted({getattr(cell, name) for cell in every}) for name in ("tile", "frame"))
+        received, possible = f"tile {tile} of frame {frame}", f"tiles {tiles} of frames {frames}"
+        raise ModelInputError(message(asked, received, possible, "choose among these"))
+    return [cell.box for cell in chosen if cell.box is not None], [cell.key for cell in chosen]
+
+
+def _largest(boxes: list[Box]) -> float:
+    """Area of the largest box; where there is an overview, that of its patches."""
+    return max((right - left) * (bottom - top) for left, top, right, bottom in boxes)
 
 
 def _background(trace: Trace, where: ImageLayout, image: "Image | None", picture: int) -> "Image | None":
@@ -136,7 +161,9 @@ def _background(trace: Trace, where: ImageLayout, image: "Image | None", picture
     Raises:
         GeometryError: Its shape is another one.
     """
-    own = trace.images[picture] if picture < len(trace.images) else None
+    # Only layouts in a picture's pixels have one in the trace: not a video, nor prepared inputs
+    number = sum(layout.pixels == "image" for layout in trace.layout.images[:picture])
+    own = trace.images[number] if where.pixels == "image" and number < len(trace.images) else None
     chosen = image if image is not None else own
     if chosen is None or where.size is None:
         return None

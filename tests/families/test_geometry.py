@@ -8,9 +8,14 @@ import torch
 import transformers as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from matplotlib.collections import PolyCollection
 
+import lvlmscope as lv
 from lvlmscope.errors import GeometryError
 from lvlmscope.families import family_of
+from lvlmscope.families.gridded import GridFamily, Sample
+from lvlmscope.families.grids import Axis, Pane, Visual, even
+from lvlmscope.families.llava_next import LlavaNextFamily, LlavaOnevisionFamily
 from lvlmscope.layout import Layout
 from tests.families.planted import CASES, Case, disagreements, features, follow, picture, pil, processed, unmixed
 from tests.families.processors import PLACES, tokenizer
@@ -280,3 +285,75 @@ def test_sub_images_are_placed_by_their_markers(kind, sizes):
     assert max(tiles[0]) > 1
     unmarked = layouts_of(model, inputs, sizes=sizes)
     assert "no tokenizer" in unmarked[0].reason
+
+
+@pytest.mark.parametrize("name", ["llava_next", "qwen2_5_vl_two_images", "qwen2_5_vl_video", "mistral3", "gemma3"])
+def test_a_traced_word_is_drawn_over_its_tokens(name):
+    made = FAMILIES[name](2)
+    traces = lv.trace(made.model, inputs=made.inputs, max_new_tokens=2, min_new_tokens=2, do_sample=False)
+    for traced, alone in zip(traces, made.samples, strict=True):
+        assert traced.layout.images == layouts_of(made.model, alone)
+        for number, layout in enumerate(traced.layout.images):
+            assert not layout.reason
+            figure = lv.plot.overlay(traced, 1, picture=number)
+            drawn = next(artist for artist in figure.axes[1].collections if isinstance(artist, PolyCollection))
+            cells = [cell.key for cell in layout.placed() if cell.frame == 0]
+            areas = [path.get_extents().width * path.get_extents().height for path in drawn.get_paths()]
+            shown = (drawn.get_array() * areas).sum() / max(
+                (c.box[2] - c.box[0]) * (c.box[3] - c.box[1]) for c in layout.placed() if c.box
+            )
+            assert shown == pytest.approx(float(traced.attention[1][..., cells].mean((0, 1)).sum()), rel=1e-4)
+
+
+@settings(deadline=None)
+@given(width=st.integers(1, 3000), height=st.integers(1, 3000))
+def test_released_sizes_give_as_many_tokens_as_the_processors_count(width, height):
+    """LLaVA-1.6 (336 / 14) and LLaVA-OneVision (384 / 14, a rim of 6 pixels) against transformers' own counting."""
+    points = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
+    large = [[384 * rows, 384 * columns] for rows in range(1, 7) for columns in range(1, 7)]
+    for kind, base, side, grid in (("LlavaNext", 577, 336, points), ("LlavaOnevision", 729, 384, large)):
+        counter = object.__new__(getattr(tf, f"{kind}Processor"))
+        counter.image_processor = SimpleNamespace(image_grid_pinpoints=grid)
+        counter.patch_size, counter.num_additional_image_tokens, counter.num_image_tokens = 14, 1, base
+        counter.vision_aspect_ratio = "anyres_max_9"
+        expected = counter._get_number_of_features(height, width, side, side) - (kind == "LlavaNext")
+        vision = SimpleNamespace(image_size=side, patch_size=14)
+        config = SimpleNamespace(
+            vision_config=vision, image_grid_pinpoints=grid, vision_aspect_ratio="anyres_max_9", model_type=""
+        )
+        sizes = {"image_sizes": torch.tensor([[height, width]])}
+        family = LlavaNextFamily() if kind == "LlavaNext" else LlavaOnevisionFamily()
+        sample = Sample(config=config, keys=(0,), ids=None, inputs=sizes, processor=None, sizes=())
+        assert [visual.tokens for visual in family.visuals(sample)] == [expected]
+
+
+class HalvesFamily(GridFamily):
+    """As the documentation's example: the left half and the right half of each picture."""
+
+    name = "halves"
+    model_types = ("halves",)
+
+    def visuals(self, sample):
+        found = []
+        for width, height in sample.pictures(len(sample.keys) // 2):
+            across, down = Axis.stretched(width, onto=2), Axis.stretched(height, onto=1)
+            pane = Pane(rows=down.spans(even(1, 1)), columns=across.spans(even(2, 1)))
+            found.append(Visual(panes=(pane,), size=(width, height), pixels="image"))
+        return found
+
+
+def test_a_family_of_ones_own_says_how_its_images_are_cut():
+    model = torch.nn.Module()
+    model.config = SimpleNamespace(model_type="halves")
+    family, ids = HalvesFamily(), {"input_ids": torch.tensor([[1, 200, 200, 200, 200]])}
+    assert family.claims(model)
+    one, two = family.image_layouts(model, torch.arange(1, 5), ids, sizes=[(10, 4), (6, 2)])
+    assert [cell.box for cell in one.cells] == [(0.0, 0.0, 5.0, 4.0), (5.0, 0.0, 10.0, 4.0)]
+    assert [(cell.key, cell.image) for cell in two.cells] == [(3, 1), (4, 1)]
+
+
+def test_a_family_without_visuals_says_that_its_geometry_is_not_known():
+    model = torch.nn.Module()
+    model.config = SimpleNamespace(model_type="new")
+    (layout,) = GridFamily().image_layouts(model, torch.tensor([1]), {"input_ids": torch.tensor([[1, 200]])})
+    assert "the geometry of new is not known" in layout.reason

@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from PIL import Image
@@ -12,7 +14,8 @@ from PIL import Image
 from lvlmscope import plot
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import GeometryError, ModelInputError
-from lvlmscope.layout import ImageLayout, Layout
+from lvlmscope.layout import Cell, ImageLayout, Layout
+from lvlmscope.plot.tiles import add_up
 from tests.plot.drawn import overlapping_labels, texts_outside, with_answer, with_picture
 
 
@@ -129,3 +132,76 @@ def test_it_draws_one_word_into_given_axes():
 def test_what_the_trace_does_not_have_is_refused(word, options, text):
     with pytest.raises(ModelInputError, match=text):
         plot.overlay(planted_trace(), word, **options)
+
+
+def with_tiles(trace, *, frames: int = 1):
+    """A trace of 4 overview tokens, then 8 tokens of two tiles of 4, or of further frames, on 56 x 56 pixels."""
+    half = [(x, y, x + 28.0, y + 28.0) for y in (0.0, 28.0) for x in (0.0, 28.0)]
+    narrow = [(x, y, x + 14.0, y + 28.0) for y in (0.0, 28.0) for x in (0.0, 14.0, 28.0, 42.0)]
+    cells = []
+    for number, box in enumerate(half + narrow + half):
+        place = {"tile": 0 if number < 4 else 1 + (box[0] >= 28)} if frames == 1 else {"frame": min(number // 4, 2)}
+        cells.append(Cell(key=1 + number, image=0, role="patch", box=box if number < 12 else None, **place))
+    layout = ImageLayout(cells=tuple(cells), size=(56, 56), grid=(2, 2))
+    return dataclasses.replace(trace, layout=Layout(kinds=trace.layout.kinds, images=(layout,)))
+
+
+def test_tiles_over_an_overview_are_added_up():
+    trace = planted_trace(mass=0.5)
+    weights = torch.zeros_like(trace.attention)
+    weights[..., 1], weights[..., 5] = 0.4, 0.2  # the overview's first token, and the first of a tile upon it
+    trace = with_tiles(dataclasses.replace(trace, attention=weights))
+    axes = plot.overlay(trace, 0).axes[1]
+    values, drawn = patches(axes).get_array(), patches(axes).get_paths()
+    assert len(values) == 8
+    assert values[:2].tolist() == pytest.approx([0.4 + 0.2 * 2, 0.4])  # 0.2 on half of the area
+    assert drawn[0].get_extents().bounds == (0, 0, 14, 28)
+    assert axes.get_title(loc="left").endswith("60 % on the image")
+    assert plot.overlay(trace, 0).axes[2].get_xlabel() == "attention per largest patch (share of 1)"
+    alone = patches(plot.overlay(trace, 0, tile=0).axes[1])
+    assert alone.get_array().tolist() == pytest.approx([0.4, 0, 0, 0])
+    with pytest.raises(ModelInputError, match=r"got tile 5 of frame 0; possible: tiles \[0, 1, 2\] of frames \[0\]"):
+        plot.overlay(trace, 0, tile=5)
+
+
+def test_frames_are_drawn_one_by_one():
+    trace = with_tiles(planted_trace(patch=2, mass=0.5), frames=3)
+    assert patches(plot.overlay(trace, 0).axes[1]).get_array().tolist() == pytest.approx([0, 0, 0.5, 0])
+    assert patches(plot.overlay(trace, 0, frame=1).axes[1]).get_array().max() == 0
+    with pytest.raises(ModelInputError, match="got tile None of frame 3"):
+        plot.overlay(trace, 0, frame=3)
+
+
+def test_undefined_attention_of_one_tile_stays_where_it_is():
+    trace = planted_trace()
+    weights = trace.attention.clone()
+    weights[..., 5] = torch.nan
+    drawn = patches(plot.overlay(with_tiles(dataclasses.replace(trace, attention=weights)), 0).axes[1])
+    assert np.ma.getmaskarray(drawn.get_array()).tolist() == [True] + [False] * 7
+
+
+def test_a_picture_is_that_of_its_own_layout():
+    trace = with_picture(planted_trace())
+    clip = dataclasses.replace(trace.layout.images[0], pixels="input")
+    trace = dataclasses.replace(trace, layout=Layout(kinds=trace.layout.kinds, images=(clip, trace.layout.images[0])))
+    assert not plot.overlay(trace, 0, picture=0).axes[0].images
+    assert plot.overlay(trace, 0, picture=1).axes[0].images
+
+
+@given(
+    corners=st.lists(
+        st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(1, 9), st.integers(1, 9)), min_size=1
+    ),
+    seed=st.integers(0, 99),
+)
+def test_adding_up_keeps_the_sum_and_every_points_value(corners, seed):
+    boxes = [(float(x), float(y), float(x + wide), float(y + high)) for x, y, wide, high in corners]
+    shares = np.random.default_rng(seed).random(len(boxes))
+    parts, values = add_up(boxes, shares, 7.0)
+    areas = np.array([(right - left) * (bottom - top) for left, top, right, bottom in parts])
+    assert (values * areas).sum() / 7.0 == pytest.approx(shares.sum())
+    for (left, top, right, bottom), value in zip(parts, values, strict=True):
+        x, y = (left + right) / 2, (top + bottom) / 2
+        over = [n for n, box in enumerate(boxes) if box[0] < x < box[2] and box[1] < y < box[3]]
+        each = [shares[n] * 7.0 / ((boxes[n][2] - boxes[n][0]) * (boxes[n][3] - boxes[n][1])) for n in over]
+        assert value == pytest.approx(sum(each))
