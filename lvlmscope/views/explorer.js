@@ -253,7 +253,7 @@ class Side {
       ...data.notes.map((note) => h("p", { className: "note" }, note)),
       this.words, data.words.length ? this.shading : null, data.words.length > 1 ? this.line : null, this.error,
       has ? h("div", { className: "pair" }, this.mapFigure, this.heatFigure) : null,
-      data.words.length ? h("div", { className: "pair" },
+      data.words.length ? h("div", { className: "pair tables" },
         h("div", {}, h("h3", {}, "Signals of this word"), this.numbers),
         h("div", {}, h("h3", {}, "What else it could have written"), this.alternatives)) : null);
   }
