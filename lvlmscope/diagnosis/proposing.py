@@ -10,8 +10,10 @@ import numpy as np
 
 from lvlmscope.depth import resolve_layers
 from lvlmscope.diagnosis.risks import Readings, WordRisk
+from lvlmscope.diagnostics import saliency_to_answer
+from lvlmscope.errors import ModelInputError
 from lvlmscope.evaluation.flagging import flagged_heads
-from lvlmscope.interventions import CLVA, DLEAF, HalluRNN, LocoRE
+from lvlmscope.interventions import CLVA, DLEAF, SGRS, HalluRNN, HeadRescaling, LocoRE
 from lvlmscope.record import Trace
 from lvlmscope.sessions import Intervention
 
@@ -148,6 +150,43 @@ def _locore(case: Case) -> Proposal | None:
     return Proposal(name="LocoRE", intervention=remedy, evidence=evidence, reason=reason)
 
 
+def _sgrs(case: Case) -> Proposal | None:
+    """A threshold that would have rejected the risky words, between the paper's 0.6 and 0.95."""
+    plain = SGRS()
+    layers = resolve_layers(plain.layers, case.num_layers)
+    ranks = {layer: rank for layer, rank in case.suspicion("saliency_to_answer").items() if layer in layers}
+    if not ranks:
+        return None
+    scores = saliency_to_answer(case.trace, layers=plain.layers).to_numpy()
+    shares = [scores[step] / np.mean(scores[max(1, step - plain.W) : step]) for step in case.first_steps if step > 1]
+    known = [share for share in shares if np.isfinite(share)]
+    if not known:
+        return None
+    wanted = np.ceil(20 * max(known) + 1e-6) / 20
+    remedy = SGRS(alpha=float(np.clip(wanted, plain.alpha, 0.95)))
+    evidence = _mean(ranks, list(ranks))
+    reason = (
+        f"the risky words rest on the answer so far with {max(known):.0%} of the tokens before them at most "
+        f"({_share(case, evidence)})"
+    )
+    return Proposal(name="SGRS", intervention=remedy, evidence=evidence, reason=reason)
+
+
+def _rescaling(case: Case) -> Proposal | None:
+    """Heads by the trace's own ratios; the evidence is how little the early layers look at the image."""
+    early = [layer for layer in case.trace.layer_indices if layer <= 0.26 * (case.num_layers - 1)]
+    ranks = {layer: rank for layer, rank in case.suspicion("image_attention_focus").items() if layer in early}
+    if not ranks:
+        return None
+    try:
+        remedy = HeadRescaling.from_trace(case.trace)
+    except ModelInputError:  # heads too alike to be classed
+        return None
+    evidence = _mean(ranks, early)
+    reason = f"{_layers(early)} look little at the image at the risky words ({_share(case, evidence)})"
+    return Proposal(name="HeadRescaling", intervention=remedy, evidence=evidence, reason=reason)
+
+
 def _hallurnn(case: Case) -> Proposal | None:
     """The bundled model's own cell; other models need one trained for them."""
     ranks = case.suspicion("cosine_drift")
@@ -160,7 +199,14 @@ def _hallurnn(case: Case) -> Proposal | None:
     return Proposal(name="HalluRNN", intervention=HalluRNN(cell="tiny"), evidence=evidence, reason=reason)
 
 
-_PROPOSERS: Final[tuple[Callable[[Case], Proposal | None], ...]] = (_dleaf, _clva, _locore, _hallurnn)
+_PROPOSERS: Final[tuple[Callable[[Case], Proposal | None], ...]] = (
+    _dleaf,
+    _clva,
+    _locore,
+    _sgrs,
+    _rescaling,
+    _hallurnn,
+)
 
 
 def _mean(ranks: dict[int, float], layers: Sequence[int]) -> float:

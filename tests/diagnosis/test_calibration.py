@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lvlmscope as lv
 from lvlmscope.diagnosis import Calibration, bundled_calibration, calibration_of
 from lvlmscope.diagnosis.calibration import SHARES, Probe, Reference
 from lvlmscope.errors import EvaluationError, OutputError
 from lvlmscope.evaluation import label_words
 from lvlmscope.evaluation.word_table import WordTable, read_words
+from lvlmscope.tiny import scenes
 from tests.evaluation.planted import LAYERS, WORDS, labels_of, made
 from tests.reference import detection as twin
 
@@ -130,3 +132,33 @@ def test_the_bundled_calibration_is_of_this_version() -> None:
     assert found.true_words > 1000
     assert found.references["internal_confidence"].separates
     assert len(found.vocabulary.categories) == 59
+
+
+def test_calibrate_traces_examples_one_by_one(tmp_path: Path) -> None:
+    model = lv.load("tiny")
+    held: list[int] = []
+
+    def examples():
+        for number, one in enumerate([*scenes("prior", n=7), *scenes("neutral", n=10)]):
+            held.append(number)
+            yield one.image, one.present
+
+    found = lv.calibrate(model, examples(), max_new_tokens=12, progress=False)
+    assert held == list(range(17))
+    assert (found.model, found.num_layers, found.num_heads) == ("tiny", 8, 8)
+    assert found.made_with["examples"] == 17
+    assert {"saliency_to_previous", "cosine_drift", "internal_confidence"} <= set(found.references)
+    assert found.references["internal_confidence"].layers == (-1, 0, 1, 2, 3, 4, 5, 6, 7)
+    assert any("model" in probe.needs for probe in found.probes)
+    found.save(tmp_path / "c.json")
+    scene = next(scenes("hard", n=1))
+    trace = lv.trace(model, scene.image, "Describe the image.", max_new_tokens=8, progress=False)
+    assert lv.diagnose(trace, Calibration.load(tmp_path / "c.json"), model=model).calibrated
+
+
+def test_calibrate_refuses_no_examples_and_unknown_objects() -> None:
+    model = lv.load("tiny")
+    with pytest.raises(EvaluationError, match="no object word"):
+        lv.calibrate(model, [], progress=False)
+    with pytest.raises(EvaluationError, match=r"unknown objects \['unicorn'\]"):
+        lv.calibrate(model, [(next(scenes("hard", n=1)).image, {"unicorn"})], max_new_tokens=2, progress=False)
