@@ -1,5 +1,6 @@
 """Which remedies a trace speaks for: each configured from the trace, with the evidence and a reason."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -162,8 +163,8 @@ def _sgrs(case: Case) -> Proposal | None:
     known = [share for share in shares if np.isfinite(share)]
     if not known:
         return None
-    wanted = np.ceil(20 * max(known) + 1e-6) / 20
-    remedy = SGRS(alpha=float(np.clip(wanted, plain.alpha, 0.95)))
+    wanted = math.ceil(20 * float(max(known)) + 1e-6) / 20
+    remedy = SGRS(alpha=min(max(wanted, plain.alpha), 0.95))
     evidence = _mean(ranks, list(ranks))
     reason = (
         f"the risky words rest on the answer so far with {max(known):.0%} of the tokens before them at most "

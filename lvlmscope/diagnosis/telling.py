@@ -26,18 +26,22 @@ class Part:
 
 
 def configured(intervention: Any) -> str:
-    """A remedy as the call that makes it, parameters at their defaults left out.
+    """A remedy as the call that makes it, parameters at their defaults left out, numbers to four digits.
 
     Args:
         intervention: A remedy: a dataclass with defaults.
     """
     plain = type(intervention)
     told = [
-        f"{field.name}={getattr(intervention, field.name)!r}"
+        f"{field.name}={_value(getattr(intervention, field.name))}"
         for field in fields(intervention)
         if getattr(intervention, field.name) != field.default
     ]
     return f"{plain.__name__}({', '.join(told)})"
+
+
+def _value(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else repr(value)
 
 
 def as_text(diagnosis: "Diagnosis") -> str:
