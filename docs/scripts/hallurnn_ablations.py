@@ -33,6 +33,7 @@ def train_all(out: Path, steps: int, scenes: int) -> None:
     if not (out / "scenes/llava_instruct.json").exists():
         write_scenes(out / "scenes", n=scenes, surprising=0.5)
     records, _ = read_records(out / "scenes/llava_instruct.json", out / "scenes/images")
+    DepthCell(CellConfig(hidden_size=192), bias=1.0).save(out / "untrained")  # what damping alone does
     for name, (kind, rate) in CELLS.items():
         if (out / name / "cell.json").exists():
             continue
@@ -67,14 +68,22 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--scenes", type=int, default=6000)
     parser.add_argument("--captions", type=int, default=300)
+    parser.add_argument("--only", nargs="*", help="measure these cells only; the others keep their numbers")
     given = parser.parse_args()
     train_all(given.out, given.steps, given.scenes)
     held = [one for split in SPLITS for one in lv.tiny.scenes(split, n=given.captions // len(SPLITS), seed=0)]
     model = lv.load("tiny")
-    cells: dict[str, str | None] = {"plain": None, "shipped": "tiny", **{name: str(given.out / name) for name in CELLS}}
-    results: dict[str, Any] = {}
+    cells: dict[str, str | None] = {
+        "plain": None,
+        "shipped": "tiny",
+        **{name: str(given.out / name) for name in ("untrained", *CELLS)},
+    }
+    target = HERE / "data/hallurnn_ablations.json"
+    results: dict[str, Any] = json.loads(target.read_text())["results"] if given.only else {}
     plain = None
     for name, cell in cells.items():
+        if given.only and name not in ("plain", *given.only):
+            continue
         scores, report = measure(model, cell, held)
         plain = plain or scores
         low, high = interval(plain, scores)
@@ -82,7 +91,7 @@ def main() -> None:
         shown = " | ".join(f"{results[name][key]:.3f}" for key in ("chair_i", "chair_s", "recall"))
         print(f"| {name} | {shown} | {results[name]['mean_words']:.1f} | {low:+.3f} to {high:+.3f} |", flush=True)  # noqa: T201 - the table
     told = {"steps": given.steps, "scenes": given.scenes, "captions": len(held), "results": results}
-    (HERE / "data/hallurnn_ablations.json").write_text(json.dumps(told, indent=1))
+    target.write_text(json.dumps(told, indent=1))
 
 
 if __name__ == "__main__":
