@@ -177,8 +177,8 @@ class GridFamily(DefaultFamily):
     def _placed(self, sample: Sample, visuals: Sequence[Visual]) -> tuple[ImageLayout, ...]:
         video_token = getattr(sample.config, "video_token_id", None)
         parts: list[tuple[list[int], Visual]] = []
+        ids = sample.ids if video_token is not None else None
         for video in (False, True):
-            ids = sample.ids
             of_kind = [key for key in sample.keys if (ids is not None and ids[key] == video_token) == video]
             kind = [visual for visual in visuals if visual.video == video]
             needed = sum(visual.tokens for visual in kind)

@@ -129,6 +129,7 @@ class Pane:
         tile: Index of the tile.
         frame: Index of the frame.
         newline: A newline token after each row, one at the end, or none.
+        leading: Tokens before the grid that have no place, as a tile's class token.
     """
 
     rows: tuple[Span | None, ...]
@@ -136,11 +137,13 @@ class Pane:
     tile: int = 0
     frame: int = 0
     newline: Literal["none", "row", "end"] = "none"
+    leading: int = 0
 
     @property
     def tokens(self) -> int:
-        """How many tokens, newlines included."""
-        return len(self.rows) * len(self.columns) + {"none": 0, "row": len(self.rows), "end": 1}[self.newline]
+        """How many tokens, those without a place included."""
+        newlines = {"none": 0, "row": len(self.rows), "end": 1}[self.newline]
+        return self.leading + len(self.rows) * len(self.columns) + newlines
 
     def cells(self, keys: Sequence[int], image: int) -> Iterator[Cell]:
         """One cell per key.
@@ -152,8 +155,10 @@ class Pane:
         Yields:
             Cells in the order of the keys.
         """
+        for key in keys[: self.leading]:
+            yield Cell(key=key, image=image, role="query", tile=self.tile, frame=self.frame)
         width = len(self.columns) + (self.newline == "row")
-        for number, key in enumerate(keys):
+        for number, key in enumerate(keys[self.leading :]):
             row, column = divmod(number, width)
             if row == len(self.rows) or column == len(self.columns):
                 row = row if self.newline == "row" else -1
