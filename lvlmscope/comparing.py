@@ -1,7 +1,7 @@
 """``effect``: did a remedy do anything, and what."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -9,6 +9,10 @@ from lvlmscope.errors import ModelInputError, message
 from lvlmscope.record import Trace
 
 __all__ = ["Effect", "effect"]
+
+_COMMON: Final = frozenset(
+    {"name", "forwards", "rows", "edited_heads", "scaled_heads", "shifted_layers", "changed", "saw_image"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +28,11 @@ class Effect:
         image_mass_before: Mean image mass over the shared steps, layers and heads, in [0, 1]; the step at which the
             answers part is still shared, as both predict it from the same text. NaN without an image.
         image_mass_after: The same after.
+        moved_mass: Mean over the shared steps, layers and heads of the attention that lies elsewhere than before, half
+            of `sum_j |a'_j - a_j|`, in [0, 1]; NaN when the traces keep other keys or layers.
+        divergence: For each shared step at least so much `KL(before || after)` of the next-token distributions, nats: a
+            trace keeps the most probable tokens only, so the KL is taken over those that both kept and all others
+            together, and merging outcomes can only lower a KL (data processing inequality).
         edits: One report per remedy: forwards, rows, edited heads and layers, and what its session tells.
     """
 
@@ -34,6 +43,8 @@ class Effect:
     shared_steps: int
     image_mass_before: float
     image_mass_after: float
+    moved_mass: float
+    divergence: tuple[float, ...]
     edits: tuple[dict[str, Any], ...]
 
     @property
@@ -41,15 +52,36 @@ class Effect:
         """Whether any remedy edited anything."""
         return any(report.get("changed", False) for report in self.edits)
 
+    @property
+    def edited_rows(self) -> int:
+        """Predicting rows that went through a remedy, over all remedies."""
+        return sum(int(report.get("rows", 0)) for report in self.edits)
+
+    @property
+    def edited_layers(self) -> tuple[int, ...]:
+        """Layers in which any remedy changed attention, head outputs or the residual stream."""
+        layers: set[int] = set()
+        for report in self.edits:
+            for key in ("edited_heads_per_layer", "scaled_heads_per_layer"):
+                layers |= {int(layer) for layer in report.get(key, {})}
+            layers |= set(report.get("shifted_layers", ()))
+        return tuple(sorted(layers))
+
     def __str__(self) -> str:
         """A few lines for a terminal."""
-        lines = [_edit_line(report) for report in self.edits] or ["no remedy was on"]
+        lines = [line for report in self.edits for line in _edit_lines(report)] or ["no remedy was on"]
         if self.first_step is not None:
             lines.append(f"first word changed: {self.before_word.strip()!r} -> {self.after_word.strip()!r}")
         else:
             lines.append("no word changed" if self.same_answer else "one answer begins with the other")
         shift = f"{self.image_mass_before:.3f} -> {self.image_mass_after:.3f}"
-        return "\n".join([*lines, f"mean image attention over {self.shared_steps} shared steps: {shift}"])
+        lines.append(f"mean image attention over {self.shared_steps} shared steps: {shift}")
+        if self.divergence:
+            most = max(range(len(self.divergence)), key=lambda step: self.divergence[step])
+            mean = sum(self.divergence) / len(self.divergence)
+            told = f"at least {mean:.3g} nats on average, {self.divergence[most]:.3g} at step {most}"
+            lines.append(f"next-token distributions moved by {told}; {self.moved_mass:.1%} of the attention moved")
+        return "\n".join(lines)
 
 
 def effect(before: Trace, after: Trace) -> Effect:
@@ -79,6 +111,8 @@ def effect(before: Trace, after: Trace) -> Effect:
         shared_steps=shared,
         image_mass_before=_mean_mass(before, shared),
         image_mass_after=_mean_mass(after, shared),
+        moved_mass=_moved_mass(before, after, shared),
+        divergence=tuple(_divergence(before, after, step) for step in range(shared)),
         edits=after.effects,
     )
 
@@ -88,7 +122,45 @@ def _mean_mass(trace: Trace, steps: int) -> float:
     return float(mass.mean()) if bool(trace.image_keys.any()) else float("nan")
 
 
-def _edit_line(report: dict[str, Any]) -> str:
-    layers = report.get("edited_heads_per_layer", {})
-    heads = f"{report.get('edited_heads', 0)} (row, head) pairs in {len(layers)} layers"
-    return f"{report.get('name', 'remedy')}: edited {heads} over {report.get('forwards', 0)} forwards"
+def _moved_mass(before: Trace, after: Trace, steps: int) -> float:
+    if before.layer_indices != after.layer_indices or before.kept_keys != after.kept_keys:
+        return float("nan")
+    keys = before.prompt_length + steps - 1  # longer answers have more keys; a shared step sees none of those
+    old, new = (trace.attention[:steps, ..., :keys].float() for trace in (before, after))
+    return float((old - new).abs().sum(-1).mean() / 2)
+
+
+def _divergence(before: Trace, after: Trace, step: int) -> float:
+    """KL over the tokens that both traces kept and the rest as one outcome; what the answer chose is kept too."""
+    old, new = (_known(trace, step) for trace in (before, after))
+    shared = sorted(old.keys() & new.keys())
+    p, q = (torch.tensor([known[token] for token in shared], dtype=torch.float64).exp() for known in (old, new))
+    p, q = (torch.cat([part, (1 - part.sum()).clamp_min(1e-12).view(1)]) for part in (p, q))
+    return max(0.0, float((p * (p / q).log()).sum()))
+
+
+def _known(trace: Trace, step: int) -> dict[int, float]:
+    """Log-probabilities that a trace keeps of one step, by token."""
+    tops = dict(zip(trace.top_ids[step].tolist(), trace.top_log_probs[step].tolist(), strict=True))
+    return tops | {int(trace.answer_ids[step]): float(trace.log_probs[step])}
+
+
+def _edit_lines(report: dict[str, Any]) -> list[str]:
+    """What a remedy edited, then what its session tells: numbers as they are, counts per layer left to the report."""
+    name, forwards = report.get("name", "remedy"), report.get("forwards", 0)
+    if not report.get("changed", False):
+        reason = report.get("idle_reason") or ("the prompt holds no image" if report.get("saw_image") is False else "")
+        return [f"{name}: changed nothing over {forwards} forwards{': ' if reason else ''}{reason}"]
+    parts = [
+        f"edited {report[key]} (row, head) pairs in {len(report[f'{key}_per_layer'])} layers"
+        if key == "edited_heads"
+        else f"scaled {report[key]} head outputs"
+        for key in ("edited_heads", "scaled_heads")
+        if report.get(key)
+    ]
+    if report.get("shifted_layers"):
+        parts.append(f"shifted the stream after {len(report['shifted_layers'])} layers")
+    parts = parts or ["chose other tokens"]
+    own = {k: v for k, v in report.items() if isinstance(v, float | int) and k not in _COMMON}
+    told = ", ".join(f"{k.replace('_', ' ')} {v:.3g}" for k, v in own.items())
+    return [f"{name}: {', '.join(parts)} over {forwards} forwards", *([f"  {told}"] if told else [])]

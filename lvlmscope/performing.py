@@ -68,6 +68,7 @@ class Performance:
             "edited_heads": sum(self.edited.values()),
             "edited_heads_per_layer": {str(layer): n for layer, n in sorted(self.edited.items())},
             "scaled_heads": sum(self.scaled.values()),
+            "scaled_heads_per_layer": {str(layer): n for layer, n in sorted(self.scaled.items())},
             "shifted_layers": sorted(self.shifted),
         }
         counts["changed"] = bool(self.edited or self.scaled or self.shifted)

@@ -106,6 +106,16 @@ def models(
 
 
 @app.command()
+def methods(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of text.")] = False,
+) -> None:
+    """Lists the remedies: paper, what is the paper's and what is our reading, parameters, cost."""
+    from lvlmscope.cli.methods import run_methods
+
+    run_methods(as_json=as_json)
+
+
+@app.command()
 def check(
     model: Annotated[str, typer.Argument(help="'tiny', a folder, or a hub id.")] = "tiny",
 ) -> None:

@@ -1,6 +1,7 @@
 """Measuring hallucination: CHAIR on captions, POPE on yes/no probes, signals as detectors of made-up words."""
 
 from lvlmscope.evaluation.aggregation import aggregate
+from lvlmscope.evaluation.benefit import Difference, Outcome, differences, mcnemar, measure
 from lvlmscope.evaluation.bundled import ReportCard, report_card, vocabulary
 from lvlmscope.evaluation.chair import ChairScores, Mention, Vocabulary, chair, mentions
 from lvlmscope.evaluation.detection import detection
@@ -14,8 +15,10 @@ __all__ = [
     "ChairScores",
     "Detection",
     "Detector",
+    "Difference",
     "LabelledWord",
     "Mention",
+    "Outcome",
     "PopeScores",
     "ReportCard",
     "Tuning",
@@ -24,8 +27,11 @@ __all__ = [
     "aggregate",
     "chair",
     "detection",
+    "differences",
     "flagged_heads",
     "label_words",
+    "mcnemar",
+    "measure",
     "mentions",
     "pope",
     "report_card",

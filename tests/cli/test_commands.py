@@ -156,6 +156,18 @@ def test_shells_complete_commands_and_remedies(words: str, expected: set[str]) -
     assert set(done.stdout.split()) == expected
 
 
+def test_methods_command_lists_every_remedy_with_its_paper() -> None:
+    told = run("methods", "--json")
+    listed = {facts["name"]: facts for facts in json.loads(told.stdout)}
+    assert {"CLVA", "DLEAF", "HalluRNN", "HeadRescaling", "LocoRE", "SGRS"} <= set(listed)
+    assert listed["DLEAF"]["paper"] == "arXiv 2509.07864"
+    assert listed["DLEAF"]["parameters"]["gamma"] == 0.9
+    assert all(facts["theirs"] and facts["ours"] and facts["cost"] for facts in listed.values())
+    plain = run("methods").stdout
+    assert "LocoRE  arXiv 2601.20279" in plain
+    assert "parameters: beta=0.15, window=5, layers=None, mode='logit'" in plain
+
+
 def test_eval_command_prints_json() -> None:
     done = run("eval", "-n", "2", "--json")
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,7 @@
-"""``effect``: the first word that differs, and the image mass over the steps that are shared."""
+"""``effect``: the first word that differs, what moved over the steps that are shared, and what each remedy tells."""
+
+import math
+from typing import Any
 
 import pytest
 import torch
@@ -38,3 +41,71 @@ def test_equal_answers_and_one_that_begins_with_the_other() -> None:
 def test_other_prompts_are_refused() -> None:
     with pytest.raises(ModelInputError, match="two traces of one prompt"):
         effect(make_trace(), make_trace(prompt="Where?"))
+
+
+def test_what_moved_by_hand() -> None:
+    before = make_trace(steps=2)
+    attention = before.attention.clone()
+    attention[0, 0, 0, :2] += torch.tensor([-0.5, 0.5]) * attention[0, 0, 0, 0]
+    after = make_trace(steps=2, attention=attention)
+    told = effect(before, after)
+    heads = before.num_layers * before.num_heads * 2
+    assert told.moved_mass == pytest.approx(before.attention[0, 0, 0, 0].item() / 2 / heads, rel=1e-5)
+    assert effect(before, make_trace(steps=2)).moved_mass == 0.0
+    assert effect(before, make_trace(steps=2)).divergence == (0.0, 0.0)
+    other = make_trace(steps=2, layer_indices=tuple(n + 1 for n in before.layer_indices))
+    assert math.isnan(effect(before, other).moved_mass)
+
+
+def test_divergence_is_the_kl_of_what_both_kept_and_never_above_the_whole() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 2, 40).double() * 2
+    full = torch.log_softmax(logits, -1)
+    steps: Any = [full[n].topk(5) for n in range(2)]
+    made = [
+        make_trace(
+            steps=2,
+            top_ids=top.indices,
+            top_log_probs=top.values.float(),
+            answer_ids=torch.tensor([3, 4]),
+            log_probs=full[n, torch.arange(2), torch.tensor([3, 4])].float(),
+        )
+        for n, top in enumerate(steps)
+    ]
+    whole = (full[0].exp() * (full[0] - full[1])).sum(-1)
+    for step, least in enumerate(effect(*made).divergence):
+        kept = [set(steps[n].indices[step].tolist()) | {[3, 4][step]} for n in range(2)]
+        p, q = ([math.exp(full[n, step, token]) for token in sorted(kept[0] & kept[1])] for n in range(2))
+        p, q = [*p, 1 - sum(p)], [*q, 1 - sum(q)]
+        assert least == pytest.approx(sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)), abs=1e-5)
+        assert 0 <= least <= whole[step] + 1e-6
+
+
+def test_every_remedy_tells_what_it_did_or_why_not() -> None:
+    reports: tuple[dict[str, Any], ...] = (
+        {
+            "name": "gains",
+            "changed": True,
+            "scaled_heads": 4,
+            "scaled_heads_per_layer": {"2": 4},
+            "forwards": 2,
+            "rows": 2,
+        }
+        | {"perception_share": 0.25},
+        {"name": "cell", "changed": True, "shifted_layers": [0, 1], "forwards": 2, "rows": 2},
+        {"name": "chooser", "changed": True, "rejections": 3, "forwards": 2, "rows": 2},
+        {"name": "idle", "changed": False, "idle_reason": "no head met its rule", "forwards": 2, "rows": 2},
+        {"name": "blind", "changed": False, "saw_image": False, "forwards": 2, "rows": 2},
+    )
+    told = effect(make_trace(), make_trace(effects=reports))
+    assert told.edited_layers == (0, 1, 2)
+    assert told.edited_rows == 10
+    for line in (
+        "gains: scaled 4 head outputs over 2 forwards\n  perception share 0.25",
+        "cell: shifted the stream after 2 layers",
+        "chooser: chose other tokens over 2 forwards\n  rejections 3",
+        "idle: changed nothing over 2 forwards: no head met its rule",
+        "blind: changed nothing over 2 forwards: the prompt holds no image",
+        "next-token distributions moved by at least 0 nats on average, 0 at step 0; 0.0% of the attention moved",
+    ):
+        assert line in str(told)

@@ -1,0 +1,51 @@
+"""`lvlmscope methods`: every remedy, whose idea each part of it is, its parameters and its cost."""
+
+import inspect
+import json
+from typing import Any
+
+from rich.markup import escape
+
+from lvlmscope.cli.telling import console
+from lvlmscope.errors import RemedyError
+from lvlmscope.interventions.registry import remedy_class, remedy_names
+
+__all__ = ["method_facts", "run_methods"]
+
+
+def run_methods(*, as_json: bool) -> None:
+    """Prints all remedies, those of other packages last.
+
+    Args:
+        as_json: One JSON list instead of text.
+    """
+    found = [method_facts(name) for name in remedy_names()]
+    if as_json:
+        console.print_json(json.dumps(found, default=str))
+        return
+    for facts in found:
+        paper = f"  [dim]{escape(facts['paper'])}[/]" if facts["paper"] else ""
+        console.print(f"[bold]{facts['name']}[/]{paper}", soft_wrap=True)
+        for title, key in (("the paper's", "theirs"), ("ours", "ours"), ("cost", "cost"), ("not usable", "error")):
+            if facts.get(key):
+                console.print(f"  {title}: {escape(facts[key])}", soft_wrap=True)
+        parameters = ", ".join(f"{key}={value!r}" for key, value in facts["parameters"].items())
+        if parameters:
+            console.print(f"  parameters: {escape(parameters)}", soft_wrap=True)
+
+
+def method_facts(name: str) -> dict[str, Any]:
+    """What there is to know of one remedy, by heading; what its class does not tell is an empty text.
+
+    >>> method_facts("LocoRE")["paper"], method_facts("LocoRE")["parameters"]["window"]
+    ('arXiv 2601.20279', 5)
+    """
+    try:
+        kind = remedy_class(name)
+    except RemedyError as error:  # another package's, and broken: the list says so and goes on
+        return {"name": name, "paper": "", "theirs": "", "ours": "", "cost": "", "parameters": {}, "error": str(error)}
+    card = getattr(kind, "card", None)
+    facts = {key: getattr(card, key, "") for key in ("paper", "theirs", "ours", "cost")}
+    parameters = inspect.signature(kind).parameters.values()
+    defaults = {p.name: "required" if p.default is p.empty else p.default for p in parameters}
+    return {"name": name, **facts, "parameters": defaults}

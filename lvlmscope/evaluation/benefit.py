@@ -1,0 +1,179 @@
+"""Does a remedy help: the same captions and questions with and without it, and intervals of the differences."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lvlmscope.attaching import intervene
+from lvlmscope.errors import EvaluationError, message
+from lvlmscope.evaluation.bundled import MAX_NEW_TOKENS, PROMPT, vocabulary
+from lvlmscope.evaluation.chair import ChairScores, chair
+from lvlmscope.evaluation.generating import answers
+from lvlmscope.evaluation.pope import PopeScores, pope
+from lvlmscope.sessions import Intervention
+from lvlmscope.tiny import Scene
+from lvlmscope.tiny.captions import negatives
+from lvlmscope.tiny.world import with_article
+
+__all__ = ["Difference", "Outcome", "asked_of", "differences", "mcnemar", "measure"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a model said about a list of scenes.
+
+    Attributes:
+        captions: CHAIR counts of each caption.
+        probes: Verdict of each question.
+        reports: What each remedy tells of itself, captions and questions together.
+    """
+
+    captions: ChairScores
+    probes: PopeScores
+    reports: tuple[dict[str, Any], ...] = ()
+
+    def summary(self) -> dict[str, int | float]:
+        """CHAIR_I, CHAIR_S, recall, mean words, yes/no accuracy and F1."""
+        told, answered = self.captions.summary(), self.probes.summary()
+        return told | {name: answered[name] for name in ("questions", "accuracy", "f1", "yes_rate")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """After minus before, with the percentile interval of a paired bootstrap over scenes.
+
+    Attributes:
+        value: The difference.
+        low: Lower end of the 95 % interval.
+        high: Upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def asked_of(scene: Scene) -> tuple[str, bool]:
+    """One yes/no question for a scene: the category and whether it is there.
+
+    Even scenes are asked about something that is there, odd ones about something that is not: the missing partner of
+    a present object where there is one.
+    """
+    rng = np.random.default_rng([scene.seed, scene.index, 1])
+    if scene.index % 2 == 0:
+        return str(rng.choice(sorted(scene.present))), True
+    absent = negatives(rng, scene.present, "partner") or negatives(rng, scene.present, "random")
+    return str(rng.choice(absent)), False
+
+
+def measure(
+    model: Any,
+    held: Sequence[Scene],
+    *remedies: Intervention,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    batch_size: int = 100,
+) -> Outcome:
+    """Greedy captions of the scenes, and one yes/no question each, under a stack of remedies.
+
+    Args:
+        model: The bundled model, as `load` gives it, or another that knows its world.
+        held: The scenes.
+        *remedies: In the order in which they act; none for the plain model.
+        max_new_tokens: Length allowed to each caption.
+        batch_size: Answers in one `generate`.
+
+    Returns:
+        Counts per caption and question.
+
+    Raises:
+        EvaluationError: No scenes.
+    """
+    if not held:
+        raise EvaluationError(message("measure a remedy", "no scenes", "at least one", "draw some with tiny.scenes"))
+    asked = [asked_of(scene) for scene in held]
+    pairs = [(s.image, f"Is there {with_article(n)} in the image?") for s, (n, _) in zip(held, asked, strict=True)]
+    bare, processor = model.model, model.processor
+    with intervene(model, *remedies) as handle:
+        described = [(scene.image, PROMPT) for scene in held]
+        texts = answers(bare, processor, described, max_new_tokens=max_new_tokens, batch_size=batch_size)
+        verdicts = answers(bare, processor, pairs, max_new_tokens=12, batch_size=batch_size)
+    return Outcome(
+        captions=chair(texts, [scene.present for scene in held], vocabulary()),
+        probes=pope(verdicts, [truth for _, truth in asked]),
+        reports=handle.report(),
+    )
+
+
+def differences(before: Outcome, after: Outcome, *, resamples: int = 2000, seed: int = 0) -> dict[str, Difference]:
+    """After minus before for every score, the same scenes drawn for both in each resample.
+
+    Args:
+        before: Usually the plain model.
+        after: With the remedies.
+        resamples: Number of draws.
+        seed: Of the draws.
+
+    Returns:
+        chair_i, chair_s, recall, mean_words, accuracy and f1.
+
+    Raises:
+        EvaluationError: Different numbers of scenes.
+    """
+    count = len(before.captions.named)
+    if count != len(after.captions.named):
+        received = f"{count} and {len(after.captions.named)} scenes"
+        raise EvaluationError(message("compare outcomes", received, "the same scenes", "measure both on them"))
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+    weights = np.concatenate([np.ones((1, count)), drawn])
+    found: dict[str, Difference] = {}
+    for name, score in _SCORES.items():
+        gap = score(after, weights) - score(before, weights)
+        low, high = np.nanpercentile(gap[1:], [2.5, 97.5])
+        found[name] = Difference(value=float(gap[0]), low=float(low), high=float(high))
+    return found
+
+
+def mcnemar(before: PopeScores, after: PopeScores) -> tuple[int, int, float]:
+    """McNemar's exact test of the questions whose answers changed between right and wrong.
+
+    Args:
+        before: Verdicts without the remedies.
+        after: With them, on the same questions.
+
+    Returns:
+        Questions made right, questions made wrong, and the two-sided p value.
+
+    >>> plain, better = pope(["yes"] * 6, [False] * 6), pope(["no"] * 6, [False] * 6)
+    >>> mcnemar(plain, better)
+    (6, 0, 0.03125)
+    """
+    from math import comb
+
+    made_right = int((after.correct & ~before.correct).sum())
+    made_wrong = int((before.correct & ~after.correct).sum())
+    changed, fewer = made_right + made_wrong, min(made_right, made_wrong)
+    tail = sum(comb(changed, k) for k in range(fewer + 1)) / 2**changed
+    return made_right, made_wrong, min(1.0, 2 * tail)
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share: np.ndarray = (weights @ part) / (weights @ whole)
+    return share
+
+
+def _f1(outcome: Outcome, weights: np.ndarray) -> np.ndarray:
+    said, truth = outcome.probes.said_yes, outcome.probes.truth
+    return _ratio(2.0 * (said & truth), said.astype(float) + truth, weights)
+
+
+_SCORES: dict[str, Callable[[Outcome, np.ndarray], np.ndarray]] = {
+    "chair_i": lambda o, w: _ratio(o.captions.made_up, o.captions.named, w),
+    "chair_s": lambda o, w: _ratio(o.captions.made_up > 0, np.ones(len(o.captions.named)), w),
+    "recall": lambda o, w: _ratio(o.captions.found, o.captions.present, w),
+    "mean_words": lambda o, w: _ratio(o.captions.words, np.ones(len(o.captions.words)), w),
+    "accuracy": lambda o, w: _ratio(o.probes.correct, np.ones(len(o.probes.truth)), w),
+    "f1": _f1,
+}
