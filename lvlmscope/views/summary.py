@@ -21,7 +21,7 @@ _LONGEST: Final = 220  # pixels of the picture's longer side
 _SAID: Final = 300  # characters of a fact
 _TOKENS: Final = 300  # of the answer, each a few dozen bytes of HTML
 _AT_ONCE: Final = 5_000_000  # attention weights that are diagnosed in about a second
-_CELL: Final = 8  # pixels of a head in the small map, fewer where there are many
+_CELL: Final = 14  # pixels of a head in the small map, fewer where there are many
 
 
 def html_summary(trace: Trace) -> str:
