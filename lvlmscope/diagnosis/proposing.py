@@ -21,6 +21,7 @@ from lvlmscope.sessions import Intervention
 __all__ = ["Case", "Proposal", "propose"]
 
 _LONGEST_WINDOW: Final = 8
+_STRICTEST: Final = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +153,7 @@ def _locore(case: Case) -> Proposal | None:
 
 
 def _sgrs(case: Case) -> Proposal | None:
-    """A threshold that would have rejected the risky words, between the paper's 0.6 and 0.95."""
+    """A threshold that would have rejected the risky words, where that takes no more than 0.8; else the paper's."""
     plain = SGRS()
     layers = resolve_layers(plain.layers, case.num_layers)
     ranks = {layer: rank for layer, rank in case.suspicion("saliency_to_answer").items() if layer in layers}
@@ -164,7 +165,8 @@ def _sgrs(case: Case) -> Proposal | None:
     if not known:
         return None
     wanted = math.ceil(20 * float(max(known)) + 1e-6) / 20
-    remedy = SGRS(alpha=min(max(wanted, plain.alpha), 0.95))
+    # Above that it would reject most words, risky or not, and spoil the text
+    remedy = SGRS(alpha=wanted if plain.alpha < wanted <= _STRICTEST else plain.alpha)
     evidence = _mean(ranks, list(ranks))
     reason = (
         f"the risky words rest on the answer so far with {max(known):.0%} of the tokens before them at most "
