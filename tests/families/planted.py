@@ -18,6 +18,7 @@ from PIL import Image
 from lvlmscope.families import family_of
 from lvlmscope.layout import Cell, ImageLayout
 from tests.tiny_families import BEGIN, END, FAMILIES, IMAGE
+from tests.tiny_others import OTHERS
 
 WORDS = [1, 7, 8, 9]
 _BRANCHES = ("out_proj", "o_proj", "fc2", "down_proj", "attn.proj", "projection_layer")
@@ -37,7 +38,7 @@ class Case:
     cell: int = 8  # input pixels per token
 
     def model(self) -> Any:
-        made = FAMILIES[self.family]().model
+        made = (FAMILIES | OTHERS)[self.family]().model
         config = copy.deepcopy(made.config)
         for owner, values in ((config, self.changes), (config.vision_config, self.tower)):
             for name, value in values.items():
@@ -196,7 +197,7 @@ CASES: dict[str, Callable[[], Case]] = {
             pil("Qwen2VL", size={"shortest_edge": 256, "longest_edge": 16384}, patch_size=8, merge_size=2),
             cell=16,
         )
-        for name in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+        for name in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5")
     },
     "internvl": lambda: Case(
         "internvl",
