@@ -53,7 +53,7 @@ class SGRS:
         alpha: Share of the mean accepted score that is asked for, in [0, 1). 0 accepts every first proposal: with
             `"greedy"` that is greedy decoding, logits and tokens to the last bit.
         W: Number of accepted scores that are remembered, 1 or more; each sample of a batch has its own.
-        R: Number of proposals before the highest score is taken, from 1; k when it is more.
+        R: Number of proposals, the first too, before the highest score is taken; from 1, and k when it is more.
         layers: Ints, or a band of depth; the default is layers 6-8 of 32.
         proposal: `"greedy"` proposes in the order of probability; `"sample"` draws without replacement from the
             renormalised probabilities of C, with torch's global generator as `generate` does.
@@ -73,7 +73,7 @@ class SGRS:
         paper="arXiv 2601.20279",
         theirs="the score, the threshold, rejection and fallback (eq. 6-7, Alg. 1); parameters of its code",
         ours="the predicting row (the released script reads one without a gradient), answer keys, the first token",
-        cost="+30-40 % a token in the paper: one batched backward down to the lowest layer",
+        cost="+30-40 % a token in the paper, 3 times on the bundled model: a batched backward to the lowest layer",
         space={"alpha": (0.1, 0.99), "k": (2, 6), "R": (1, 5), "W": (1, 10), "J": ["answer", "after_image"]}
         | {"layers": [(0.19, 0.27), (0.4, 0.6), (0.6, 0.8), (0.8, 1.0)]},
     )

@@ -5,6 +5,11 @@ from pathlib import Path
 
 import jaxtyping
 import pytest
+from hypothesis import settings
+
+# A busy machine is no failure: what a test may take is the suite's budget
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")
