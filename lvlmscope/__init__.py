@@ -29,6 +29,7 @@ _HOMES = {
     "report": "lvlmscope.views",
     "resolve_layers": "lvlmscope.depth",
     "trace": "lvlmscope.tracing",
+    "trace_many": "lvlmscope.batching",
     "tune": "lvlmscope.evaluation",
     "AttentionRows": "lvlmscope.rows",
     "Cell": "lvlmscope.layout",

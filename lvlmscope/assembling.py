@@ -52,6 +52,7 @@ def assemble_trace(
         The trace.
     """
     prepared, generation, replay = batch.prepared, batch.generation, batch.replay
+    asked = prepared.asked[sample] if prepared.asked else None
     steps = generation.steps[sample]
     padding = int((prepared.inputs["attention_mask"][sample] == 0).sum())
     end = generation.prompt_length + steps - 1
@@ -98,9 +99,9 @@ def assemble_trace(
         top_tokens=alternative_pieces(
             chosen.top_ids[sample, :steps].tolist(), ids[prompt_length - 1 :][:steps].tolist(), prepared.processor
         ),
-        prompt=prepared.prompt or "".join(prompt_texts),
+        prompt=asked.prompt if asked else "".join(prompt_texts),
         answer="".join(pieces),
-        images=prepared.images,
+        images=asked.images if asked else (),
         kept_keys="all" if replay.columns is None else "image_answer",
         provenance=provenance,
         effects=effects,
@@ -136,8 +137,9 @@ def _layout(
     if seen is not None:
         keys = torch.arange(int(seen.sum()))
         outside = ["image"] * len(keys)
-    sizes = [picture.size for picture in prepared.images]
-    inputs = family.sample_inputs(model, prepared.inputs, sample)
+    asked = prepared.asked[sample] if prepared.asked else None
+    sizes = [picture.size for picture in asked.images] if asked else []
+    inputs = asked.inputs if asked else family.sample_inputs(model, prepared.inputs, sample)
     images = family.image_layouts(model, keys, inputs, processor=prepared.processor, sizes=sizes)
     prompt: list[Kind] = [
         "image" if is_image else "system" if number < first else "question"

@@ -12,7 +12,22 @@ from PIL import Image, UnidentifiedImageError
 from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, message
 from lvlmscope.families import Family
 
-__all__ = ["Prepared", "check_inputs", "prepare", "read_images", "tokenize_answer"]
+__all__ = ["Asked", "Prepared", "check_inputs", "join", "prepare", "read_images", "tokenize_answer"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Asked:
+    """What one sample was made from.
+
+    Attributes:
+        images: The pictures.
+        prompt: The prompt as the user gave it.
+        inputs: The sample's own model inputs, batch axis 1, without padding.
+    """
+
+    images: tuple[Image.Image, ...]
+    prompt: str
+    inputs: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -21,14 +36,12 @@ class Prepared:
 
     Attributes:
         inputs: Tensors for ``generate``, among them input_ids and attention_mask ``[batch, prompt]``.
-        images: The pictures.
-        prompt: The prompt as the user gave it.
+        asked: What each sample was made from, empty for inputs that came prepared.
         processor: What made the inputs, None for prepared ones.
     """
 
     inputs: dict[str, Any]
-    images: tuple[Image.Image, ...] = ()
-    prompt: str = ""
+    asked: tuple[Asked, ...] = ()
     processor: Any = None
 
 
@@ -103,7 +116,35 @@ def prepare(image: Any, prompt: Any, processor: Any, family: Family) -> Prepared
         raise ImageInputError(message("trace images", received, possible, "trace them one by one"))
     text = _fill_template(prompt, processor, len(images))
     inputs = dict(processor(images=list(images), text=text, return_tensors="pt"))
-    return Prepared(inputs=inputs, images=images, prompt=prompt, processor=processor)
+    asked = Asked(images=images, prompt=prompt, inputs=inputs)
+    return Prepared(inputs=inputs, asked=(asked,), processor=processor)
+
+
+def join(samples: Sequence[Prepared], family: Family) -> Prepared:
+    """One batch, padded on the left, of samples prepared one by one.
+
+    Args:
+        samples: At least one, of one processor.
+        family: The model's family, which knows how many pictures it takes.
+
+    Returns:
+        The batch, by one call of the processor.
+    """
+    if len(samples) == 1:
+        return samples[0]
+    asked = tuple(one for sample in samples for one in sample.asked)
+    processor = samples[0].processor
+    texts = [_fill_template(one.prompt, processor, len(one.images)) for one in asked]
+    images: Any = [list(one.images) for one in asked]
+    if family.max_images == 1:
+        images = [one.images[0] for one in asked]
+    tokenizer = getattr(processor, "tokenizer", processor)
+    side, tokenizer.padding_side = tokenizer.padding_side, "left"
+    try:
+        inputs = dict(processor(images=images, text=texts, padding=True, return_tensors="pt"))
+    finally:
+        tokenizer.padding_side = side
+    return Prepared(inputs=check_inputs(inputs), asked=asked, processor=processor)
 
 
 def _fill_template(prompt: str, processor: Any, count: int) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from typing import Any, overload
 
 import torch
@@ -20,7 +21,7 @@ from lvlmscope.replay import replay_answer
 from lvlmscope.sessions import Intervention
 from lvlmscope.stage import Stage
 
-__all__ = ["trace"]
+__all__ = ["Wishes", "family_for", "trace", "trace_prepared"]
 
 
 @overload
@@ -122,41 +123,119 @@ def trace(
         ReplayError: The replay disagrees with the generation.
     """
     bare = unwrap(model)
-    family = family or (model.family if isinstance(model, LoadedModel) else family_of(bare))
+    family = family or family_for(model)
     family.require_vision(bare)
     check_choices(keep=keep, precision=precision)
     prepared = _prepare(model, family, image=image, prompt=prompt, inputs=inputs, processor=processor)
+    wishes = Wishes(
+        gradients=gradients, hidden_states=hidden_states, keep=keep, precision=precision, max_memory=max_memory
+    )
     given = None if answer is None else tokenize_answer(answer, prepared.processor)
     switch = intervene(model, *interventions, family=family) if interventions else nullcontext()
-    with switch, _seeded(seed):
+    with switch:
+        traces = trace_prepared(
+            model, family, prepared, wishes, answer=given, generation=generation, seed=seed, progress=progress
+        )
+    return traces[0] if len(traces) == 1 else traces
+
+
+def family_for(model: Any) -> Family:
+    """The rules for what ``load`` gave, or for a bare model.
+
+    Args:
+        model: Either.
+
+    Returns:
+        The family.
+    """
+    return model.family if isinstance(model, LoadedModel) else family_of(unwrap(model))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What a trace is to keep; the fields are those of ``trace``."""
+
+    gradients: bool = False
+    hidden_states: bool = False
+    keep: Keep = "all"
+    precision: Precision = "float32"
+    max_memory: int | str | None = None
+
+    def fit(self, model: torch.nn.Module, family: Family, inputs: dict[str, Any], steps: int) -> bool:
+        """Whether one layer's graph at a time must be held to stay within ``max_memory``.
+
+        Args:
+            model: The bare model.
+            family: Its family's rules.
+            inputs: The batch.
+            steps: Answer tokens at most.
+
+        Returns:
+            As ``fit_into``.
+
+        Raises:
+            MemoryLimitError: It does not fit either way.
+        """
+        kept = asdict(self)
+        return fit_into(parse_size(kept.pop("max_memory")), model, family, inputs, steps, **kept)
+
+
+def trace_prepared(
+    model: Any,
+    family: Family,
+    prepared: Prepared,
+    wishes: Wishes,
+    *,
+    answer: torch.Tensor | None = None,
+    generation: dict[str, Any],
+    seed: int | None = None,
+    progress: bool = False,
+) -> list[Trace]:
+    """Traces of a batch that is ready, under the remedies that are on.
+
+    Args:
+        model: What ``load`` gave, or a bare model.
+        family: Its family's rules.
+        prepared: The batch.
+        wishes: What to keep.
+        answer: Ids given in advance ``[step]``, None to generate.
+        generation: Keyword arguments of ``generate``.
+        seed: Seed of torch's generators.
+        progress: Show a bar.
+
+    Returns:
+        One trace per sample.
+
+    Raises:
+        LvlmscopeError: As for ``trace``.
+    """
+    bare = unwrap(model)
+    with _seeded(seed):
         stage = stage_of(bare) or Stage(bare, family)
         stage.restart()
         layerwise = False
-        if max_memory is not None:
-            steps = len(given) if given is not None else answer_limit(bare, prepared.inputs, generation)
-            kept: dict[str, Any] = {"gradients": gradients, "hidden_states": hidden_states}
-            kept |= {"keep": keep, "precision": precision}
-            layerwise = fit_into(parse_size(max_memory), bare, family, prepared.inputs, steps, **kept)
-        made = _generate(bare, family, prepared, given, generation, progress=progress)
+        if wishes.max_memory is not None:
+            steps = len(answer) if answer is not None else answer_limit(bare, prepared.inputs, generation)
+            layerwise = wishes.fit(bare, family, prepared.inputs, steps)
+        made = _generate(bare, family, prepared, answer, generation, progress=progress)
         switched = [p.intervention for p in stage.performances]
         replay = replay_answer(
             bare,
             stage,
             made,
-            gradients=gradients,
-            hidden_states=hidden_states,
-            keeping=choose_keeping(bare, family, made, keep=keep, precision=precision),
+            gradients=wishes.gradients,
+            hidden_states=wishes.hidden_states,
+            keeping=choose_keeping(bare, family, made, keep=wishes.keep, precision=wishes.precision),
             layerwise=layerwise,
         )
-        if given is not None:
+        if answer is not None:
             stage.count_replay()
         effects = tuple(p.report() for p in stage.performances)
     name = model.name if isinstance(model, LoadedModel) else str(getattr(bare, "name_or_path", "") or "")
     settings = made.settings | {"seed": seed}
     origin = describe_origin(bare, name=name, settings=settings, interventions=switched, replay=replay)
     batch = TracedBatch(model=bare, family=family, prepared=prepared, generation=made, replay=replay)
-    traces = [assemble_trace(batch, n, provenance=origin, effects=effects) for n in range(made.ids.shape[0])]
-    return traces[0] if len(traces) == 1 else traces
+    return [assemble_trace(batch, n, provenance=origin, effects=effects) for n in range(made.ids.shape[0])]
 
 
 def _prepare(model: Any, family: Family, *, image: Any, prompt: Any, inputs: Any, processor: Any) -> Prepared:

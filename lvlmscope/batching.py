@@ -1,0 +1,186 @@
+"""``trace_many``: traces of many examples in order, in batches, with failures recorded rather than fatal."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from lvlmscope.attaching import intervene
+from lvlmscope.errors import (
+    InterventionError,
+    ModelInputError,
+    UnsupportedModelError,
+    UnsupportedOptionError,
+    message,
+)
+from lvlmscope.families import Family
+from lvlmscope.loading import find_processor, unwrap
+from lvlmscope.memory import Keep, Precision, check_choices
+from lvlmscope.preparing import Prepared, join, prepare, tokenize_answer
+from lvlmscope.record import Trace
+from lvlmscope.sessions import Intervention
+from lvlmscope.tracing import Wishes, family_for, trace_prepared
+
+__all__ = ["FailedExample", "trace_many"]
+
+# The call itself is wrong: no other example would fare better
+_FATAL = (UnsupportedModelError, UnsupportedOptionError, InterventionError)
+# What a picture, a processor, a model or a full memory may raise for one example
+_OF_ONE = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, MemoryError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedExample:
+    """An example that could not be traced.
+
+    Attributes:
+        index: Its place among the examples, 0-based.
+        example: What was given.
+        error: What was raised.
+    """
+
+    index: int
+    example: Any = field(repr=False)
+    error: Exception
+
+    def __str__(self) -> str:
+        """Place, kind of error and its text."""
+        return f"example {self.index}: {type(self.error).__name__}: {self.error}"
+
+
+def trace_many(
+    model: Any,
+    examples: Iterable[Any],
+    *,
+    batch_size: int = 1,
+    prompt: str | None = None,
+    processor: Any = None,
+    interventions: Sequence[Intervention] = (),
+    gradients: bool = False,
+    hidden_states: bool = False,
+    keep: Keep = "all",
+    precision: Precision = "float32",
+    max_memory: int | str | None = None,
+    seed: int | None = None,
+    family: Family | None = None,
+    progress: bool = True,
+    **generation: Any,
+) -> Iterator[Trace | FailedExample]:
+    """Traces in the order of the examples; one that fails is yielded as a record, and the rest go on.
+
+    Nothing is held but the current batch: write each trace away, or compute its signals, as it comes. With a seed and
+    sampling, each batch is seeded by the seed plus the index of its first example.
+
+    Args:
+        model: What ``load`` gave, or a bare Hugging Face model.
+        examples: Pictures, pairs (image, prompt), or mappings with "image", "prompt" and perhaps "answer"; any
+            iterable, read as needed.
+        batch_size: Examples that are generated together, padded on the left. Those with an answer of their own go
+            one by one.
+        prompt: The prompt of examples that have none.
+        processor: As for ``trace``.
+        interventions: As for ``trace``.
+        gradients: As for ``trace``.
+        hidden_states: As for ``trace``.
+        keep: As for ``trace``.
+        precision: As for ``trace``.
+        max_memory: As for ``trace``, for a whole batch.
+        seed: Seed of torch's generators.
+        family: As for ``trace``.
+        progress: Show a bar.
+        **generation: Any keyword of ``generate``.
+
+    Yields:
+        A ``Trace`` or a ``FailedExample`` per example.
+
+    Raises:
+        ModelInputError: A batch size below 1.
+        UnsupportedModelError: A model that cannot be traced.
+        UnsupportedOptionError: An option that cannot be traced.
+        InterventionError: A remedy that cannot be switched on.
+    """
+    if batch_size < 1:
+        todo = "pass 1 or more"
+        raise ModelInputError(message("trace many examples", f"batch_size={batch_size}", "at least 1", todo))
+    check_choices(keep=keep, precision=precision)
+    family = family or family_for(model)
+    family.require_vision(unwrap(model))
+    wishes = Wishes(
+        gradients=gradients, hidden_states=hidden_states, keep=keep, precision=precision, max_memory=max_memory
+    )
+    runner = _Runner(model, family, find_processor(model, processor), wishes, generation, seed, prompt)
+    total = len(examples) if isinstance(examples, Sized) else None
+    numbered = enumerate(examples)
+    switch = intervene(model, *interventions, family=family) if interventions else nullcontext()
+    with switch, tqdm(total=total, desc="trace", unit="example", disable=not progress) as bar:
+        while group := list(islice(numbered, batch_size)):
+            for result in runner.run(group):
+                yield result
+                bar.update()
+
+
+@dataclass(frozen=True, slots=True)
+class _Runner:
+    model: Any
+    family: Family
+    processor: Any
+    wishes: Wishes
+    generation: dict[str, Any]
+    seed: int | None
+    prompt: str | None
+
+    def run(self, group: list[tuple[int, Any]]) -> list[Trace | FailedExample]:
+        """One batch: what can be prepared is traced together; when that fails, one by one."""
+        results: dict[int, Trace | FailedExample] = {}
+        ready: list[tuple[int, Any, Prepared]] = []
+        for index, example in group:
+            try:
+                image, prompt, answer = _read(example, self.prompt)
+                prepared = prepare(image, prompt, self.processor, self.family)
+                if answer is None:
+                    ready.append((index, example, prepared))
+                else:
+                    results[index] = self._trace([prepared], index, answer)[0]
+            except _FATAL:
+                raise
+            except _OF_ONE as error:
+                results[index] = FailedExample(index=index, example=example, error=error)
+        results |= self._together(ready)
+        return [results[index] for index, _ in group]
+
+    def _together(self, ready: list[tuple[int, Any, Prepared]]) -> dict[int, Trace | FailedExample]:
+        if not ready:
+            return {}
+        try:
+            traces = self._trace([prepared for *_, prepared in ready], ready[0][0])
+        except _FATAL:
+            raise
+        except _OF_ONE as error:
+            if len(ready) == 1:
+                index, example, _ = ready[0]
+                return {index: FailedExample(index=index, example=example, error=error)}
+            alone = [self._together([one]) for one in ready]
+            return {index: result for found in alone for index, result in found.items()}
+        return {index: found for (index, *_), found in zip(ready, traces, strict=True)}
+
+    def _trace(self, samples: list[Prepared], index: int, answer: Any = None) -> list[Trace]:
+        batch = join(samples, self.family)
+        given = None if answer is None else tokenize_answer(answer, self.processor)
+        seed = None if self.seed is None else self.seed + index
+        options = self.generation if given is None else {}
+        return trace_prepared(self.model, self.family, batch, self.wishes, answer=given, generation=options, seed=seed)
+
+
+def _read(example: Any, prompt: str | None) -> tuple[Any, Any, Any]:
+    """Image, prompt and answer of an example in one of the accepted forms."""
+    if isinstance(example, Mapping):
+        if "image" not in example:
+            received, possible = f"keys {sorted(map(str, example))}", "'image', 'prompt' and perhaps 'answer'"
+            raise ModelInputError(message("read an example", received, possible, "name the picture 'image'"))
+        return example["image"], example.get("prompt", prompt), example.get("answer")
+    if isinstance(example, tuple) and len(example) == 2:
+        return example[0], example[1], None
+    return example, prompt, None
