@@ -1,6 +1,7 @@
 """What every remedy promises, whatever it does: one test for each common rule of methods 2."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from lvlmscope.attaching import intervene
 from lvlmscope.errors import UnsupportedOptionError
-from lvlmscope.interventions import CLVA, DLEAF, SGRS, HalluRNN, HeadRescaling, LocoRE
+from lvlmscope.interventions import CLVA, DLEAF, SGRS, HalluRNN, HeadRescaling, LocoRE, load_remedies, save_remedies
 from lvlmscope.record import Trace
 from lvlmscope.sessions import Intervention
 from lvlmscope.tracing import trace
@@ -147,3 +148,14 @@ def test_a_description_is_json_and_makes_the_remedy_again(remedy: Intervention) 
     assert set(described) == {"name", "reference", "parameters"}
     again = type(remedy)(**described["parameters"])
     assert json.loads(json.dumps(again.describe())) == described
+
+
+@each_remedy
+def test_a_saved_configuration_makes_the_same_edit(remedy: Intervention, tmp_path: Path) -> None:
+    save_remedies(tmp_path / "remedy.json", remedy)
+    (again,) = load_remedies(tmp_path / "remedy.json")
+    case, found = tiny_models.llava(), []
+    for each in (remedy, again):
+        with intervene(case.model, each):
+            found.append(generate(case).logits)
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
