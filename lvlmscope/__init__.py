@@ -26,6 +26,7 @@ _HOMES = {
     "intervene": "lvlmscope.attaching",
     "list_models": "lvlmscope.catalogue",
     "load": "lvlmscope.loading",
+    "read_attention": "lvlmscope.storing",
     "report": "lvlmscope.views",
     "resolve_layers": "lvlmscope.depth",
     "trace": "lvlmscope.tracing",

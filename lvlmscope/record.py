@@ -152,6 +152,38 @@ class Trace:
 
         return dataset(self)
 
+    def to_transformer_lens(self, model: Any = None) -> Any:
+        """The trace as TransformerLens' ``ActivationCache``, under its hook names (see ``lvlmscope.lensing``).
+
+        Args:
+            model: TransformerLens model that the cache's own analyses refer to, if any.
+
+        Returns:
+            The cache.
+
+        Raises:
+            MissingExtraError: TransformerLens is not installed.
+        """
+        from lvlmscope.lensing import activation_cache
+
+        return activation_cache(self, model)
+
+    def diff(self, other: "Trace") -> "xr.Dataset":
+        """``other - self`` over the steps before the answers part (see ``lvlmscope.differing``).
+
+        Args:
+            other: A trace of the same prompt by a model of the same shape.
+
+        Returns:
+            Dataset with attention, image_mass, log_probs and entropy.
+
+        Raises:
+            ShapeError: Other layers, heads or prompt lengths.
+        """
+        from lvlmscope.differing import difference
+
+        return difference(self, other)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the trace as one safetensors file with JSON metadata, complete or not at all.
 

@@ -16,9 +16,11 @@ from lvlmscope.errors import TraceFileError, message
 from lvlmscope.layout import Layout
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from lvlmscope.record import Trace
 
-__all__ = ["FORMAT_VERSION", "read_fields", "write_trace"]
+__all__ = ["FORMAT_VERSION", "read_attention", "read_fields", "read_header", "write_trace"]
 
 FORMAT_VERSION = 2
 _METADATA_KEY = "lvlmscope_trace"
@@ -74,23 +76,78 @@ def read_fields(path: str | os.PathLike[str]) -> dict[str, Any]:
         TraceFileError: No such file, not a trace, cut short, or of a newer format.
     """
     source = Path(path)
-    if not source.is_file():
-        found = "a folder" if source.is_dir() else "no such file"
-        raise TraceFileError(message(f"load the trace {source}", found, "a file Trace.save wrote", "check the path"))
+    fields = read_header(source)
     try:
         with safe_open(source, framework="pt") as file:
-            fields = _parse((file.metadata() or {}).get(_METADATA_KEY), source)
             tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        if isinstance(error, TraceFileError):
-            raise
-        possible = "a complete safetensors file"
-        todo = "the file is cut short or damaged: save the trace again"
+        possible, todo = "a complete safetensors file", "the file is cut short or damaged: save the trace again"
         raise TraceFileError(message(f"load the trace {source}", str(error), possible, todo)) from error
     count = fields.pop("image_count")
     fields["images"] = tuple(_decode(tensors.pop(f"image.{i}")) for i in range(count))
     fields.setdefault("kept_keys", "all")  # format 1 had no other
     return fields | tensors
+
+
+def read_attention(
+    path: str | os.PathLike[str], *, layer: int | None = None, step: int | None = None, gradient: bool = False
+) -> "xr.DataArray":
+    """Rows of one layer, one step, or both, without reading the rest of the file.
+
+    Args:
+        path: File to read.
+        layer: Decoder layer number, None for all.
+        step: Answer token, None for all.
+        gradient: The gradient instead of the attention.
+
+    Returns:
+        DataArray [step, layer, head, key], with the axes of one entry kept.
+
+    Raises:
+        TraceFileError: As for ``Trace.load``; or a layer, a step or a gradient that the file does not hold.
+    """
+    import xarray as xr
+
+    source, asked = Path(path), f"read rows of {path}"
+    fields = read_header(source)
+    name = "gradient" if gradient else "attention"
+    layers = list(fields["layer_indices"])
+    with safe_open(source, framework="pt") as file:
+        if name not in file.keys():  # noqa: SIM118 - no mapping
+            raise TraceFileError(message(asked, "no gradient in it", "its attention", "trace with gradients=True"))
+        stored = file.get_slice(name)
+        steps = stored.get_shape()[0]
+        if (layer is not None and layer not in layers) or (step is not None and not 0 <= step < steps):
+            received, possible = f"layer {layer}, step {step}", f"layers {layers}, steps 0 to {steps - 1}"
+            raise TraceFileError(message(asked, received, possible, "choose among them"))
+        rows = slice(0, steps) if step is None else slice(step, step + 1)
+        place = slice(0, len(layers)) if layer is None else slice(layers.index(layer), layers.index(layer) + 1)
+        values = stored[rows, place]
+    coords = {"step": range(steps)[rows], "layer": layers[place], "token": ("key", list(fields["tokens"]))}
+    return xr.DataArray(values.float().numpy(), dims=("step", "layer", "head", "key"), coords=coords, name=name)
+
+
+def read_header(source: Path) -> dict[str, Any]:
+    """What a trace file says of itself, without its tensors.
+
+    Args:
+        source: File to read.
+
+    Returns:
+        The plain fields.
+
+    Raises:
+        TraceFileError: No such file, not a trace, cut short, or of a newer format.
+    """
+    if not source.is_file():
+        found = "a folder" if source.is_dir() else "no such file"
+        raise TraceFileError(message(f"load the trace {source}", found, "a file Trace.save wrote", "check the path"))
+    try:
+        with safe_open(source, framework="pt") as file:
+            return _parse((file.metadata() or {}).get(_METADATA_KEY), source)
+    except SafetensorError as error:
+        possible, todo = "a complete safetensors file", "the file is cut short or damaged: save the trace again"
+        raise TraceFileError(message(f"load the trace {source}", str(error), possible, todo)) from error
 
 
 def _describe_fields(trace: "Trace") -> dict[str, Any]:

@@ -1,0 +1,63 @@
+"""The difference of two traces as labelled arrays."""
+
+from typing import TYPE_CHECKING
+
+from lvlmscope.errors import ShapeError, describe, message
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from lvlmscope.record import Trace
+
+__all__ = ["difference"]
+
+
+def difference(before: "Trace", after: "Trace") -> "xr.Dataset":
+    """``after - before``, over the steps up to the first token that differs, that one included.
+
+    Args:
+        before: A trace.
+        after: A trace of the same prompt by a model of the same shape.
+
+    Returns:
+        Dataset with ``attention`` [step, layer, head, key], ``image_mass`` [step, layer, head], ``log_probs`` and
+        ``entropy`` [step] (nats); the attribute ``first_difference`` is the first step whose token differs, or -1.
+
+    Raises:
+        ShapeError: Other layers, heads or prompt lengths.
+    """
+    import xarray as xr
+
+    shapes = [(t.layer_indices, t.num_heads, t.prompt_length, t.kept_keys) for t in (before, after)]
+    if shapes[0] != shapes[1]:
+        received = describe({"before": before.attention, "after": after.attention})
+        possible = "the same layers, heads, prompt length and kept keys"
+        raise ShapeError(message("subtract two traces", received, possible, "trace the same prompt with one model"))
+    shared = min(before.num_steps, after.num_steps)
+    changed = (before.answer_ids[:shared] != after.answer_ids[:shared]).nonzero().flatten()
+    first = int(changed[0]) if len(changed) else -1
+    steps = first + 1 if len(changed) else shared
+    keys = before.prompt_length + steps - 1
+    one, other = before.attention[:steps, ..., :keys].float(), after.attention[:steps, ..., :keys].float()
+    masses = [t.rows().image_mass[:steps] for t in (before, after)]
+    axes = ("step", "layer", "head", "key")
+    found = xr.Dataset(
+        {
+            "attention": (axes, (other - one).numpy()),
+            "image_mass": (axes[:3], (masses[1] - masses[0]).numpy()),
+            "log_probs": (axes[:1], (after.log_probs[:steps] - before.log_probs[:steps]).numpy()),
+            "entropy": (axes[:1], (after.entropy[:steps] - before.entropy[:steps]).numpy()),
+        },
+        coords={
+            "layer": list(before.layer_indices),
+            "token": ("step", list(before.answer_tokens[:steps])),
+            "other_token": ("step", list(after.answer_tokens[:steps])),
+            "key_token": ("key", list(before.tokens[:keys])),
+        },
+        attrs={"first_difference": first, "long_name": "after - before"},
+    )
+    found["attention"].attrs |= {"units": "share of 1", "bounds": "-1 to 1"}
+    found["image_mass"].attrs |= {"units": "share of 1", "bounds": "-1 to 1"}
+    found["log_probs"].attrs |= {"units": "nats"}
+    found["entropy"].attrs |= {"units": "nats"}
+    return found
