@@ -8,6 +8,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
+from lvlmscope.admitting import blame_inputs, is_image_input
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
 from lvlmscope.families import Family
 
@@ -118,6 +119,7 @@ def generate_answer(
 
     Raises:
         UnsupportedOptionError: An option whose answer cannot be replayed row by row, by name.
+        ModelInputError: Inputs on which the model fails.
     """
     _refuse(model, options)
     inputs = {name: value.to(model.device) if hasattr(value, "to") else value for name, value in inputs.items()}
@@ -128,14 +130,15 @@ def generate_answer(
         log = _ForwardLog(bar)
         hook = family.core(model).register_forward_pre_hook(log, with_kwargs=True)
         try:
-            output = model.generate(
-                **inputs,
-                **_whole_cache(model),
-                **options,
-                use_cache=True,
-                return_dict_in_generate=True,
-                output_logits=True,
-            )
+            with blame_inputs(lambda: log.steps):
+                output = model.generate(
+                    **inputs,
+                    **_whole_cache(model),
+                    **options,
+                    use_cache=True,
+                    return_dict_in_generate=True,
+                    output_logits=True,
+                )
         finally:
             hook.remove()
     prompt = inputs["input_ids"].shape[1]
@@ -145,7 +148,7 @@ def generate_answer(
         todo = "register a Family whose core is the module that generate calls"
         raise UnsupportedModelError(message("follow a generation", received, "one forward per token", todo))
     per_row = log.per_row
-    extra = {n: v for n, v in log.last.items() if n not in _TEXT and n not in per_row and not _is_image_input(n)}
+    extra = {n: v for n, v in log.last.items() if n not in _TEXT and n not in per_row and not is_image_input(n)}
     return Generation(
         ids=output.sequences,
         prompt_length=prompt,
@@ -218,10 +221,6 @@ def _refuse(model: Any, options: dict[str, Any]) -> None:
         if name in options:
             todo = f"leave {name} out: the trace holds attention, log-probabilities and, on request, hidden states"
             raise UnsupportedOptionError(message("trace a generation", name, "options that choose tokens", todo))
-
-
-def _is_image_input(name: str) -> bool:
-    return any(part in name for part in ("pixel", "image", "video", "mm_encoder_outputs"))
 
 
 def _extended(mask: torch.Tensor, steps: int) -> torch.Tensor:

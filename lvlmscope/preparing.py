@@ -56,7 +56,8 @@ def read_images(image: Any) -> tuple[Image.Image, ...]:
         PIL images.
 
     Raises:
-        ImageInputError: None given, a file that is no picture, or an array of another shape.
+        ImageInputError: None given, a file that is no picture, an array of another shape, or a picture of one pixel or
+            of more than PIL opens (``2 * PIL.Image.MAX_IMAGE_PIXELS``).
     """
     asked, possible = "read an image", "a PIL image, a path, or an array [height, width, 3]"
     if image is None or (isinstance(image, Sequence) and not isinstance(image, str) and not image):
@@ -64,16 +65,28 @@ def read_images(image: Any) -> tuple[Image.Image, ...]:
     if isinstance(image, list | tuple):
         return tuple(found for one in image for found in read_images(one))
     if isinstance(image, Image.Image):
+        _check_size(image)
         return (image.convert("RGB"),)
     if isinstance(image, str | Path):
         try:
             with Image.open(image) as opened:
+                _check_size(opened)
                 return (opened.convert("RGB"),)
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
             raise ImageInputError(message(f"read the image {image}", str(error), possible, "check the file")) from error
     if isinstance(image, np.ndarray | torch.Tensor):
-        return (_from_array(np.asarray(image)),)
+        return read_images(_from_array(np.asarray(image)))
     raise ImageInputError(message(asked, type(image).__name__, possible, "convert it to a PIL image"))
+
+
+def _check_size(image: Image.Image) -> None:
+    """Pictures that no processor can do justice to: a line one pixel wide, or past what PIL itself would open."""
+    pixels = Image.MAX_IMAGE_PIXELS
+    most = 2 * pixels if pixels else None
+    if min(image.size) < 2 or (most and image.width * image.height > most):
+        received = f"{image.width} x {image.height} pixels"
+        possible = "at least 2 x 2" + (f", and {most:,} in all" if most else "")
+        raise ImageInputError(message("read an image", received, possible, "crop or resize it first"))
 
 
 def _from_array(array: Any) -> Image.Image:
@@ -104,7 +117,7 @@ def prepare(image: Any, prompt: Any, processor: Any, family: Family) -> Prepared
         The inputs.
 
     Raises:
-        ImageInputError: No picture, or more than the family takes.
+        ImageInputError: No picture, more than the family takes, or one that the processor refuses.
         PromptError: An empty prompt, or another number of placeholders than of pictures.
     """
     images = read_images(image)
@@ -115,7 +128,13 @@ def prepare(image: Any, prompt: Any, processor: Any, family: Family) -> Prepared
         received, possible = f"{len(images)} images", f"{family.max_images} for the family {family.name}"
         raise ImageInputError(message("trace images", received, possible, "trace them one by one"))
     text = _fill_template(prompt, processor, len(images))
-    inputs = dict(processor(images=list(images), text=text, return_tensors="pt"))
+    try:
+        inputs = dict(processor(images=list(images), text=text, return_tensors="pt"))
+    except ValueError as error:  # some refuse long strips
+        sizes = ", ".join(f"{image.width} x {image.height}" for image in images)
+        received, todo = f"pictures of {sizes} pixels: {error}", "crop or resize them first"
+        possible = f"what {type(processor).__name__} takes"
+        raise ImageInputError(message("prepare images", received, possible, todo)) from error
     asked = Asked(images=images, prompt=prompt, inputs=inputs)
     return Prepared(inputs=inputs, asked=(asked,), processor=processor)
 

@@ -10,7 +10,7 @@ import torch
 from transformers.cache_utils import DynamicLayer
 
 from lvlmscope.differentiating import has_recurrence, one_layer_at_a_time, token_gradients
-from lvlmscope.errors import ReplayError, UnsupportedOptionError, message
+from lvlmscope.errors import ReplayError, UnsupportedModelError, UnsupportedOptionError, message
 from lvlmscope.generating import Generation
 from lvlmscope.probabilities import Probabilities, read_probabilities
 from lvlmscope.recording import Keeping, RowRecorder
@@ -142,6 +142,7 @@ def replay_answer(
 
     Raises:
         ReplayError: The replayed logits differ from the generated ones by more than the dtype explains.
+        UnsupportedModelError: A layer attends out of sight.
         UnsupportedOptionError: Gradients under ``torch.inference_mode``.
     """
     if gradients and torch.is_inference_mode_enabled():
@@ -165,6 +166,7 @@ def replay_answer(
         kernels = stage.kernels
         logits = core(**arguments, return_dict=True).logits
         logits = logits[:, -generation.num_steps :]
+        _refuse_hidden_attention(model, generation, recorder)
         agreement = compare_logits(generation, logits.detach(), model.dtype)
         gradient = None
         if gradients:
@@ -185,6 +187,16 @@ def replay_answer(
         columns=recorder.keeping.columns,
         layerwise=layerwise,
     )
+
+
+def _refuse_hidden_attention(model: Any, generation: Generation, recorder: RowRecorder) -> None:
+    """A layer that keeps keys but showed no rows attends out of sight; one without keys has no attention at all."""
+    keys = [getattr(layer, "keys", None) for layer in getattr(generation.cache, "layers", None) or ()]
+    kept = [number for number, held in enumerate(keys) if isinstance(held, torch.Tensor) and held.numel()]
+    if hidden := [number for number in kept if number not in recorder.rows]:
+        received = f"{type(model).__name__}, whose layers {hidden} attend without the attention registry"
+        todo = "load the model without that kernel (fused or quantised attention), or register a Family"
+        raise UnsupportedModelError(message("read attention", received, "layers on the attention registry", todo))
 
 
 def _layerwise(stage: Stage, generation: Generation, in_block: bool) -> AbstractContextManager[None]:
@@ -223,6 +235,6 @@ def compare_logits(generation: Generation, logits: torch.Tensor, dtype: torch.dt
     tolerance = _TOLERANCE.get(dtype, _TOLERANCE[torch.float32]) * scale
     if not difference <= tolerance:  # written so that NaN fails
         received = f"logits that differ by {difference:.3g}"
-        todo = "report the model and its options; its rows would be those of another computation"
+        todo = "report the model and its options; int8 activations depend on the rows that share a forward"
         raise ReplayError(message("replay the answer", received, f"a difference up to {tolerance:.3g}", todo))
     return Agreement(difference=difference, tolerance=tolerance)

@@ -7,6 +7,7 @@ from typing import Any, overload
 
 import torch
 
+from lvlmscope.admitting import require_context, require_pictures
 from lvlmscope.assembling import TracedBatch, assemble_trace
 from lvlmscope.attaching import intervene, stage_of
 from lvlmscope.errors import ModelInputError, message
@@ -115,8 +116,8 @@ def trace(
 
     Raises:
         ImageInputError: No picture, one that cannot be read, or too many.
-        PromptError: An empty prompt, or an answer that cannot be used.
-        ModelInputError: Prepared inputs that do not fit.
+        PromptError: An empty prompt, an answer that cannot be used, or both longer than the model's context.
+        ModelInputError: Prepared inputs that do not fit, or on which the model fails.
         UnsupportedModelError: A text-only model, or no processor.
         UnsupportedOptionError: A generation option that cannot be replayed.
         MemoryLimitError: More than ``max_memory``, with the size of leaner traces.
@@ -213,6 +214,9 @@ def trace_prepared(
     with _seeded(seed):
         stage = stage_of(bare) or Stage(bare, family)
         stage.restart()
+        require_pictures(bare, family, prepared.inputs)
+        asked = generation.get("max_new_tokens") or 1 if answer is None else len(answer)
+        require_context(bare, family, prepared.inputs["input_ids"].shape[1], asked)
         layerwise = False
         if wishes.max_memory is not None:
             steps = len(answer) if answer is not None else answer_limit(bare, prepared.inputs, generation)

@@ -8,11 +8,15 @@ import pytest
 import torch
 from PIL import Image
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
+from lvlmscope.admitting import context_length
 from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, UnsupportedModelError
+from lvlmscope.families import family_of
 from lvlmscope.loading import LoadedModel, load
 from lvlmscope.tracing import trace
 from tests import tiny_models
+from tests.tiny_families import FAMILIES
 
 PICTURE = Image.new("RGB", (40, 40))
 
@@ -32,6 +36,9 @@ def model() -> LoadedModel:
         (np.zeros((3, 4, 5)), "array of shape"),
         (np.full((4, 4, 3), 7.0), "floats outside"),
         ([PICTURE, PICTURE], "2 images"),
+        (Image.new("RGB", (1, 1)), "1 x 1 pixels; possible: at least 2 x 2"),
+        (Image.new("L", (20_000, 20_000)), "20000 x 20000 pixels"),
+        (Image.new("RGB", (20_000, 1)), "20000 x 1 pixels"),
     ],
 )
 def test_pictures_that_cannot_be_used(model: LoadedModel, image: Any, match: str) -> None:
@@ -108,3 +115,97 @@ def test_arrays_are_read_like_pictures(model: LoadedModel) -> None:
     options: dict[str, Any] = {"max_new_tokens": 3, "suppress_tokens": tiny_models.SUPPRESSED}
     picture = Image.fromarray((array * 255).round().astype(np.uint8))
     assert torch.equal(trace(model, array, "w7", **options).attention, trace(model, picture, "w7", **options).attention)
+
+
+def test_a_strip_that_the_processor_refuses(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ValueError("absolute aspect ratio must be smaller than 200, got 1000.0")
+
+    monkeypatch.setattr(type(model.processor), "__call__", refuse)
+    with pytest.raises(ImageInputError, match="pictures of 20000 x 20 pixels: absolute aspect ratio"):
+        trace(model, Image.new("RGB", (20_000, 20)), "w7")
+
+
+def test_a_prompt_past_the_context_of_the_model(model: LoadedModel) -> None:
+    with pytest.raises(PromptError, match=r"600 prompt tokens.*512 positions in all; shorten the prompt"):
+        trace(model, inputs=tiny_models.llava().inputs | padded_to(600), max_new_tokens=3)
+    with pytest.raises(PromptError, match="ask for max_new_tokens=12 at most"):
+        trace(model, inputs=tiny_models.llava().inputs | padded_to(500), max_new_tokens=13)
+    with pytest.raises(PromptError, match="13 of the answer"):
+        trace(model, inputs=tiny_models.llava().inputs | padded_to(500), answer=[7] * 13)
+
+
+def padded_to(length: int) -> dict[str, torch.Tensor]:
+    ids = tiny_models.llava().inputs["input_ids"]
+    longer = torch.cat([ids, torch.full((1, length - ids.shape[1]), 7)], 1)
+    return {"input_ids": longer, "attention_mask": torch.ones_like(longer)}
+
+
+def test_a_stretched_rotary_scale_counts_into_the_context() -> None:
+    stretched = tiny_models.llava().model
+    assert context_length(stretched, family_of(stretched)) == 512
+    scale = {"rope_type": "linear", "factor": 4.0, "rope_theta": 10_000.0}
+    stretched.config.get_text_config().rope_parameters = scale
+    assert context_length(stretched, family_of(stretched)) == 2_048
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2_5_vl", "gemma3", "smolvlm"])
+def test_placeholders_without_their_pictures(name: str) -> None:
+    case = FAMILIES[name]()
+    token = family_of(case.model).image_mask(case.model, case.inputs["input_ids"])[0]
+    whole = dict(case.inputs)
+    blind = {key: value for key, value in whole.items() if "pixel_values" not in key}
+    before = registry_state(case.model)
+    with pytest.raises(ModelInputError, match=f"{int(token.sum())} image tokens and no pixels"):
+        trace(case.model, inputs=blind, max_new_tokens=3)
+    keep = torch.ones_like(token)
+    keep[token.nonzero()[0]] = False  # one placeholder less
+    short = {key: value[:, keep] if value.shape == whole["input_ids"].shape else value for key, value in whole.items()}
+    with pytest.raises(ModelInputError, match="as many image tokens as its pictures give"):
+        trace(case.model, inputs=short, max_new_tokens=3)
+    assert registry_state(case.model) == before
+
+
+def registry_state(model: Any) -> tuple[Any, ...]:
+    # transformers leaves hooks of its own on the vision tower
+    hooks = [
+        hook
+        for module in model.modules()
+        for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+    ]
+    ours = [hook for hook in hooks if not str(getattr(hook, "__module__", "lvlmscope")).startswith("transformers")]
+    return model.config._attn_implementation, model.config.get_text_config()._attn_implementation, ours
+
+
+class FusedAttention(torch.nn.Module):
+    """An attention that asks no registry, as fused and quantised kernels do."""
+
+    def __init__(self, own: Any) -> None:
+        super().__init__()
+        self.own = own
+
+    def forward(self, hidden_states: Any, position_embeddings: Any, past_key_values: Any, **_: Any) -> Any:
+        heads = (*hidden_states.shape[:-1], -1, self.own.head_dim)
+        parts = (self.own.q_proj, self.own.k_proj, self.own.v_proj)
+        query, key, value = (part(hidden_states).view(heads).transpose(1, 2) for part in parts)
+        query, key = apply_rotary_pos_emb(query, key, *position_embeddings)
+        key, value = past_key_values.update(key, value, self.own.layer_idx)
+        visible = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).tril(key.shape[2] - query.shape[2])
+        made = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=visible, scale=self.own.scaling, enable_gqa=True
+        )
+        return self.own.o_proj(made.transpose(1, 2).flatten(2)), None
+
+
+@pytest.mark.parametrize(
+    ("fused", "match"), [([1], r"layers \[1\] attend without"), ([0, 1, 2], "never called the tap")]
+)
+def test_kernels_that_hide_their_attention(fused: list[int], match: str) -> None:
+    case = tiny_models.llava()
+    layers = case.model.model.language_model.layers
+    for number in range(len(layers)) if len(fused) > 1 else fused:
+        layers[number].self_attn = FusedAttention(layers[number].self_attn)
+    before = registry_state(case.model)
+    with pytest.raises(UnsupportedModelError, match=match):
+        trace(case.model, inputs=case.inputs, max_new_tokens=3)
+    assert registry_state(case.model) == before

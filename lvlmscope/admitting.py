@@ -1,0 +1,121 @@
+"""Refusals before anything runs: prompts past the model's context, image tokens without pictures."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from lvlmscope.errors import LvlmscopeError, ModelInputError, PromptError, message
+from lvlmscope.families import Family
+
+__all__ = ["blame_inputs", "context_length", "is_image_input", "require_context", "require_pictures"]
+
+_IMAGE_INPUTS = ("pixel", "image", "video", "mm_encoder_outputs")
+
+
+def is_image_input(name: str) -> bool:
+    """Whether a model input of that name carries pictures, or says how they are cut.
+
+    Args:
+        name: A keyword of the model's forward.
+
+    Returns:
+        Whether it does.
+
+    Examples:
+        >>> is_image_input("pixel_values"), is_image_input("input_ids")
+        (True, False)
+    """
+    return any(part in name for part in _IMAGE_INPUTS)
+
+
+def context_length(model: torch.nn.Module, family: Family) -> int | None:
+    """Tokens the decoder has positions for, a stretched rotary scale counted in.
+
+    Args:
+        model: The bare model.
+        family: Its family's rules.
+
+    Returns:
+        ``max_position_embeddings`` times the scale's factor, None when the config names none.
+    """
+    config = family.text_config(model)
+    limit = getattr(config, "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit < 1:
+        return None
+    scale = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    factors = [kind.get("factor") for kind in (scale, *scale.values()) if isinstance(kind, Mapping)]
+    return int(limit * max([1.0, *(float(factor) for factor in factors if factor)]))
+
+
+def require_context(model: torch.nn.Module, family: Family, prompt: int, steps: int) -> None:
+    """Refuse a prompt, or an answer after it, that runs past the model's context.
+
+    Args:
+        model: The bare model.
+        family: Its family's rules.
+        prompt: Prompt tokens, image tokens counted.
+        steps: Answer tokens that are asked for.
+
+    Raises:
+        PromptError: It does. ``generate`` itself goes on with positions that the model never saw.
+    """
+    limit = context_length(model, family)
+    if limit is not None and prompt + steps > limit:
+        received = f"{prompt} prompt tokens, those of images counted, and {steps} of the answer"
+        room = limit - prompt
+        todo = f"ask for max_new_tokens={room} at most" if room > 0 else "shorten the prompt, or use smaller pictures"
+        raise PromptError(message("fit the model's context", received, f"{limit} positions in all", todo))
+
+
+def require_pictures(model: torch.nn.Module, family: Family, inputs: Mapping[str, Any]) -> None:
+    """Refuse image tokens whose pictures are missing: the placeholders' own embeddings would be traced.
+
+    Args:
+        model: The bare model.
+        family: Its family's rules.
+        inputs: Prepared inputs.
+
+    Raises:
+        ModelInputError: Image tokens, but no pixels.
+    """
+    count = int(family.image_mask(model, inputs["input_ids"]).sum())
+    if count and not any(_shows(name, value) for name, value in inputs.items()):
+        received, todo = f"{count} image tokens and no pixels", "pass all that the processor returns, pixel_values too"
+        raise ModelInputError(message("use prepared inputs", received, "the pictures of every image token", todo))
+
+
+def _shows(name: str, value: Any) -> bool:
+    """Whether an input holds pixels or features, not only sizes and grids, which are whole numbers."""
+    if not is_image_input(name) or value is None:
+        return False
+    return not isinstance(value, torch.Tensor) or value.is_floating_point() or "pixel_values" in name
+
+
+@contextmanager
+def blame_inputs(forwards: Callable[[], int]) -> Iterator[None]:
+    """Tell a model's own failure on the prompt as what it is: inputs that do not fit together.
+
+    Args:
+        forwards: Says how many forwards have begun. A ValueError before the first one is about options, not inputs, and
+            a RuntimeError inside one may be anything's, a user's hook among them.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ModelInputError: The model failed before or in its first forward with an error of shapes, counts or indices.
+    """
+    try:
+        yield
+    except (LvlmscopeError, torch.OutOfMemoryError):
+        raise
+    except (ValueError, RuntimeError, IndexError) as error:
+        others = ValueError if forwards() == 0 else RuntimeError
+        if forwards() > 1 or isinstance(error, others):
+            raise
+        received = f"inputs on which it fails: {str(error).strip().splitlines()[0] if str(error) else error!r}"
+        possible = "as many image tokens as its pictures give, and ids of its vocabulary"
+        todo = "pass what the model's own processor returns, unchanged"
+        raise ModelInputError(message("run the model on the prompt", received, possible, todo)) from error
