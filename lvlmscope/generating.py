@@ -122,7 +122,7 @@ def generate_answer(
         ModelInputError: Inputs on which the model fails.
     """
     _refuse(model, options)
-    inputs = {name: value.to(model.device) if hasattr(value, "to") else value for name, value in inputs.items()}
+    inputs = _on_device(model, inputs)
     total = options.get("max_new_tokens")
     with tqdm(
         total=total, desc="generate", unit="token", delay=_SECONDS_BEFORE_BAR, leave=False, disable=not progress
@@ -162,6 +162,13 @@ def generate_answer(
         logits=torch.stack(output.logits, 1),
         settings=_settings(model, options),
     )
+
+
+def _on_device(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """The inputs where the model begins; as they are when its first weights wait elsewhere ("meta") to be fetched."""
+    if model.device.type == "meta":
+        return dict(inputs)
+    return {name: value.to(model.device) if hasattr(value, "to") else value for name, value in inputs.items()}
 
 
 def teacher_force(generation: Generation, answer: torch.Tensor) -> Generation:
