@@ -21,6 +21,7 @@ from lvlmscope.diagnostics.image_lens import internal_confidence
 from lvlmscope.diagnostics.planted import planted_trace
 from lvlmscope.diagnostics.sensitivity import sensitive_head_entropy, sensitive_heads
 from lvlmscope.diagnostics.sinking import attention_sinks
+from lvlmscope.diagnostics.text_lens import logit_lens
 
 __all__ = [
     "anchor_correlation",
@@ -31,6 +32,7 @@ __all__ = [
     "internal_confidence",
     "layer_correlation",
     "layer_image_entropy",
+    "logit_lens",
     "planted_trace",
     "representation_drift",
     "saliency",

@@ -6,19 +6,19 @@ import numpy as np
 import torch
 import xarray as xr
 
-from lvlmscope.errors import ModelInputError, UnsupportedModelError, message
+from lvlmscope.errors import ModelInputError, message
 from lvlmscope.families import Family, family_of
 from lvlmscope.hidden import HiddenHooks
 from lvlmscope.labels import coordinates
 from lvlmscope.loading import LoadedModel, find_processor, unwrap
 from lvlmscope.preparing import prepare
 from lvlmscope.record import Trace
+from lvlmscope.unembedding import Unembedding, agreeing, unembeddings_of
 
 __all__ = ["internal_confidence"]
 
 _ASKED: Final = "measure internal confidence"
 _REFERENCE: Final = "arXiv 2410.02762"
-_NORMS: Final = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "final_norm")
 
 
 @torch.no_grad()
@@ -43,14 +43,14 @@ def internal_confidence(trace: Trace, model: Any, *, processor: Any = None) -> x
 
     Raises:
         ModelInputError: No pictures in the trace, or a model whose prompt has other tokens.
-        UnsupportedModelError: The model's unembedding is more than its final norm and output matrix.
+        UnsupportedModelError: The model's unembedding is more than its final norm, output matrix, scale and cap.
 
     Reference:
         Jiang et al., arXiv 2410.02762, section 3 (internal confidence; there the maximum over layers too).
     """
     bare = unwrap(model)
     family = model.family if isinstance(model, LoadedModel) else family_of(bare)
-    norm = _final_norm(bare, family)
+    ways = unembeddings_of(bare, family, _ASKED)
     inputs, image = _inputs(trace, bare, family, find_processor(model, processor))
     streams: list[torch.Tensor] = []
 
@@ -63,8 +63,9 @@ def internal_confidence(trace: Trace, model: Any, *, processor: Any = None) -> x
         logits = bare(**inputs).logits[0, -1]
     finally:
         hooks.set(False)
-    _check_lens(bare, norm, streams[-1][-1], logits)
-    rows = [_best(bare, norm, stream[image.to(stream.device)], trace.answer_ids) for stream in streams]
+    own = logits.float().log_softmax(-1).topk(5)
+    unembed = agreeing(ways, states=streams[-1][-1:], ids=own.indices[None], log_probs=own.values[None], asked=_ASKED)
+    rows = [_best(unembed, stream[image.to(stream.device)], trace.answer_ids) for stream in streams]
     attrs = {"long_name": "internal confidence", "units": "nats", "bounds": (None, 0.0), "reference": _REFERENCE}
     coords = {"layer": np.arange(-1, len(rows) - 1), **coordinates(trace, "step")}
     return xr.DataArray(
@@ -96,34 +97,6 @@ def _inputs(trace: Trace, bare: torch.nn.Module, family: Family, processor: Any)
     return placed, image
 
 
-def _final_norm(bare: torch.nn.Module, family: Family) -> Any:
-    """The module beside the decoder's list of layers that is named as a final norm."""
-    last = family.decoder_layers(bare)[-1]
-    for module in family.decoder(bare).modules():
-        if any(child is last for child in getattr(module, "layers", None) or ()):
-            for name in _NORMS:
-                if isinstance(found := getattr(module, name, None), torch.nn.Module):
-                    return found
-    received, possible = f"{type(bare).__name__} without a final norm beside its layers", ", ".join(_NORMS)
-    raise UnsupportedModelError(message(_ASKED, received, possible, "use a model of another family"))
-
-
-def _lens(bare: Any, norm: Any, stream: torch.Tensor) -> torch.Tensor:
-    head = bare.get_output_embeddings()
-    normed = norm(stream.to(next(norm.parameters()).device))
-    logits: torch.Tensor = head(normed.to(head.weight.device, head.weight.dtype)).float()
-    return logits
-
-
-def _check_lens(bare: Any, norm: Any, stream: torch.Tensor, logits: torch.Tensor) -> None:
-    """The lens after the last layer must give the model's own logits, or it would spell something else."""
-    difference = (_lens(bare, norm, stream).to(logits.device) - logits.float()).abs().max()
-    if not bool(difference <= 0.02 * logits.float().abs().max()):
-        received = f"{type(bare).__name__}, whose logits the lens misses by {float(difference):.3g}"
-        possible = "models whose logits are their output matrix times the normed stream"
-        raise UnsupportedModelError(message(_ASKED, received, possible, "use a model of another family"))
-
-
-def _best(bare: Any, norm: Any, stream: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
-    spelled = _lens(bare, norm, stream).log_softmax(-1)
-    return spelled[:, answer.to(spelled.device)].amax(0).cpu()
+def _best(unembed: Unembedding, stream: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
+    """Greatest log-probability of each answer token over the states."""
+    return torch.stack([logs[:, answer.to(logs.device)].amax(0) for _, logs in unembed.in_parts(stream)]).amax(0).cpu()

@@ -24,7 +24,7 @@ SIGNALS: dict[str, Callable[[Trace], xr.DataArray]] = {
     name: getattr(diagnostics, name)
     for name in diagnostics.__all__
     # those that take more than a trace have tests of their own
-    if name not in {"planted_trace", "uniform_baseline", "internal_confidence"}
+    if name not in {"planted_trace", "uniform_baseline", "internal_confidence", "logit_lens"}
 }
 SIGNALS["uniform_baseline"] = partial(diagnostics.uniform_baseline, signal=diagnostics.image_attention_focus)
 WITHOUT_IMAGE = {"attention_sinks", "confidence", "representation_drift", "saliency"}

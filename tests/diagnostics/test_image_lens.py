@@ -78,7 +78,7 @@ def test_bad_input_is_refused(traced, monkeypatch: pytest.MonkeyPatch) -> None:
     scaled = torch.nn.Linear(head.in_features, head.out_features, bias=False)
     scaled.weight = torch.nn.Parameter(head.weight.detach() * 2)
     monkeypatch.setattr(model.model, "get_output_embeddings", lambda: scaled)
-    with pytest.raises(UnsupportedModelError, match="whose logits the lens misses by"):
+    with pytest.raises(UnsupportedModelError, match="whose log-probabilities the lens misses by"):
         internal_confidence(trace, model)
 
 
