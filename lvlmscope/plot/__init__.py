@@ -1,9 +1,24 @@
 """Views: each builds a figure from labelled arrays or a trace, and never touches a model."""
 
 from lvlmscope.plot.comparisons import compare
+from lvlmscope.plot.distributions import distribution
 from lvlmscope.plot.heatmaps import heatmap
+from lvlmscope.plot.matrices import correlation, saliency_matrix
 from lvlmscope.plot.overlays import overlay
+from lvlmscope.plot.profiles import layers
 from lvlmscope.plot.timelines import timeline
 from lvlmscope.plot.words import Word, find_word, words_of
 
-__all__ = ["Word", "compare", "find_word", "heatmap", "overlay", "timeline", "words_of"]
+__all__ = [
+    "Word",
+    "compare",
+    "correlation",
+    "distribution",
+    "find_word",
+    "heatmap",
+    "layers",
+    "overlay",
+    "saliency_matrix",
+    "timeline",
+    "words_of",
+]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.plot.interactive import check_backend, hover_map
 from lvlmscope.plot.quantities import Scale, layer_by_head, name_of, scale_of
 from lvlmscope.plot.style import (
     LAYER_AXIS,
@@ -58,10 +58,7 @@ def heatmap(
         >>> heatmap(planted_trace()).axes[0].get_ylabel()
         'decoder layer (0 at the bottom)'
     """
-    if backend not in {"matplotlib", "plotly"} or (backend == "plotly" and ax is not None):
-        received = f"backend={backend!r}" + (" and ax=" if ax is not None else "")
-        possible = "matplotlib, with or without ax=, or plotly without"
-        raise ModelInputError(message("draw a heatmap", received, possible, "choose one of them"))
+    check_backend("draw a heatmap", backend, ax)
     values, averaged = layer_by_head(signal, "draw a heatmap")
     name = name_of(values)
     heading = f"{name}, {averaged}" if averaged else name
@@ -125,36 +122,10 @@ def undefined_note(values: xr.DataArray) -> str:
 
 
 def _plotly_map(values: xr.DataArray, scale: Scale, title: str, width: float) -> Any:
-    import plotly.graph_objects as go
-
     label, note = quantity_label(values.attrs, name_of(values)), undefined_note(values)
-    heads, layers = _numbers(values, "head"), _numbers(values, "layer")
-    cells = np.where(np.isfinite(values.to_numpy()), values.to_numpy(), np.nan).astype(float)
-    drawn = go.Heatmap(
-        z=[[None if np.isnan(v) else float(v) for v in row] for row in cells],
-        x=heads,
-        y=layers,
-        zmin=scale.low,
-        zmax=scale.high,
-        colorscale=scale.colours,
-        colorbar={"title": {"text": _plain(label), "side": "right"}},
-        hovertemplate="layer %{y}, head %{x}<br>%{z:.4g}<extra></extra>",
-        hoverongaps=False,
+    texts = {"title": title, "across": "query head" + (f"\n{note}" if note else ""), "up": LAYER_AXIS}
+    names = (_numbers(values, "layer"), _numbers(values, "head"))
+    size = (width, map_height(values, width))
+    return hover_map(
+        values.to_numpy().astype(float), scale, names=names, called=("layer", "head"), label=label, size=size, **texts
     )
-    figure = go.Figure(drawn)
-    figure.update_layout(
-        template="plotly_white",
-        plot_bgcolor=UNDEFINED,
-        width=round(width * 110),
-        height=round(map_height(values, width) * 110) + 90,
-        margin={"t": 64, "b": 72, "l": 72, "r": 24},
-        title={"text": _plain(wrapped(title, inches=width))},
-        xaxis={"title": {"text": "query head" + (f"<br>{note}" if note else "")}, "showgrid": False},
-        yaxis={"title": {"text": LAYER_AXIS}, "showgrid": False},
-    )
-    return figure
-
-
-def _plain(text: str) -> str:
-    """Text that plotly does not read as its markup."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", "<br>")

@@ -26,7 +26,7 @@ from lvlmscope.record import Trace
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["timeline"]
+__all__ = ["per_word", "timeline"]
 
 _MARKS: Final = {"made up": (MADE_UP, "X", 62), "true": (TRUE, "o", 46), "other words": (OTHER, ".", 34)}
 _LABEL_PITCH: Final = 0.155  # inches between two upright labels
@@ -71,7 +71,7 @@ def timeline(
     if not words:
         received, todo = "an empty answer", "trace an answer with words"
         raise ModelInputError(message("draw a timeline", received, "one word or more", todo))
-    rows = [(title, _per_word(trace, words, array)) for title, array in _named(trace, signals)]
+    rows = [(title, per_word(trace, words, array)) for title, array in _named(trace, signals)]
     kinds = ["other words"] * len(words)
     for kind, marks in (("true", true), ("made up", made_up)):
         for number in marked_words(trace, words, marks):
@@ -107,8 +107,20 @@ def _named(trace: Trace, signals: Any) -> list[tuple[str, xr.DataArray]]:
     return [(quantity_label(array.attrs, name_of(array)), array) for array in arrays]
 
 
-def _per_word(trace: Trace, words: Sequence[Word], signal: Any) -> np.ndarray:
-    """Mean over a word's tokens, layers and heads; NaN where nothing is defined. ``[word]``."""
+def per_word(trace: Trace, words: Sequence[Word], signal: Any) -> np.ndarray:
+    """A signal for each word: the mean over its tokens, layers and heads.
+
+    Args:
+        trace: Where the words come from.
+        words: Which.
+        signal: A labelled array with a step axis.
+
+    Returns:
+        ``[word]``, NaN where nothing is defined.
+
+    Raises:
+        ShapeError: No step axis, or another answer's.
+    """
     if not isinstance(signal, xr.DataArray) or signal.sizes.get("step") != trace.num_steps:
         received = f"dims {dict(signal.sizes)}" if isinstance(signal, xr.DataArray) else type(signal).__name__
         possible = f"a labelled array with {trace.num_steps} steps"

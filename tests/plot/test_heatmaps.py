@@ -92,7 +92,8 @@ def test_plotly_shows_layer_head_and_value():
     (drawn,) = figure.data
     assert list(drawn.z[1]) == [None, 0.5]
     assert (drawn.zmin, drawn.zmax) == (0.0, 0.5)
-    assert "layer %{y}, head %{x}" in drawn.hovertemplate
+    assert "layer %{customdata[0]}, head %{customdata[1]}" in drawn.hovertemplate
+    assert list(drawn.customdata[1][0]) == ["1", "0"]
     assert figure.layout.title.text == "A &lt;b> signal"
     assert drawn.colorbar.title.text == "a &lt;b> signal (share of 1)"
     assert "0 at the bottom" in figure.layout.yaxis.title.text

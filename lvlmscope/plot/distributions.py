@@ -1,0 +1,135 @@
+"""``distribution``: a signal's values on true, made-up and other words."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+import xarray as xr
+
+from lvlmscope.errors import ModelInputError, message
+from lvlmscope.plot.interactive import check_backend, plain, plotly_figure
+from lvlmscope.plot.quantities import name_of
+from lvlmscope.plot.style import (
+    MADE_UP,
+    OTHER,
+    TRUE,
+    WIDTH,
+    add_note,
+    inscription,
+    new_figure,
+    paper_style,
+    quantity_label,
+    wrapped,
+)
+from lvlmscope.plot.timelines import per_word
+from lvlmscope.plot.words import marked_words, words_of
+from lvlmscope.record import Trace
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["distribution"]
+
+_ASKED: Final = "draw a distribution"
+_COLOURS: Final = {"true": TRUE, "made up": MADE_UP, "other words": OTHER}
+_MARKS: Final = {"true": "o", "made up": "X", "other words": "."}
+
+
+def distribution(
+    trace: Trace,
+    signal: xr.DataArray,
+    *,
+    made_up: Iterable[Any] = (),
+    true: Iterable[Any] = (),
+    backend: Literal["matplotlib", "plotly"] = "matplotlib",
+    ax: "Axes | None" = None,
+    width: float = WIDTH * 0.75,
+) -> Any:
+    r"""A signal's values by class of word, each word a point, with the quartiles of each class.
+
+    A word's value is the mean over its tokens, layers and heads. One answer has few words of each class: what looks
+    apart here may not be over many answers.
+
+    Args:
+        trace: Where the words come from.
+        signal: A labelled array with a step axis.
+        made_up: Words that are made up, as in `timeline`.
+        true: Words that are in the picture, likewise.
+        backend: `"matplotlib"`, or `"plotly"`, which names the words on hover.
+        ax: Axes to draw into; matplotlib only.
+        width: Inches of a new figure.
+
+    Returns:
+        The matplotlib or plotly figure.
+
+    Raises:
+        ModelInputError: An empty answer, a mark outside it, an unknown backend, or `ax` with plotly.
+        ShapeError: A signal without a step axis, or of another answer's length.
+
+    Examples:
+        >>> import xarray as xr
+        >>> from lvlmscope.diagnostics import planted_trace
+        >>> figure = distribution(planted_trace(), xr.DataArray([1.0, 2.0, 3.0], dims="step"), made_up=[1])
+        >>> [label.get_text() for label in figure.axes[0].get_xticklabels()]
+        ['made up\n1 word', 'other words\n2 words']
+    """
+    check_backend(_ASKED, backend, ax)
+    words = words_of(trace)
+    if not words:
+        raise ModelInputError(message(_ASKED, "an empty answer", "one word or more", "trace an answer with words"))
+    values = per_word(trace, words, signal)
+    kinds = np.array(["other words"] * len(words), dtype=object)
+    for kind, marks in (("true", true), ("made up", made_up)):
+        kinds[sorted(marked_words(trace, words, marks))] = kind
+    defined = np.isfinite(values)
+    groups = {kind: np.flatnonzero((kinds == kind) & defined) for kind in _COLOURS if (kinds == kind).any()}
+    label = quantity_label(signal.attrs, name_of(signal))
+    missing = int((~defined).sum())
+    note = f"not defined for {missing} of {len(words)} words" if missing else ""
+    if backend == "plotly":
+        return _interactive(groups, values, [word.text for word in words], (label, note, width))
+    with paper_style():
+        ax = ax if ax is not None else new_figure(width, 3.6).subplots()
+        _draw(ax, groups, values)
+        ax.set_ylabel(wrapped(inscription(label), inches=2.8))
+        if note:
+            add_note(ax, note, centred=missing == len(words))
+    return ax.get_figure(root=True)
+
+
+def _draw(ax: "Axes", groups: dict[str, np.ndarray], values: np.ndarray) -> None:
+    for place, (kind, chosen) in enumerate(groups.items()):
+        inside = values[chosen]
+        # A golden-ratio walk spreads the points evenly, and alike each time
+        aside = (np.arange(len(chosen)) * 0.618034 % 1.0 - 0.5) * 0.5
+        options: dict[str, Any] = {"color": _COLOURS[kind], "marker": _MARKS[kind], "linewidths": 0, "alpha": 0.75}
+        ax.scatter(place + aside, inside, s=36, zorder=3, **options)
+        if len(inside) > 1:
+            low, middle, high = np.quantile(inside, (0.25, 0.5, 0.75))
+            ax.bar(place, high - low, bottom=low, width=0.7, color=_COLOURS[kind], alpha=0.18)
+            ax.hlines(middle, place - 0.35, place + 0.35, color=_COLOURS[kind], linewidth=2)
+    names = [f"{kind}\n{len(chosen)} word{'s' if len(chosen) != 1 else ''}" for kind, chosen in groups.items()]
+    ax.set_xticks(range(len(groups)), names)
+    ax.set_xlim(-0.6, len(groups) - 0.4)
+
+
+def _interactive(
+    groups: dict[str, np.ndarray], values: np.ndarray, texts: list[str], told: tuple[str, str, float]
+) -> Any:
+    import plotly.graph_objects as go
+
+    label, note, width = told
+    boxes = [
+        go.Box(
+            y=values[chosen].tolist(),
+            name=kind,
+            text=[plain(texts[n]) for n in chosen],
+            boxpoints="all",
+            marker_color=_COLOURS[kind],
+            hovertemplate="%{text}: %{y:.4g}<extra></extra>",
+        )
+        for kind, chosen in groups.items()
+    ]
+    figure = plotly_figure(boxes, title=label, across=note, up=label, size=(width, 3.6))
+    figure.update_layout(showlegend=False)
+    return figure

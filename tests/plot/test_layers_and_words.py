@@ -1,0 +1,165 @@
+"""Views over layers, over words and keys, and by class of word: right place, legible, never blank."""
+
+import dataclasses
+import time
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+from lvlmscope import plot
+from lvlmscope.diagnostics import anchor_correlation, layer_correlation, layer_image_entropy, planted_trace, saliency
+from lvlmscope.errors import ModelInputError, ShapeError
+from tests.plot.drawn import overlapping_labels, texts_outside, with_answer
+
+
+def per_layer(values, **attrs):
+    dims = ("layer", "step")[: np.ndim(values)]
+    return xr.DataArray(np.asarray(values, dtype=np.float32), dims=dims, attrs=attrs)
+
+
+def test_the_line_is_the_mean_and_the_band_one_deviation():
+    figure = plot.layers(per_layer([[1, 3], [5, 5]], long_name="planted", units="nats"))
+    (axes,) = figure.axes
+    assert axes.lines[0].get_ydata().tolist() == [2, 5]
+    band = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert {1.0, 3.0, 5.0} == set(np.round(band, 6))
+    assert axes.get_ylabel() == "planted (nats)"
+
+
+def test_both_anchors_have_a_line_of_their_own():
+    figure = plot.layers(anchor_correlation(planted_trace(patch=7, layers=8)))
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["r_neg", "r_pos"]
+
+
+def test_undefined_layers_are_a_gap_and_said_so():
+    figure = plot.layers(per_layer([1, np.nan, 2]))
+    assert np.isnan(figure.axes[0].lines[0].get_ydata()[1])
+    assert figure.axes[0].get_title(loc="right") == "not defined for 1 of 3 layers"
+
+
+@pytest.mark.parametrize("width", [3.6, 7.0])
+@pytest.mark.parametrize("count", [1, 8, 80])
+def test_labels_of_any_depth_stay_apart_and_inside(count, width):
+    signal = per_layer(np.random.default_rng(0).normal(size=(count, 4)), long_name="a signal", units="1")
+    square = xr.DataArray(np.eye(count), dims=("layer", "other_layer"), attrs={"long_name": "layer correlation"})
+    for figure in (plot.layers([signal, signal], width=width), plot.correlation(square, width=width)):
+        assert texts_outside(figure) == []
+        assert overlapping_labels(figure) == []
+
+
+def test_plotly_tells_layer_and_value():
+    figure = plot.layers(per_layer([[1, 3], [5, 5]]), backend="plotly")
+    assert list(figure.data[0].y) == [2, 5]
+    assert list(figure.data[0].error_y.array) == [1, 0]
+    with pytest.raises(ModelInputError, match="got 2 signals for plotly"):
+        plot.layers([per_layer([1]), per_layer([1])], backend="plotly")
+
+
+def test_signals_without_layers_are_refused():
+    with pytest.raises(ShapeError, match="a layer axis, none empty"):
+        plot.layers(xr.DataArray([1.0], dims="step"))
+    with pytest.raises(ModelInputError, match="got no signals"):
+        plot.layers([])
+    with pytest.raises(ModelInputError, match="got 1 axes for 2 signals"):
+        plot.layers([per_layer([1]), per_layer([1])], ax=Figure().subplots())
+
+
+def test_correlation_keeps_its_scale_and_puts_layer_0_at_the_bottom():
+    figure = plot.correlation(layer_correlation(planted_trace(patch=7)))
+    drawn = figure.axes[0].images[0]
+    assert drawn.get_clim() == (-1.0, 1.0)
+    assert drawn.origin == "lower"
+    assert figure.axes[1].get_ylabel() == "layer correlation (Pearson r)"
+    assert plot.correlation(layer_correlation(planted_trace(patch=7)), backend="plotly").data[0].zmin == -1
+
+
+def test_undefined_correlations_are_said_so():
+    nothing = xr.DataArray(np.full((2, 2), np.nan), dims=("layer", "other_layer"))
+    assert [text.get_text() for text in plot.correlation(nothing).axes[0].texts] == ["not defined anywhere"]
+    told = plot.correlation(nothing, backend="plotly").layout.xaxis.title.text
+    assert "not defined anywhere" in told
+    with pytest.raises(ShapeError, match="dims layer and other_layer"):
+        plot.correlation(per_layer([1.0]))
+
+
+def test_saliency_on_the_word_before_is_drawn_below_the_diagonal():
+    trace = planted_trace(salient="previous")
+    figure = plot.saliency_matrix(trace, saliency(trace))
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert labels == ["<s>", "image (16)", "?", "word0", "word1"]
+    drawn = figure.axes[0].images[0].get_array()
+    assert np.allclose(drawn[1].filled(0), [0, 0, 0, 1, 0])
+    assert np.ma.getmaskarray(drawn).tolist()[0] == [False, False, False, True, True]
+    assert "not yet written (3 of 15 cells)" in figure.axes[0].get_xlabel()
+
+
+def test_image_keys_are_added_up_or_kept_and_words_chosen():
+    trace = planted_trace(side=2)
+    values = xr.DataArray(np.ones((3, 8)), dims=("step", "key"))
+    together = plot.saliency_matrix(trace, values).axes[0].images[0].get_array()
+    assert together[0, 1] == 4
+    kept = plot.saliency_matrix(trace, values, image="each", words=["word1"]).axes[0].images[0].get_array()
+    assert kept.shape == (1, 8)
+    with pytest.raises(ModelInputError, match="got step 3"):
+        plot.saliency_matrix(trace, values, words=[3])
+
+
+def test_a_word_of_two_tokens_is_their_mean():
+    trace = with_answer(" air", "plane", " flies", side=2)
+    values = xr.DataArray(np.array([[1.0] * 8, [3.0] * 8, [0.0] * 8]), dims=("step", "key"))
+    assert plot.saliency_matrix(trace, values).axes[0].images[0].get_array()[0, 0] == 2
+
+
+@pytest.mark.parametrize("count", [1, 40, 2000])
+def test_a_long_answer_is_drawn_with_thinned_labels_in_seconds(count):
+    trace = planted_trace(steps=count, layers=1, heads=1, side=2)
+    values = xr.DataArray(np.ones(trace.attention.shape[::3], dtype=np.float32), dims=("step", "key"))
+    began = time.monotonic()
+    figures = [
+        plot.saliency_matrix(trace, values),
+        plot.distribution(trace, values.mean("key"), made_up=[0], width=3.6),
+    ]
+    for figure in figures:
+        assert texts_outside(figure) == []
+        assert overlapping_labels(figure) == []
+    assert time.monotonic() - began < 20
+
+
+def test_hover_over_too_many_cells_is_refused():
+    trace = planted_trace(steps=700, layers=1, heads=1, side=2)
+    values = xr.DataArray(np.ones(trace.attention.shape[::3], dtype=np.float32), dims=("step", "key"))
+    with pytest.raises(ModelInputError, match="got 700 x 702 cells; possible: up to 400000 cells"):
+        plot.saliency_matrix(trace, values, backend="plotly")
+    figure = plot.saliency_matrix(trace, values, words=range(3), backend="plotly")
+    assert figure.layout.yaxis.autorange == "reversed"
+
+
+def test_another_traces_saliency_or_an_empty_answer_is_refused():
+    values = xr.DataArray(np.ones((2, 20)), dims=("step", "key"))
+    with pytest.raises(ShapeError, match="got 2 x 20; possible: 3 steps x 20 keys"):
+        plot.saliency_matrix(planted_trace(), values)
+    silent = dataclasses.replace(planted_trace(steps=1), answer_tokens=("",), answer="")
+    with pytest.raises(ModelInputError, match="got no words"):
+        plot.saliency_matrix(silent, xr.DataArray(np.ones((1, 18)), dims=("step", "key")))
+    with pytest.raises(ModelInputError, match="got an empty answer"):
+        plot.distribution(silent, xr.DataArray([1.0], dims="step"))
+
+
+def test_words_are_points_of_their_class():
+    signal = xr.DataArray([1.0, 2.0, np.nan], dims="step", attrs={"long_name": "planted", "units": "nats"})
+    figure = plot.distribution(planted_trace(), signal, true=[0], made_up=[1])
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert labels == ["true\n1 word", "made up\n1 word", "other words\n0 words"]
+    assert [c.get_offsets()[:, 1].tolist() for c in figure.axes[0].collections] == [[1.0], [2.0], []]
+    assert figure.axes[0].get_xlabel() == "not defined for 1 of 3 words"
+    boxes = plot.distribution(planted_trace(), signal, made_up=[1], backend="plotly").data
+    assert [(box.name, box.text[0]) for box in boxes] == [("made up", "word1"), ("other words", "word0")]
+
+
+@pytest.mark.parametrize("draw", [plot.layers, plot.correlation])
+def test_axes_with_plotly_are_refused(draw):
+    signal = layer_image_entropy(planted_trace())
+    with pytest.raises(ModelInputError, match=r"got backend='plotly' and ax="):
+        draw(signal, backend="plotly", ax=Figure().subplots())
