@@ -64,8 +64,11 @@ class Estimate:
 
     @property
     def peak(self) -> int:
-        """Bytes at the peak, beside the model, its activations in ``generate`` and its cache."""
-        return self.kept + self.working
+        """Bytes at the peak, beside the model, its activations in ``generate`` and its cache.
+
+        The replay's work comes first; then what is kept is put together, which holds it twice for a moment.
+        """
+        return self.kept + max(self.working, self.kept)
 
     def __str__(self) -> str:
         """One line per part, in MB."""
@@ -249,7 +252,9 @@ def estimate_inputs(
     inner = getattr(config, "intermediate_size", None) or 4 * width
     # Scores, masked scores, weights and their gradient of a layer, and its stream and inner activations
     per_layer = row * columns * 4 * 4 + batch * steps * (8 * width + 4 * inner) * 4
-    held = layers if gradients and not layerwise else 1
+    held = 1 if not gradients else 2 if layerwise else layers + 1  # and one layer's on its way back
+    if gradients:
+        per_layer += 2 * batch * columns * width * 4 // held  # what flows back to a layer's keys and values
     logits = 4 * batch * steps * int(config.vocab_size) * 4
     return Estimate(
         prompt=prompt,
