@@ -2,9 +2,9 @@
 
     python benchmarks/trace_overhead.py [--threads 1] [--rounds 5]
 
-A random LLaVA of 8 layers x 16 heads, hidden size 512, with 576 image tokens and 48 new tokens; float32. Each round runs
-every variant in turn; the median over rounds of each ratio to `generate` is printed, so that a machine that slows down
-moves both sides alike. "one backward per token" is what saliency takes without the block: a forward over prompt and
+A random LLaVA of 8 layers x 16 heads, hidden size 512, with 576 image tokens and 48 new tokens; float32. Each round
+runs every variant in turn; the median over rounds of each ratio to `generate` is printed, so that a machine that slows
+down moves both sides alike. "one backward per token" is what saliency takes without the block: a forward over prompt and
 prefix with eager attention, and a backward to its attention weights, for each of the 48 tokens; it is run once.
 """
 
@@ -44,7 +44,7 @@ def prompt() -> dict[str, torch.Tensor]:
 
 
 def one_backward_per_token(model: Any, inputs: dict[str, Any]) -> None:
-    """d loss_t / d attention of each token by a forward and a backward of its own."""
+    """Gradients of each token's loss to the attention, by a forward and a backward of its own."""
     answer = model.generate(**inputs, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False)
     model.set_attn_implementation("eager")
     try:
