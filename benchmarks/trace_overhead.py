@@ -4,8 +4,8 @@
 
 A random LLaVA of 8 layers x 16 heads, hidden size 512, with 576 image tokens and 48 new tokens; float32. Each round
 runs every variant in turn; the median over rounds of each ratio to `generate` is printed, so that a machine that slows
-down moves both sides alike. "one backward per token" is what saliency takes without the block: a forward over prompt and
-prefix with eager attention, and a backward to its attention weights, for each of the 48 tokens; it is run once.
+down moves both sides alike. "one backward per token" is what saliency takes without the block: a forward over prompt
+and prefix with eager attention, and a backward to its attention weights, for each of the 48 tokens; it is run once.
 """
 
 import argparse
