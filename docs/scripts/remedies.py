@@ -1,6 +1,7 @@
 """Measures remedies on held-out scenes of the bundled model, and writes the table of docs/remedies.md.
 
     python docs/scripts/remedies.py tune NAME [--trials 30] [--scenes 150]   one method's parameters, on the tune split
+    python docs/scripts/remedies.py widen NAME [--trials 30] [--scenes 300]  the same in a wider space: NAME.wide.json
     python docs/scripts/remedies.py measure [NAME ...] [--scenes 334]        334 scenes of each of three splits
     python docs/scripts/remedies.py table                                    differences, intervals, McNemar
 
@@ -12,19 +13,34 @@ import argparse
 import json
 import sys
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import lvlmscope as lv
-from lvlmscope.evaluation.benefit import Outcome, differences, mcnemar, measure
+from lvlmscope.evaluation.benefit import Difference, Outcome, differences, mcnemar, measure
 from lvlmscope.evaluation.chair import ChairScores
 from lvlmscope.evaluation.pope import PopeScores
 
 DATA = Path(__file__).parents[1] / "data/remedies"
 SPLITS = ("neutral", "prior", "hard")
+BANDS = [(0.0, 0.2), (0.0, 0.35), (0.0, 0.5), (0.1, 0.35), (0.1, 0.5), (0.1, 0.8), (0.25, 0.5), (0.4, 0.75), (0.0, 1.0)]
+WIDE: dict[str, dict[str, Any]] = {
+    "CLVA": {"alpha": (0.0, 4.0), "beta": (0.0, 2.0), "update": ["redistribute", "add"], "heads": ["all", "sensitive"]}
+    | {"fraction": [0.125, 0.25, 0.5], "initial": [(0.0, 0.09), (0.0, 0.2)]}
+    | {
+        "middle": [(0.375, 0.59), (0.2, 0.45), (0.5, 0.75)],
+        "deep": [(0.45, 1.0), (0.59, 1.0), (0.69, 1.0), (0.85, 1.0)],
+    },
+    "CLVA-logit": {"alpha": (5.0, 150.0), "beta": (0.0, 60.0), "update": ["logit"], "heads": ["all", "sensitive"]}
+    | {"deep": [(0.59, 1.0), (0.69, 1.0)]},
+    "DLEAF": {"gamma": (0.02, 1.0), "threshold": ["min", "max", "mean"], "layers": BANDS}
+    | {"heads": ["below_mean", "all", 1, 2, 3, 4]},
+    "SGRS": {"alpha": (0.1, 0.8), "k": (2, 4), "R": (1, 3), "W": (1, 10), "J": ["answer", "after_image"]}
+    | {"layers": [(0.0, 0.1), (0.1, 0.2), (0.19, 0.3), (0.4, 0.6), (0.6, 0.8), (0.8, 1.0)]},
+}
 
 
 def say(*parts: object) -> None:
@@ -42,6 +58,24 @@ def tune(name: str, trials: int, scenes: int) -> None:
     (DATA / f"{name}.trials.json").write_text(text + "\n")
     lv.save_remedies(DATA / f"{name}.json", found.best.remedy)
     say(found.best)
+
+
+def widen(name: str, trials: int, scenes: int) -> None:
+    """Tunes one method in a wider space, on more scenes, with half the recall to lose."""
+    kind, held = name.removesuffix("-logit"), list(lv.tiny.scenes("tune", n=scenes))
+    told: list[dict[str, Any]] = []
+
+    def keep(trial: Any) -> None:
+        told.append({"parameters": trial.remedy.describe()["parameters"], "edited": trial.edited} | trial.scores)
+        say(told[-1])
+
+    model = lv.load("tiny")
+    found = lv.tune(model, kind, held, space=WIDE[name], trials=trials, max_recall_loss=0.01, seed=1, progress=keep)
+    text = json.dumps({"scenes": scenes, "plain": found.plain, "trials": told})
+    (DATA / f"{name}.wide.trials.json").write_text(text + "\n")
+    say("plain", found.plain)
+    if found.feasible:
+        say("best", found.best.remedy, found.best.scores)
 
 
 def run(name: str, scenes: int) -> None:
@@ -64,35 +98,54 @@ def read(name: str) -> Outcome:
     return Outcome(captions=ChairScores(**captions), probes=PopeScores(**probes), reports=tuple(found["reports"]))
 
 
+def part(outcome: Outcome, place: int) -> Outcome:
+    """One split of an outcome; each has as many scenes."""
+    size = len(outcome.captions.named) // len(SPLITS)
+    cut = slice(place * size, (place + 1) * size)
+    captions = {f.name: getattr(outcome.captions, f.name)[cut] for f in fields(ChairScores)}
+    probes = {f.name: getattr(outcome.probes, f.name)[cut] for f in fields(PopeScores)}
+    return Outcome(captions=ChairScores(**captions), probes=PopeScores(**probes))
+
+
+def interval(gap: Difference) -> str:
+    """A difference and its interval."""
+    return f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
+
+
 def table() -> None:
     """Prints the table as Markdown and writes its numbers."""
     plain = read("plain")
     names = sorted(path.name.removesuffix(".outcome.json") for path in DATA.glob("*.outcome.json"))
     numbers: dict[str, Any] = {"plain": plain.summary()}
-    say("| | CHAIR_I | change | CHAIR_S | recall | change | words | yes/no accuracy | F1 | right / wrong, p |")
-    say("|---|---|---|---|---|---|---|---|---|---|")
+    say("| | CHAIR_I | change | CHAIR_S | change | recall | change | words | yes/no accuracy | F1 | right / wrong, p |")
+    say("|---|---|---|---|---|---|---|---|---|---|---|")
     for name in ["plain", *(each for each in names if each != "plain")]:
         outcome = read(name)
         s, gaps = outcome.summary(), differences(plain, outcome)
         right, wrong, p = mcnemar(plain.probes, outcome.probes)
         numbers[name] = s | {"difference": {key: asdict(gap) for key, gap in gaps.items()}}
         numbers[name]["mcnemar"] = {"made right": right, "made wrong": wrong, "p": p}
-        told = [
-            "" if name == "plain" else f"{g.value:+.3f} [{g.low:+.3f}, {g.high:+.3f}]"
-            for g in (gaps["chair_i"], gaps["recall"])
-        ]
+        told = ["" if name == "plain" else interval(gaps[key]) for key in ("chair_i", "chair_s", "recall")]
         tested = "" if name == "plain" else f"{right} / {wrong}, {p:.2g}"
         say(
-            f"| {name} | {s['chair_i']:.3f} | {told[0]} | {s['chair_s']:.3f} | {s['recall']:.3f} | {told[1]} | "
-            f"{s['mean_words']:.1f} | {s['accuracy']:.3f} | {s['f1']:.3f} | {tested} |"
+            f"| {name} | {s['chair_i']:.3f} | {told[0]} | {s['chair_s']:.3f} | {told[1]} | {s['recall']:.3f} | "
+            f"{told[2]} | {s['mean_words']:.1f} | {s['accuracy']:.3f} | {s['f1']:.3f} | {tested} |"
         )
+    say("\n| CHAIR_I, recall: change | " + " | ".join(SPLITS) + " |\n|---|---|---|---|")
+    for name in (each for each in names if each != "plain"):
+        gaps_of = [differences(part(plain, place), part(read(name), place)) for place in range(len(SPLITS))]
+        numbers[name]["splits"] = {
+            s: {k: asdict(g) for k, g in d.items()} for s, d in zip(SPLITS, gaps_of, strict=True)
+        }
+        cells = [f"{interval(d['chair_i'])}, {d['recall'].value:+.3f}" for d in gaps_of]
+        say(f"| {name} | {' | '.join(cells)} |")
     (DATA.parent / "remedies.json").write_text(json.dumps(numbers, indent=1) + "\n")
 
 
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["tune", "measure", "table"])
+    parser.add_argument("what", choices=["tune", "widen", "measure", "table"])
     parser.add_argument("names", nargs="*")
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--scenes", type=int, default=None)
@@ -102,6 +155,8 @@ def main() -> None:
     for name in asked.names:
         if asked.what == "tune":
             tune(name, asked.trials, asked.scenes or 150)
+        elif asked.what == "widen":
+            widen(name, asked.trials, asked.scenes or 300)
         elif asked.what == "measure":
             run(name, asked.scenes or 334)
     if asked.what == "table":

@@ -108,9 +108,8 @@ def tune(
 ) -> Tuning:
     """The setting of a remedy with the lowest CHAIR_I whose captions keep their recall (shares of 1).
 
-    Optuna's TPE sampler lowers `CHAIR_I + 10 * (recall lost beyond the limit)`; the first trial is the method's
-    defaults. Captions are greedy and all have the same length allowed. The pictures are to be kept for this alone:
-    scores on pictures that chose the setting are too good.
+    Optuna's TPE sampler lowers `CHAIR_I + 10 * (recall lost beyond the limit)`. Captions are greedy and all have the
+    same length allowed. The pictures are to be kept for this alone: scores on pictures that chose it are too good.
 
     Args:
         model: What `load` gave, or a bare model with `processor`.
