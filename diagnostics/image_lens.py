@@ -6,12 +6,11 @@ import numpy as np
 import torch
 import xarray as xr
 
-from lvlmscope.errors import ModelInputError, message
-from lvlmscope.families import Family, family_of
+from lvlmscope.families import family_of
 from lvlmscope.hidden import HiddenHooks
 from lvlmscope.labels import coordinates
 from lvlmscope.loading import LoadedModel, find_processor, unwrap
-from lvlmscope.preparing import prepare
+from lvlmscope.recalling import recalled_inputs
 from lvlmscope.record import Trace
 from lvlmscope.unembedding import Unembedding, agreeing, unembeddings_of
 
@@ -51,7 +50,7 @@ def internal_confidence(trace: Trace, model: Any, *, processor: Any = None) -> x
     bare = unwrap(model)
     family = model.family if isinstance(model, LoadedModel) else family_of(bare)
     ways = unembeddings_of(bare, family, _ASKED)
-    inputs, image = _inputs(trace, bare, family, find_processor(model, processor))
+    inputs, image = recalled_inputs(trace, bare, family, processor=find_processor(model, processor), asked=_ASKED)
     streams: list[torch.Tensor] = []
 
     def keep(_: int, stream: torch.Tensor) -> None:
@@ -71,30 +70,6 @@ def internal_confidence(trace: Trace, model: Any, *, processor: Any = None) -> x
     return xr.DataArray(
         torch.stack(rows).numpy(), dims=("layer", "step"), coords=coords, name="internal_confidence", attrs=attrs
     )
-
-
-def _inputs(trace: Trace, bare: torch.nn.Module, family: Family, processor: Any) -> tuple[dict[str, Any], torch.Tensor]:
-    """The prompt's inputs on the model's device, and which of its positions hold image tokens."""
-    if not trace.images or not bool(trace.image_keys.any()):
-        received, todo = "a trace without its pictures", "trace an image and a prompt, not prepared inputs"
-        raise ModelInputError(message(_ASKED, received, "a trace with pictures", todo))
-    device = next(bare.parameters()).device
-    inputs = prepare(list(trace.images), trace.prompt, processor, family).inputs
-    image = family.image_mask(bare, inputs["input_ids"])[0]
-    expected = trace.image_keys[: trace.prompt_length]
-    cut = trace.kept_keys != "all"  # then the trace has lost the positions of the other tokens
-    if int(image.sum()) != int(expected.sum()) or not (cut or torch.equal(image.cpu(), expected)):
-        received = f"a prompt of {len(image)} tokens, {int(image.sum())} of the image"
-        possible = f"the trace's {trace.prompt_length}, {int(expected.sum())} of the image"
-        raise ModelInputError(message(_ASKED, received, possible, "give the model that made the trace"))
-    dtype = getattr(bare, "dtype", torch.float32)
-    placed = {
-        name: value.to(device, dtype if value.is_floating_point() else None)
-        if isinstance(value, torch.Tensor)
-        else value
-        for name, value in inputs.items()
-    }
-    return placed, image
 
 
 def _best(unembed: Unembedding, stream: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:

@@ -175,7 +175,8 @@ def teacher_force(generation: Generation, answer: torch.Tensor) -> Generation:
     """The same prompt with an answer given in advance.
 
     Args:
-        generation: A generation of one step, which filled the cache with the prompt.
+        generation: A generation of one step, which filled the cache with the prompt; of two, where arguments with a
+            column per position must be right after the prompt, too.
         answer: Ids ``[step]``, the same for every sample.
 
     Returns:
@@ -191,10 +192,13 @@ def teacher_force(generation: Generation, answer: torch.Tensor) -> Generation:
         prompt_length=generation.prompt_length,
         steps=(steps,) * batch,
         cache=generation.cache,
-        attention_mask=_extended(generation.attention_mask, steps - 1),
+        attention_mask=_extended(generation.attention_mask[:, : generation.prompt_length], steps - 1),
         position_ids=positions,
         extra=generation.extra,
-        per_row={n: v[:, :1].expand(-1, steps, *v.shape[2:]) for n, v in generation.per_row.items()},
+        per_row={
+            name: torch.cat([rows[:, :1], rows[:, -1:].expand(-1, steps - 1, *rows.shape[2:])], 1)
+            for name, rows in generation.per_row.items()
+        },
         first=generation.first,
         logits=generation.logits[:, :1],
         settings=generation.settings | {"answer": "given"},

@@ -1,22 +1,21 @@
 """The answer's predicting rows through the decoder once more, as one block, with rows and gradients kept."""
 
-import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicLayer
 
 from lvlmscope.differentiating import has_recurrence, one_layer_at_a_time, token_gradients
 from lvlmscope.errors import ReplayError, UnsupportedModelError, UnsupportedOptionError, message
 from lvlmscope.generating import Generation
 from lvlmscope.probabilities import Probabilities, read_probabilities
 from lvlmscope.recording import Keeping, RowRecorder
+from lvlmscope.repeating import replayed_arguments
 from lvlmscope.stage import Stage
 
-__all__ = ["Agreement", "Replay", "compare_logits", "cut_cache", "replay_answer"]
+__all__ = ["Agreement", "Replay", "compare_logits", "replay_answer"]
 
 # Largest difference allowed between two ways of computing the same logits, as a share of the largest logit: some
 # thousands of rounding steps of float32; bf16 and fp16 round at every layer.
@@ -68,54 +67,6 @@ class Replay:
     layerwise: bool = False
 
 
-def cut_cache(generation: Generation, crossing: frozenset[int] = frozenset()) -> bool:
-    """Cut a generation's cache back to the prompt without its last position.
-
-    Args:
-        generation: Its cache holds the prompt and maybe the answer; it is cut in place.
-        crossing: Layers whose keys are the image's, which stay whole.
-
-    Returns:
-        Whether it could be cut; windowed, static, quantised, recurrent and convolutional layers cannot.
-    """
-    layers = getattr(generation.cache, "layers", None)
-    # Other kinds say that they can be cut, or are cut wrongly
-    if not layers or {type(layer).__name__ for layer in layers} - {"DynamicLayer", "DummyLayer"}:
-        return False
-    for number, layer in enumerate(layers):
-        if number not in crossing and isinstance(layer, DynamicLayer) and layer.get_seq_length():
-            layer.crop(generation.prompt_length - 1 - layer.get_seq_length())
-    return True
-
-
-def _block_arguments(generation: Generation) -> dict[str, Any]:
-    """The predicting rows over the cut cache."""
-    start, end = generation.prompt_length - 1, generation.ids.shape[1] - 1
-    arguments = generation.extra | generation.per_row | {"input_ids": generation.ids[:, start:end]}
-    arguments |= {"past_key_values": generation.cache, "use_cache": True}
-    if generation.position_ids is not None:
-        arguments["position_ids"] = generation.position_ids
-    return arguments
-
-
-def _full_arguments(core: Any, generation: Generation) -> dict[str, Any]:
-    """Prompt and answer from the start, image inputs included, without a cache."""
-    end = generation.ids.shape[1] - 1
-    answer, first = generation.ids[:, generation.prompt_length : end], generation.first
-    arguments = dict(first) | {"use_cache": False}
-    for name, rows in generation.per_row.items():
-        arguments[name] = torch.cat([first[name], rows[:, 1:]], 1)
-    if first.get("input_ids") is None:
-        arguments["inputs_embeds"] = torch.cat([first["inputs_embeds"], core.get_input_embeddings()(answer)], 1)
-    else:
-        arguments["input_ids"] = generation.ids[:, :end]
-    if generation.position_ids is not None:
-        arguments["position_ids"] = torch.cat([first["position_ids"], generation.position_ids[..., 1:]], -1)
-    if "logits_to_keep" in inspect.signature(core.forward).parameters:
-        arguments["logits_to_keep"] = generation.num_steps
-    return arguments
-
-
 def replay_answer(
     model: Any,
     stage: Stage,
@@ -149,11 +100,7 @@ def replay_answer(
         received, todo = "torch.inference_mode", "use torch.no_grad, or call trace outside the block"
         raise UnsupportedOptionError(message("trace gradients", received, "tensors that can be differentiated", todo))
     core, crossing = stage.family.core(model), stage.family.crossing_layers(model)
-    # A last prompt position that shows the image is no id that could go through again
-    ends_in_image = bool(stage.family.image_mask(model, generation.ids[:, : generation.prompt_length])[:, -1].any())
-    in_block = not ends_in_image and cut_cache(generation, crossing)
-    arguments = _block_arguments(generation) if in_block else _full_arguments(core, generation)
-    arguments["attention_mask"] = generation.attention_mask
+    arguments, in_block = replayed_arguments(model, stage.family, generation)
     recorder = RowRecorder(
         keeping or Keeping(), differentiable=gradients, wants_hidden=hidden_states, lowest_only=layerwise
     )

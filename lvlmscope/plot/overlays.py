@@ -10,6 +10,7 @@ from lvlmscope.errors import GeometryError, ModelInputError, message
 from lvlmscope.layout import Box, ImageLayout
 from lvlmscope.plot.panels import picture_panels
 from lvlmscope.plot.quantities import Scale, patch_attention, require_image, scale_of
+from lvlmscope.plot.regions import given_maps, label_of
 from lvlmscope.plot.style import (
     OTHER,
     UNDEFINED,
@@ -24,6 +25,7 @@ from lvlmscope.plot.words import Word, find_word
 from lvlmscope.record import Trace
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.collections import PolyCollection
     from matplotlib.ticker import MaxNLocator
@@ -42,6 +44,7 @@ def overlay(
     *,
     image: "Image | None" = None,
     ax: "Axes | None" = None,
+    values: "xr.DataArray | None" = None,
     layers: Sequence[int] | None = None,
     picture: int = 0,
     frame: int = 0,
@@ -54,11 +57,15 @@ def overlay(
     over an overview), the attention of all is added up, each token's spread evenly over its box, and given per area of
     the largest patch; the title's share is that of the tokens drawn.
 
+    With `values=`, other maps are drawn in the same way: of `lvlmscope.occlusion` or `integrated_gradients`, whose sum
+    stands in the title, or any array with dims word and key, or word, row and column.
+
     Args:
         trace: A trace whose layout knows the patches.
         word: A word of the answer, a step's number, or several of them.
         image: The picture; None takes the trace's own.
         ax: Axes to draw one word into.
+        values: Maps of words to draw instead of attention; rows and columns divide the whole picture.
         layers: Decoder layer numbers to average over; None for all.
         picture: Which picture of the prompt, counted from 0.
         frame: Which frame of a video, counted from 0.
@@ -72,6 +79,7 @@ def overlay(
         ModelInputError: The answer has no such word, no such picture, tile, frame or layer, no image keys, or several
             words for one `ax`.
         GeometryError: Which pixels a token covers is not known (with the reason), or the picture is another one.
+        ShapeError: `values` has other dims, or no map of the word.
 
     Examples:
         >>> from lvlmscope.diagnostics import planted_trace
@@ -86,12 +94,15 @@ def overlay(
     where = _layout_of(trace, picture)
     background = _background(trace, where, image, picture)
     words = [find_word(trace, each) for each in asked]
-    boxes, keys = _boxes(where, tile, frame)
-    shares = [patch_attention(trace, each.steps, layers)[keys] for each in words]
-    titles = [partial(_title, each, share) for each, share in zip(words, shares, strict=True)]
-    label = "attention on a patch (share of 1)"
+    if values is None:
+        boxes, keys = _boxes(where, tile, frame)
+        shares = [patch_attention(trace, each.steps, layers)[keys] for each in words]
+    else:
+        boxes, shares = given_maps(values, words, where.size, partial(_boxes, where, tile, frame))
+    titles = [partial(_title, each, share, values) for each, share in zip(words, shares, strict=True)]
+    label = "attention on a patch (share of 1)" if values is None else label_of(values)
     if overlapping(boxes, where.size or (0, 0)):
-        label = "attention per largest patch (share of 1)"
+        label = label.replace("on a patch", "per largest patch") if values is None else f"{label}, per largest patch"
         added = [add_up(boxes, share, _largest(boxes)) for share in shares]
         boxes, shares = added[0][0], [values for _, values in added]
     with paper_style():
@@ -114,9 +125,11 @@ def _few_ticks() -> "MaxNLocator":
     return MaxNLocator(nbins=6)
 
 
-def _title(word: Word, share: np.ndarray, inches: float) -> str:
-    percent = f"{100 * share.sum():.0f} %" if np.isfinite(share).all() else "? %"
-    text = wrapped(f'"{inscription(word.text)}"', inches=inches, lines=1)
+def _title(word: Word, share: np.ndarray, values: "xr.DataArray | None", inches: float) -> str:
+    known, text = bool(np.isfinite(share).all()), wrapped(f'"{inscription(word.text)}"', inches=inches, lines=1)
+    if values is not None:
+        return f"{text}\nsum {share.sum():+.2g} {values.attrs.get('units', '')}".rstrip() if known else f"{text}\nsum ?"
+    percent = f"{100 * share.sum():.0f} %" if known else "? %"
     return f"{text}\n{percent} on the image"
 
 

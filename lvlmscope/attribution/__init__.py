@@ -1,0 +1,12 @@
+"""Second opinions that need no attention: what a word's probability loses without parts of the image.
+
+Occlusion and integrated gradients run the model again over a traced answer, through captum; `infidelity` and
+`sensitivity` tell how far any map of the image, attention too, may be believed.
+"""
+
+from lvlmscope.attribution.covering import occlusion
+from lvlmscope.attribution.faithfulness import infidelity
+from lvlmscope.attribution.integrating import integrated_gradients
+from lvlmscope.attribution.steadiness import sensitivity
+
+__all__ = ["infidelity", "integrated_gradients", "occlusion", "sensitivity"]

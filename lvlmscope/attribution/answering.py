@@ -1,0 +1,196 @@
+"""A traced answer given once more, with other pictures or other image embeddings: log-probability of each token."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+
+from lvlmscope.attaching import stage_of
+from lvlmscope.diagnostics.reading import require_image
+from lvlmscope.errors import ModelInputError, ReplayError, message
+from lvlmscope.families import Family, family_of
+from lvlmscope.generating import Generation, generate_answer, teacher_force
+from lvlmscope.hidden import HiddenHooks
+from lvlmscope.loading import LoadedModel, find_processor, unwrap
+from lvlmscope.preparing import join, prepare
+from lvlmscope.recalling import recalled_inputs
+from lvlmscope.record import Trace
+from lvlmscope.repeating import replayed_arguments, whole_arguments
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Answerer", "EmbeddingScorer", "answerer_of"]
+
+EmbeddingScorer = Callable[[torch.Tensor], torch.Tensor]  # [batch, image token, hidden] -> [batch, step]
+
+_STEPS: Final = {"max_new_tokens": 2, "min_new_tokens": 2, "do_sample": False}  # the second: PaliGemma's token types
+# Of the largest log-probability: another batch and another kernel round differently
+_TOLERANCE: Final = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answerer:
+    """A model that gives a trace's answer again.
+
+    Attributes:
+        trace: The trace.
+        model: The bare model, without remedies.
+        family: Its family's rules.
+        processor: Makes inputs from pictures, None where inputs were given.
+        inputs: The prompt's own inputs.
+        image: Which of its positions hold image tokens, bool `[position]`.
+        asked: What for, for messages.
+    """
+
+    trace: Trace
+    model: Any
+    family: Family
+    processor: Any
+    inputs: dict[str, Any]
+    image: torch.Tensor
+    asked: str
+
+    @torch.no_grad()
+    def with_pictures(self, pictures: "Sequence[Image]", *, place: int = 0) -> torch.Tensor:
+        """Log-probability of each answer token had the model been shown another picture, nats.
+
+        Args:
+            pictures: Each takes the place of the trace's own in a prompt of its own.
+            place: Which picture of the prompt is replaced.
+
+        Returns:
+            `[picture, step]`, float32 on the CPU.
+        """
+        own, prompt = self.trace.images, self.trace.prompt
+        shown = [[*own[:place], picture, *own[place + 1 :]] for picture in pictures]
+        batch = join([prepare(one, prompt, self.processor, self.family) for one in shown], self.family)
+        made = self._forced(batch.inputs)
+        arguments, _ = replayed_arguments(self.model, self.family, made)
+        return self._log_probs(self.family.core(self.model)(**arguments, return_dict=True).logits)
+
+    @contextmanager
+    def with_embeddings(self, batch: int) -> "Iterator[tuple[torch.Tensor, EmbeddingScorer]]":
+        """What the decoder is handed at the image positions, and scores of what it might be handed instead.
+
+        Weights are frozen inside the block, and as before after it.
+
+        Args:
+            batch: Variants that are run at once.
+
+        Yields:
+            The model's own embeddings `[image token, hidden]`, float32, and a function from up to `batch` others
+            `[variant, image token, hidden]` to log-probabilities `[variant, step]`, which can be differentiated.
+        """
+        copies = {n: torch.cat([v] * batch) if isinstance(v, torch.Tensor) else v for n, v in self.inputs.items()}
+        core = self.family.core(self.model)
+        with torch.no_grad():
+            arguments = whole_arguments(core, self._forced(copies))
+        positions = self.image.nonzero().flatten()
+        handed: list[torch.Tensor] = []
+        given: list[torch.Tensor] = []
+
+        def edit(layer: int, stream: torch.Tensor) -> torch.Tensor | None:
+            if layer != -1:
+                return None
+            if not given:
+                handed.append(stream[0, positions.to(stream.device)].detach().float())
+                return None
+            return stream.index_copy(1, positions.to(stream.device), given[-1].to(stream.device, stream.dtype))
+
+        hooks = HiddenHooks(self.family.decoder_layers(self.model), edit)
+
+        def run() -> torch.Tensor:
+            hooks.set(True)
+            try:
+                return self._log_probs(core(**arguments, return_dict=True).logits)
+            finally:
+                hooks.set(False)
+
+        def score(embeddings: torch.Tensor) -> torch.Tensor:
+            missing = batch - len(embeddings)
+            given.append(torch.cat([embeddings, embeddings[-1:].expand(missing, -1, -1)]) if missing else embeddings)
+            try:
+                return run()[: len(embeddings)]
+            finally:
+                given.clear()
+
+        with _frozen(self.model):
+            with torch.no_grad():
+                self.confirm(run()[:1])
+            yield handed[0], score
+
+    def confirm(self, log_probs: torch.Tensor) -> None:
+        """Refuse to go on from an answer that the trace does not hold.
+
+        Args:
+            log_probs: With nothing changed `[1, step]`.
+
+        Raises:
+            ReplayError: They are not the trace's: another model, other inputs, or a trace made under remedies.
+        """
+        expected = self.trace.log_probs
+        gap = (log_probs[0].cpu() - expected).abs().max()
+        share = _TOLERANCE.get(getattr(self.model, "dtype", torch.float32), 2e-3)
+        if not bool(gap <= share * expected.abs().max().clamp(min=1.0)):
+            received = f"log-probabilities that differ from the trace's by {float(gap):.3g} nats"
+            possible = "the model that made the trace, without remedies"
+            todo = "trace the answer again with this model: lvlmscope.trace(..., answer=trace.answer_ids.tolist())"
+            raise ReplayError(message(self.asked, received, possible, todo))
+
+    def _forced(self, inputs: dict[str, Any]) -> Generation:
+        first = generate_answer(self.model, self.family, inputs, dict(_STEPS), progress=False)
+        return teacher_force(first, self.trace.answer_ids)
+
+    def _log_probs(self, logits: torch.Tensor) -> torch.Tensor:
+        logs = logits[:, -self.trace.num_steps :].float().log_softmax(-1)
+        answer = self.trace.answer_ids.to(logs.device).expand(len(logs), -1)
+        return logs.gather(-1, answer[..., None])[..., 0].cpu()
+
+
+def answerer_of(
+    trace: Trace, model: Any, *, processor: Any = None, inputs: Any = None, in_sequence: bool = True, asked: str
+) -> Answerer:
+    """What gives a trace's answer again.
+
+    Args:
+        trace: A trace with an image.
+        model: What `load` gave, or a bare model: the one that made the trace.
+        processor: Its processor, when it cannot be found from the model's name.
+        inputs: Prepared inputs that the trace was made from, instead of its pictures.
+        in_sequence: Image tokens in the decoder's sequence are needed.
+        asked: What for.
+
+    Returns:
+        The answerer.
+
+    Raises:
+        ModelInputError: No image, remedies that are on, or inputs that are not the trace's.
+        UnsupportedModelError: Image tokens in the sequence are needed and the model has none.
+    """
+    require_image(trace, asked)
+    bare = unwrap(model)
+    if stage_of(bare) is not None:
+        received, possible = "a model with remedies switched on", "the plain model"
+        raise ModelInputError(message(asked, received, possible, "call it outside lv.intervene"))
+    family = model.family if isinstance(model, LoadedModel) else family_of(bare)
+    found = find_processor(model, processor) if inputs is None and trace.images else processor
+    recalled, image = recalled_inputs(
+        trace, bare, family, processor=found, inputs=inputs, in_sequence=in_sequence, asked=asked
+    )
+    return Answerer(trace=trace, model=bare, family=family, processor=found, inputs=recalled, image=image, asked=asked)
+
+
+@contextmanager
+def _frozen(model: torch.nn.Module) -> Iterator[None]:
+    """Without gradients for weights: a graph through them would hold every layer's input."""
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    for weight in trained:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in trained:
+            weight.requires_grad_(True)

@@ -1,0 +1,204 @@
+"""Occlusion: how much less probable each word is with a part of the picture covered."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+import torch
+import xarray as xr
+
+from lvlmscope.attribution.answering import Answerer, answerer_of
+from lvlmscope.attribution.wording import Words, chosen_words, word_coordinates, word_scores
+from lvlmscope.errors import GeometryError, ModelInputError, message
+from lvlmscope.plot.words import Word
+from lvlmscope.record import Trace
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Baseline", "occlusion", "presence_scorer"]
+
+Baseline = Literal["mean"] | Sequence[int] | Any  # Any: a picture
+
+_ASKED: Final = "cover parts of the picture"
+
+
+def occlusion(
+    trace: Trace,
+    model: Any,
+    *,
+    words: Words = None,
+    patches: tuple[int, int] = (8, 8),
+    mask: "np.ndarray | torch.Tensor | None" = None,
+    baseline: Baseline = "mean",
+    picture: int = 0,
+    batch_size: int = 8,
+    processor: Any = None,
+) -> xr.DataArray:
+    """Log-probability that each word loses when a part of the picture is covered, in nats.
+
+    With `s_w(x) = sum_{t in w} ln p(token_t | x, tokens before)` for the picture x: `O[w,r] = s_w(x) - s_w(x with part
+    r covered)`. Above 0 the part spoke for the word, below 0 against it. Attention plays no part in it. By captum's
+    `FeatureAblation`; the whole answer is given again for each part, so that one pass serves all words.
+
+    A covered part is itself something to see: a grey square may look like an object, and what two parts show twice
+    neither loses when covered alone. Smaller parts than an object show little. One word of a fixed phrase is near
+    certain whatever is shown: its map is flat.
+
+    Args:
+        trace: A trace that holds its pictures, made without remedies.
+        model: The model that made it.
+        words: A word of the answer, a step's number, several of them, or None for all words.
+        patches: Rows and columns of parts.
+        mask: Instead of `patches`, whole numbers `[row, column]` of any size up to the picture's, laid over it: cells
+            of one number are covered together. A segmentation, or one object's box in ones.
+        baseline: What covers: `"mean"`, the picture's mean colour; a colour (red, green, blue) in 0 to 255; or a
+            picture to take the parts from.
+        picture: Which picture of the prompt.
+        batch_size: Covered pictures that are run at once.
+        processor: The model's processor, when it cannot be found from the model's name.
+
+    Returns:
+        Dims (word, row, column), nats; coordinates `first_step` and `last_step` of each word, its `score` with nothing
+        covered, and the edges `top`, `bottom`, `left` and `right` in pixels. `lvlmscope.plot.overlay` draws it.
+
+    Raises:
+        ModelInputError: A trace without pictures, remedies that are on, or no such word, picture or part.
+        GeometryError: A mask finer than the picture, or a baseline picture of another size.
+        ReplayError: The model does not give the trace's answer its log-probabilities.
+
+    Reference:
+        Zeiler and Fergus, arXiv 1311.2901, section 4.2; captum's FeatureAblation.
+    """
+    from captum.attr import FeatureAblation
+
+    chosen = chosen_words(trace, words, _ASKED)
+    parts = _parts(patches, mask)
+    answerer = answerer_of(trace, model, processor=processor, in_sequence=False, asked=_ASKED)
+    scorer = presence_scorer(answerer, chosen, parts.shape, baseline=baseline, picture=picture)
+    whole = torch.ones(1, *parts.shape)
+    own = scorer(whole)
+    lost = FeatureAblation(scorer).attribute(
+        whole, feature_mask=torch.from_numpy(parts)[None], perturbations_per_eval=_positive(batch_size)
+    )
+    width, height = trace.images[picture].size
+    return xr.DataArray(
+        lost.view(len(chosen), *parts.shape).numpy(),
+        dims=("word", "row", "column"),
+        coords=word_coordinates(chosen) | _edges(parts.shape, (width, height)) | {"score": ("word", own[0].numpy())},
+        name="occlusion",
+        attrs={
+            "long_name": "lost when covered",
+            "units": "nats",
+            "bounds": (None, None),
+            "reference": "arXiv 1311.2901",
+            "picture": picture,
+        },
+    )
+
+
+def presence_scorer(
+    answerer: Answerer, words: Sequence[Word], shape: tuple[int, ...], *, baseline: Baseline, picture: int
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Scores of words from which parts of a picture are there.
+
+    Args:
+        answerer: Gives the answer again.
+        words: The words.
+        shape: Rows and columns of parts.
+        baseline: What stands where a part is not there, as in `occlusion`.
+        picture: Which picture of the prompt.
+
+    Returns:
+        A function from presence `[variant, row, column]`, 1 or 0, to scores `[variant, word]` in nats. It has been
+        checked that with everything there the scores are the trace's.
+
+    Raises:
+        ModelInputError: No such picture.
+        GeometryError: More rows or columns than pixels, or a baseline of another size.
+        ReplayError: They are not the trace's.
+    """
+    images = answerer.trace.images
+    if not 0 <= picture < len(images):
+        received, possible = f"picture {picture}", f"0 to {len(images) - 1}"
+        raise ModelInputError(message(_ASKED, received, possible, "choose another"))
+    from PIL import Image as Pictures
+
+    shown = np.asarray(images[picture].convert("RGB"))
+    cover = _cover(shown, baseline)
+    rows, columns = (_places(count, pixels) for count, pixels in zip(shape, shown.shape[:2], strict=True))
+
+    def painted(present: torch.Tensor) -> "Image":
+        there = present.numpy()[rows[:, None], columns[None, :]]
+        return Pictures.fromarray(np.where(there[..., None], shown, cover).astype(np.uint8))
+
+    own = answerer.with_pictures([images[picture]], place=picture)
+    answerer.confirm(own)
+
+    def score(presence: torch.Tensor) -> torch.Tensor:
+        there = presence.detach().cpu().bool()
+        log_probs, covered = own.repeat(len(there), 1), ~there.flatten(1).all(1)
+        if covered.any():  # captum asks for the whole picture again and again
+            log_probs[covered] = answerer.with_pictures([painted(one) for one in there[covered]], place=picture)
+        return word_scores(log_probs, words)
+
+    return score
+
+
+def _parts(patches: tuple[int, int], mask: "np.ndarray | torch.Tensor | None") -> np.ndarray:
+    """Numbers of the parts from 0 up without gaps, int64 `[row, column]`."""
+    given = np.arange(int(np.prod(patches))).reshape(patches) if mask is None else np.asarray(mask)
+    if given.ndim != 2 or not given.size or not (np.issubdtype(given.dtype, np.integer) or given.dtype == bool):
+        received = f"a mask of {given.dtype} with shape {list(given.shape)}"
+        raise ModelInputError(message(_ASKED, received, "whole numbers [row, column]", "number the parts"))
+    numbers: np.ndarray = np.unique(given, return_inverse=True)[1].reshape(given.shape).astype(np.int64)
+    return numbers
+
+
+def _cover(shown: np.ndarray, baseline: Baseline) -> np.ndarray:
+    """What stands where a part is not there, `[1 or height, 1 or width, 3]`."""
+    from PIL.Image import Image
+
+    if isinstance(baseline, Image):
+        if baseline.size != (shown.shape[1], shown.shape[0]):
+            received = f"a baseline of {baseline.width} x {baseline.height} pixels"
+            possible = f"the picture's {shown.shape[1]} x {shown.shape[0]}"
+            raise GeometryError(message(_ASKED, received, possible, "resize it"))
+        return np.asarray(baseline.convert("RGB"))
+    if isinstance(baseline, str) and baseline == "mean":
+        mean: np.ndarray = shown.mean((0, 1), keepdims=True).round()
+        return mean
+    colour = np.asarray(() if isinstance(baseline, str) else baseline)
+    if colour.shape != (3,) or colour.min() < 0 or colour.max() > 255:
+        received, possible = f"baseline={baseline!r}", "'mean', a colour (red, green, blue) in 0 to 255, or a picture"
+        raise ModelInputError(message(_ASKED, received, possible, "choose one of these"))
+    return colour.reshape(1, 1, 3)
+
+
+def _places(count: int, pixels: int) -> np.ndarray:
+    """The part that each pixel of an edge lies in.
+
+    Raises:
+        GeometryError: There are more parts than pixels.
+    """
+    if not 1 <= count <= pixels:
+        received, possible = f"{count} parts along {pixels} pixels", f"1 to {pixels}"
+        raise GeometryError(message(_ASKED, received, possible, "take larger parts"))
+    places: np.ndarray = np.arange(pixels) * count // pixels
+    return places
+
+
+def _edges(shape: tuple[int, ...], size: tuple[int, int]) -> dict[str, Any]:
+    """Numbers and pixel edges of rows and columns: the first pixel inside, and the first after."""
+    found: dict[str, Any] = {}
+    names = (("row", "top", "bottom"), ("column", "left", "right"))
+    for (dim, first, last), count, pixels in zip(names, shape, reversed(size), strict=True):
+        edges = -(-np.arange(count + 1) * pixels // count)  # rounded up: see `_places`
+        found |= {dim: np.arange(count), first: (dim, edges[:-1]), last: (dim, edges[1:])}
+    return found
+
+
+def _positive(batch_size: int) -> int:
+    if batch_size < 1:
+        raise ModelInputError(message(_ASKED, f"batch_size={batch_size}", "1 or more", "choose it there"))
+    return batch_size

@@ -1,0 +1,105 @@
+"""How steady a map of the image is: its largest change when the picture is disturbed a little."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from lvlmscope.errors import ModelInputError, ShapeError, message
+from lvlmscope.record import Trace
+from lvlmscope.tracing import trace as trace_again
+
+__all__ = ["sensitivity"]
+
+_ASKED: Final = "measure a map's sensitivity"
+
+
+def sensitivity(
+    trace: Trace,
+    model: Any,
+    explain: Callable[[Trace], Any],
+    *,
+    radius: float = 0.02,
+    samples: int = 10,
+    seed: int = 0,
+    processor: Any = None,
+) -> float:
+    """Largest relative change of a map when the picture is disturbed a little, as a share of the map's own size.
+
+    `SENS_MAX = max_{|d| <= radius} |phi(x + d) - phi(x)| / |phi(x)|` over random d, uniform for each pixel and colour;
+    the answer stays the trace's. By captum's `sensitivity_max`: the largest of a few draws, so a lower bound. A map
+    that never changes has 0, whatever it shows: read it beside `infidelity`.
+
+    Args:
+        trace: A trace that holds its pictures.
+        model: The model that made it.
+        explain: From a trace to a map: a signal, or a function that calls `occlusion` for one word.
+        radius: Most that a pixel's colour is changed, as a share of its range, 1/255 to 1.
+        samples: Disturbed pictures; each is traced anew, with gradients and hidden states if the trace has them.
+        seed: Of the draws.
+        processor: The model's processor, when it cannot be found from the model's name.
+
+    Returns:
+        A share, at least 0; NaN where a map is.
+
+    Raises:
+        ModelInputError: A trace without pictures, or a radius or number of samples that is not possible.
+        ShapeError: Maps that differ in shape.
+
+    Reference:
+        Yeh et al., arXiv 1901.09392, definition 3.1.
+    """
+    from captum.metrics import sensitivity_max
+
+    if not 1 / 255 <= radius <= 1 or samples < 1:
+        received, possible = f"radius={radius}, samples={samples}", "a radius from 1/255 to 1, 1 or more samples"
+        raise ModelInputError(message(_ASKED, received, possible, "choose them there"))
+    if not trace.images:
+        received, todo = "a trace without its pictures", "trace an image and a prompt, not prepared inputs"
+        raise ModelInputError(message(_ASKED, received, "a trace with pictures", todo))
+    draws = torch.Generator().manual_seed(seed)
+    own = torch.from_numpy(_values(explain(trace)))
+    pictures = tuple(torch.from_numpy(np.array(one.convert("RGB"))).float()[None] / 255 for one in trace.images)
+
+    def disturb(shown: Any, _: float) -> tuple[torch.Tensor, ...]:
+        given = shown if isinstance(shown, tuple) else (shown,)
+        noise = [radius * (2 * torch.rand(one.shape, generator=draws) - 1) for one in given]
+        return tuple((one + d).clamp(0, 1) for one, d in zip(given, noise, strict=True))
+
+    def explained(shown: Any) -> tuple[torch.Tensor]:  # captum takes a lone tensor's first axis for a tuple
+        given = shown if isinstance(shown, tuple) else (shown,)
+        if all(torch.equal(one[:1], picture) for one, picture in zip(given, pictures, strict=True)):
+            return (own[None],)
+        maps = [
+            _explained_again(trace, model, explain, [p[n].numpy() for p in given], processor)
+            for n in range(len(given[0]))
+        ]
+        if any(one.shape != own.shape for one in maps):
+            received = f"maps of shapes {sorted({tuple(one.shape) for one in (own, *maps)})}"
+            raise ShapeError(message(_ASKED, received, "maps of one shape", "choose words by step number"))
+        return (torch.stack(maps),)
+
+    found = sensitivity_max(explained, pictures, disturb, radius, samples, max_examples_per_batch=1)
+    return float(found)
+
+
+def _explained_again(
+    trace: Trace, model: Any, explain: Callable[[Trace], Any], pictures: list[np.ndarray], processor: Any
+) -> torch.Tensor:
+    again = trace_again(
+        model,
+        pictures,
+        trace.prompt,
+        answer=trace.answer_ids.tolist(),
+        processor=processor,
+        gradients=trace.gradient is not None,
+        hidden_states=trace.hidden_states is not None,
+        progress=False,
+    )
+    return torch.from_numpy(_values(explain(again)))
+
+
+def _values(found: Any) -> np.ndarray:
+    values: np.ndarray = np.asarray(found, dtype=np.float64)
+    return values

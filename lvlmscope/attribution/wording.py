@@ -1,0 +1,71 @@
+"""The words that maps are made for: which, what they are called, and their scores."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from lvlmscope.errors import ModelInputError, message
+from lvlmscope.plot.words import Word, find_word, words_of
+from lvlmscope.record import Trace
+
+__all__ = ["Words", "chosen_words", "word_coordinates", "word_scores"]
+
+Words = str | int | Word | Sequence[str | int | Word] | None
+
+
+def chosen_words(trace: Trace, words: Words, asked: str) -> tuple[Word, ...]:
+    """The words asked for.
+
+    Args:
+        trace: Where they were written.
+        words: A word of the answer, a step's number, several of them, or None for all words.
+        asked: What for.
+
+    Returns:
+        At least one word.
+
+    Raises:
+        ModelInputError: The answer has no such word or step, or none at all.
+    """
+    if words is None:
+        found = words_of(trace)
+    else:
+        found = tuple(find_word(trace, one) for one in ([words] if isinstance(words, str | int | Word) else words))
+    if not found:
+        raise ModelInputError(message(asked, "no words", "words of the answer, or step numbers", "choose some"))
+    return found
+
+
+def word_coordinates(words: Sequence[Word]) -> dict[str, Any]:
+    """Labels along the axis of words: their texts, and the first and last step that wrote each.
+
+    Args:
+        words: The words.
+
+    Returns:
+        What `xarray.DataArray(coords=...)` takes.
+    """
+    return {
+        "word": np.array([word.text for word in words], dtype=object),
+        "first_step": ("word", np.array([word.steps[0] for word in words])),
+        "last_step": ("word", np.array([word.steps[-1] for word in words])),
+    }
+
+
+def word_scores(log_probs: torch.Tensor, words: Sequence[Word]) -> torch.Tensor:
+    """Log-probability of each word, nats: the sum over its tokens, each given those before.
+
+    Args:
+        log_probs: `[..., step]`.
+        words: The words.
+
+    Returns:
+        `[..., word]`.
+
+    >>> from lvlmscope.plot.words import Word
+    >>> word_scores(torch.tensor([-1.0, -2.0, -4.0]), [Word(text="airplane", start=0, end=8, steps=(1, 2))])
+    tensor([-6.])
+    """
+    return torch.stack([log_probs[..., list(word.steps)].sum(-1) for word in words], -1)

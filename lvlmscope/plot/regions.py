@@ -1,0 +1,78 @@
+"""Maps of words that are given as arrays: on image tokens, or on rows and columns of the picture."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import xarray as xr
+
+from lvlmscope.errors import ShapeError, message
+from lvlmscope.layout import Box
+from lvlmscope.plot.quantities import name_of
+from lvlmscope.plot.words import Word
+
+__all__ = ["given_maps", "label_of"]
+
+_ASKED = "draw values over the picture"
+
+
+def label_of(values: xr.DataArray) -> str:
+    """What an array holds and its unit, for a colour bar.
+
+    Args:
+        values: The array.
+    """
+    units = str(values.attrs.get("units", ""))
+    return name_of(values) + (f" ({units})" if units not in ("", "1") else "")
+
+
+def given_maps(
+    values: xr.DataArray,
+    words: Sequence[Word],
+    size: tuple[int, int] | None,
+    boxes_of: Callable[[], tuple[list[Box], list[int]]],
+) -> tuple[list[Box], list[np.ndarray]]:
+    """Boxes in the picture, and each word's values on them.
+
+    Args:
+        values: Dims word and key, or word, row and column; without word for one map. Words are found by their
+            coordinate `first_step`, else by their text.
+        words: The words to draw.
+        size: Width and height of the picture.
+        boxes_of: Gives boxes and keys of the image tokens.
+
+    Returns:
+        Boxes, and `[box]` for each word.
+
+    Raises:
+        ShapeError: Other dims, no map of a word, or no value for an image token.
+    """
+    dims = set(values.dims) - {"word"}
+    if dims not in ({"key"}, {"row", "column"}):
+        possible = "dims word and key, or word, row and column"
+        raise ShapeError(message(_ASKED, f"dims {dict(values.sizes)}", possible, "choose one layer and step"))
+    maps = [_of_word(values, word) for word in words]
+    if dims == {"key"}:
+        boxes, keys = boxes_of()
+        known = set(values.coords["key"].values.tolist()) if "key" in values.coords else set()
+        if missing := sorted(set(keys) - known):
+            received = f"no value for {len(missing)} image keys, the first of them {missing[0]}"
+            raise ShapeError(message(_ASKED, received, "a value for every image key", "give the whole map"))
+        return boxes, [one.sel(key=keys).to_numpy().astype(float) for one in maps]
+    rows, columns, (width, height) = values.sizes["row"], values.sizes["column"], size or (1, 1)
+    across, down = width / columns, height / rows
+    boxes = [(c * across, r * down, (c + 1) * across, (r + 1) * down) for r in range(rows) for c in range(columns)]
+    return boxes, [one.transpose("row", "column").to_numpy().astype(float).ravel() for one in maps]
+
+
+def _of_word(values: xr.DataArray, word: Word) -> xr.DataArray:
+    if "word" not in values.dims:
+        return values
+    steps = values.coords.get("first_step")
+    texts = values.coords["word"].values.tolist() if "word" in values.coords else []
+    found = [n for n, text in enumerate(texts) if text == word.text] if steps is None else []
+    if steps is not None:
+        found = [n for n, step in enumerate(steps.values.tolist()) if step == word.steps[0]]
+    if not found:
+        todo = "choose one of these, or make its map"
+        raise ShapeError(message(_ASKED, f"no map of {word.text!r}", ", ".join(map(repr, texts)) or "none", todo))
+    return values.isel(word=found[0])

@@ -1,0 +1,72 @@
+"""The prompt of a trace as model inputs once more, for what needs the model and not only its trace."""
+
+from typing import Any
+
+import torch
+
+from lvlmscope.errors import ModelInputError, UnsupportedModelError, message
+from lvlmscope.families import Family
+from lvlmscope.preparing import check_inputs, prepare
+from lvlmscope.record import Trace
+
+__all__ = ["recalled_inputs"]
+
+
+def recalled_inputs(
+    trace: Trace,
+    model: Any,
+    family: Family,
+    *,
+    processor: Any = None,
+    inputs: Any = None,
+    in_sequence: bool = True,
+    asked: str,
+) -> tuple[dict[str, Any], torch.Tensor]:
+    """The prompt's inputs on the model's device, and which of its positions hold image tokens.
+
+    Args:
+        trace: A trace of pictures and a prompt, or of the inputs given.
+        model: The bare model.
+        family: Its family's rules.
+        processor: The model's processor, where inputs are to be made from the trace's pictures.
+        inputs: Prepared inputs of the trace, one sample, where it was made from such.
+        in_sequence: Image tokens in the decoder's sequence are needed, not only cross-attention to them.
+        asked: What for.
+
+    Returns:
+        Inputs, batch axis 1, and bool `[position]` on the model's device.
+
+    Raises:
+        ModelInputError: No pictures and no inputs, several samples, or a prompt of other tokens than the trace's.
+        UnsupportedModelError: Image tokens in the sequence are needed and the model has none.
+    """
+    if inputs is None and (not trace.images or not bool(trace.image_keys.any())):
+        received, todo = "a trace without its pictures", "trace an image and a prompt, not prepared inputs"
+        raise ModelInputError(message(asked, received, "a trace with pictures", todo))
+    found = prepare(list(trace.images), trace.prompt, processor, family).inputs if inputs is None else inputs
+    found = check_inputs(found)
+    ids, mask = found["input_ids"], found["attention_mask"]
+    if ids.shape[0] != 1 or not bool(mask.all()):
+        received = f"inputs of {ids.shape[0]} samples" if ids.shape[0] > 1 else "inputs with padding"
+        raise ModelInputError(message(asked, received, "one sample without padding", "give the sample's own inputs"))
+    device = next(model.parameters()).device
+    image = family.image_mask(model, ids.to(device))[0]
+    crosses = bool(family.crossing_layers(model))
+    if crosses and in_sequence:
+        received = f"{type(model).__name__}, which looks at the image in cross-attention layers"
+        possible = "models with image tokens in the decoder's sequence"
+        raise UnsupportedModelError(message(asked, received, possible, "use a model of another family"))
+    expected = image.cpu() if crosses else trace.image_keys[: trace.prompt_length]
+    cut = trace.kept_keys != "all"  # then the trace has lost the positions of the other tokens
+    if int(image.sum()) != int(expected.sum()) or not (cut or torch.equal(image.cpu(), expected)):
+        received = f"a prompt of {len(image)} tokens, {int(image.sum())} of the image"
+        possible = f"the trace's {trace.prompt_length}, {int(expected.sum())} of the image"
+        raise ModelInputError(message(asked, received, possible, "give the model that made the trace"))
+    dtype = getattr(model, "dtype", torch.float32)
+    return {name: _placed(value, device, dtype) for name, value in found.items()}, image
+
+
+def _placed(value: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.to(device, dtype if value.is_floating_point() else None)
