@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from lvlmscope.anchoring import INITIAL, MIDDLE, check_fraction, extreme_heads, gathered_distribution
+from lvlmscope.configuring import check_types
 from lvlmscope.depth import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interventions.imaging import ImageSession
@@ -58,8 +59,10 @@ class CLVA:
         """Check the parameters.
 
         Raises:
+            InterventionError: A parameter of another type.
             ModelInputError: A parameter outside its range.
         """
+        check_types(self)
         asked = "configure CLVA"
         if not (0 <= self.alpha < float("inf") and 0 <= self.beta < float("inf")):
             received = f"alpha={self.alpha}, beta={self.beta}"

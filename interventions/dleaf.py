@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
+from lvlmscope.configuring import check_types
 from lvlmscope.depth import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interventions.imaging import ImageSession
@@ -52,8 +53,10 @@ class DLEAF:
         """Check the parameters.
 
         Raises:
+            InterventionError: A parameter of another type.
             ModelInputError: A parameter outside its range.
         """
+        check_types(self)
         asked = "configure DLEAF"
         if not 0 <= self.gamma <= 1:
             raise ModelInputError(message(asked, f"gamma={self.gamma}", "a number from 0 to 1", "choose gamma there"))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 import torch
 from torch import Tensor
 
+from lvlmscope.configuring import check_types
 from lvlmscope.errors import CellError, ModelInputError, message
 from lvlmscope.interventions.depth_cell import DepthCell
 from lvlmscope.rows import at_least_float32
@@ -49,8 +50,10 @@ class HalluRNN:
         """Check the parameters; files are read when the remedy is switched on.
 
         Raises:
+            InterventionError: A parameter of another type.
             ModelInputError: A strength outside [0, 1], or something that is no cell.
         """
+        check_types(self)
         asked = "configure HalluRNN"
         if not 0 <= self.strength <= 1:
             received, possible = f"strength={self.strength}", "a number from 0 to 1"
@@ -74,7 +77,8 @@ class HalluRNN:
         cell = self.cell if isinstance(self.cell, DepthCell) else DepthCell.load(_folder(self.cell))
         if cell.config.hidden_size != site.hidden_size:
             received = f"a cell of hidden size {cell.config.hidden_size} for a model of hidden size {site.hidden_size}"
-            possible, todo = "equal sizes", "train one: lvlmscope train hallurnn --model ..."
+            name = _name_of(site.model)
+            possible, todo = "equal sizes", f"train one: lvlmscope train hallurnn --model {name}, then pass cell="
             raise CellError(message("switch on HalluRNN", received, possible, todo))
         return _HalluRNNSession(cell, self.strength)
 
@@ -159,6 +163,12 @@ class _HalluRNNSession(Session):
 
 def _names_a_cell(given: object) -> bool:
     return isinstance(given, str | Path | DepthCell)
+
+
+def _name_of(model: Any) -> str:
+    """What a command line calls the model; a path that leads nowhere else is no name."""
+    name = str(getattr(model, "name_or_path", "") or "")
+    return name if name.strip("./") else "YOUR_MODEL"
 
 
 def _folder(cell: str | Path) -> Path:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
+from lvlmscope.configuring import check_types
 from lvlmscope.depth import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.rows import AttentionRows, log_weights
@@ -49,8 +50,10 @@ class LocoRE:
         """Check the parameters.
 
         Raises:
+            InterventionError: A parameter of another type.
             ModelInputError: A parameter outside its range.
         """
+        check_types(self)
         asked = "configure LocoRE"
         if not 0 <= self.beta < float("inf"):
             raise ModelInputError(message(asked, f"beta={self.beta}", "a number from 0", "choose beta there"))

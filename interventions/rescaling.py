@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import torch
 
+from lvlmscope.configuring import check_types
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.functional import HeadRule, preset_named, rule_by_share
 from lvlmscope.interventions.imaging import ImageSession
@@ -63,8 +64,10 @@ class HeadRescaling:
         """Check the parameters.
 
         Raises:
+            InterventionError: A parameter of another type.
             ModelInputError: A parameter outside its range.
         """
+        check_types(self)
         if not 0 <= self.tau_reas < self.tau_perc <= 1:
             received = f"tau_reas={self.tau_reas}, tau_perc={self.tau_perc}"
             possible = "0 <= tau_reas < tau_perc <= 1"

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final, Literal
 import torch
 from transformers import LogitsProcessor
 
+from lvlmscope.configuring import check_types
 from lvlmscope.depth import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, UnsupportedOptionError, message
 from lvlmscope.interventions.choosing import Choice, choose
@@ -82,8 +83,10 @@ class SGRS:
         """Check the parameters.
 
         Raises:
+            InterventionError: A parameter of another type.
             ModelInputError: A parameter outside its range.
         """
+        check_types(self)
         asked = "configure SGRS"
         if not 0 <= self.alpha < 1:
             raise ModelInputError(message(asked, f"alpha={self.alpha}", "from 0 to less than 1", "choose alpha there"))

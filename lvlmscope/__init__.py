@@ -57,6 +57,9 @@ _MODULES = (
     "views",
 )
 
+# Remedies and signals are offered at the top under their own names: lv.DLEAF, lv.saliency
+_FOLDERS = ("lvlmscope.interventions", "lvlmscope.diagnostics")
+
 __all__ = ["__version__", "load_trace", *_HOMES, *_MODULES]  # noqa: PLE0604
 
 
@@ -82,8 +85,7 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(_HOMES[name]), name)
     if name in _MODULES:
         return importlib.import_module(f"lvlmscope.{name}")
-    for package in ("lvlmscope.interventions", "lvlmscope.diagnostics"):
-        # Remedies and signals are offered at the top under their own names: lv.DLEAF, lv.diagnose.
+    for package in _FOLDERS:
         module = importlib.import_module(package)
         if name in module.__all__:
             return getattr(module, name)
@@ -91,7 +93,8 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    offered = [name for package in _FOLDERS for name in importlib.import_module(package).__all__]
+    return sorted({*__all__, *offered})
 
 
 if not (Path(__file__).parent / "diagnostics").is_dir():

@@ -3,7 +3,7 @@
 import functools
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,9 @@ from lvlmscope.performing import Performance
 from lvlmscope.sessions import Intervention, Session, Site
 from lvlmscope.stage import Stage
 
-__all__ = ["Handle", "Intervention", "Session", "Site", "attach", "intervene", "stage_of"]
+__all__ = ["Handle", "Intervention", "Session", "Site", "attach", "intervene", "stack_of", "stage_of"]
+
+_ASKED = "switch on a remedy"
 
 # One stage a model, alive while anything is attached: stacked and nested remedies share it.
 _STAGES: "weakref.WeakKeyDictionary[torch.nn.Module, Stage]" = weakref.WeakKeyDictionary()
@@ -77,6 +79,28 @@ def stage_of(model: Any) -> Stage | None:
     return _STAGES.get(unwrap(model))
 
 
+def stack_of(interventions: Any) -> tuple[Intervention, ...]:
+    """Remedies to switch on, in order; a single one stands for a list of it.
+
+    Args:
+        interventions: Remedies, one remedy, or None for none.
+
+    Returns:
+        The remedies; what is none among them ``attach`` refuses.
+
+    Raises:
+        InterventionError: A name, or something else that is neither a remedy nor a list.
+    """
+    if interventions is None:
+        return ()
+    if isinstance(interventions, Intervention):
+        return (interventions,)
+    if isinstance(interventions, str) or not isinstance(interventions, Iterable):
+        todo = "pass interventions=[lv.DLEAF()], or another remedy (lvlmscope methods lists them)"
+        raise InterventionError(message(_ASKED, f"{interventions!r}"[:80], "a list of remedies", todo))
+    return tuple(interventions)
+
+
 def attach(model: Any, *interventions: Intervention, family: Family | None = None) -> Handle:
     """Switch remedies on until ``handle.remove()``.
 
@@ -89,7 +113,7 @@ def attach(model: Any, *interventions: Intervention, family: Family | None = Non
         The handle, with ``remove()`` and ``report()``.
 
     Raises:
-        InterventionError: Something given is no remedy.
+        InterventionError: Something given is no remedy, or is on already.
         UnsupportedModelError: The model's attention cannot be reached.
     """
     bare = unwrap(model)
@@ -97,16 +121,26 @@ def attach(model: Any, *interventions: Intervention, family: Family | None = Non
         if isinstance(intervention, type) or not isinstance(intervention, Intervention):
             received = f"{intervention!r}"[:80]
             todo = "pass an instance such as lv.DLEAF()"
-            raise InterventionError(message("switch on a remedy", received, "objects with start and describe", todo))
+            raise InterventionError(message(_ASKED, received, "objects with start and describe", todo))
     family = family or getattr(model, "family", None) or family_of(bare)
     if family.crossing_layers(bare):
         received = f"{type(bare).__name__}, which looks at the image in cross-attention layers"
         possible, todo = "models with image tokens in the decoder's sequence", "trace it without remedies"
-        raise UnsupportedModelError(message("switch on a remedy", received, possible, todo))
+        raise UnsupportedModelError(message(_ASKED, received, possible, todo))
     stage = _STAGES.get(bare) or Stage(bare, family)
+    _refuse_twice([p.intervention for p in stage.performances], interventions)
     performances = tuple(Performance(i, i.start(stage.site)) for i in interventions)
     enter_stage(stage, performances)
     return Handle(stage, performances)
+
+
+def _refuse_twice(before: list[Intervention], added: Iterable[Intervention]) -> None:
+    for intervention in added:
+        if intervention in before:
+            received = f"{intervention!r} twice"
+            possible, todo = "every remedy once, or again with other parameters", "leave one out"
+            raise InterventionError(message(_ASKED, received, possible, todo))
+        before = [*before, intervention]
 
 
 @contextmanager
@@ -122,7 +156,7 @@ def intervene(model: Any, *interventions: Intervention, family: Family | None = 
         The handle, whose ``report()`` says what was edited.
 
     Raises:
-        InterventionError: Something given is no remedy.
+        InterventionError: Something given is no remedy, or is on already.
         UnsupportedModelError: The model's attention cannot be reached.
     """
     handle = attach(model, *interventions, family=family)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from lvlmscope.attaching import intervene
+from lvlmscope.attaching import intervene, stack_of
 from lvlmscope.errors import (
     InterventionError,
     ModelInputError,
@@ -58,7 +58,7 @@ def trace_many(
     batch_size: int = 1,
     prompt: str | None = None,
     processor: Any = None,
-    interventions: Sequence[Intervention] = (),
+    interventions: Sequence[Intervention] | Intervention = (),
     gradients: bool = False,
     hidden_states: bool = False,
     keep: Keep = "all",
@@ -114,7 +114,8 @@ def trace_many(
     runner = _Runner(model, family, find_processor(model, processor), wishes, generation, seed, prompt)
     total = len(examples) if isinstance(examples, Sized) else None
     numbered = enumerate(examples)
-    switch = intervene(model, *interventions, family=family) if interventions else nullcontext()
+    remedies = stack_of(interventions)
+    switch = intervene(model, *remedies, family=family) if remedies else nullcontext()
     with switch, tqdm(total=total, desc="trace", unit="example", disable=not progress) as bar:
         while group := list(islice(numbered, batch_size)):
             for result in runner.run(group):

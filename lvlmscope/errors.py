@@ -69,7 +69,7 @@ class ReplayError(LvlmscopeError, RuntimeError):
 
 
 class InterventionError(LvlmscopeError, RuntimeError):
-    """A remedy returned something that cannot be put into the model."""
+    """A remedy that cannot be switched on, or that returned something that cannot be put into the model."""
 
 
 class RemedyError(LvlmscopeError, ValueError):

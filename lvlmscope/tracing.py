@@ -9,7 +9,7 @@ import torch
 
 from lvlmscope.admitting import require_context, require_pictures
 from lvlmscope.assembling import TracedBatch, assemble_trace
-from lvlmscope.attaching import intervene, stage_of
+from lvlmscope.attaching import intervene, stack_of, stage_of
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.families import Family, family_of
 from lvlmscope.generating import Generation, generate_answer, teacher_force
@@ -33,7 +33,7 @@ def trace(
     *,
     answer: str | Sequence[int] | None = ...,
     processor: Any = ...,
-    interventions: Sequence[Intervention] = ...,
+    interventions: Sequence[Intervention] | Intervention = ...,
     gradients: bool = ...,
     hidden_states: bool = ...,
     keep: Keep = ...,
@@ -53,7 +53,7 @@ def trace(
     inputs: Any,
     answer: str | Sequence[int] | None = ...,
     processor: Any = ...,
-    interventions: Sequence[Intervention] = ...,
+    interventions: Sequence[Intervention] | Intervention = ...,
     gradients: bool = ...,
     hidden_states: bool = ...,
     keep: Keep = ...,
@@ -74,7 +74,7 @@ def trace(
     inputs: Any = None,
     answer: str | Sequence[int] | None = None,
     processor: Any = None,
-    interventions: Sequence[Intervention] = (),
+    interventions: Sequence[Intervention] | Intervention = (),
     gradients: bool = False,
     hidden_states: bool = False,
     keep: Keep = "all",
@@ -98,7 +98,7 @@ def trace(
         inputs: Prepared model inputs instead of image and prompt: one sample, or a batch padded on the left.
         answer: Text or ids to trace instead of a generated answer (teacher forcing).
         processor: The model's processor, when it cannot be found from the model's name.
-        interventions: Remedies to switch on for this call, after those already attached.
+        interventions: Remedies (or one) to switch on for this call, after those already attached.
         gradients: Also keep ``d loss_t / d attention`` of every token, from one backward (methods 1.4).
         hidden_states: Also keep the residual stream of the predicting rows.
         keep: "all" keys of a row, or only "image_answer": those of the image and of the answer.
@@ -132,7 +132,8 @@ def trace(
         gradients=gradients, hidden_states=hidden_states, keep=keep, precision=precision, max_memory=max_memory
     )
     given = None if answer is None else tokenize_answer(answer, prepared.processor)
-    switch = intervene(model, *interventions, family=family) if interventions else nullcontext()
+    remedies = stack_of(interventions)
+    switch = intervene(model, *remedies, family=family) if remedies else nullcontext()
     with switch:
         traces = trace_prepared(
             model, family, prepared, wishes, answer=given, generation=generation, seed=seed, progress=progress

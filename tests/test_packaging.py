@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+import lvlmscope
+
 LINKED = ("diagnostics", "interventions")
 TRACKED_BYTES = 20e6
 DATA = (".safetensors", ".json", ".webp", ".png", ".jinja", ".txt", ".md")
@@ -137,6 +139,15 @@ def test_every_module_imports():
     assert {f"lvlmscope.{name}" for name in LINKED} <= set(names)
     for name in names:
         assert importlib.import_module(name).__doc__, f"{name} has no docstring"
+
+
+def test_the_front_page_lists_what_it_serves():
+    offered = dir(lvlmscope)
+    assert {"trace", "plot", "load_trace", "DLEAF", "saliency"} <= set(offered)
+    assert [name for name in offered if not hasattr(lvlmscope, name)] == []
+    with pytest.raises(AttributeError, match="no attribute 'DLEEF'") as caught:
+        lvlmscope.DLEEF  # noqa: B018
+    assert (caught.value.name, caught.value.obj) == ("DLEEF", lvlmscope)  # from which Python suggests DLEAF
 
 
 def test_import_leaves_heavy_libraries_alone(repository):

@@ -27,6 +27,7 @@ def parse_remedy(text: str) -> Intervention:
     Raises:
         RemedyError: No such remedy.
         ModelInputError: No such parameter, or a value outside its range.
+        InterventionError: A value of another type.
 
     >>> parse_remedy("dleaf:gamma=0.5,threshold=max").threshold
     'max'

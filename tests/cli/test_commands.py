@@ -176,6 +176,7 @@ def test_eval_command_prints_json() -> None:
     assert set(card["probes"]) == set(card["blank"])
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -185,6 +186,7 @@ def test_eval_command_prints_json() -> None:
         (("trace", "PICTURE", "Describe.", "--remedy", "nothing"), "possible: CLVA, DLEAF"),
         (("trace", "PICTURE", "Describe.", "--remedy", "dleaf:strength=1"), "got strength; possible: gamma"),
         (("trace", "PICTURE", "Describe.", "--remedy", "dleaf:gamma=2.5"), "gamma=2.5"),
+        (("trace", "PICTURE", "Describe.", "--remedy", "dleaf:gamma=x"), "gamma='x' of type str; possible: a number"),
         (("demo", "--picture", "99"), "99"),
         (("demo", "--out", "PICTURE"), "write results to"),
     ],

@@ -7,8 +7,9 @@ import pytest
 import torch
 from transformers import LlavaForConditionalGeneration, LogitsProcessor
 
-from lvlmscope.attaching import attach, intervene
+from lvlmscope.attaching import attach, intervene, stack_of
 from lvlmscope.errors import InterventionError, ModelInputError
+from lvlmscope.interventions import DLEAF
 from lvlmscope.record import Trace
 from lvlmscope.rows import AttentionRows
 from lvlmscope.sessions import ForwardInfo, Session, Site
@@ -130,7 +131,7 @@ def test_the_replay_repeats_edited_generation(remedies: tuple[Toy, ...]) -> None
 
 def test_the_trace_shows_rows_as_edited() -> None:
     case = tiny_models.llava()
-    handle = attach(case.model, Toy(TowardsImage), Toy(TowardsImage))
+    handle = attach(case.model, Toy(TowardsImage), Toy(TowardsImage, 0.4))
     output = generate(case)
     second = handle._performances[1].session
     assert isinstance(second, TowardsImage)
@@ -139,9 +140,9 @@ def test_the_trace_shows_rows_as_edited() -> None:
     handle.remove()
     assert isinstance(traced, Trace)
     assert traced.answer_ids.tolist() == output.sequences[0, -STEPS:].tolist()
-    once = trace(case.model, inputs=case.inputs, interventions=[Toy(TowardsImage, 0.75)], **OPTIONS)
+    once = trace(case.model, inputs=case.inputs, interventions=Toy(TowardsImage, 0.7), **OPTIONS)
     assert isinstance(once, Trace)
-    torch.testing.assert_close(once.attention, traced.attention, atol=1e-5, rtol=1e-4)  # 1 - 0.5 * 0.5 = 0.75
+    torch.testing.assert_close(once.attention, traced.attention, atol=1e-5, rtol=1e-4)  # 1 - 0.5 * 0.6 = 0.7
     assert first_step[1::2, ~traced.image_keys[: traced.prompt_length]].sum(-1).max() < 0.5
 
 
@@ -279,6 +280,30 @@ def test_what_is_no_remedy_is_refused() -> None:
     case = tiny_models.llava()
     with pytest.raises(InterventionError, match="pass an instance"):
         attach(case.model, Toy)  # type: ignore[arg-type]
+
+
+def test_one_remedy_stands_for_a_list_of_it() -> None:
+    remedy = Toy(TowardsImage)
+    assert stack_of(remedy) == stack_of([remedy]) == (remedy,)
+    assert stack_of(None) == stack_of([]) == ()
+    for wrong in ("dleaf", 3, Toy):  # a name is no list of letters
+        with pytest.raises(
+            InterventionError, match=rf"got {re.escape(repr(wrong))}; possible: a list of remedies; .*lv\.DLEAF\(\)"
+        ):
+            stack_of(wrong)
+
+
+def test_an_equal_remedy_is_refused_a_second_time() -> None:
+    case = tiny_models.llava()
+    before = tiny_models.footprint(case.model)
+    with pytest.raises(InterventionError, match=r"DLEAF\(gamma=0\.5.* twice"):
+        attach(case.model, DLEAF(gamma=0.5), DLEAF(gamma=0.5))
+    assert tiny_models.footprint(case.model) == before
+    with intervene(case.model, DLEAF(gamma=0.5)):
+        with pytest.raises(InterventionError, match="twice"):
+            attach(case.model, DLEAF(gamma=0.5))
+        attach(case.model, DLEAF(gamma=0.25)).withdraw()
+    assert tiny_models.footprint(case.model) == before
 
 
 def test_a_cache_from_before_is_refused() -> None:

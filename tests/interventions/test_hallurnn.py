@@ -170,7 +170,11 @@ def test_a_cell_transfers_to_another_model_of_its_size() -> None:
 def test_a_cell_of_another_size_is_refused_when_switched_on() -> None:
     case = tiny_models.llava()
     before = tiny_models.footprint(case.model)
-    with pytest.raises(CellError, match="a cell of hidden size 64 for a model of hidden size 48"):
+    told = "a cell of hidden size 64 for a model of hidden size 48.*train hallurnn --model "
+    with pytest.raises(CellError, match=told + "YOUR_MODEL, then"):
+        lv.attach(case.model, HalluRNN(cell=lively(64)))
+    case.model.name_or_path = "models/small-llava"
+    with pytest.raises(CellError, match=told + "models/small-llava, then"):
         lv.attach(case.model, HalluRNN(cell=lively(64)))
     assert tiny_models.footprint(case.model) == before
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from lvlmscope import interventions
-from lvlmscope.errors import ModelInputError, OutputError, RemedyError
+from lvlmscope.configuring import check_types
+from lvlmscope.errors import InterventionError, ModelInputError, OutputError, RemedyError
 from lvlmscope.interventions import DLEAF, HalluRNN, LocoRE, load_remedies, registered, registry, save_remedies
 from lvlmscope.sessions import Session, Site
 from tests.interventions.cells import saved
@@ -44,6 +45,30 @@ def test_every_exported_remedy_is_registered_with_a_card() -> None:
         assert card.paper.startswith("arXiv "), name
         assert all((card.theirs, card.ours, card.cost)), name
         assert set(card.space) <= set(signature(remedy).parameters), name
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize(
+    ("name", "parameters", "told"),
+    [
+        ("CLVA", {"alpha": "x"}, "alpha='x' of type str; possible: a number"),
+        ("DLEAF", {"gamma": True}, "gamma=True of type bool"),
+        ("DLEAF", {"layers": 3}, "layers=3 of type int; possible: a sequence of numbers or None"),
+        ("DLEAF", {"threshold": ["min"]}, r".*; possible: 'min', 'max', 'mean'"),
+        ("SGRS", {"k": 2.5}, "k=2.5 of type float; possible: a whole number"),
+        ("LocoRE", {"window": None}, "window=None of type NoneType"),
+        ("HeadRescaling", {"l_perc": "a"}, "l_perc='a' of type str"),
+        ("HalluRNN", {"strength": [1]}, r"strength=\[1\] of type list"),
+    ],
+)
+def test_parameters_of_another_type_are_named(name: str, parameters: dict[str, Any], told: str) -> None:
+    with pytest.raises(InterventionError, match=f"configure {name}: got {told}"):
+        registry.remedy_class(name)(**parameters)
+
+
+def test_every_default_is_of_its_own_type() -> None:
+    for remedy in registered().values():
+        check_types(remedy())
 
 
 def test_another_packages_remedy_is_found_in_any_letter_case(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
