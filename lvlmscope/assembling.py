@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 from lvlmscope.families import Family
 from lvlmscope.generating import Generation
 from lvlmscope.layout import Kind, Layout
+from lvlmscope.pictures import describe_pictures
 from lvlmscope.preparing import Prepared
 from lvlmscope.record import Trace
 from lvlmscope.replay import Replay
@@ -103,7 +104,7 @@ def assemble_trace(
         answer="".join(pieces),
         images=asked.images if asked else (),
         kept_keys="all" if replay.columns is None else "image_answer",
-        provenance=provenance,
+        provenance=provenance | {"pictures": describe_pictures(asked.images, asked.names) if asked else []},
         effects=effects,
     )
 

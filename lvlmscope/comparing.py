@@ -5,14 +5,16 @@ from typing import Any, Final
 
 import torch
 
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.pictures import require_one_question
 from lvlmscope.record import Trace
 
-__all__ = ["Effect", "effect"]
+__all__ = ["Effect", "effect", "side_names"]
 
 _COMMON: Final = frozenset(
     {"name", "forwards", "rows", "edited_heads", "scaled_heads", "shifted_layers", "changed", "saw_image"}
 )
+
+_HARDLY: Final = 0.001  # nats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +24,8 @@ class Effect:
     Attributes:
         same_answer: Whether both answers have the same tokens.
         first_step: First step whose tokens differ, None when one answer begins with the other or both are equal.
-        before_word: Text of the token there before, empty when `first_step` is None.
+        before_word: Text of the token there before, its number where it has none (such as the end of the answer);
+            empty when `first_step` is None.
         after_word: Text of the token there after.
         shared_steps: Steps before the answers part: over these the rows answer the same question.
         image_mass_before: Mean image mass over the shared steps, layers and heads, in [0, 1]; the step at which the
@@ -79,7 +82,9 @@ class Effect:
         if self.divergence:
             most = max(range(len(self.divergence)), key=lambda step: self.divergence[step])
             mean = sum(self.divergence) / len(self.divergence)
-            told = f"at least {mean:.3g} nats on average, {self.divergence[most]:.3g} at step {most}"
+            told = f"at least {mean:.3f} nats on average, {self.divergence[most]:.3f} at step {most}"
+            if self.divergence[most] < _HARDLY:
+                told = f"less than {_HARDLY} nats at every step, as far as the kept tokens tell"
             lines.append(f"next-token distributions moved by {told}; {self.moved_mass:.1%} of the attention moved")
         return "\n".join(lines)
 
@@ -95,19 +100,17 @@ def effect(before: Trace, after: Trace) -> Effect:
         First differing word, image mass over the shared steps, and each remedy's own report.
 
     Raises:
-        ModelInputError: The prompts have different tokens.
+        ModelInputError: The traces are of different prompts or pictures.
     """
-    if before.prompt_length != after.prompt_length or before.prompt != after.prompt:
-        received = f"{before.prompt!r} ({before.prompt_length} tokens) and {after.prompt!r} ({after.prompt_length})"
-        raise ModelInputError(message("compare traces", received, "two traces of one prompt", "trace the same inputs"))
+    require_one_question(before, after, "compare traces")
     pairs = list(zip(before.answer_ids.tolist(), after.answer_ids.tolist(), strict=False))
     first = next((step for step, (old, new) in enumerate(pairs) if old != new), None)
     shared = len(pairs) if first is None else first + 1
     return Effect(
         same_answer=before.answer_ids.tolist() == after.answer_ids.tolist(),
         first_step=first,
-        before_word="" if first is None else before.answer_tokens[first],
-        after_word="" if first is None else after.answer_tokens[first],
+        before_word="" if first is None else _text_at(before, first),
+        after_word="" if first is None else _text_at(after, first),
         shared_steps=shared,
         image_mass_before=_mean_mass(before, shared),
         image_mass_after=_mean_mass(after, shared),
@@ -115,6 +118,29 @@ def effect(before: Trace, after: Trace) -> Effect:
         divergence=tuple(_divergence(before, after, step) for step in range(shared)),
         edits=after.effects,
     )
+
+
+def side_names(before: Trace, after: Trace) -> tuple[str, str]:
+    """What to call two traces beside each other: by their remedy where one of them alone had one on.
+
+    Args:
+        before: A trace.
+        after: Another.
+
+    Returns:
+        Two names.
+
+    >>> from lvlmscope.diagnostics import planted_trace
+    >>> side_names(planted_trace(), planted_trace())
+    ('first', 'second')
+    """
+    names = {True: "with the remedy", False: "without the remedy"}
+    on = bool(before.effects), bool(after.effects)
+    return ("first", "second") if on[0] == on[1] else (names[on[0]], names[on[1]])
+
+
+def _text_at(trace: Trace, step: int) -> str:
+    return trace.answer_tokens[step] if trace.answer_tokens[step].strip() else f"<token {int(trace.answer_ids[step])}>"
 
 
 def _mean_mass(trace: Trace, steps: int) -> float:

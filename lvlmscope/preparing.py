@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, message
 from lvlmscope.families import Family
+from lvlmscope.pictures import names_of
 
 __all__ = ["Asked", "Prepared", "check_inputs", "join", "prepare", "read_images", "tokenize_answer"]
 
@@ -21,11 +22,13 @@ class Asked:
 
     Attributes:
         images: The pictures.
+        names: The pictures' file names, empty where there is none.
         prompt: The prompt as the user gave it.
         inputs: The sample's own model inputs, batch axis 1, without padding.
     """
 
     images: tuple[Image.Image, ...]
+    names: tuple[str, ...]
     prompt: str
     inputs: dict[str, Any]
 
@@ -135,7 +138,7 @@ def prepare(image: Any, prompt: Any, processor: Any, family: Family) -> Prepared
         received, todo = f"pictures of {sizes} pixels: {error}", "crop or resize them first"
         possible = f"what {type(processor).__name__} takes"
         raise ImageInputError(message("prepare images", received, possible, todo)) from error
-    asked = Asked(images=images, prompt=prompt, inputs=inputs)
+    asked = Asked(images=images, names=names_of(image), prompt=prompt, inputs=inputs)
     return Prepared(inputs=inputs, asked=(asked,), processor=processor)
 
 

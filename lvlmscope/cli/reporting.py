@@ -20,7 +20,7 @@ def run_report(trace: Path, compare: Path | None, out: Path, title: str) -> None
 
     Raises:
         TraceFileError: A file is no trace.
-        ModelInputError: The traces are of different prompts.
+        ModelInputError: The traces are of different prompts or pictures.
         OutputError: The page cannot be written.
     """
     other = None if compare is None else Trace.load(compare)

@@ -35,7 +35,7 @@ def compare(before: Trace, after: Trace, *, width: float = WIDTH * 1.35) -> Any:
         The matplotlib figure.
 
     Raises:
-        ModelInputError: The traces are of different prompts, or hold no image keys.
+        ModelInputError: The traces are of different prompts or pictures, or hold no image keys.
         ShapeError: They have different layers or heads, or no steps.
 
     Examples:

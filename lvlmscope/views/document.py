@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from lvlmscope.comparing import effect
+from lvlmscope.comparing import effect, side_names
 from lvlmscope.diagnosis import Diagnosis
 from lvlmscope.errors import ShapeError, message
 from lvlmscope.plot.style import MADE_UP, SEQUENTIAL, TRUE, UNDEFINED
@@ -16,7 +16,6 @@ __all__ = ["Marks", "describe_document"]
 
 Marks = Iterable[Any] | Callable[[Trace], Iterable[Any]]
 _STOPS: Final = 64  # of the colour map
-_LABELS: Final = ("without the remedy", "with the remedy")
 
 
 def describe_document(
@@ -41,7 +40,7 @@ def describe_document(
         JSON values, and one `Amounts` per trace.
 
     Raises:
-        ModelInputError: The traces are of different prompts, or a mark lies outside the answer.
+        ModelInputError: The traces are of different prompts or pictures, or a mark lies outside the answer.
         ShapeError: They have different layers or heads.
     """
     if other is not None and (trace.layer_indices, trace.num_heads) != (other.layer_indices, other.num_heads):
@@ -49,10 +48,10 @@ def describe_document(
         received = f"{' and '.join(sizes)} layers x heads, or other layer numbers"
         raise ShapeError(message("show two traces", received, "the same layers and heads", "trace the same model"))
     amounts = tuple(Amounts(each) for each in (trace, other) if each is not None)
-    first = _LABELS[0] if other is not None else ""
+    labels = ("",) if other is None else side_names(trace, other)
     sides = [
         describe_side(each, label, made_up=_of(made_up, each, trace), true=_of(true, each, trace))
-        for each, label in zip(amounts, (first, _LABELS[1]), strict=False)
+        for each, label in zip(amounts, labels, strict=True)
     ]
     for side, each in zip(sides, amounts, strict=True):
         own = diagnosis if isinstance(diagnosis, Diagnosis) and each is amounts[0] else None

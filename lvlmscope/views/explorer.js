@@ -614,7 +614,8 @@ export class Explorer {
 
   parts() {
     const { data } = this, found = [];
-    if (data.effect.length) found.push(h("h2", {}, "What the remedy did"), ...data.effect.map((line) => h("p", {}, line)));
+    const repaired = data.sides.some((side) => side.label === "with the remedy");
+    if (data.effect.length) found.push(h("h2", {}, repaired ? "What the remedy did" : "From the first to the second"), ...data.effect.map((line) => h("p", {}, line)));
     data.sides.forEach((side, number) => {
       if (side.diagnosis.length) found.push(h("details", { open: number === 0, "data-role": "diagnosis" },
         h("summary", {}, `Diagnosis${side.label ? `, ${side.label}` : ""}`), ...side.diagnosis.flatMap(block)));

@@ -40,7 +40,7 @@ def explore(
 
     Raises:
         MissingExtraError: anywidget is not installed.
-        ModelInputError: The traces are of different prompts, or a mark lies outside the answer.
+        ModelInputError: The traces are of different prompts or pictures, or a mark lies outside the answer.
         ShapeError: The traces have different layers or heads.
     """
     try:

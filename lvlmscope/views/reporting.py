@@ -51,7 +51,7 @@ def report(
         The path.
 
     Raises:
-        ModelInputError: The traces are of different prompts, or a mark lies outside the answer.
+        ModelInputError: The traces are of different prompts or pictures, or a mark lies outside the answer.
         ShapeError: The traces have different layers or heads.
         OutputError: The file cannot be written.
     """

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from warnings import catch_warnings
 
@@ -17,6 +17,7 @@ from lvlmscope.cli import main
 from lvlmscope.cli.writing import result_folder
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import OutputError
+from lvlmscope.layout import ImageLayout, Layout
 from lvlmscope.tiny import scene
 
 
@@ -122,7 +123,8 @@ def test_report_command_writes_one_page(tmp_path: Path) -> None:
     assert "MB; opens in any browser" in " ".join(done.stdout.split())
     page = (tmp_path / "case.html").read_text()
     assert "<h1>A &lt;b&gt; case</h1>" in page
-    assert "with the remedy" in page
+    document = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    assert [side["label"] for side in document["sides"]] == ["first", "second"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors", "case.html"]
 
 
@@ -131,6 +133,7 @@ def test_report_command_writes_one_page(tmp_path: Path) -> None:
     [
         (("missing.safetensors",), "missing.safetensors: got no such file"),
         (("FOLDER/a.safetensors", "--compare", "FOLDER/other.safetensors"), "two traces of one prompt"),
+        (("FOLDER/a.safetensors", "--compare", "FOLDER/pictured.safetensors"), "(56 x 56 pixels) and (8 x 8 pixels)"),
         (("FOLDER/a.safetensors", "-o", "FOLDER/no/case.html"), "write a report to"),
         (("FOLDER/text.safetensors",), "damaged"),
     ],
@@ -138,6 +141,8 @@ def test_report_command_writes_one_page(tmp_path: Path) -> None:
 def test_report_command_tells_what_it_cannot_use(tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:
     planted_trace().save(tmp_path / "a.safetensors")
     planted_trace(side=3).save(tmp_path / "other.safetensors")
+    layout = Layout(kinds=planted_trace().layout.kinds, images=(ImageLayout(cells=(), size=(8, 8)),))
+    replace(planted_trace(), layout=layout).save(tmp_path / "pictured.safetensors")
     (tmp_path / "text.safetensors").write_text("no trace")
     before = sorted(tmp_path.iterdir())
     done = run("report", *(each.replace("FOLDER", str(tmp_path)) for each in arguments))

@@ -114,7 +114,12 @@ def test_arrays_are_read_like_pictures(model: LoadedModel) -> None:
     array = np.random.default_rng(0).random((40, 40, 3))
     options: dict[str, Any] = {"max_new_tokens": 3, "suppress_tokens": tiny_models.SUPPRESSED}
     picture = Image.fromarray((array * 255).round().astype(np.uint8))
-    assert torch.equal(trace(model, array, "w7", **options).attention, trace(model, picture, "w7", **options).attention)
+    one, other = (trace(model, each, "w7", **options) for each in (array, picture))
+    assert torch.equal(one.attention, other.attention)
+    (known,) = one.provenance["pictures"]
+    assert other.provenance["pictures"] == [known]
+    assert known["size"] == [40, 40]
+    assert known["sha256"] != trace(model, PICTURE, "w7", **options).provenance["pictures"][0]["sha256"]
 
 
 def test_a_strip_that_the_processor_refuses(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
-from lvlmscope.comparing import effect
+from lvlmscope.comparing import effect, side_names
 from lvlmscope.errors import ModelInputError
+from lvlmscope.pictures import describe_pictures
+from lvlmscope.plot import compare
+from lvlmscope.views.reporting import page
 from tests.core.test_record import make_trace
 
 
@@ -41,6 +45,33 @@ def test_equal_answers_and_one_that_begins_with_the_other() -> None:
 def test_other_prompts_are_refused() -> None:
     with pytest.raises(ModelInputError, match="two traces of one prompt"):
         effect(make_trace(), make_trace(prompt="Where?"))
+
+
+def test_other_pictures_are_refused_by_name() -> None:
+    red, blue = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+    one, other, nameless = (
+        make_trace(provenance={"pictures": describe_pictures([image], [name])})
+        for image, name in ((red, "cat.png"), (blue, "dog.png"), (red, ""))
+    )
+    told = r"cat\.png \(8 x 8 pixels, sha256 \w{8}\) and dog\.png \(8 x 8 .*; possible: two traces of one picture"
+    for compared in (effect, compare, lambda trace, other: page(trace, compare=other)):
+        with pytest.raises(ModelInputError, match=told):
+            compared(one, other)
+    assert effect(one, nameless).same_answer
+    assert effect(one, make_trace()).same_answer  # nothing is known of the second picture but its tokens
+
+
+def test_traces_are_called_by_the_remedy_that_one_of_them_had() -> None:
+    plain, mended = make_trace(), make_trace(effects=({"name": "toy"},))
+    assert side_names(plain, mended) == ("without the remedy", "with the remedy")
+    assert side_names(mended, plain) == ("with the remedy", "without the remedy")
+    assert side_names(plain, plain) == side_names(mended, mended) == ("first", "second")
+
+
+def test_a_token_without_text_is_told_by_its_number() -> None:
+    ids, words = torch.tensor([0, 9, 2]), ("a", "", "c")
+    told = effect(make_trace(), make_trace(answer_ids=ids, answer_tokens=words, answer="ac"))
+    assert "first word changed: 'b' -> '<token 9>'" in str(told)
 
 
 def test_what_moved_by_hand() -> None:
@@ -106,6 +137,6 @@ def test_every_remedy_tells_what_it_did_or_why_not() -> None:
         "chooser: chose other tokens over 2 forwards\n  rejections 3",
         "idle: changed nothing over 2 forwards: no head met its rule",
         "blind: changed nothing over 2 forwards: the prompt holds no image",
-        "next-token distributions moved by at least 0 nats on average, 0 at step 0; 0.0% of the attention moved",
+        "moved by less than 0.001 nats at every step, as far as the kept tokens tell; 0.0% of the attention moved",
     ):
         assert line in str(told)

@@ -134,7 +134,7 @@ def test_the_notebooks_theme_goes_before_the_systems(
 
 def test_the_widget_answers_messages(trace: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
     widget = lvlmscope.explore(trace, varied_trace(seed=1, gradients=True))
-    assert [side["label"] for side in widget.document["sides"]] == ["without the remedy", "with the remedy"]
+    assert [side["label"] for side in widget.document["sides"]] == ["first", "second"]
     sent: list[tuple[Any, Any]] = []
     monkeypatch.setattr(type(widget), "send", lambda _self, told, buffers=None: sent.append((told, buffers)))
     request = {"id": 5, "kind": "map", "side": 1, "amount": "attention", "word": 3, "low": 1, "high": 2, "head": 0}

@@ -192,6 +192,7 @@ def test_two_traces_stand_side_by_side_on_one_scale(browser: Browser, trace: Tra
         assert len({bar.split()[1] for bar in bars[::2]}) == 1
         told = page.inner_text("#explorer")
         assert "first word changed: 'word2' -> 'cat'" in told
+        assert "What the remedy did" in told
         assert page.locator("[data-role=diagnosis] summary").all_inner_texts() == [
             "Diagnosis, without the remedy",
             "Diagnosis, with the remedy",
