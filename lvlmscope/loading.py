@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lvlmscope.errors import UnsupportedModelError, message
+from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
 from lvlmscope.families import Family, family_of
 
 __all__ = ["LoadedModel", "find_processor", "load", "unwrap"]
@@ -79,6 +79,7 @@ def load(
 
     Raises:
         UnsupportedModelError: Nothing of that name, a text-only model, no processor, or a failed check.
+        UnsupportedOptionError: A dtype that torch does not have.
         ReplayError: The check's replay disagrees with its generation.
     """
     path = None
@@ -87,7 +88,7 @@ def load(
         name = str(getattr(model, "name_or_path", "") or type(model).__name__)
     else:
         path, name = _resolve(source), str(source)
-        dtype = torch.float32 if name == "tiny" and dtype == "auto" else dtype
+        dtype = torch.float32 if name == "tiny" and dtype == "auto" else _known_dtype(dtype)
         model = _load_model(path, device_map=device_map, dtype=dtype, **options)
         found = processor if processor is not None and not isinstance(processor, str) else None
         if found is None:
@@ -135,6 +136,14 @@ def _resolve(source: Any) -> str:
         received, todo = f"no weights in {folder}", "install lvlmscope from its wheel"
         raise UnsupportedModelError(message("load the bundled model", received, "a complete installation", todo))
     return str(folder)
+
+
+def _known_dtype(dtype: Any) -> Any:
+    """The option as it is; a name that torch does not know is refused before any file is read."""
+    if isinstance(dtype, str) and dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
+        possible = "'auto', a torch dtype, or its name: float32, float16, bfloat16"
+        raise UnsupportedOptionError(message("load a model", f"dtype={dtype!r}", possible, "choose one of them"))
+    return dtype
 
 
 def _load_model(path: str, **options: Any) -> Any:

@@ -26,7 +26,7 @@ def describe_origin(
     Args:
         model: The bare model.
         name: What it was loaded from.
-        settings: Generation settings and seed.
+        settings: Generation settings and seed; objects among them are told by their class.
         interventions: Remedies that were on, in order.
         replay: The replay.
 
@@ -44,7 +44,7 @@ def describe_origin(
             "kernel": "+".join(replay.kernels),
             "threads": torch.get_num_threads(),
         },
-        "generation": settings,
+        "generation": _as_json(settings),
         "interventions": [i.describe() for i in interventions],
         "replay": {
             "path": replay.path,
@@ -53,6 +53,17 @@ def describe_origin(
             "tolerance": replay.agreement.tolerance,
         },
     }
+
+
+def _as_json(value: Any) -> Any:
+    """A setting as JSON holds it; of an object, such as a logits processor, its class is told."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, dict):
+        return {str(key): _as_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_as_json(each) for each in value]
+    return type(value).__name__
 
 
 def _version(package: str) -> str:

@@ -43,6 +43,8 @@ def trace(  # noqa: PLR0917 - typer reads options from parameters
     image: Annotated[Path, typer.Argument(help="Picture file.")],
     prompt: Annotated[str, typer.Argument(help="Question or instruction.")],
     model: Annotated[str, typer.Option(help="'tiny', a folder, or a hub id.")] = "tiny",
+    dtype: Annotated[str, typer.Option(help="Such as bfloat16; 'auto' takes the files' own.")] = "auto",
+    device_map: Annotated[str | None, typer.Option(help="Such as 'auto' to use the GPUs; without it the CPU.")] = None,
     answer: Annotated[str | None, typer.Option(help="Trace this answer instead of a generated one.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length allowed to the answer.")] = 128,
     gradients: Annotated[bool, typer.Option(help="Keep the gradient of every token's loss to the attention.")] = False,
@@ -59,7 +61,8 @@ def trace(  # noqa: PLR0917 - typer reads options from parameters
     options: dict[str, Any] = {"gradients": gradients, "seed": seed}
     options |= {"max_new_tokens": max_new_tokens} if answer is None else {"answer": answer}
     options["interventions"] = [parse_remedy(each) for each in remedy or []]
-    run_trace(image, prompt, model, out, as_json=as_json, compare=compare, options=options)
+    loading = {"source": model, "dtype": dtype, "device_map": device_map}
+    run_trace(image, prompt, out, loading=loading, as_json=as_json, compare=compare, options=options)
 
 
 @app.command()

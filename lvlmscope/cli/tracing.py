@@ -7,8 +7,10 @@ from typing import Any, Final
 import xarray as xr
 
 from lvlmscope import plot
+from lvlmscope.cli.progressing import stages
 from lvlmscope.cli.telling import console, extreme_heads
 from lvlmscope.cli.writing import result_folder
+from lvlmscope.comparing import Effect, effect
 from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy
 from lvlmscope.errors import GeometryError
 from lvlmscope.loading import load
@@ -22,46 +24,70 @@ SAVED: Final[dict[str, Any]] = {"bbox_inches": "tight", "pad_inches": 0.12, "dpi
 
 
 def run_trace(
-    image: Path, prompt: str, model: str, out: Path, *, as_json: bool, compare: bool, options: dict[str, Any]
+    image: Path,
+    prompt: str,
+    out: Path,
+    *,
+    loading: dict[str, Any],
+    as_json: bool,
+    compare: bool,
+    options: dict[str, Any],
 ) -> None:
     """Traces, writes trace, figures and report, and tells where.
 
     Args:
         image: Picture file.
         prompt: Question or instruction.
-        model: What `load` takes.
         out: Folder for the results.
+        loading: Arguments of `load`.
         as_json: One JSON object instead of text.
         compare: With remedies, trace without them too and show both in the report.
         options: Further arguments of `trace`.
     """
-    with result_folder(out) as folder:
-        loaded = load(model)
-        traced = trace(loaded, image, prompt, progress=not as_json, **options)
-        traced.save(folder / "trace.safetensors")
-        before = None
+    before, effects = None, None
+    with result_folder(out) as folder, stages(shown=not as_json) as stage:
+        loaded = load(**loading)
+        core = loaded.family.core(loaded.model)
+        tokens = options.get("max_new_tokens")  # none with a given answer
         if compare and options["interventions"]:
-            before = trace(loaded, image, prompt, progress=not as_json, **(options | {"interventions": []}))
+            plain = options | {"interventions": []}
+            with stage.counting("tracing without the remedy", core, total=tokens):
+                before = trace(loaded, image, prompt, progress=False, **plain)
             before.save(folder / "trace_without_remedy.safetensors")
+        with stage.counting("tracing", core, total=tokens):
+            traced = trace(loaded, image, prompt, progress=False, **options)
+        traced.save(folder / "trace.safetensors")
+        stage.begin("drawing figures and report")
         report(before or traced, folder / "report.html", compare=traced if before else None)
         notes = save_figures(traced, folder)
+        if before is not None:
+            effects = effect(before, traced)
+            plot.compare(before, traced).savefig(folder / "compare.png", **SAVED)
         names = sorted(path.name for path in folder.iterdir())
-    told = {
-        "answer": traced.answer,
-        "steps": traced.num_steps,
-        "files": [str(out / name) for name in names],
-        "notes": notes,
-        "provenance": traced.provenance,
-    }
     if as_json:
+        told = {
+            "answer": traced.answer,
+            "answer_without_remedy": before.answer if before else None,
+            "steps": traced.num_steps,
+            "effects": list(traced.effects),
+            "files": [str(out / name) for name in names],
+            "notes": notes,
+            "provenance": traced.provenance,
+        }
         console.print_json(json.dumps(told))
         return
-    most, least = extreme_heads(traced)
-    console.print(traced, soft_wrap=True)
-    console.print(f"looks at the image most:  {most}\nlooks at the image least: {least}")
+    _tell(traced, before, effects)
     for note in notes:
         console.print(f"note: {note}")
     console.print(f"written to {out}: {', '.join(names)}", soft_wrap=True)
+
+
+def _tell(traced: Trace, before: Trace | None, effects: Effect | None) -> None:
+    most, least = extreme_heads(traced)
+    console.print(traced, soft_wrap=True)
+    console.print(f"looks at the image most:  {most}\nlooks at the image least: {least}")
+    if before is not None:
+        console.print(f"without remedy: {before.answer.strip()}\n{effects}", soft_wrap=True, markup=False)
 
 
 def save_figures(traced: Trace, folder: Path, *, words: tuple[str | int, ...] = (), **marks: Any) -> list[str]:

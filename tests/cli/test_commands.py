@@ -11,9 +11,11 @@ from pathlib import Path
 from warnings import catch_warnings
 
 import pytest
+import torch
 
 from lvlmscope import load_trace
 from lvlmscope.cli import main
+from lvlmscope.cli.progressing import stages
 from lvlmscope.cli.writing import result_folder
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import OutputError
@@ -112,6 +114,48 @@ def test_trace_command_takes_a_given_answer(tmp_path: Path) -> None:
     assert not without.effects
     assert "What the remedy did" in (tmp_path / "t" / "report.html").read_text()
     assert [each["name"] for each in told["provenance"]["interventions"]] == ["LocoRE"]
+    assert [each["name"] for each in told["effects"]] == ["LocoRE"]
+    assert told["answer_without_remedy"] == " There is a dog."
+    assert str(tmp_path / "t" / "compare.png") in told["files"]
+
+
+def test_trace_command_tells_what_the_remedy_did(tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    scene("neutral", 0).image.save(picture)
+    done = run("trace", str(picture), "What?", "--remedy", "dleaf", "--max-new-tokens", "4", "-o", str(tmp_path / "t"))
+    assert done.returncode == 0, done.stderr
+    assert "without remedy: " in done.stdout
+    assert "DLEAF: edited" in done.stdout
+    assert "%" not in done.stderr  # no bar where nobody looks
+
+
+def test_progress_counts_forwards_and_is_gone_afterwards() -> None:
+    module, lines = torch.nn.Linear(1, 1), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TTY_INTERACTIVE", "1")
+        patch.setattr(sys, "stderr", lines)
+        patch.setenv("FORCE_COLOR", "1")
+        patch.setenv("TERM", "xterm")
+        with stages(shown=True) as stage, stage.counting("tracing", module, total=3):
+            for _ in range(2):
+                module(torch.zeros(1, 1))
+            stage.bar.refresh()
+    assert "tracing" in lines.getvalue()
+    assert "2/3" in lines.getvalue()
+    assert not module._forward_hooks
+
+
+def test_an_interruption_is_exit_code_130_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = tmp_path / "picture.png"
+    scene("neutral", 0).image.save(picture)
+
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lvlmscope.cli.tracing.load", interrupted)
+    done = run("trace", str(picture), "What?", "-o", str(tmp_path / "t"))
+    assert done.returncode == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
 
 
 def test_report_command_writes_one_page(tmp_path: Path) -> None:
@@ -188,6 +232,7 @@ def test_eval_command_prints_json() -> None:
         (("trace", "missing.png", "Describe."), "missing.png"),
         (("trace", "PICTURE", " "), "prompt"),
         (("trace", "PICTURE", "Describe.", "--model", "no/such-folder"), "no/such-folder"),
+        (("trace", "PICTURE", "Describe.", "--dtype", "nonsense"), "got dtype='nonsense'; possible: 'auto'"),
         (("trace", "PICTURE", "Describe.", "--remedy", "nothing"), "possible: CLVA, DLEAF"),
         (("trace", "PICTURE", "Describe.", "--remedy", "dleaf:strength=1"), "got strength; possible: gamma"),
         (("trace", "PICTURE", "Describe.", "--remedy", "dleaf:gamma=2.5"), "gamma=2.5"),

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from transformers import SuppressTokensLogitsProcessor
 
 from lvlmscope.errors import LvlmscopeError
 from lvlmscope.record import Trace
@@ -176,3 +177,13 @@ def test_nothing_is_left_behind_after_an_error() -> None:
     with pytest.raises(LvlmscopeError, match="differ by nan"):
         one(case.model, case.inputs, gradients=True)
     assert tiny_models.footprint(case.model) == before
+
+
+def test_objects_among_the_options_are_told_by_their_class_and_the_trace_can_be_saved(tmp_path):
+    case = tiny_models.llava()
+    banned = SuppressTokensLogitsProcessor([50])
+    found = trace(case.model, inputs=case.inputs, logits_processor=[banned], **OPTIONS)
+    found.save(tmp_path / "t.safetensors")
+    told = Trace.load(tmp_path / "t.safetensors").provenance["generation"]
+    assert told["logits_processor"] == ["SuppressTokensLogitsProcessor"]
+    assert told["suppress_tokens"] == OPTIONS["suppress_tokens"]
