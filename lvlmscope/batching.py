@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -12,6 +12,7 @@ from lvlmscope.attaching import intervene, stack_of
 from lvlmscope.errors import (
     InterventionError,
     ModelInputError,
+    PromptError,
     UnsupportedModelError,
     UnsupportedOptionError,
     message,
@@ -19,6 +20,7 @@ from lvlmscope.errors import (
 from lvlmscope.families import Family
 from lvlmscope.loading import find_processor, unwrap
 from lvlmscope.memory import Keep, Precision, check_choices
+from lvlmscope.outcomes import FailedExample
 from lvlmscope.preparing import Prepared, join, prepare, tokenize_answer
 from lvlmscope.record import Trace
 from lvlmscope.sessions import Intervention
@@ -30,25 +32,6 @@ __all__ = ["FailedExample", "trace_many"]
 _FATAL = (UnsupportedModelError, UnsupportedOptionError, InterventionError)
 # What a picture, a processor, a model or a full memory may raise for one example
 _OF_ONE = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, MemoryError)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedExample:
-    """An example that could not be traced.
-
-    Attributes:
-        index: Its place among the examples, 0-based.
-        example: What was given.
-        error: What was raised.
-    """
-
-    index: int
-    example: Any = field(repr=False)
-    error: Exception
-
-    def __str__(self) -> str:
-        """Place, kind of error and its text."""
-        return f"example {self.index}: {type(self.error).__name__}: {self.error}"
 
 
 def trace_many(
@@ -93,11 +76,12 @@ def trace_many(
         progress: Show a bar.
         **generation: Any keyword of ``generate``.
 
-    Yields:
-        A ``Trace`` or a ``FailedExample`` per example.
+    Returns:
+        An iterator of a ``Trace`` or a ``FailedExample`` per example; nothing runs before it is asked for the first.
 
     Raises:
-        ModelInputError: A batch size below 1.
+        ModelInputError: A batch size below 1, or examples that are one text or one picture.
+        PromptError: An example without a prompt, and none for all.
         UnsupportedModelError: A model that cannot be traced.
         UnsupportedOptionError: An option that cannot be traced.
         InterventionError: A remedy that cannot be switched on.
@@ -106,21 +90,46 @@ def trace_many(
         todo = "pass 1 or more"
         raise ModelInputError(message("trace many examples", f"batch_size={batch_size}", "at least 1", todo))
     check_choices(keep=keep, precision=precision)
+    _check_examples(examples, prompt)
     family = family or family_for(model)
     family.require_vision(unwrap(model))
+    remedies = stack_of(interventions)
     wishes = Wishes(
         gradients=gradients, hidden_states=hidden_states, keep=keep, precision=precision, max_memory=max_memory
     )
     runner = _Runner(model, family, find_processor(model, processor), wishes, generation, seed, prompt)
+    return _traced(runner, examples, batch_size, remedies, progress=progress)
+
+
+def _traced(
+    runner: "_Runner", examples: Iterable[Any], batch_size: int, remedies: tuple[Intervention, ...], *, progress: bool
+) -> Iterator[Trace | FailedExample]:
     total = len(examples) if isinstance(examples, Sized) else None
     numbered = enumerate(examples)
-    remedies = stack_of(interventions)
-    switch = intervene(model, *remedies, family=family) if remedies else nullcontext()
+    switch = intervene(runner.model, *remedies, family=runner.family) if remedies else nullcontext()
     with switch, tqdm(total=total, desc="trace", unit="example", disable=not progress) as bar:
         while group := list(islice(numbered, batch_size)):
             for result in runner.run(group):
                 yield result
                 bar.update()
+
+
+def _check_examples(examples: Any, prompt: str | None) -> None:
+    """What is wrong with the call and not with one example."""
+    if isinstance(examples, str | bytes | Mapping) or not isinstance(examples, Iterable):
+        received, possible = f"{type(examples).__name__} {examples!r}"[:80], "a list of examples, or another iterable"
+        raise ModelInputError(message("trace many examples", received, possible, "put a single example into a list"))
+    if isinstance(examples, Sequence):
+        for number, example in enumerate(examples):
+            _require_prompt(number, example, prompt)
+
+
+def _require_prompt(number: int, example: Any, prompt: str | None) -> None:
+    paired = isinstance(example, tuple) and len(example) == 2
+    own = example.get("prompt") if isinstance(example, Mapping) else example[1] if paired else None
+    if own is None and prompt is None:
+        received, possible = f"example {number} without a prompt", "prompt= for all, or pairs (image, prompt)"
+        raise PromptError(message("trace many examples", received, possible, "pass prompt="))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +147,7 @@ class _Runner:
         results: dict[int, Trace | FailedExample] = {}
         ready: list[tuple[int, Any, Prepared]] = []
         for index, example in group:
+            _require_prompt(index, example, self.prompt)
             try:
                 image, prompt, answer = _read(example, self.prompt)
                 prepared = prepare(image, prompt, self.processor, self.family)

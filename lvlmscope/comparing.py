@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import torch
 
+from lvlmscope.outcomes import require_trace
 from lvlmscope.pictures import require_one_question
 from lvlmscope.record import Trace
 
@@ -100,8 +101,9 @@ def effect(before: Trace, after: Trace) -> Effect:
         First differing word, image mass over the shared steps, and each remedy's own report.
 
     Raises:
-        ModelInputError: The traces are of different prompts or pictures.
+        ModelInputError: One is no trace, or they are of different prompts or pictures.
     """
+    before, after = (require_trace(each, "compare traces") for each in (before, after))
     require_one_question(before, after, "compare traces")
     pairs = list(zip(before.answer_ids.tolist(), after.answer_ids.tolist(), strict=False))
     first = next((step for step, (old, new) in enumerate(pairs) if old != new), None)

@@ -228,6 +228,10 @@ def _refuse(model: Any, options: dict[str, Any]) -> None:
             possible = "greedy or sampled answers, one per prompt, with the default cache"
             todo = f"leave {name} out, or pass the finished text as answer="
             raise UnsupportedOptionError(message("trace a generation", f"{name}={value!r}"[:80], possible, todo))
+    length = options.get("max_new_tokens")
+    if isinstance(length, int) and length < 1:
+        received, possible = f"max_new_tokens={length}", "1 token or more"
+        raise UnsupportedOptionError(message("trace a generation", received, possible, "allow the answer some length"))
     for name in _OURS:
         if name in options:
             todo = f"leave {name} out: the trace holds attention, log-probabilities and, on request, hidden states"

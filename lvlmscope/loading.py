@@ -12,6 +12,8 @@ from lvlmscope.families import Family, family_of
 
 __all__ = ["LoadedModel", "find_processor", "load", "unwrap"]
 
+_SOURCES = "'tiny', a hub id, a folder, or (model, processor)"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LoadedModel:
@@ -83,7 +85,7 @@ def load(
         ReplayError: The check's replay disagrees with its generation.
     """
     path = None
-    if isinstance(source, tuple):
+    if isinstance(source, tuple) and len(source) == 2:
         model, found = source
         name = str(getattr(model, "name_or_path", "") or type(model).__name__)
     else:
@@ -129,8 +131,12 @@ def find_processor(model: Any, processor: Any = None) -> Any:
 
 
 def _resolve(source: Any) -> str:
-    if source != "tiny":
+    if isinstance(source, str | Path) and str(source) != "tiny":
+        _require_place(source)
         return str(source)
+    if source != "tiny":
+        received, possible = f"{type(source).__name__} {source!r}"[:80], _SOURCES
+        raise UnsupportedModelError(message("load a model", received, possible, "pass one of these"))
     folder = Path(str(files("lvlmscope"))) / "tiny" / "model"
     if not (folder / "config.json").is_file():
         received, todo = f"no weights in {folder}", "install lvlmscope from its wheel"
@@ -144,6 +150,15 @@ def _known_dtype(dtype: Any) -> Any:
         possible = "'auto', a torch dtype, or its name: float32, float16, bfloat16"
         raise UnsupportedOptionError(message("load a model", f"dtype={dtype!r}", possible, "choose one of them"))
     return dtype
+
+
+def _require_place(source: str | Path) -> None:
+    """Refuse what can only be a folder and is none, before the hub is asked for it again and again."""
+    text = str(source)
+    as_path = isinstance(source, Path) or text.startswith((".", "/", "~")) or text.count("/") != 1
+    if as_path and not Path(source).is_dir():
+        received = "no folder of that name here" + ("" if "/" in text else ", and a hub id has an owner before a '/'")
+        raise UnsupportedModelError(message(f"load the model {text}", received, _SOURCES, "check the name"))
 
 
 def _load_model(path: str, **options: Any) -> Any:
@@ -161,8 +176,8 @@ def _load_model(path: str, **options: Any) -> Any:
             raise UnsupportedModelError(message(asked, received, possible, todo))
         return AutoModelForImageTextToText.from_pretrained(path, **options)
     except (OSError, ValueError) as error:
-        received, possible = str(error).split("\n", 1)[0], "'tiny', a hub id, a folder, or (model, processor)"
-        raise UnsupportedModelError(message(asked, received, possible, "check the name")) from error
+        received = str(error).split("\n", 1)[0]
+        raise UnsupportedModelError(message(asked, received, _SOURCES, "check the name")) from error
 
 
 def _load_processor(source: Any, revision: str | None) -> Any:

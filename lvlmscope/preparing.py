@@ -15,6 +15,9 @@ from lvlmscope.pictures import names_of
 
 __all__ = ["Asked", "Prepared", "check_inputs", "join", "prepare", "read_images", "tokenize_answer"]
 
+_PLACEHOLDER = "<image>"
+_QUESTION = "The question."  # stands for any, to see what a template puts around it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Asked:
@@ -111,8 +114,9 @@ def prepare(image: Any, prompt: Any, processor: Any, family: Family) -> Prepared
 
     Args:
         image: What ``read_images`` takes.
-        prompt: The question; with the image token in it, it is taken as the whole prompt, else put into the
-            processor's chat template.
+        prompt: The question, which goes into the processor's chat template. With the image token and the template's
+            own marks in it (`USER:`, `<|im_start|>`) it is taken as the whole prompt; with the image token alone the
+            pictures come where the tokens stand.
         processor: The model's processor.
         family: The model's family, which knows how many pictures it takes.
 
@@ -121,8 +125,10 @@ def prepare(image: Any, prompt: Any, processor: Any, family: Family) -> Prepared
 
     Raises:
         ImageInputError: No picture, more than the family takes, or one that the processor refuses.
-        PromptError: An empty prompt, or another number of placeholders than of pictures.
+        PromptError: An empty prompt, image and prompt swapped, a placeholder of another model, or another number of
+            placeholders than of pictures.
     """
+    _refuse_swapped(image, prompt)
     images = read_images(image)
     if not isinstance(prompt, str) or not prompt.strip():
         received = "an empty prompt" if isinstance(prompt, str) else f"{type(prompt).__name__} as prompt"
@@ -169,19 +175,57 @@ def join(samples: Sequence[Prepared], family: Family) -> Prepared:
     return Prepared(inputs=check_inputs(inputs), asked=asked, processor=processor)
 
 
+def _refuse_swapped(image: Any, prompt: Any) -> None:
+    """A text where the picture belongs, and a picture where the text does."""
+    if isinstance(image, str) and not _is_file(image):
+        pictured = isinstance(prompt, Image.Image | np.ndarray | torch.Tensor | Path)
+        if pictured or (isinstance(prompt, str) and _is_file(prompt)):
+            received, possible = f"the text {image!r}"[:80] + " as image", "the image first, then the prompt"
+            raise PromptError(message("trace a prompt", received, possible, "swap the two"))
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long for a file's name
+        return False
+
+
 def _fill_template(prompt: str, processor: Any, count: int) -> str:
-    token = getattr(processor, "image_token", None) or "<image>"
+    token = getattr(processor, "image_token", None) or _PLACEHOLDER
+    if _PLACEHOLDER in prompt and token != _PLACEHOLDER:
+        received, possible = f"{_PLACEHOLDER} in the prompt", f"a question alone, or a whole prompt with {token}"
+        todo = f"leave {_PLACEHOLDER} out: the chat template puts the picture in"
+        raise PromptError(message("fill a prompt", received, possible, todo))
+    templated = bool(getattr(processor, "chat_template", None))
     if token in prompt:
         if prompt.count(token) != count:
             received, todo = f"{prompt.count(token)} of {token} and {count} images", "give one placeholder per image"
             raise PromptError(message("fill a prompt", received, "as many placeholders as images", todo))
+        if templated and not _has_marks(prompt, processor, token):
+            return _templated(prompt.split(token), processor)
         return prompt
-    if getattr(processor, "chat_template", None):
-        content = [{"type": "image"} for _ in range(count)] + [{"type": "text", "text": prompt}]
-        conversation = [{"role": "user", "content": content}]
-        text: str = processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
-        return text
+    if templated:
+        return _templated([*[""] * count, prompt], processor)
     return f"{token * count}\n{prompt}"
+
+
+def _templated(texts: Sequence[str], processor: Any) -> str:
+    """The chat template around texts with a picture between any two of them."""
+    content: list[dict[str, str]] = []
+    for number, text in enumerate(texts):
+        content += [{"type": "image"}] if number else []
+        content += [{"type": "text", "text": text.strip()}] if text.strip() else []
+    conversation = [{"role": "user", "content": content}]
+    filled: str = processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
+    return filled
+
+
+def _has_marks(prompt: str, processor: Any, token: str) -> bool:
+    """Whether a prompt holds what the template puts before the picture or after the question."""
+    before, _, after = _templated(["", _QUESTION], processor).partition(token)
+    marks = [*before.split()[-1:], *after.partition(_QUESTION)[2].split()]
+    return any(mark in prompt for mark in marks)
 
 
 def check_inputs(inputs: Any) -> dict[str, Any]:

@@ -146,8 +146,18 @@ def read_header(source: Path) -> dict[str, Any]:
         with safe_open(source, framework="pt") as file:
             return _parse((file.metadata() or {}).get(_METADATA_KEY), source)
     except SafetensorError as error:
-        possible, todo = "a complete safetensors file", "the file is cut short or damaged: save the trace again"
-        raise TraceFileError(message(f"load the trace {source}", str(error), possible, todo)) from error
+        received, possible = str(error), "a complete safetensors file"
+        todo = "the file is cut short or damaged: save the trace again"
+        if _is_of_another_kind(source):
+            received, possible, todo = "no trace file", "a file Trace.save wrote", "check the path"
+        raise TraceFileError(message(f"load the trace {source}", received, possible, todo)) from error
+
+
+def _is_of_another_kind(source: Path) -> bool:
+    """Whether a file begins otherwise than with safetensors' eight bytes of length and a JSON object."""
+    with source.open("rb") as file:
+        start = file.read(9)
+    return len(start) == 9 and not start.endswith(b"{")
 
 
 def _describe_fields(trace: "Trace") -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """``trace``: what a model attended to while it wrote an answer about a picture."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -94,7 +95,8 @@ def trace(
     Args:
         model: What ``load`` gave, or a bare Hugging Face model.
         image: PIL image, path or array; a list for families that take several.
-        prompt: Question or instruction.
+        prompt: Question or instruction; the chat template puts the picture in, so that no placeholder is needed. One
+            with the model's image token and the template's own marks (`USER:`, `<|im_start|>`) is the whole prompt.
         inputs: Prepared model inputs instead of image and prompt: one sample, or a batch padded on the left.
         answer: Text or ids to trace instead of a generated answer (teacher forcing).
         processor: The model's processor, when it cannot be found from the model's name.
@@ -116,7 +118,8 @@ def trace(
 
     Raises:
         ImageInputError: No picture, one that cannot be read, or too many.
-        PromptError: An empty prompt, an answer that cannot be used, or both longer than the model's context.
+        PromptError: An empty prompt, one in the picture's place or with another model's placeholder, an answer that
+            cannot be used, or both longer than the model's context.
         ModelInputError: Prepared inputs that do not fit, or on which the model fails.
         UnsupportedModelError: A text-only model, or no processor.
         UnsupportedOptionError: A generation option that cannot be replayed.
@@ -138,7 +141,17 @@ def trace(
         traces = trace_prepared(
             model, family, prepared, wishes, answer=given, generation=generation, seed=seed, progress=progress
         )
+    if answer is None and prepared.processor is not None:
+        _warn_of_silence(traces)
     return traces[0] if len(traces) == 1 else traces
+
+
+def _warn_of_silence(traces: list[Trace]) -> None:
+    for each in traces:
+        if not each.answer.strip():
+            ended = "its first token ends it" if each.num_steps == 1 else "its tokens have no text"
+            todo = "ask in other words, or with the question alone"
+            warnings.warn(f"the answer to {each.prompt!r} has no words: {ended}; {todo}.", UserWarning, stacklevel=3)
 
 
 def family_for(model: Any) -> Family:

@@ -1,6 +1,6 @@
 """``calibrate``: reference ranges of a model from answers about pictures whose objects are known."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sized
 from itertools import chain, combinations
 from typing import Any, Final, Literal
 
@@ -13,6 +13,7 @@ from lvlmscope.evaluation.bundled import PROMPT, vocabulary
 from lvlmscope.evaluation.chair import Vocabulary
 from lvlmscope.evaluation.detection import detect
 from lvlmscope.evaluation.detectors import Detector
+from lvlmscope.evaluation.examples import Example, known_pictures
 from lvlmscope.evaluation.labelling import LabelledWord, label_words
 from lvlmscope.evaluation.probing import fitted_probe, strongest
 from lvlmscope.evaluation.word_signals import Tokens
@@ -23,13 +24,14 @@ from lvlmscope.tracing import trace
 
 __all__ = ["calibrate", "calibration_of"]
 
+_ASKED: Final = "calibrate a model"
 _LEAST: Final = 20  # correct words, fewer have no 5 % quantile
 _DIRECTIONS: Final[dict[str, Literal["higher", "lower", "mixed"]]] = {"higher": "higher", "lower": "lower"}
 
 
 def calibrate(
     model: Any,
-    examples: Iterable[tuple[Any, Collection[str]]],
+    examples: Iterable[Example | tuple[Any, Collection[str]]],
     *,
     words: Vocabulary | None = None,
     prompt: str = PROMPT,
@@ -49,7 +51,7 @@ def calibrate(
 
     Args:
         model: What `load` gave, or a bare model.
-        examples: Pictures with the categories that are in them, a generator too.
+        examples: Pictures with the categories in them: pairs, or objects with `image` and `present`; a generator too.
         words: Which words stand for which category; None for the bundled model's world.
         prompt: Asked about every picture.
         max_new_tokens: Length allowed to each answer.
@@ -70,7 +72,8 @@ def calibrate(
     first: list[Trace] = []
 
     def traced() -> Iterator[Trace]:
-        for image, present in tqdm(examples, desc="calibrating", delay=2, disable=not progress):
+        pairs, total = known_pictures(examples, _ASKED), len(examples) if isinstance(examples, Sized) else None
+        for image, present in tqdm(pairs, total=total, desc="calibrating", delay=2, disable=not progress):
             options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": False}
             found = trace(
                 model, image, prompt, processor=processor, gradients=True, hidden_states=True, progress=False, **options
@@ -126,7 +129,7 @@ def calibration_of(
     correct = int((~table.made_up).sum())
     if correct < _LEAST:
         received, possible = f"{correct} correct words", f"at least {_LEAST}"
-        raise EvaluationError(message("calibrate a model", received, possible, "give more examples"))
+        raise EvaluationError(message(_ASKED, received, possible, "give more examples"))
     found = detect(table, seed=seed)
     references = {signal.name: _reference(table, signal.name, found[signal.name]) for signal in table.signals}
     return Calibration(

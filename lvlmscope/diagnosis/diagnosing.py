@@ -23,6 +23,7 @@ from lvlmscope.errors import ModelInputError, message
 from lvlmscope.evaluation.chair import Vocabulary
 from lvlmscope.evaluation.word_signals import chosen_signals
 from lvlmscope.interventions import DLEAF
+from lvlmscope.outcomes import require_trace
 from lvlmscope.record import Trace
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -143,13 +144,14 @@ def diagnose(
         The diagnosis, which prints as a table.
 
     Raises:
-        ModelInputError: No image keys, an empty answer, or a calibration of a model of another size.
+        ModelInputError: No trace, no image keys, an empty answer, or a calibration of a model of another size.
 
     >>> from lvlmscope.diagnostics import planted_trace
     >>> found = diagnose(planted_trace(steps=6))
     >>> found.calibrated, len(found.words)
     (False, 6)
     """
+    trace = require_trace(trace, _ASKED)
     calibration = calibration or _own(trace)
     _check(trace, calibration)
     judged = judged_words(trace, words or (calibration.vocabulary if calibration else None))

@@ -11,6 +11,7 @@ from lvlmscope.evaluation.labelling import LABELS, LabelledWord
 from lvlmscope.evaluation.ranking import estimate, resampled_weights
 from lvlmscope.evaluation.word_signals import SIGNALS, Tokens
 from lvlmscope.evaluation.word_table import paired
+from lvlmscope.outcomes import require_traces
 from lvlmscope.record import Trace
 
 __all__ = ["Axis", "aggregate"]
@@ -64,7 +65,7 @@ def aggregate(
     axes: tuple[Axis, ...] = (by,) if isinstance(by, str) else tuple(by)
     compute = _checked(signal, axes, labels, resamples, level)
     sums: list[xr.Dataset] = []
-    pairs = ((trace, None) for trace in traces) if labels is None else paired(traces, labels)
+    pairs = ((trace, None) for trace in require_traces(traces, _ASKED)) if labels is None else paired(traces, labels)
     example: xr.DataArray | None = None
     for trace, words in pairs:
         example = compute(trace)

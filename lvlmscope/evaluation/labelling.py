@@ -6,6 +6,7 @@ from typing import Final, Literal, get_args
 
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.chair import Vocabulary
+from lvlmscope.outcomes import require_trace
 from lvlmscope.plot.words import words_of
 from lvlmscope.record import Trace
 
@@ -51,6 +52,7 @@ def label_words(trace: Trace, present: Collection[str], vocabulary: Vocabulary) 
         Words with the steps that wrote them; a token that wrote two words belongs to both.
 
     Raises:
+        ModelInputError: No trace.
         EvaluationError: An object in the picture that the vocabulary does not know.
 
     >>> from lvlmscope.diagnostics import planted_trace
@@ -58,6 +60,7 @@ def label_words(trace: Trace, present: Collection[str], vocabulary: Vocabulary) 
     >>> [(word.text, word.label, word.steps) for word in label_words(planted_trace(), {"dog"}, words)]
     [('word0', 'true', (0,)), ('word1', 'made_up', (1,)), ('word2', 'other', (2,))]
     """
+    trace = require_trace(trace, "label words")
     unknown = set(present) - set(vocabulary.categories)
     if unknown:
         possible = ", ".join(vocabulary.categories[:8]) + ", ..."

@@ -2,19 +2,17 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any
 
 from lvlmscope.attaching import intervene
 from lvlmscope.errors import EvaluationError, ModelInputError, message
 from lvlmscope.evaluation.bundled import MAX_NEW_TOKENS, PROMPT, vocabulary
 from lvlmscope.evaluation.chair import ChairScores, Vocabulary, chair
+from lvlmscope.evaluation.examples import Example, known_pictures
 from lvlmscope.evaluation.generating import answers
 from lvlmscope.interventions.registry import remedy_class
 from lvlmscope.loading import find_processor, unwrap
 from lvlmscope.sessions import Intervention
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 __all__ = ["Example", "Trial", "Tuning", "tune"]
 
@@ -22,21 +20,6 @@ Space = Mapping[str, Sequence[Any]]
 _ASKED = "tune a remedy"
 _EDITS = ("edited_heads", "scaled_heads", "changed_tokens")
 _PENALTY = 10.0  # CHAIR_I a point of recall beyond the limit is worth: a soft wall that the sampler can climb down
-
-
-@runtime_checkable
-class Example(Protocol):
-    """A picture whose objects are known; the scenes of `lvlmscope.tiny` are such."""
-
-    @property
-    def image(self) -> "Image":
-        """The picture."""
-        ...
-
-    @property
-    def present(self) -> Collection[str]:
-        """Categories in it, in the vocabulary's words."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +75,7 @@ class Tuning:
 def tune(
     model: Any,
     intervention: str | type[Intervention],
-    examples: Iterable[Example],
+    examples: Iterable[Example | tuple[Any, Collection[str]]],
     *,
     space: Space | None = None,
     fixed: Mapping[str, Any] | None = None,
@@ -114,7 +97,7 @@ def tune(
     Args:
         model: What `load` gave, or a bare model with `processor`.
         intervention: A remedy's name or class.
-        examples: Pictures with the objects in them.
+        examples: Pictures with the objects in them: pairs, or objects with `image` and `present`.
         space: For each parameter `(low, high)` of two numbers (whole ones stay whole), or a list of choices; the
             method's own space when None.
         fixed: Parameters that are to have one value.
@@ -137,7 +120,7 @@ def tune(
     """
     import optuna
 
-    held = list(examples)
+    held = list(known_pictures(examples, _ASKED))
     kind = remedy_class(intervention) if isinstance(intervention, str) else intervention
     card = getattr(kind, "card", None)
     where = dict(space if space is not None else card.space if card else {})
@@ -180,10 +163,16 @@ def _suggest(trial: Any, name: str, choices: Sequence[Any]) -> Any:
 
 
 def _measure(
-    model: Any, processor: Any, held: Sequence[Example], words: Vocabulary, *, prompt: str, options: dict[str, Any]
+    model: Any,
+    processor: Any,
+    held: Sequence[tuple[Any, Collection[str]]],
+    words: Vocabulary,
+    *,
+    prompt: str,
+    options: dict[str, Any],
 ) -> Callable[[Intervention | None], tuple[ChairScores, int]]:
-    truths = [example.present for example in held]
-    pairs = [(example.image, prompt) for example in held]
+    truths = [present for _, present in held]
+    pairs = [(image, prompt) for image, _ in held]
 
     def measured(remedy: Intervention | None) -> tuple[ChairScores, int]:
         if remedy is None:

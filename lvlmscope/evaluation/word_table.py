@@ -10,6 +10,7 @@ import numpy as np
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.labelling import LabelledWord
 from lvlmscope.evaluation.word_signals import Tokens, WordSignal, at_words, chosen_signals
+from lvlmscope.outcomes import require_traces
 from lvlmscope.record import Trace
 
 __all__ = ["WordTable", "paired", "read_words"]
@@ -56,8 +57,9 @@ def paired(
 
     Raises:
         EvaluationError: One of the two ends before the other.
+        ModelInputError: Something among the traces is none.
     """
-    for count, (trace, words) in enumerate(zip_longest(traces, labels)):
+    for count, (trace, words) in enumerate(zip_longest(require_traces(traces, "pair traces with labels"), labels)):
         if trace is None or words is None:
             received = f"{count} traces and more labels" if trace is None else f"{count} labels and more traces"
             possible = "one list of words for each trace"

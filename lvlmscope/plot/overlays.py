@@ -66,7 +66,7 @@ def overlay(
         image: The picture; None takes the trace's own.
         ax: Axes to draw one word into.
         values: Maps of words to draw instead of attention; rows and columns divide the whole picture.
-        layers: Decoder layer numbers to average over; None for all.
+        layers: Decoder layer numbers to average over, negative ones count from the end; None for all.
         picture: Which picture of the prompt, counted from 0.
         frame: Which frame of a video, counted from 0.
         tile: Only this tile, 0 being the overview; None for all.

@@ -9,6 +9,7 @@ import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message
 from lvlmscope.labels import coordinates
+from lvlmscope.outcomes import require_trace
 from lvlmscope.plot.style import DIVERGING, SEQUENTIAL
 from lvlmscope.record import Trace
 
@@ -60,7 +61,7 @@ def require_image(trace: Trace, asked: str) -> None:
     Raises:
         ModelInputError: There are none.
     """
-    if not bool(trace.image_keys.any()):
+    if not bool(require_trace(trace, asked).image_keys.any()):
         received, todo = "a trace without image keys", "trace a prompt with an image"
         raise ModelInputError(message(asked, received, "traces of a picture", todo))
 
@@ -124,11 +125,14 @@ def patch_attention(trace: Trace, steps: Sequence[int], layers: Sequence[int] | 
     Args:
         trace: A trace.
         steps: Which steps.
-        layers: Decoder layer numbers; None for all.
+        layers: Decoder layer numbers, negative ones count from the end; None for all.
 
     Raises:
         ModelInputError: No steps, or a layer that the trace does not have.
     """
+    if layers:
+        depth = max(trace.layer_indices) + 1
+        layers = [layer + depth if -depth <= layer < 0 else layer for layer in layers]
     unknown = sorted(set(layers or ()) - set(trace.layer_indices))
     if unknown or not steps or (layers is not None and not layers):
         received = f"layers {unknown}" if unknown else f"{len(steps)} steps and layers {layers}"

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["per_word", "timeline"]
 
 _MARKS: Final = {"made up": (MADE_UP, "X", 62), "true": (TRUE, "o", 46), "other words": (OTHER, ".", 34)}
+_SIGNALS: Final = (
+    "labelled arrays: lv.image_attention_focus(trace), lv.layer_image_entropy(trace), lv.saliency_to_image(trace), "
+    "lv.confidence(trace).sel(measure='entropy') and others of lvlmscope.diagnostics"
+)
 _LABEL_PITCH: Final = 0.155  # inches between two upright labels
 _LONGEST: Final = 18  # characters of a word's label
 _MANY: Final = 150  # words, above which unmarked ones are a line without dots
@@ -49,7 +53,7 @@ def timeline(
         trace: Where the words come from.
         signals: Labelled arrays with a step axis (layers and heads are averaged over), or such arrays by title; None
             draws the next token's entropy and the attention on the image.
-        made_up: Words to mark as made up: steps, (start, end) characters of the answer, or CHAIR's mentions.
+        made_up: Words to mark as made up: texts, steps, (start, end) characters of the answer, or CHAIR's mentions.
         true: Words to mark as being in the picture, likewise.
         ax: Axes to draw into, as many as signals.
         width: Inches of a new figure.
@@ -99,6 +103,9 @@ def _named(trace: Trace, signals: Any) -> list[tuple[str, xr.DataArray]]:
         signals = [entropy, head_image_attention(trace)] if bool(trace.image_keys.any()) else [entropy]
     if isinstance(signals, Mapping):
         return list(signals.items())
+    if isinstance(signals, str):
+        received, todo = f"the text {signals!r}", "leave signals out for the usual"
+        raise ModelInputError(message("draw a timeline", received, _SIGNALS, todo))
     arrays = [signals] if isinstance(signals, xr.DataArray) else list(signals)
     if not arrays:
         raise ModelInputError(

@@ -1,11 +1,12 @@
 """The words of an answer, and the steps that wrote them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from lvlmscope.errors import ModelInputError, message
+from lvlmscope.outcomes import require_trace
 from lvlmscope.record import Trace
 
 __all__ = ["Word", "find_word", "marked_words", "words_of"]
@@ -46,7 +47,7 @@ def words_of(trace: Trace) -> tuple[Word, ...]:
         >>> [(word.text, word.steps) for word in words_of(planted_trace(steps=2))]
         [('word0', (0,)), ('word1', (1,))]
     """
-    text = "".join(trace.answer_tokens)
+    text = "".join(require_trace(trace, "read the words").answer_tokens)
     found = list(_WORD.finditer(text)) or list(re.finditer(r"\S+", text))
     ends: list[int] = []
     for piece in trace.answer_tokens:
@@ -81,8 +82,7 @@ def find_word(trace: Trace, asked: "str | int | Word") -> Word:
     if isinstance(asked, int):
         return _step(trace, asked)
     words = words_of(trace)
-    text = "".join(trace.answer_tokens)
-    match = re.search(rf"(?<!\w){re.escape(asked.strip())}(?!\w)", text, re.IGNORECASE) if asked.strip() else None
+    match = next(_places(asked, trace), None)
     if match is None:
         listed = ", ".join(dict.fromkeys(word.text for word in words[:_LISTED])) or "none: the answer is empty"
         todo = "choose one of the answer's words, or a step number"
@@ -91,6 +91,12 @@ def find_word(trace: Trace, asked: "str | int | Word") -> Word:
     inside = [word for word in words if word.start < match.end() and word.end > match.start()]
     steps = tuple(sorted({step for word in inside for step in word.steps}))
     return Word(text=match[0], start=match.start(), end=match.end(), steps=steps)
+
+
+def _places(asked: str, trace: Trace) -> Iterator[re.Match[str]]:
+    """Where a text stands in the answer as a word or several, in any letter case."""
+    if asked.strip():
+        yield from re.finditer(rf"(?<!\w){re.escape(asked.strip())}(?!\w)", "".join(trace.answer_tokens), re.IGNORECASE)
 
 
 def _step(trace: Trace, step: int) -> Word:
@@ -109,16 +115,22 @@ def marked_words(trace: Trace, words: tuple[Word, ...], marks: Iterable[Any]) ->
     Args:
         trace: Where the words come from.
         words: What `words_of` gave.
-        marks: Steps, pairs (start, end) of characters, or objects with `start` and `end`, such as CHAIR's mentions.
+        marks: Words as text, each wherever it stands; steps; pairs (start, end) of characters; or objects with `start`
+            and `end`, such as CHAIR's mentions.
 
     Returns:
         Indices into `words`.
 
     Raises:
-        ModelInputError: A mark that is none of these, or that lies outside the answer.
+        ModelInputError: A mark that is none of these, or that is not in the answer.
     """
     chosen: set[int] = set()
-    for mark in marks:
+    for mark in [marks] if isinstance(marks, str) else marks:
+        if isinstance(mark, str):
+            same = find_word(trace, mark).text.lower()
+            stretches = [(m.start(), m.end()) for m in _places(same, trace)]
+            chosen |= {n for n, word in enumerate(words) if any(word.start < b and word.end > a for a, b in stretches)}
+            continue
         if isinstance(mark, int):
             step = _step(trace, mark).steps[0]
             chosen |= {n for n, word in enumerate(words) if step in word.steps}
@@ -137,5 +149,5 @@ def _span(mark: Any) -> tuple[int, int]:
         return int(mark[0]), int(mark[1])
     if hasattr(mark, "start") and hasattr(mark, "end"):
         return int(mark.start), int(mark.end)
-    possible = "a step, a pair (start, end) of characters, or a mention"
+    possible = "a word, a step, a pair (start, end) of characters, or a mention"
     raise ModelInputError(message("mark words", repr(mark), possible, "give one of these"))

@@ -6,6 +6,7 @@ from typing import Any, Final
 from lvlmscope.comparing import effect, side_names
 from lvlmscope.diagnosis import Diagnosis
 from lvlmscope.errors import ShapeError, message
+from lvlmscope.outcomes import require_trace
 from lvlmscope.plot.style import MADE_UP, SEQUENTIAL, TRUE, UNDEFINED
 from lvlmscope.record import Trace
 from lvlmscope.views.amounts import Amounts
@@ -43,6 +44,8 @@ def describe_document(
         ModelInputError: The traces are of different prompts or pictures, or a mark lies outside the answer.
         ShapeError: They have different layers or heads.
     """
+    for shown in (trace,) if other is None else (trace, other):
+        require_trace(shown, "show a trace")
     if other is not None and (trace.layer_indices, trace.num_heads) != (other.layer_indices, other.num_heads):
         sizes = [f"{t.num_layers} x {t.num_heads}" for t in (trace, other)]
         received = f"{' and '.join(sizes)} layers x heads, or other layer numbers"

@@ -1,6 +1,7 @@
 """Bad input: each a one-line error that says what to do."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from lvlmscope.admitting import context_length
 from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, UnsupportedModelError
 from lvlmscope.families import family_of
 from lvlmscope.loading import LoadedModel, load
+from lvlmscope.preparing import prepare
 from lvlmscope.tracing import trace
 from tests import tiny_models
 from tests.tiny_families import FAMILIES
@@ -63,6 +65,36 @@ def test_placeholders_must_match_pictures(model: LoadedModel) -> None:
         trace(model, PICTURE, "<image> <image> w7")
 
 
+def test_a_prompt_in_the_pictures_place(model: LoadedModel, tmp_path: Path) -> None:
+    PICTURE.save(tmp_path / "a.png")
+    for picture in (PICTURE, np.asarray(PICTURE), str(tmp_path / "a.png")):
+        with pytest.raises(PromptError, match=r"the text 'Describe it\.' as image; .*; swap the two"):
+            trace(model, "Describe it.", picture)
+    with pytest.raises(ImageInputError, match="No such file"):
+        trace(model, "nowhere.png", "Describe it.")
+
+
+def test_a_placeholder_of_another_model(model: LoadedModel) -> None:
+    other = SimpleNamespace(image_token="<|image_pad|>", chat_template="{{ messages }}")
+    with pytest.raises(PromptError, match="leave <image> out: the chat template puts the picture in"):
+        prepare(PICTURE, "<image>\nWhat is it?", other, model.family)
+
+
+@pytest.mark.parametrize(
+    "prompt", ["<image>\nWhat is it?", "What is it? <image>", "USER: <image>\nWhat is it? ASSISTANT:"]
+)
+def test_a_placeholder_with_or_without_the_templates_marks(prompt: str) -> None:
+    tiny = load("tiny")
+    plain, given = (prepare(PICTURE, text, tiny.processor, tiny.family) for text in ("What is it?", prompt))
+    assert given.inputs["input_ids"].tolist() == plain.inputs["input_ids"].tolist()
+
+
+def test_an_answer_without_words_is_told() -> None:
+    silent: dict[str, Any] = {"max_new_tokens": 1, "forced_eos_token_id": 2}
+    with pytest.warns(UserWarning, match="the answer to 'What is it\\?' has no words: its first token ends it"):
+        assert not trace(load("tiny"), PICTURE, "What is it?", **silent).answer
+
+
 def test_an_answer_outside_the_vocabulary(model: LoadedModel) -> None:
     with pytest.raises(PromptError, match="vocabulary"):
         trace(model, PICTURE, "w7", answer="zebra")
@@ -86,6 +118,23 @@ def test_a_model_without_a_processor() -> None:
 def test_a_name_that_leads_nowhere(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModelError, match="check the name"):
         load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("source", "match"),
+    [
+        ("qwenn", "no folder of that name here, and a hub id has an owner"),
+        ("./models/none", "no folder of that name here; possible"),
+        (3, "load a model: got int 3"),
+        (("a", "b", "c"), "got tuple"),
+    ],
+)
+def test_what_names_no_model_is_refused_without_the_hub(
+    source: Any, match: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvlmscope.loading._load_model", lambda *_, **__: pytest.fail("asked the hub"))
+    with pytest.raises(UnsupportedModelError, match=match):
+        load(source)
 
 
 def test_a_saved_model_is_loaded_with_its_processor(tmp_path: Path, model: LoadedModel) -> None:

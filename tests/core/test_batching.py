@@ -9,6 +9,7 @@ from PIL import Image
 
 import lvlmscope as lv
 from lvlmscope.batching import FailedExample
+from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, UnsupportedOptionError
 from lvlmscope.record import Trace
 from lvlmscope.tiny.scenes import scenes
@@ -117,4 +118,45 @@ def test_a_call_that_cannot_work_is_refused_at_once(model: Any, pictures: list[I
     with pytest.raises(UnsupportedOptionError, match="num_beams"):
         list(lv.trace_many(model, pictures, prompt=PROMPTS[0], num_beams=2, **OPTIONS))
     with pytest.raises(ModelInputError, match="batch_size=0"):
-        next(lv.trace_many(model, pictures, prompt=PROMPTS[0], batch_size=0, **OPTIONS))
+        lv.trace_many(model, pictures, prompt=PROMPTS[0], batch_size=0, **OPTIONS)
+    with pytest.raises(PromptError, match=r"example 1 without a prompt; .*; pass prompt="):
+        lv.trace_many(model, [(pictures[0], "What?"), pictures[1]], **OPTIONS)
+    with pytest.raises(PromptError, match="example 0 without a prompt"):
+        list(lv.trace_many(model, iter([{"image": pictures[0]}]), **OPTIONS))
+    for one in ("mine.png", {"image": pictures[0]}):
+        with pytest.raises(ModelInputError, match=r"a list of examples.*put a single example into a list"):
+            lv.trace_many(model, one, prompt=PROMPTS[0], **OPTIONS)
+    with pytest.raises(UnsupportedOptionError, match="max_new_tokens=0; possible: 1 token or more"):
+        list(lv.trace_many(model, pictures, prompt=PROMPTS[0], **OPTIONS | {"max_new_tokens": 0}))
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_failures_among_traces_are_named_and_paths_are_no_traces(tmp_path: Path) -> None:
+    one = planted_trace()
+    failed = [FailedExample(index=n, example="x", error=ImageInputError(f"no picture {n}")) for n in range(1, 6)]
+    told = (
+        r"5 of 6 that failed \(example 1: ImageInputError: no picture 1; .* 3; \.\.\.\); .*isinstance\(t, lv\.Trace\)"
+    )
+    words: Any = [()] * 6
+    for call in (
+        lambda: lv.aggregate([one, *failed], "image_attention_focus"),
+        lambda: lv.detection([one, *failed], words),
+    ):
+        with pytest.raises(ModelInputError, match=told):
+            call()
+    with pytest.raises(ModelInputError, match="one that failed"):
+        lv.aggregate(iter(failed), "image_attention_focus")
+    path: Any = "a.safetensors"
+    for call in (
+        lambda: lv.effect(path, one),
+        lambda: lv.diagnose(path),
+        lambda: lv.report(path, tmp_path / "x.html"),
+        lambda: lv.report(one, tmp_path / "x.html", compare=path),
+        lambda: lv.plot.overlay(path, "word1"),
+        lambda: lv.plot.timeline(path),
+        lambda: lv.evaluation.label_words(path, (), lv.evaluation.vocabulary()),
+    ):
+        with pytest.raises(ModelInputError, match=r"got the text 'a\.safetensors'.*lv\.load_trace\('a\.safetensors'\)"):
+            call()
+    with pytest.raises(ModelInputError, match="got int; possible: a trace"):
+        lv.effect(one, 3)  # type: ignore[arg-type]

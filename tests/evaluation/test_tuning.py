@@ -9,7 +9,8 @@ import pytest
 from lvlmscope.errors import EvaluationError, RemedyError
 from lvlmscope.evaluation import tuning
 from lvlmscope.evaluation.chair import Vocabulary, chair
-from lvlmscope.evaluation.tuning import Example, Trial, Tuning, tune
+from lvlmscope.evaluation.examples import Example, known_pictures
+from lvlmscope.evaluation.tuning import Trial, Tuning, tune
 from lvlmscope.interventions import CLVA, DLEAF
 from lvlmscope.loading import load
 from lvlmscope.tiny import scenes
@@ -99,6 +100,16 @@ def test_the_bundled_model_is_tuned_through_generate() -> None:
 
 
 @pytest.mark.usefixtures("ruled")
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_examples_are_pairs_or_objects() -> None:
+    pair = ("a.png", {"dog"})
+    assert list(known_pictures([pair, *pictures(1)], "x")) == [pair, (None, frozenset({"dog"}))]
+    wrong: Any
+    for wrong in (3, ("a.png", "dog"), ("a.png",)):
+        with pytest.raises(EvaluationError, match=r"tune a remedy: got example 1, .*; possible: pairs \(image, names"):
+            tune(None, "dleaf", [pair, wrong])
+
+
 def test_what_cannot_be_tuned_is_refused() -> None:
     with pytest.raises(EvaluationError, match="0 pictures"):
         tune(None, "DLEAF", [])

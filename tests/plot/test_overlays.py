@@ -48,6 +48,8 @@ def test_only_the_chosen_layers_count():
     trace = dataclasses.replace(trace, attention=weights, layer_indices=(3, 8))
     assert patches(plot.overlay(trace, 0, layers=[8]).axes[1]).get_array().max() == 0
     assert patches(plot.overlay(trace, 0, layers=[3]).axes[1]).get_array().max() > 0
+    last, first = (patches(plot.overlay(trace, 0, layers=[n]).axes[1]).get_array().max() for n in (-1, 3 - 9))
+    assert last == 0 < first
     with pytest.raises(ModelInputError, match=r"got layers \[5\]; possible: one step or more, layers 3 to 8"):
         plot.overlay(trace, 0, layers=[5])
 

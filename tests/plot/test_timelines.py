@@ -95,6 +95,12 @@ def test_no_signals_are_refused():
         plot.timeline(planted_trace(), [])
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_a_signals_name_is_answered_with_what_to_pass():
+    with pytest.raises(ModelInputError, match=r"the text 'entropy'; .*: lv\.image_attention_focus"):
+        plot.timeline(planted_trace(), "entropy")
+
+
 def test_an_answer_without_words_is_refused():
     silent = dataclasses.replace(planted_trace(steps=1), answer_tokens=("",), answer="")
     with pytest.raises(ModelInputError, match="draw a timeline: got an empty answer"):
@@ -104,3 +110,10 @@ def test_an_answer_without_words_is_refused():
 def test_a_mark_outside_the_answer_is_refused():
     with pytest.raises(ModelInputError, match="got step 3"):
         plot.timeline(planted_trace(), made_up=[3])
+
+
+def test_words_are_marked_by_their_text():
+    figures = [plot.timeline(planted_trace(), made_up=marks) for marks in (["word1"], [1])]
+    labels = [[(text.get_text(), text.get_color()) for text in f.axes[-1].get_xticklabels()] for f in figures]
+    assert labels[0] == labels[1]
+    assert len({colour for _, colour in labels[0]}) == 2

@@ -71,7 +71,21 @@ def test_marks_are_steps_spans_or_mentions():
     assert marked_words(trace, words, [2, (1, 2), mention]) == {1, 0, 4}
 
 
-@pytest.mark.parametrize("mark", ["dog", (1, 2, 3), None])
+def test_marks_are_words_wherever_they_stand():
+    trace = with_answer(*PIECES)
+    words = words_of(trace)
+    assert [words[n].text for n in sorted(marked_words(trace, words, ["a", "Traffic light"]))] == [
+        "A",
+        "traffic",
+        "light",
+        "a",
+    ]
+    assert marked_words(trace, words, "dog") == {4}  # one text is no list of letters
+    with pytest.raises(ModelInputError, match="got 'cake'; possible: A, traffic, light, a, dog"):
+        marked_words(trace, words, ["cake"])
+
+
+@pytest.mark.parametrize("mark", [1.5, (1, 2, 3), None])
 def test_a_mark_of_another_kind_is_refused(mark):
     trace = with_answer(*PIECES)
     with pytest.raises(ModelInputError, match=r"mark words: got .* a step, a pair"):
