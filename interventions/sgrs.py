@@ -120,6 +120,7 @@ class _SGRSSession(ImageSession):
     """Holds one forward's graph until its token is chosen, the accepted scores of each sample, and counts."""
 
     method = "SGRS with J='after_image'"
+    chooses_tokens = True
 
     def __init__(self, config: SGRS, layers: tuple[int, ...]) -> None:
         super().__init__()

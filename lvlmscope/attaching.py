@@ -39,6 +39,10 @@ class Handle:
         self._performances = performances
         self._active = True
 
+    def __repr__(self) -> str:
+        """The remedies in the order in which they act."""
+        return f"Handle({' -> '.join(p.name for p in self._performances)}{'' if self._active else ', removed'})"
+
     @property
     def interventions(self) -> tuple[Intervention, ...]:
         """The remedies in order."""
@@ -106,14 +110,15 @@ def attach(model: Any, *interventions: Intervention, family: Family | None = Non
 
     Args:
         model: What ``load`` gave, or a bare Hugging Face model.
-        *interventions: Remedies in the order in which they act; each sees the edits of those before it.
+        *interventions: Remedies in the order in which they act; each sees the edits of those before it. Remedies that
+            are on already act before these.
         family: Rules of the model's family, found by itself when None.
 
     Returns:
         The handle, with ``remove()`` and ``report()``.
 
     Raises:
-        InterventionError: Something given is no remedy, or is on already.
+        InterventionError: Something given is no remedy, is on already, or chooses the tokens as another one does.
         UnsupportedModelError: The model's attention cannot be reached.
     """
     bare = unwrap(model)
@@ -176,8 +181,14 @@ def enter_stage(stage: Stage, performances: tuple[Performance, ...]) -> None:
         performances: Remedies to add after those already there.
 
     Raises:
+        InterventionError: Two remedies that both choose the tokens; nothing is left behind.
         UnsupportedModelError: The model's attention cannot be reached; nothing is left behind.
     """
+    choosing = [p.name for p in (*stage.performances, *performances) if p.session.chooses_tokens]
+    if len(choosing) > 1:
+        received = f"{' and '.join(choosing)}, which each choose every token"
+        todo = "leave one out, or take the other off first"
+        raise InterventionError(message("switch on remedies together", received, "one that chooses tokens", todo))
     stage.performances.extend(performances)
     try:
         stage.refresh()

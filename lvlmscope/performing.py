@@ -59,10 +59,15 @@ class Performance:
         self.session, self.forwards, self.rows = other.session, other.forwards, other.rows
         self.edited, self.scaled, self.shifted = other.edited, other.scaled, other.shifted
 
+    @property
+    def name(self) -> str:
+        """The remedy's name."""
+        return str(self.intervention.describe().get("name", type(self.intervention).__name__))
+
     def report(self) -> dict[str, Any]:
         """Counts kept for every remedy, then what its session reports (JSON values)."""
         counts = {
-            "name": self.intervention.describe().get("name", type(self.intervention).__name__),
+            "name": self.name,
             "forwards": self.forwards,
             "rows": self.rows,
             "edited_heads": sum(self.edited.values()),

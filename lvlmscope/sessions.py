@@ -106,9 +106,11 @@ class Session:
     Attributes:
         gain_rows: Where ``head_gain`` applies: "predicting" rows only, or "all" rows: those before the first
             predicting row get the gain of that row.
+        chooses_tokens: Whether its logits processor leaves one token possible; there can be one such remedy at a time.
     """
 
     gain_rows: Literal["predicting", "all"] = "predicting"
+    chooses_tokens: bool = False
 
     def begin_generate(self, options: Mapping[str, Any]) -> None:
         """Called before ``generate`` does anything: the place to refuse an option, and to start anew.

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from lvlmscope.attaching import intervene
-from lvlmscope.errors import UnsupportedOptionError
+from lvlmscope.attaching import attach, intervene
+from lvlmscope.errors import InterventionError, UnsupportedOptionError
 from lvlmscope.interventions import CLVA, DLEAF, SGRS, HalluRNN, HeadRescaling, LocoRE, load_remedies, save_remedies
 from lvlmscope.record import Trace
 from lvlmscope.sessions import Intervention
@@ -127,19 +127,31 @@ def test_nothing_is_left_behind_also_after_an_exception(remedy: Intervention) ->
     assert torch.equal(generate(case).sequences, plain)
 
 
-@pytest.mark.filterwarnings("ignore:SGRS changed nothing")  # the inner one is left a single token to choose from
 @each_remedy
 def test_other_models_and_nested_blocks_are_not_mixed_up(remedy: Intervention) -> None:
     case, other = tiny_models.llava(), tiny_models.llava(seed=1)
     plain = generate(other).logits
     with intervene(case.model, remedy) as outer:
         assert all(torch.equal(a, b) for a, b in zip(plain, generate(other).logits, strict=True))
-        with intervene(case.model, remedy) as inner:
+        with intervene(case.model, DLEAF(gamma=0.3)) as inner:
             generate(case)
         assert len(inner.report()) == len(outer.report()) == 1
         once = generate(case).logits
     with intervene(case.model, remedy):
         assert all(torch.equal(a, b) for a, b in zip(once, generate(case).logits, strict=True))
+
+
+def test_a_second_remedy_that_chooses_tokens_is_refused_and_leaves_the_first() -> None:
+    case = tiny_models.llava()
+    with intervene(case.model, SGRS()) as handle:
+        with pytest.raises(InterventionError, match="SGRS and SGRS, which each choose every token"):
+            attach(case.model, SGRS(k=3))
+        assert repr(handle) == "Handle(SGRS)"
+        generate(case)
+        assert handle.report()[0]["tokens"] == STEPS
+    with pytest.raises(InterventionError, match="SGRS and SGRS"), intervene(case.model, LocoRE(), SGRS(), SGRS(k=3)):
+        pass
+    assert repr(handle) == "Handle(SGRS, removed)"
 
 
 @each_remedy

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lvlmscope.attaching import intervene
-from lvlmscope.interventions import SGRS, HalluRNN
+from lvlmscope.interventions import SGRS, HalluRNN, LocoRE
 from lvlmscope.record import Trace
 from lvlmscope.sessions import Intervention
 from lvlmscope.tracing import trace
@@ -79,17 +79,51 @@ def test_beams_and_samples_and_nothing_left_behind(name: str, remedy: Interventi
     assert torch.equal(generate(case.model, case.inputs).sequences, plain)
 
 
-@pytest.mark.filterwarnings("ignore:.* does nothing. the prompt holds no image", "ignore:.* changed nothing in")
 @in_each_family
-def test_a_prompt_without_an_image_is_left_to_the_remedies_that_need_none(name: str) -> None:
+@each_remedy
+def test_an_exception_inside_generate_leaves_nothing_behind(name: str, remedy: Intervention) -> None:
+    case = FAMILIES[name]()
+    plain = generate(case.model, case.inputs).logits
+    before = tiny_models.footprint(case.model)
+
+    def stop(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), intervene(case.model, fitting(remedy, case.model)):
+        generate(case.model, case.inputs, stopping_criteria=[stop])
+    assert tiny_models.footprint(case.model) == before
+    assert all(torch.equal(a, b) for a, b in zip(plain, generate(case.model, case.inputs).logits, strict=True))
+
+
+@in_each_family
+def test_a_stack_nested_in_another_is_replayed_and_touches_no_other_model(name: str) -> None:
+    case, other = FAMILIES[name](), FAMILIES[name](seed=1)
+    plain = generate(other.model, other.inputs).logits
+    outer, *inner = (fitting(remedy, case.model) for remedy in REMEDIES.values())
+    with intervene(case.model, outer) as handle:
+        once = generate(case.model, case.inputs).logits
+        stacked = trace(case.model, inputs=case.inputs, interventions=inner, **OPTIONS)
+        untouched = generate(other.model, other.inputs).logits
+        again = generate(case.model, case.inputs).logits
+        assert handle.report()[0]["changed"]
+    assert isinstance(stacked, Trace)
+    assert stacked.provenance["replay"]["difference"] < 1e-4
+    assert [effect["name"] for effect in stacked.effects] == list(REMEDIES)
+    assert all(effect["changed"] for effect in stacked.effects)
+    assert all(torch.equal(a, b) for a, b in zip(plain, untouched, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore:.* does nothing. the prompt holds no image", "ignore:.* changed nothing in")
+@pytest.mark.parametrize("name", ["llava", *NAMES])
+@each_remedy
+def test_a_prompt_without_an_image_is_left_to_the_remedies_that_need_none(name: str, remedy: Intervention) -> None:
     case = FAMILIES[name]()
     text = {"input_ids": torch.randint(5, 190, (1, 9)), "attention_mask": torch.ones(1, 9, dtype=torch.int64)}
     plain = generate(case.model, text).logits
-    for remedy_name in ("DLEAF", "CLVA", "HeadRescaling"):
-        with intervene(case.model, REMEDIES[remedy_name]) as handle:
-            edited = generate(case.model, text).logits
-        assert all(torch.equal(a, b) for a, b in zip(plain, edited, strict=True)), remedy_name
-        assert not handle.report()[0]["changed"]
-    with intervene(case.model, REMEDIES["LocoRE"]) as handle:
-        generate(case.model, text)
-    assert handle.report()[0]["changed"]
+    with intervene(case.model, fitting(remedy, case.model)) as handle:
+        edited = generate(case.model, text).logits
+    needs_none = isinstance(remedy, LocoRE | HalluRNN)
+    assert handle.report()[0]["changed"] == needs_none
+    same = all(torch.equal(a, b) for a, b in zip(plain, edited, strict=True))
+    assert same != needs_none

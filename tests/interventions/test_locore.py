@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lvlmscope.errors import ModelInputError
+from lvlmscope.errors import InterventionError, ModelInputError
 from lvlmscope.interventions import LocoRE
 from tests import tiny_models
 from tests.interventions.started import STEPS, layer_rows, session, traced
@@ -73,5 +73,7 @@ def test_bad_parameters_are_refused() -> None:
         LocoRE(beta=-0.1)
     with pytest.raises(ModelInputError, match="window=-1"):
         LocoRE(window=-1)
+    with pytest.raises(InterventionError, match=r"window=1\.5"):
+        LocoRE(window=1.5)  # type: ignore[arg-type]
     with pytest.raises(ModelInputError, match="mode='scores'"):
         LocoRE(mode="scores")  # type: ignore[arg-type]

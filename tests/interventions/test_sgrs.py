@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lvlmscope.attaching import intervene
-from lvlmscope.errors import ModelInputError, UnsupportedOptionError
+from lvlmscope.errors import InterventionError, ModelInputError, UnsupportedOptionError
 from lvlmscope.interventions import SGRS, LocoRE, sgrs
 from lvlmscope.interventions.choosing import choose
 from lvlmscope.tracing import trace
@@ -214,6 +214,8 @@ def test_bad_parameters_are_refused() -> None:
         SGRS(alpha=1.0)
     with pytest.raises(ModelInputError, match="k=0, W=5, R=3"):
         SGRS(k=0)
+    with pytest.raises(InterventionError, match=r"W=2\.5"):
+        SGRS(W=2.5)  # type: ignore[arg-type]
     with pytest.raises(ModelInputError, match="proposal='beam'"):
         SGRS(proposal="beam")  # type: ignore[arg-type]
     with pytest.raises(ModelInputError, match=r"choose layers.*\[9\]"):
