@@ -1,5 +1,6 @@
 """Remedies: edits act alike in stepwise generation and in the replay, and leave nothing behind."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
