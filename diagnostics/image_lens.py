@@ -46,6 +46,14 @@ def internal_confidence(trace: Trace, model: Any, *, processor: Any = None) -> x
 
     Reference:
         Jiang et al., arXiv 2410.02762, section 3 (internal confidence; there the maximum over layers too).
+
+    >>> import lvlmscope as lv
+    >>> from lvlmscope.tiny import scene
+    >>> model, shown = lv.load("tiny"), scene("prior", 0)  # a handbag, no zebra
+    >>> trace = lv.trace(model, shown.image, "Describe the image.", answer=" handbag zebra", progress=False)
+    >>> found = internal_confidence(trace, model).max("layer")
+    >>> bool(found[0] > found[-1])
+    True
     """
     bare = unwrap(model)
     family = model.family if isinstance(model, LoadedModel) else family_of(bare)

@@ -8,7 +8,7 @@ import torch
 import xarray as xr
 
 from lvlmscope.attribution.answering import Answerer, answerer_of
-from lvlmscope.attribution.wording import Words, chosen_words, word_coordinates, word_scores
+from lvlmscope.attribution.wording import Words, chosen_words, whole_once, word_coordinates, word_scores
 from lvlmscope.errors import GeometryError, ModelInputError, message
 from lvlmscope.plot.words import Word
 from lvlmscope.record import Trace
@@ -69,6 +69,14 @@ def occlusion(
 
     Reference:
         Zeiler and Fergus, arXiv 1311.2901, section 4.2; captum's FeatureAblation.
+
+    >>> import lvlmscope as lv
+    >>> from lvlmscope.tiny import scene
+    >>> model, shown = lv.load("tiny"), scene("prior", 0)  # a handbag in the lower left
+    >>> trace = lv.trace(model, shown.image, "Describe the image.", answer="A handbag", progress=False)
+    >>> found = occlusion(trace, model, words="handbag", patches=(2, 2))
+    >>> int(found.values.argmax())
+    2
     """
     from captum.attr import FeatureAblation
 
@@ -129,20 +137,16 @@ def presence_scorer(
     rows, columns = (_places(count, pixels) for count, pixels in zip(shape, shown.shape[:2], strict=True))
 
     def painted(present: torch.Tensor) -> "Image":
-        there = present.numpy()[rows[:, None], columns[None, :]]
+        there = present.bool().numpy()[rows[:, None], columns[None, :]]
         return Pictures.fromarray(np.where(there[..., None], shown, cover).astype(np.uint8))
+
+    def score(presence: torch.Tensor) -> torch.Tensor:
+        pictures = [painted(present) for present in presence.detach().cpu()]
+        return word_scores(answerer.with_pictures(pictures, place=picture), words)
 
     own = answerer.with_pictures([images[picture]], place=picture)
     answerer.confirm(own)
-
-    def score(presence: torch.Tensor) -> torch.Tensor:
-        there = presence.detach().cpu().bool()
-        log_probs, covered = own.repeat(len(there), 1), ~there.flatten(1).all(1)
-        if covered.any():  # captum asks for the whole picture again and again
-            log_probs[covered] = answerer.with_pictures([painted(one) for one in there[covered]], place=picture)
-        return word_scores(log_probs, words)
-
-    return score
+    return whole_once(score, word_scores(own, words))
 
 
 def _parts(patches: tuple[int, int], mask: "np.ndarray | torch.Tensor | None") -> np.ndarray:

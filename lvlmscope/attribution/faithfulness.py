@@ -10,7 +10,7 @@ import xarray as xr
 from lvlmscope.attribution.answering import answerer_of
 from lvlmscope.attribution.covering import presence_scorer
 from lvlmscope.attribution.integrating import embedding_baseline
-from lvlmscope.attribution.wording import chosen_words, word_scores
+from lvlmscope.attribution.wording import chosen_words, whole_once, word_scores
 from lvlmscope.errors import ModelInputError, ShapeError, message
 from lvlmscope.plot.words import Word
 from lvlmscope.record import Trace
@@ -70,6 +70,14 @@ def infidelity(
 
     Reference:
         Yeh et al., arXiv 1901.09392, definition 2.1.
+
+    >>> import lvlmscope as lv
+    >>> from lvlmscope.tiny import scene
+    >>> model, shown = lv.load("tiny"), scene("prior", 0)
+    >>> trace = lv.trace(model, shown.image, "Describe the image.", answer="A handbag", progress=False)
+    >>> whole = lv.occlusion(trace, model, words="handbag", patches=(1, 1))[0]  # a map of one part cannot be wrong
+    >>> round(infidelity(trace, model, whole, "handbag", samples=8), 6)
+    0.0
     """
     from captum.metrics import infidelity as by_captum
 
@@ -110,14 +118,19 @@ def infidelity(
 
         def of_tokens(presence: torch.Tensor) -> torch.Tensor:
             mixed = start + presence.to(own.device)[..., None] * (own - start)
-            return word_scores(log_probs(mixed), chosen)[:, 0]
+            return word_scores(log_probs(mixed), chosen)
 
-        return measure(of_tokens)
+        whole = torch.ones(1, len(own))
+        of_changed = whole_once(of_tokens, of_tokens(whole))
+        return measure(lambda presence: of_changed(presence)[:, 0])
 
 
 def _as_map(trace: Trace, saliency: Any) -> np.ndarray:
     """Values `[row, column]`, or `[image token]`."""
-    flat = saliency.squeeze(drop=True) if isinstance(saliency, xr.DataArray) else saliency
+    flat = saliency
+    if isinstance(saliency, xr.DataArray):
+        single = [dim for dim in saliency.dims if saliency.sizes[dim] == 1 and dim not in ("row", "column", "key")]
+        flat = saliency.squeeze(single, drop=True)
     dims = set(getattr(flat, "dims", ()))
     if dims == {"row", "column"}:
         return np.asarray(flat.transpose("row", "column"), dtype=np.float64)

@@ -64,6 +64,14 @@ def integrated_gradients(
 
     Reference:
         Sundararajan et al., arXiv 1703.01365, equation 1 and proposition 1.
+
+    >>> import lvlmscope as lv
+    >>> from lvlmscope.tiny import scene
+    >>> model, shown = lv.load("tiny"), scene("prior", 0)
+    >>> trace = lv.trace(model, shown.image, "Describe the image.", answer="A handbag", progress=False)
+    >>> found = integrated_gradients(trace, model, words="handbag", n_steps=16)
+    >>> bool(abs(found.sum("key") - found.difference) < 0.01)
+    True
     """
     from captum.attr import IntegratedGradients
 

@@ -49,6 +49,13 @@ def sensitivity(
 
     Reference:
         Yeh et al., arXiv 1901.09392, definition 3.1.
+
+    >>> import lvlmscope as lv
+    >>> from lvlmscope.tiny import scene
+    >>> model, shown = lv.load("tiny"), scene("prior", 0)
+    >>> trace = lv.trace(model, shown.image, "Describe the image.", answer="A handbag", progress=False)
+    >>> sensitivity(trace, model, lambda _: [[1.0, 1.0]], samples=1)  # a map that never changes
+    0.0
     """
     from captum.metrics import sensitivity_max
 

@@ -1,6 +1,6 @@
 """The words that maps are made for: which, what they are called, and their scores."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from lvlmscope.errors import ModelInputError, message
 from lvlmscope.plot.words import Word, find_word, words_of
 from lvlmscope.record import Trace
 
-__all__ = ["Words", "chosen_words", "word_coordinates", "word_scores"]
+__all__ = ["Words", "chosen_words", "whole_once", "word_coordinates", "word_scores"]
 
 Words = str | int | Word | Sequence[str | int | Word] | None
 
@@ -69,3 +69,26 @@ def word_scores(log_probs: torch.Tensor, words: Sequence[Word]) -> torch.Tensor:
     tensor([-6.])
     """
     return torch.stack([log_probs[..., list(word.steps)].sum(-1) for word in words], -1)
+
+
+def whole_once(
+    score: Callable[[torch.Tensor], torch.Tensor], whole: torch.Tensor
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A score of which parts are there that runs the whole image once only: captum asks for it again and again.
+
+    Args:
+        score: From presence `[variant, ...]`, 1 or 0, to scores `[variant, word]`.
+        whole: Scores of the whole image `[1, word]`.
+
+    Returns:
+        The same function, but for that.
+    """
+
+    def remembered(presence: torch.Tensor) -> torch.Tensor:
+        found = whole.repeat(len(presence), 1)
+        changed = (presence != 1).flatten(1).any(1)
+        if bool(changed.any()):
+            found[changed.to(found.device)] = score(presence[changed])
+        return found
+
+    return remembered

@@ -3,6 +3,7 @@
 import html
 import io
 from dataclasses import dataclass, fields
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -122,14 +123,16 @@ def _words(diagnosis: "Diagnosis") -> Part:
         note = f"risk of being made up; {diagnosis.usual_risk:.0%} is usual; ranges: 90 % of correct words"
     else:
         note = "NOT CALIBRATED: ranks among this answer's words, no probabilities (lvlmscope.calibrate makes ranges)"
-    shown = sorted(diagnosis.words, key=lambda word: -word.risk)[:_MOST]
+    shown = sorted(diagnosis.words, key=lambda word: -word.risk if isfinite(word.risk) else 1.0)[:_MOST]
     left = len(diagnosis.words) - len(shown)
     if not diagnosis.words:
         note += "; no word to judge"
+    elif not _ranked(diagnosis):
+        note += "; too few words, or signals without values, to rank any"
     rows = tuple(
         (
             word.text,
-            f"{word.risk:.0%}" + (" !" if word in diagnosis.risky else ""),
+            (f"{word.risk:.0%}" if isfinite(word.risk) else "-") + (" !" if word in diagnosis.risky else ""),
             "; ".join(str(one) for one in word.raised[:3]) or "-",
         )
         for word in shown
@@ -140,6 +143,11 @@ def _words(diagnosis: "Diagnosis") -> Part:
         header=("word", "risk", "raised by"),
         rows=rows,
     )
+
+
+def _ranked(diagnosis: "Diagnosis") -> bool:
+    """Whether any word has a risk."""
+    return any(isfinite(word.risk) for word in diagnosis.words)
 
 
 def _layers(diagnosis: "Diagnosis") -> Part:
@@ -176,5 +184,6 @@ def _remedies(diagnosis: "Diagnosis") -> Part:
     )
     note = "diagnosis.apply(model) switches the first on" if rows else "none: no word to judge, or nothing to configure"
     if rows and not diagnosis.risky:
-        note = f"no word is at risk; for the one that ranks highest, {note}"
+        subject = "no word is at risk; for the one that ranks highest" if _ranked(diagnosis) else "for the first word"
+        note = f"{subject}, {note}"
     return Part(title="remedies", note=note, header=("", "remedy", "evidence", "because"), rows=rows)

@@ -14,6 +14,7 @@ from lvlmscope.errors import ModelInputError
 from lvlmscope.evaluation.word_table import read_words
 from lvlmscope.interventions import DLEAF
 from lvlmscope.tiny import scene
+from tests.diagnostics.random_traces import random_trace
 from tests.evaluation.planted import LAYERS, WORDS, labels_of, made
 from tests.reference import detection as twin
 
@@ -62,6 +63,28 @@ def test_ranks_within_an_answer_equal_their_twin() -> None:
     few = diagnose(trace)
     assert all(np.isnan(word.risk) for word in few.words)
     assert few.risky == ()
+
+
+def test_words_without_a_risk_are_told_without_numbers() -> None:
+    few = diagnose(random_trace(0, steps=3, layers=8))
+    assert few.remedies
+    for told in (str(few), few._repr_html_()):
+        assert "too few words, or signals without values, to rank any" in told
+        assert "for the first word, diagnosis.apply(model)" in told
+        assert "nan" not in told
+    assert [line.split()[:2] for line in str(few).splitlines() if line.startswith("word")][2:] == [
+        ["word0", "-"],
+        ["word1", "-"],
+        ["word2", "-"],
+    ]
+    ranked = diagnose(planted_like(made(1)[0]))
+    half = dataclasses.replace(
+        ranked, words=(dataclasses.replace(ranked.words[0], risk=float("nan")), *ranked.words[1:])
+    )
+    lines = [line for line in str(half).splitlines() if line.startswith("word")][2:]
+    assert lines[-1].split()[:2] == ["word0", "-"]  # after those with a risk
+    assert lines[0].startswith("word7")
+    assert "too few" not in str(half)
 
 
 def planted_like(trace):
