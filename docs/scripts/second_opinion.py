@@ -64,7 +64,7 @@ def main() -> None:
         "empty": xr.zeros_like(shares[0]),
     }
     for name, one in maps.items():
-        found = lv.infidelity(trace, model, one, word, samples=48, share=0.3, batch_size=8)
+        found = lv.infidelity(trace, model, one, word, samples=48, share=0.3, batch_size=8, baseline="blank")
         told(f"{name:32s} {found:.4f}")
 
 

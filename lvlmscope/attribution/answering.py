@@ -71,6 +71,31 @@ class Answerer:
         arguments, _ = replayed_arguments(self.model, self.family, made)
         return self._log_probs(self.family.core(self.model)(**arguments, return_dict=True).logits)
 
+    @torch.no_grad()
+    def embeddings_of(self, pictures: "Sequence[Image]") -> torch.Tensor:
+        """What the decoder would be handed at the image positions for other pictures of the same sizes.
+
+        Args:
+            pictures: As many as the prompt has.
+
+        Returns:
+            `[image token, hidden]`, float32.
+        """
+        inputs = prepare(list(pictures), self.trace.prompt, self.processor, self.family).inputs
+        handed: list[torch.Tensor] = []
+
+        def keep(layer: int, stream: torch.Tensor) -> None:
+            if layer == -1:
+                handed.append(stream[0].float())
+
+        hooks = HiddenHooks(self.family.decoder_layers(self.model), keep)
+        hooks.set(True)
+        try:
+            self._forced(inputs)
+        finally:
+            hooks.set(False)
+        return handed[0][self.image.to(handed[0].device)]
+
     @contextmanager
     def with_embeddings(self, batch: int) -> "Iterator[tuple[torch.Tensor, EmbeddingScorer]]":
         """What the decoder is handed at the image positions, and scores of what it might be handed instead.

@@ -114,7 +114,7 @@ def infidelity(
         of_parts = presence_scorer(answerer, chosen, shape, baseline=baseline, picture=picture)
         return measure(lambda presence: of_parts(presence)[:, 0])
     with answerer.with_embeddings(batch_size) as (own, log_probs), torch.no_grad():
-        start = embedding_baseline(own, baseline, _ASKED)
+        start = embedding_baseline(answerer, own, baseline)
 
         def of_tokens(presence: torch.Tensor) -> torch.Tensor:
             mixed = start + presence.to(own.device)[..., None] * (own - start)

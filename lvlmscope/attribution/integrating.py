@@ -1,18 +1,22 @@
 """Integrated gradients: each image token's share of what the picture did for a word."""
 
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
 import torch
 import xarray as xr
 
-from lvlmscope.attribution.answering import answerer_of
+from lvlmscope.attribution.answering import Answerer, answerer_of
 from lvlmscope.attribution.wording import Words, chosen_words, word_coordinates, word_scores
 from lvlmscope.errors import ModelInputError, UnsupportedOptionError, message
 from lvlmscope.record import Trace
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 __all__ = ["EmbeddingBaseline", "embedding_baseline", "integrated_gradients"]
 
-EmbeddingBaseline = Literal["mean", "zero"] | torch.Tensor
+EmbeddingBaseline = Literal["blank", "mean", "zero"] | torch.Tensor | None
 
 _ASKED: Final = "integrate gradients to the image embeddings"
 
@@ -23,7 +27,7 @@ def integrated_gradients(
     *,
     words: Words = None,
     n_steps: int = 32,
-    baseline: EmbeddingBaseline = "mean",
+    baseline: EmbeddingBaseline = None,
     batch_size: int = 8,
     processor: Any = None,
     inputs: Any = None,
@@ -45,8 +49,10 @@ def integrated_gradients(
         words: A word of the answer, a step's number, several of them, or None for all words; each takes `n_steps`
             forward and backward passes.
         n_steps: Points on the path.
-        baseline: `"mean"`, the mean of the image's embeddings at each position; `"zero"`, near which the norms of the
-            layers make the path jump, so that many more steps are needed; or a tensor `[image token, hidden]`.
+        baseline: `"blank"`, the embeddings of a picture in the mean colour; `"mean"`, the mean of the image's
+            embeddings at each position, which still tells a little of everything in the picture; `"zero"`, near which
+            the norms of the layers make the path jump, so that many more steps are needed; or a tensor
+            `[image token, hidden]`. None: `"blank"` where the trace holds its pictures, else `"mean"`.
         batch_size: Points that are run at once.
         processor: The model's processor, when it cannot be found from the model's name.
         inputs: Prepared inputs, where the trace was made from such.
@@ -88,7 +94,7 @@ def integrated_gradients(
         def score(embeddings: torch.Tensor) -> torch.Tensor:
             return word_scores(log_probs(embeddings), chosen)
 
-        start = embedding_baseline(own, baseline, _ASKED)
+        start = embedding_baseline(answerer, own, baseline)
         with torch.no_grad():
             ends = torch.cat([score(own[None]), score(start[None])])
         integrate = IntegratedGradients(score).attribute
@@ -99,27 +105,42 @@ def integrated_gradients(
     return _labelled(trace, torch.stack(maps).detach().cpu(), word_coordinates(chosen), ends)
 
 
-def embedding_baseline(own: torch.Tensor, baseline: EmbeddingBaseline, asked: str) -> torch.Tensor:
+def embedding_baseline(answerer: Answerer, own: torch.Tensor, baseline: EmbeddingBaseline) -> torch.Tensor:
     """What stands in an image token's place.
 
     Args:
+        answerer: Has the pictures.
         own: The model's own embeddings `[image token, hidden]`.
-        baseline: `"mean"` of them, `"zero"`, or a tensor of their shape.
-        asked: What for.
+        baseline: As in `integrated_gradients`.
 
     Returns:
         `[image token, hidden]`.
 
     Raises:
-        ModelInputError: None of these.
+        ModelInputError: None of these, or a blank picture for a trace without pictures.
     """
+    pictures = answerer.trace.images if answerer.processor is not None else ()
     if isinstance(baseline, torch.Tensor) and baseline.shape == own.shape:
         return baseline.to(own)
-    if not isinstance(baseline, torch.Tensor) and baseline in ("mean", "zero"):
-        return own.mean(0).expand_as(own) if baseline == "mean" else torch.zeros_like(own)
+    if not isinstance(baseline, torch.Tensor):
+        if baseline == "zero":
+            return torch.zeros_like(own)
+        if baseline == "mean" or (baseline is None and not pictures):
+            return own.mean(0).expand_as(own)
+        if baseline in (None, "blank") and pictures:
+            return answerer.embeddings_of([_blank(picture) for picture in pictures]).to(own)
     received = f"of shape {list(baseline.shape)}" if isinstance(baseline, torch.Tensor) else repr(baseline)
-    possible = f"'mean', 'zero', or a tensor of shape {list(own.shape)}"
-    raise ModelInputError(message(asked, f"a baseline {received}", possible, "choose one of these"))
+    blank = "'blank', " if pictures else ""
+    possible = f"{blank}'mean', 'zero', or a tensor of shape {list(own.shape)}"
+    raise ModelInputError(message(answerer.asked, f"a baseline {received}", possible, "choose one of these"))
+
+
+def _blank(picture: "Image") -> "Image":
+    """A picture of the same size, all in the mean colour."""
+    shown = np.asarray(picture.convert("RGB"))
+    from PIL import Image as Pictures
+
+    return Pictures.fromarray(np.broadcast_to(shown.mean((0, 1)).round().astype(np.uint8), shown.shape).copy())
 
 
 def _labelled(trace: Trace, values: torch.Tensor, words: dict[str, Any], ends: torch.Tensor) -> xr.DataArray:

@@ -55,12 +55,19 @@ def embedded(model: Any, processor: Any, trace: Any) -> tuple[torch.Tensor, torc
     return decoder.embeddings(model, ids, inputs["pixel_values"]).double(), ids == tiny_models.IMAGE
 
 
-@pytest.mark.parametrize("baseline", ["mean", "zero"])
+@pytest.mark.parametrize("baseline", ["blank", "mean", "zero"])
 def test_integrated_gradients(asked, baseline: str) -> None:
     model, processor, trace = asked
     embeds, image = embedded(model, processor, trace)
     own = embeds[image]
     start = own.mean(0).expand_as(own) if baseline == "mean" else torch.zeros_like(own)
+    if baseline == "blank":
+        picture = np.asarray(trace.image)
+        grey = np.broadcast_to(picture.mean((0, 1)).round().astype(np.uint8), picture.shape)
+        start = decoder.embeddings(
+            model, torch.tensor([tiny_models.IMAGE] * 16), inputs_of(processor, grey)["pixel_values"]
+        )
+        start = start.double()
     steps = [1, 2]
     word = lv.plot.Word(text="both", start=0, end=1, steps=(1, 2))
 
@@ -102,7 +109,7 @@ def test_infidelity_of_image_tokens(asked) -> None:
     model, processor, trace = asked
     embeds, image = embedded(model, processor, trace)
     own = embeds[image]
-    saliency = lv.integrated_gradients(trace, model, words=1, n_steps=4, processor=processor)[0]
+    saliency = lv.integrated_gradients(trace, model, words=1, n_steps=4, baseline="mean", processor=processor)[0]
     options = {"samples": 5, "batch_size": 5, "seed": 1, "share": 0.3, "processor": processor}
     found = lv.infidelity(trace, model, saliency, 1, **options)
     gone = (torch.rand(5, len(own), generator=torch.Generator().manual_seed(1)) < 0.3).numpy()

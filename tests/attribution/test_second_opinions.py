@@ -202,6 +202,8 @@ def test_bad_input_of_integrated_gradients(small) -> None:
     case, trace = small
     with torch.inference_mode(), pytest.raises(UnsupportedOptionError, match=r"torch\.inference_mode; possible"):
         lv.integrated_gradients(trace, case.model, inputs=case.inputs)
+    with pytest.raises(ModelInputError, match=r"a baseline 'blank'; possible: 'mean', 'zero', or a tensor"):
+        lv.integrated_gradients(trace, case.model, inputs=case.inputs, baseline="blank")
     with pytest.raises(ModelInputError, match="n_steps=0, batch_size=8; possible: 1 or more"):
         lv.integrated_gradients(trace, case.model, inputs=case.inputs, n_steps=0)
     crossing = FAMILIES["mllama"](1)
