@@ -76,7 +76,9 @@ def aggregate(
     if example is None:
         raise EvaluationError(message(_ASKED, "no traces", "at least one trace", "give some"))
     result = _statistics(xr.concat(sums, "trace"), resamples=resamples, level=level, seed=seed)
-    about = {name: example.attrs[name] for name in ("long_name", "units", "reference") if name in example.attrs}
+    about = {
+        name: example.attrs[name] for name in ("long_name", "units", "bounds", "reference") if name in example.attrs
+    }
     return result.assign_attrs(**about, level=level, interval="bootstrap over traces")
 
 

@@ -1,9 +1,10 @@
 """Views: each builds a figure from labelled arrays or a trace, and never touches a model."""
 
 from lvlmscope.plot.comparisons import compare
+from lvlmscope.plot.correlations import correlation
 from lvlmscope.plot.distributions import distribution
 from lvlmscope.plot.heatmaps import heatmap
-from lvlmscope.plot.matrices import correlation, saliency_matrix
+from lvlmscope.plot.matrices import saliency_matrix
 from lvlmscope.plot.overlays import overlay
 from lvlmscope.plot.profiles import layers
 from lvlmscope.plot.timelines import timeline

@@ -1,27 +1,39 @@
 """``compare``: two traces of one prompt on one scale, and their difference."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
 import xarray as xr
 
 from lvlmscope.comparing import Effect, effect
-from lvlmscope.errors import ShapeError, message
-from lvlmscope.plot.heatmaps import draw_map, map_height
-from lvlmscope.plot.quantities import head_image_attention, layer_by_head, scale_of
+from lvlmscope.errors import ModelInputError, ShapeError, message
+from lvlmscope.plot.heatmaps import draw_map, hovering_map, map_height
+from lvlmscope.plot.interactive import beside_each_other, check_backend
+from lvlmscope.plot.quantities import Scale, head_image_attention, layer_by_head, name_of, scale_of
 from lvlmscope.plot.style import WIDTH, inscription, is_narrow, new_figure, paper_style, quantity_label, wrapped
 from lvlmscope.record import Trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["compare"]
 
-_ANSWER_LINES = 5
+_ASKED: Final = "compare traces"
+_ANSWER_LINES: Final = 5
+_TITLES: Final = ("before", "after", "after minus before")
 
 
-def compare(before: Trace, after: Trace, *, width: float = WIDTH * 1.35) -> Any:
-    """Each head's attention on the image before and after a remedy, the difference, and both answers.
+def compare(
+    before: Trace,
+    after: Trace,
+    *,
+    signal: Callable[[Trace], xr.DataArray] = head_image_attention,
+    backend: Literal["matplotlib", "plotly"] = "matplotlib",
+    ax: "Sequence[Axes] | None" = None,
+    width: float = WIDTH * 1.35,
+) -> Any:
+    """A signal of each head before and after a remedy on one scale, the difference, and both answers.
 
     The maps average over the steps that both answers share: up to the first word that differs, which both predict from
     the same text. Later steps answer different questions.
@@ -29,14 +41,18 @@ def compare(before: Trace, after: Trace, *, width: float = WIDTH * 1.35) -> Any:
     Args:
         before: Without the remedy.
         after: With it.
+        signal: From a trace to an array with layers and heads; the usual one is the attention on the image.
+        backend: `"matplotlib"`, or `"plotly"` with hover.
+        ax: Three axes to draw into, which get the maps without the answers; matplotlib only.
         width: Inches; a narrow figure has its maps below each other.
 
     Returns:
-        The matplotlib figure.
+        The matplotlib or plotly figure.
 
     Raises:
-        ModelInputError: The traces are of different prompts or pictures, or hold no image keys.
-        ShapeError: They have different layers or heads, or no steps.
+        ModelInputError: The traces are of different prompts or pictures, or hold no image keys; an unknown backend,
+            `ax` with plotly, or another number of axes.
+        ShapeError: They have different layers or heads, or no steps; or the signal has no layers and heads.
 
     Examples:
         >>> from lvlmscope.diagnostics import planted_trace
@@ -44,37 +60,61 @@ def compare(before: Trace, after: Trace, *, width: float = WIDTH * 1.35) -> Any:
         >>> [axes.get_title(loc="left") for axes in figure.axes[:3]]
         ['before', 'after', 'after minus before']
     """
+    check_backend(_ASKED, backend, ax)
     told = effect(before, after)
-    steps = slice(0, told.shared_steps)
-    maps = [layer_by_head(head_image_attention(t, steps), "compare traces")[0] for t in (before, after)]
-    if maps[0].shape != maps[1].shape or before.layer_indices != after.layer_indices:
-        received = f"{maps[0].shape[0]} x {maps[0].shape[1]} and {maps[1].shape[0]} x {maps[1].shape[1]} layers x heads"
-        raise ShapeError(message("compare traces", received, "the same layers and heads", "trace the same model"))
-    difference = (maps[1] - maps[0]).assign_attrs(long_name="difference", units="1")
+    maps = _maps(before, after, signal, told)
+    shared = scale_of(*maps[:2])
+    drawn = list(zip(maps, (shared, shared, scale_of(maps[2], centred=True)), strict=True))
     stacked = is_narrow(width)
     height = map_height(maps[0], width if stacked else width / 3 + 1.2)
+    if backend == "plotly":
+        each = [hovering_map(values, scale, title) for (values, scale), title in zip(drawn, _TITLES, strict=True)]
+        return beside_each_other(each, title=_heading(before, after, told, width), size=(width, height))
+    if ax is not None and np.size(np.asarray(ax, dtype=object)) != len(_TITLES):
+        received = f"{np.size(np.asarray(ax, dtype=object))} axes"
+        raise ModelInputError(message(_ASKED, received, "3 axes: before, after, difference", "give three axes"))
     with paper_style():
+        if ax is not None:
+            _draw_maps(list(np.asarray(ax, dtype=object).ravel()), drawn)
+            return np.asarray(ax, dtype=object).ravel()[0].get_figure(root=True)
         figure = new_figure(width, (height * 3 if stacked else height) + 1.9)
         places = figure.subplots(3 if stacked else 1, 1 if stacked else 3, sharey=not stacked, squeeze=False)
-        _draw_maps(figure, places.ravel().tolist(), [*maps, difference])
+        _draw_maps(places.ravel().tolist(), drawn)
         for place in places.ravel() if not stacked else ():
             place.label_outer(remove_inner_ticks=True)
         figure.suptitle(_heading(before, after, told, width), x=0.01, ha="left", fontsize=10)
     return figure
 
 
-def _draw_maps(figure: "Figure", places: list["Axes"], maps: list[xr.DataArray]) -> None:
-    shared = scale_of(*maps[:2])
-    scales = (shared, shared, scale_of(maps[2], centred=True))
+def _maps(
+    before: Trace, after: Trace, signal: Callable[[Trace], xr.DataArray], told: Effect
+) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Before, after and their difference, averaged over the shared steps; dims (layer, head)."""
+    found = []
+    for trace in (before, after):
+        values = signal(trace)
+        part = values.isel(step=slice(0, told.shared_steps)) if "step" in getattr(values, "dims", ()) else values
+        found.append(layer_by_head(part, _ASKED)[0])
+    old, new = found
+    if old.shape != new.shape or before.layer_indices != after.layer_indices:
+        received = f"{old.shape[0]} x {old.shape[1]} and {new.shape[0]} x {new.shape[1]} layers x heads"
+        raise ShapeError(message(_ASKED, received, "the same layers and heads", "trace the same model"))
+    units = old.attrs.get("units", "")
+    return old, new, (new - old).assign_attrs(long_name="difference", units=units)
+
+
+def _draw_maps(places: "list[Axes]", maps: Sequence[tuple[xr.DataArray, Scale]]) -> None:
     drawn = []
-    for place, values, scale, title in zip(
-        places, maps, scales, ("before", "after", "after minus before"), strict=True
-    ):
+    for place, (values, scale), title in zip(places, maps, _TITLES, strict=True):
         drawn.append(draw_map(place, values, scale))
         place.set_title(title)
-    bar = figure.colorbar(drawn[0], ax=places[:2], location="bottom")
-    bar.set_label(quantity_label(maps[0].attrs))
-    figure.colorbar(drawn[2], ax=places[2], location="bottom").set_label(quantity_label(maps[2].attrs))
+    bar = places[0].figure.colorbar(drawn[0], ax=places[:2], location="bottom")
+    bar.set_label(_bar_label(maps[0][0]))
+    places[0].figure.colorbar(drawn[2], ax=places[2], location="bottom").set_label(_bar_label(maps[2][0]))
+
+
+def _bar_label(values: xr.DataArray) -> str:
+    return inscription(quantity_label(values.attrs, name_of(values)))
 
 
 def _heading(before: Trace, after: Trace, told: Effect, width: float) -> str:

@@ -7,12 +7,10 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, message
+from lvlmscope.plot.classes import COLOURS, MARKS, draw_classes
 from lvlmscope.plot.interactive import check_backend, plain, plotly_figure
-from lvlmscope.plot.quantities import name_of
+from lvlmscope.plot.quantities import head_image_attention, name_of
 from lvlmscope.plot.style import (
-    MADE_UP,
-    OTHER,
-    TRUE,
     WIDTH,
     add_note,
     inscription,
@@ -31,13 +29,11 @@ if TYPE_CHECKING:
 __all__ = ["distribution"]
 
 _ASKED: Final = "draw a distribution"
-_COLOURS: Final = {"true": TRUE, "made up": MADE_UP, "other words": OTHER}
-_MARKS: Final = {"true": "o", "made up": "X", "other words": "."}
 
 
 def distribution(
-    trace: Trace,
-    signal: xr.DataArray,
+    trace: Trace | xr.Dataset,
+    signal: xr.DataArray | None = None,
     *,
     made_up: Iterable[Any] = (),
     true: Iterable[Any] = (),
@@ -48,11 +44,12 @@ def distribution(
     r"""A signal's values by class of word, each word a point, with the quartiles of each class.
 
     A word's value is the mean over its tokens, layers and heads. One answer has few words of each class: what looks
-    apart here may not be over many answers.
+    apart here may not be over many answers. Of what `lvlmscope.aggregate` gives by word, it shows each class's mean
+    over many traces with its confidence interval.
 
     Args:
-        trace: Where the words come from.
-        signal: A labelled array with a step axis.
+        trace: Where the words come from; or an aggregate by word, which needs no more.
+        signal: A labelled array with a step axis; None for a trace's attention on the image.
         made_up: Words that are made up, as in `timeline`.
         true: Words that are in the picture, likewise.
         backend: `"matplotlib"`, or `"plotly"`, which names the words on hover.
@@ -64,7 +61,7 @@ def distribution(
 
     Raises:
         ModelInputError: An empty answer, a mark outside it, an unknown backend, or `ax` with plotly.
-        ShapeError: A signal without a step axis, or of another answer's length.
+        ShapeError: A signal without a step axis, or of another answer's length; an aggregate not by word alone.
 
     Examples:
         >>> import xarray as xr
@@ -74,6 +71,9 @@ def distribution(
         ['made up\n1 word', 'other words\n2 words']
     """
     check_backend(_ASKED, backend, ax)
+    if isinstance(trace, xr.Dataset):
+        return draw_classes(trace, backend, ax, width)
+    signal = signal if signal is not None else head_image_attention(trace)
     words = words_of(trace)
     if not words:
         raise ModelInputError(message(_ASKED, "an empty answer", "one word or more", "trace an answer with words"))
@@ -82,7 +82,7 @@ def distribution(
     for kind, marks in (("true", true), ("made up", made_up)):
         kinds[sorted(marked_words(trace, words, marks))] = kind
     defined = np.isfinite(values)
-    groups = {kind: np.flatnonzero((kinds == kind) & defined) for kind in _COLOURS if (kinds == kind).any()}
+    groups = {kind: np.flatnonzero((kinds == kind) & defined) for kind in COLOURS if (kinds == kind).any()}
     label = quantity_label(signal.attrs, name_of(signal))
     missing = int((~defined).sum())
     note = f"not defined for {missing} of {len(words)} words" if missing else ""
@@ -102,12 +102,12 @@ def _draw(ax: "Axes", groups: dict[str, np.ndarray], values: np.ndarray) -> None
         inside = values[chosen]
         # A golden-ratio walk spreads the points evenly, and alike each time
         aside = (np.arange(len(chosen)) * 0.618034 % 1.0 - 0.5) * 0.5
-        options: dict[str, Any] = {"color": _COLOURS[kind], "marker": _MARKS[kind], "linewidths": 0, "alpha": 0.75}
+        options: dict[str, Any] = {"color": COLOURS[kind], "marker": MARKS[kind], "linewidths": 0, "alpha": 0.75}
         ax.scatter(place + aside, inside, s=36, zorder=3, **options)
         if len(inside) > 1:
             low, middle, high = np.quantile(inside, (0.25, 0.5, 0.75))
-            ax.bar(place, high - low, bottom=low, width=0.7, color=_COLOURS[kind], alpha=0.18)
-            ax.hlines(middle, place - 0.35, place + 0.35, color=_COLOURS[kind], linewidth=2)
+            ax.bar(place, high - low, bottom=low, width=0.7, color=COLOURS[kind], alpha=0.18)
+            ax.hlines(middle, place - 0.35, place + 0.35, color=COLOURS[kind], linewidth=2)
     names = [f"{kind}\n{len(chosen)} word{'s' if len(chosen) != 1 else ''}" for kind, chosen in groups.items()]
     ax.set_xticks(range(len(groups)), names)
     ax.set_xlim(-0.6, len(groups) - 0.4)
@@ -125,7 +125,7 @@ def _interactive(
             name=kind,
             text=[plain(texts[n]) for n in chosen],
             boxpoints="all",
-            marker_color=_COLOURS[kind],
+            marker_color=COLOURS[kind],
             hovertemplate="%{text}: %{y:.4g}<extra></extra>",
         )
         for kind, chosen in groups.items()

@@ -9,9 +9,9 @@ from lvlmscope.errors import ModelInputError, message
 from lvlmscope.plot.quantities import Scale
 from lvlmscope.plot.style import UNDEFINED, wrapped
 
-__all__ = ["check_backend", "hover_map", "plain", "plotly_figure"]
+__all__ = ["PIXELS", "beside_each_other", "check_backend", "hover_map", "plain", "plotly_figure", "stacked_figure"]
 
-_PIXELS: Final = 110  # to the inch
+PIXELS: Final = 110  # to the inch
 _MOST_CELLS: Final = 400_000  # a browser draws so many without a halt
 
 
@@ -52,14 +52,75 @@ def plotly_figure(data: Any, *, title: str, across: str, up: str, size: tuple[fl
     figure = go.Figure(data)
     figure.update_layout(
         template="plotly_white",
-        width=round(size[0] * _PIXELS),
-        height=round(size[1] * _PIXELS) + 90,
+        width=round(size[0] * PIXELS),
+        height=round(size[1] * PIXELS) + 90,
         margin={"t": 64, "b": 72, "l": 72, "r": 24},
         title={"text": plain(wrapped(title, inches=size[0]))},
         xaxis={"title": {"text": plain(across)}, "automargin": True},
         yaxis={"title": {"text": plain(up)}, "automargin": True},
     )
     return figure
+
+
+def stacked_figure(rows: Sequence[tuple[str, Sequence[Any], str]], *, across: str, size: tuple[float, float]) -> Any:
+    """Plots below each other over one horizontal axis.
+
+    Args:
+        rows: For each plot the title of its vertical axis, its traces of plotly, and a remark, which may be empty.
+        across: Title of the horizontal axis.
+        size: Width and height in inches of the matplotlib figure beside it.
+    """
+    from plotly.subplots import make_subplots
+
+    grid = make_subplots(rows=len(rows), cols=1, shared_xaxes=True, vertical_spacing=0.3 / (len(rows) + 4))
+    figure = plotly_figure([], title="", across="", up="", size=size)
+    figure.layout.margin.t = 40
+    figure.layout.legend.update(orientation="h", y=1.0, yanchor="bottom")
+    grid.update_layout(**figure.layout.to_plotly_json())
+    shown: set[str] = set()
+    for number, (title, drawn, note) in enumerate(rows, 1):
+        for each in drawn:
+            each.showlegend = bool(each.name) and each.name not in shown
+            each.legendgroup = each.name
+            shown.add(each.name)
+            grid.add_trace(each, row=number, col=1)
+        lines = plain(wrapped(title, inches=max(size[1] / len(rows), 1.5)))
+        grid.update_yaxes(title_text=lines, row=number, col=1)
+        axis = str(number) if number > 1 else ""
+        where = {"xref": f"x{axis} domain", "yref": f"y{axis} domain", "x": 1, "y": 1, "yanchor": "bottom"}
+        grid.add_annotation(text=plain(note), showarrow=False, xanchor="right", font={"size": 11}, **where)
+    grid.update_xaxes(title_text=plain(across), row=len(rows), col=1)
+    return grid
+
+
+def beside_each_other(each: Sequence[Any], *, title: str, size: tuple[float, float]) -> Any:
+    """Maps with hover beside each other, each with its own colour bar and the title it came with.
+
+    Args:
+        each: Figures of one map.
+        title: Over all.
+        size: Width and height in inches of the matplotlib figure beside it.
+    """
+    from plotly.subplots import make_subplots
+
+    gap = 0.13
+    grid = make_subplots(
+        rows=1, cols=len(each), subplot_titles=[one.layout.title.text for one in each], horizontal_spacing=gap
+    )
+    shared = plotly_figure([], title="", across="", up="", size=size)
+    shared.layout.margin.update(t=40 + 20 * (title.count("\n") + 2), r=80)
+    shared.layout.title.update(text=plain(title), font={"size": 13})
+    grid.update_layout(**{k: v for k, v in shared.layout.to_plotly_json().items() if k not in ("xaxis", "yaxis")})
+    grid.update_layout(plot_bgcolor=UNDEFINED)
+    for column, one in enumerate(each, 1):
+        drawn = one.data[0]
+        right = grid.layout["xaxis" + (str(column) if column > 1 else "")].domain[1]
+        drawn.colorbar.update(x=right + 0.005, xanchor="left", thickness=10)
+        grid.add_trace(drawn, row=1, col=column)
+        for axis in ("xaxis", "yaxis"):
+            told = {k: v for k, v in one.layout[axis].to_plotly_json().items() if k not in ("anchor", "domain")}
+            getattr(grid, f"update_{axis}es".replace("axises", "axes"))(**told, row=1, col=column)
+    return grid
 
 
 def hover_map(
@@ -69,6 +130,7 @@ def hover_map(
     names: tuple[Sequence[Any], Sequence[Any]],
     called: tuple[str, str],
     label: str,
+    told: np.ndarray | None = None,
     **texts: Any,
 ) -> Any:
     """A map whose cells tell their row, column and value.
@@ -79,6 +141,7 @@ def hover_map(
         names: Of the rows and of the columns.
         called: What a row and a column are.
         label: Of the colour bar.
+        told: What a cell says of its column ``[row, column]``, where rows have orders of their own.
         **texts: As `plotly_figure`.
 
     Raises:
@@ -91,13 +154,16 @@ def hover_map(
         todo = "choose fewer rows, or backend='matplotlib'"
         raise ModelInputError(message("draw a map with hover", received, f"up to {_MOST_CELLS} cells", todo))
     rows, columns = ([plain(str(name)) for name in each] for each in names)
+    told_of = np.empty((*values.shape, 2), dtype=object)  # plotly takes nested lists of this size in seconds
+    told_of[..., 0] = np.array(rows, dtype=object)[:, None]
+    told_of[..., 1] = columns if told is None else np.vectorize(lambda one: plain(str(one)), otypes=[object])(told)
     drawn = go.Heatmap(
         z=[[float(v) if np.isfinite(v) else None for v in row] for row in values],
         zmin=scale.low,
         zmax=scale.high,
         colorscale=scale.colours,
         colorbar={"title": {"text": plain(label), "side": "right"}},
-        customdata=[[[row, column] for column in columns] for row in rows],
+        customdata=told_of,
         hovertemplate=f"{called[0]} %{{customdata[0]}}, {called[1]} %{{customdata[1]}}<br>%{{z:.4g}}<extra></extra>",
         hoverongaps=False,
     )

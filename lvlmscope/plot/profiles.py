@@ -1,4 +1,4 @@
-"""``layers``: signals over depth, with their spread over steps and heads."""
+"""``layers``: signals over depth, with their spread over steps and heads, or their interval over many traces."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -7,7 +7,8 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message
-from lvlmscope.plot.interactive import check_backend, plain, plotly_figure
+from lvlmscope.plot.interactive import check_backend, plain, stacked_figure
+from lvlmscope.plot.lines import Lines, lines_of
 from lvlmscope.plot.quantities import name_of
 from lvlmscope.plot.style import (
     OTHER,
@@ -26,27 +27,28 @@ if TYPE_CHECKING:
 __all__ = ["layers"]
 
 _ASKED: Final = "draw signals over layers"
-# Okabe and Ito's blue, vermilion, green and purple, each with a dash of its own
-_LINES: Final = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
 _ACROSS: Final = "decoder layer (0 at the left)"
 _DASHES: Final = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
-_Line = tuple[str, np.ndarray, np.ndarray]
+Signal = xr.DataArray | xr.Dataset
+_MANY: Final = 40  # layers, above which they are a line without dots
 
 
 def layers(
-    signals: "xr.DataArray | Sequence[xr.DataArray] | Mapping[str, xr.DataArray]",
+    signals: "Signal | Sequence[Signal] | Mapping[str, Signal]",
     *,
     backend: Literal["matplotlib", "plotly"] = "matplotlib",
     ax: "Axes | Sequence[Axes] | None" = None,
     width: float = WIDTH,
 ) -> Any:
-    """Signals over depth, one below the other: the mean, and a band of one standard deviation over all other axes.
+    """Signals over depth, one below the other, each with a band that the figure explains.
 
-    An axis of names (`anchor`, of `anchor_correlation`) gives a line for each name.
+    Of a labelled array: the mean, and one standard deviation over all other axes. Of what `lvlmscope.aggregate` gives
+    by layer: the mean over traces, and its confidence interval. An axis of names gives a line for each name: `anchor`
+    of `anchor_correlation`, `word` of an aggregate by layer and word.
 
     Args:
-        signals: Labelled arrays with a layer axis, or such arrays by title.
-        backend: `"matplotlib"`, or `"plotly"` with hover, for one signal.
+        signals: Labelled arrays with a layer axis, or aggregates by layer, or such by title.
+        backend: `"matplotlib"`, or `"plotly"` with hover.
         ax: Axes to draw into, as many as signals; matplotlib only.
         width: Inches of a new figure.
 
@@ -54,8 +56,8 @@ def layers(
         The matplotlib or plotly figure.
 
     Raises:
-        ModelInputError: No signals, several for plotly, an unknown backend, or another number of axes.
-        ShapeError: A signal without a layer axis, or with an empty one.
+        ModelInputError: No signals, an unknown backend, `ax` with plotly, or another number of axes.
+        ShapeError: A signal without a layer axis, or with an empty one; an aggregate by head.
 
     Examples:
         >>> from lvlmscope.diagnostics import layer_image_entropy, planted_trace
@@ -63,53 +65,32 @@ def layers(
         'decoder layer (0 at the left)'
     """
     check_backend(_ASKED, backend, ax)
-    named = _named(signals)
-    rows = [(title, _lines(array), _numbers(array)) for title, array in named]
+    rows = [(title, lines_of(signal, _ASKED)) for title, signal in _named(signals)]
     if backend == "plotly":
-        if len(rows) > 1:
-            received, todo = f"{len(rows)} signals for plotly", "draw each by itself"
-            raise ModelInputError(message(_ASKED, received, "one signal", todo))
-        return _interactive(*rows[0], width)
+        stacked = [(title, _hovering(lines), lines.note) for title, lines in rows]
+        return stacked_figure(stacked, across=_ACROSS, size=(width, 2.1 * len(rows) + 0.7))
     with paper_style():
         places = _places(ax, len(rows), width)
-        for place, (title, lines, numbers) in zip(places, rows, strict=True):
-            _draw(place, lines, numbers, width)
+        for place, (title, lines) in zip(places, rows, strict=True):
+            _draw(place, lines, width)
             place.set_ylabel(wrapped(inscription(title), inches=1.8))
         places[-1].set_xlabel(_ACROSS)
     return places[0].get_figure(root=True)
 
 
-def _named(signals: Any) -> list[tuple[str, xr.DataArray]]:
-    if isinstance(signals, Mapping):
+def _named(signals: Any) -> list[tuple[str, Any]]:
+    if isinstance(signals, Mapping) and not isinstance(signals, xr.Dataset):
         named = list(signals.items())
     else:
-        arrays = [signals] if isinstance(signals, xr.DataArray) else list(signals)
-        named = [(quantity_label(array.attrs, name_of(array)), array) for array in arrays]
+        each = [signals] if isinstance(signals, xr.DataArray | xr.Dataset) else list(signals)
+        named = [(quantity_label(s.attrs, name_of(s) if isinstance(s, xr.DataArray) else ""), s) for s in each]
     if not named:
         raise ModelInputError(message(_ASKED, "no signals", "one or more", "pass what a diagnostic returns"))
-    for _, array in named:
-        if "layer" not in array.dims or 0 in array.shape:
-            received, todo = f"dims {dict(array.sizes)}", "choose a signal per layer"
+    for _, signal in named:
+        if "layer" not in signal.dims or 0 in signal.sizes.values():
+            received, todo = f"dims {dict(signal.sizes)}", "choose a signal per layer"
             raise ShapeError(message(_ASKED, received, "a layer axis, none empty", todo))
     return named
-
-
-def _lines(array: xr.DataArray) -> list[_Line]:
-    """Name, mean and standard deviation over depth, where defined."""
-    names = [str(dim) for dim in array.dims if dim in array.coords and array.coords[dim].dtype.kind in "OU"]
-    split = next((dim for dim in names if dim != "layer"), None)
-    parts = [("", array)] if split is None else [(str(n), array.sel({split: n})) for n in array.coords[split].values]
-    found = []
-    for name, part in parts:
-        values = part.transpose("layer", ...).to_numpy().astype(float).reshape(part.sizes["layer"], -1)
-        kept = np.ma.masked_invalid(values)
-        mean, spread = kept.mean(1), kept.std(1)
-        found.append((name, np.ma.filled(mean, np.nan), np.ma.filled(spread, np.nan)))
-    return found
-
-
-def _numbers(array: xr.DataArray) -> list[int]:
-    return [int(n) for n in array.coords["layer"]] if "layer" in array.coords else list(range(array.sizes["layer"]))
 
 
 def _places(ax: Any, count: int, width: float) -> "list[Axes]":
@@ -122,37 +103,46 @@ def _places(ax: Any, count: int, width: float) -> "list[Axes]":
     return places
 
 
-def _draw(ax: "Axes", lines: list[_Line], numbers: list[int], width: float) -> None:
-    across = np.arange(len(numbers))
-    for number, (name, mean, spread) in enumerate(lines):
-        colour, dash = _LINES[number % len(_LINES)]
-        mark = "o" if len(numbers) <= 40 else ""
-        ax.plot(across, mean, color=colour, linestyle=dash, marker=mark, markersize=4, label=inscription(name))
-        ax.fill_between(across, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
-    mark_positions(ax, "x", numbers, most=max(2, int(width * 0.8 / 0.45)))
-    ax.set_xlim(-0.5, len(numbers) - 0.5)
-    if all(bool((mean[np.isfinite(mean)] >= 0).all()) for _, mean, _ in lines):
+def _draw(ax: "Axes", lines: Lines, width: float) -> None:
+    across = np.arange(len(lines.numbers))
+    for line in lines.each:
+        mark = "o" if len(across) <= _MANY else ""
+        style: dict[str, Any] = {"color": line.colour, "linestyle": line.dash, "marker": mark, "markersize": 4}
+        ax.plot(across, line.mean, label=inscription(line.name), **style)
+        ax.fill_between(across, line.low, line.high, color=line.colour, alpha=0.18, linewidth=0)
+    mark_positions(ax, "x", lines.numbers, most=max(2, int(width * 0.8 / 0.45)))
+    ax.set_xlim(-0.5, len(across) - 0.5)
+    shown = np.concatenate([np.concatenate([line.mean, line.low]) for line in lines.each])
+    if bool((shown[np.isfinite(shown)] >= 0).all()):
         ax.set_ylim(bottom=0)
     else:
         ax.axhline(0, color=OTHER, linewidth=0.8)
-    if len(lines) > 1:
-        ax.legend(frameon=False, fontsize=9, ncols=min(len(lines), 4))
-    missing = sum(int((~np.isfinite(mean)).sum()) for _, mean, _ in lines)
-    if missing:
-        told = f"not defined for {missing} of {len(lines) * len(numbers)} layers"
-        ax.set_title(told, fontsize=9, color=OTHER, loc="right")
+    if len(lines.each) > 1:
+        ax.legend(frameon=False, fontsize=9, ncols=min(len(lines.each), 4))
+    if lines.note:
+        ax.set_title(wrapped(lines.note, inches=width * 0.8, points=9.0), fontsize=9, color=OTHER, loc="right")
 
 
-def _interactive(title: str, lines: list[_Line], numbers: list[int], width: float) -> Any:
+def _hovering(lines: Lines) -> list[Any]:
     import plotly.graph_objects as go
 
-    drawn = []
-    for number, (name, mean, spread) in enumerate(lines):
-        colour, dash = _LINES[number % len(_LINES)]
-        shown = [float(v) if np.isfinite(v) else None for v in mean]
-        bars = {"type": "data", "array": np.nan_to_num(spread).tolist(), "thickness": 1}
-        line = {"color": colour, "dash": _DASHES[dash]}
-        told = "layer %{x}: %{y:.4g}<extra>" + plain(name) + "</extra>"
-        scatter = go.Scatter(x=numbers, y=shown, error_y=bars, name=plain(name), line=line, hovertemplate=told)
-        drawn.append(scatter)
-    return plotly_figure(drawn, title=title, across=_ACROSS, up=title, size=(width, 2.8))
+    return [
+        go.Scatter(
+            x=lines.numbers,
+            y=_plain_numbers(line.mean),
+            error_y={
+                "type": "data",
+                "array": np.nan_to_num(line.high - line.mean).tolist(),
+                "arrayminus": np.nan_to_num(line.mean - line.low).tolist(),
+                "thickness": 1,
+            },
+            name=plain(line.name),
+            line={"color": line.colour, "dash": _DASHES[line.dash]},
+            hovertemplate=f"layer %{{x}}: %{{y:.4g}}<extra>{plain(line.name)}</extra>",
+        )
+        for line in lines.each
+    ]
+
+
+def _plain_numbers(line: np.ndarray) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in line]

@@ -10,6 +10,7 @@ import xarray as xr
 from lvlmscope.errors import ModelInputError, ShapeError, message
 from lvlmscope.labels import coordinates
 from lvlmscope.outcomes import require_trace
+from lvlmscope.plot.averages import mean_of, over_traces
 from lvlmscope.plot.style import DIVERGING, SEQUENTIAL
 from lvlmscope.record import Trace
 
@@ -89,7 +90,8 @@ def layer_by_head(signal: Any, asked: str) -> tuple[xr.DataArray, str]:
     """A signal as a map of layers and heads, other axes averaged over.
 
     Args:
-        signal: A trace (its attention on the image) or a labelled array with dims layer and head.
+        signal: A trace (its attention on the image), a labelled array with dims layer and head, or what `aggregate`
+            gives.
         asked: What for.
 
     Returns:
@@ -99,6 +101,8 @@ def layer_by_head(signal: Any, asked: str) -> tuple[xr.DataArray, str]:
         ShapeError: No such axes, or an empty one.
         ModelInputError: Neither a trace nor a labelled array.
     """
+    if isinstance(signal, xr.Dataset):
+        return mean_of(signal, asked, dims=("layer", "head")), over_traces(signal)
     if isinstance(signal, Trace):
         signal = head_image_attention(signal)
     if not isinstance(signal, xr.DataArray):
@@ -119,17 +123,21 @@ def name_of(values: xr.DataArray) -> str:
     return str(values.attrs.get("long_name") or ("value" if values.name is None else values.name))
 
 
-def patch_attention(trace: Trace, steps: Sequence[int], layers: Sequence[int] | None = None) -> np.ndarray:
+def patch_attention(
+    trace: Trace, steps: Sequence[int], layers: Sequence[int] | None = None, heads: Sequence[int] | None = None
+) -> np.ndarray:
     """Attention on every key, averaged over steps, layers and heads; ``[key]``, shares of 1.
 
     Args:
         trace: A trace.
         steps: Which steps.
         layers: Decoder layer numbers, negative ones count from the end; None for all.
+        heads: Query head numbers; None for all.
 
     Raises:
-        ModelInputError: No steps, or a layer that the trace does not have.
+        ModelInputError: No steps, or a layer or head that the trace does not have.
     """
+    asked, todo = "average attention", "choose among these"
     if layers:
         depth = max(trace.layer_indices) + 1
         layers = [layer + depth if -depth <= layer < 0 else layer for layer in layers]
@@ -137,7 +145,11 @@ def patch_attention(trace: Trace, steps: Sequence[int], layers: Sequence[int] | 
     if unknown or not steps or (layers is not None and not layers):
         received = f"layers {unknown}" if unknown else f"{len(steps)} steps and layers {layers}"
         possible = f"one step or more, layers {trace.layer_indices[0]} to {trace.layer_indices[-1]}"
-        raise ModelInputError(message("average attention", received, possible, "choose among these"))
+        raise ModelInputError(message(asked, received, possible, todo))
+    if heads is not None and (not len(heads) or not set(heads) <= set(range(trace.num_heads))):
+        received, possible = f"heads {list(heads)}", f"heads 0 to {trace.num_heads - 1}"
+        raise ModelInputError(message(asked, received, possible, todo))
     chosen = [n for n, number in enumerate(trace.layer_indices) if layers is None or number in layers]
-    mean: np.ndarray = trace.attention[list(steps)][:, chosen].mean(dim=(0, 1, 2)).numpy()
+    rows = trace.attention[list(steps)][:, chosen]
+    mean: np.ndarray = (rows if heads is None else rows[:, :, list(heads)]).mean(dim=(0, 1, 2)).numpy()
     return mean

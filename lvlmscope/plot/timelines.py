@@ -1,13 +1,14 @@
 """``timeline``: signals over the words of an answer, with the made-up ones marked."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message
 from lvlmscope.labels import coordinates
+from lvlmscope.plot.interactive import check_backend, plain, stacked_figure
 from lvlmscope.plot.quantities import head_image_attention, name_of
 from lvlmscope.plot.style import (
     MADE_UP,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["per_word", "timeline"]
 
 _MARKS: Final = {"made up": (MADE_UP, "X", 62), "true": (TRUE, "o", 46), "other words": (OTHER, ".", 34)}
+_SYMBOLS: Final = {"made up": "x", "true": "circle", "other words": "circle"}
 _SIGNALS: Final = (
     "labelled arrays: lv.image_attention_focus(trace), lv.layer_image_entropy(trace), lv.saliency_to_image(trace), "
     "lv.confidence(trace).sel(measure='entropy') and others of lvlmscope.diagnostics"
@@ -44,6 +46,7 @@ def timeline(
     *,
     made_up: Iterable[Any] = (),
     true: Iterable[Any] = (),
+    backend: Literal["matplotlib", "plotly"] = "matplotlib",
     ax: "Axes | Sequence[Axes] | None" = None,
     width: float = WIDTH,
 ) -> Any:
@@ -55,14 +58,16 @@ def timeline(
             draws the next token's entropy and the attention on the image.
         made_up: Words to mark as made up: texts, steps, (start, end) characters of the answer, or CHAIR's mentions.
         true: Words to mark as being in the picture, likewise.
-        ax: Axes to draw into, as many as signals.
+        backend: `"matplotlib"`, or `"plotly"`, which names the words on hover.
+        ax: Axes to draw into, as many as signals; matplotlib only.
         width: Inches of a new figure.
 
     Returns:
-        The matplotlib figure.
+        The matplotlib or plotly figure.
 
     Raises:
-        ModelInputError: An empty answer, a mark outside it, or another number of axes than of signals.
+        ModelInputError: An empty answer, a mark outside it, an unknown backend, `ax` with plotly, or another number of
+            axes than of signals.
         ShapeError: A signal without a step axis, or of another answer's length.
 
     Examples:
@@ -71,6 +76,7 @@ def timeline(
         >>> [text.get_text() for text in figure.legends[0].get_texts()]
         ['made up', 'other words']
     """
+    check_backend("draw a timeline", backend, ax)
     words = words_of(trace)
     if not words:
         received, todo = "an empty answer", "trace an answer with words"
@@ -80,6 +86,10 @@ def timeline(
     for kind, marks in (("true", true), ("made up", made_up)):
         for number in marked_words(trace, words, marks):
             kinds[number] = kind
+    if backend == "plotly":
+        size = (width, 1.75 * len(rows) + 1.3)
+        stacked = [(title, _hovering(values, words, kinds), _missing(values)) for title, values in rows]
+        return stacked_figure(stacked, across="generated word", size=size)
     with paper_style():
         places = _places(ax, len(rows), width)
         for place, (title, values) in zip(places, rows, strict=True):
@@ -164,9 +174,31 @@ def _draw(ax: "Axes", values: np.ndarray, kinds: Sequence[str]) -> None:
     finite = values[np.isfinite(values)]
     if finite.size and finite.min() >= 0:
         ax.set_ylim(0, finite.max() * 1.12 or 1.0)
-    if finite.size < values.size:
-        told = f"not defined for {values.size - finite.size} of {values.size} words"
+    if told := _missing(values):
         ax.text(0.995, 0.97, told, transform=ax.transAxes, ha="right", va="top", fontsize=9, color=OTHER)
+
+
+def _missing(values: np.ndarray) -> str:
+    count = int((~np.isfinite(values)).sum())
+    return f"not defined for {count} of {values.size} words" if count else ""
+
+
+def _hovering(values: np.ndarray, words: Sequence[Word], kinds: Sequence[str]) -> list[Any]:
+    import plotly.graph_objects as go
+
+    shown = [float(value) if np.isfinite(value) else None for value in values]
+    grey = {"color": OTHER, "width": 1}
+    drawn = [go.Scatter(x=list(range(len(shown))), y=shown, mode="lines", line=grey, opacity=0.55, hoverinfo="skip")]
+    for kind, (colour, _, size) in _MARKS.items():
+        chosen = [n for n, each in enumerate(kinds) if each == kind]
+        if chosen:
+            marker = {"color": colour, "symbol": _SYMBOLS[kind], "size": size**0.5 * 1.3}
+            texts = [plain(words[n].text) for n in chosen]
+            told = f"%{{text}} (word %{{x}}): %{{y:.4g}}<extra>{kind}</extra>"
+            y = [shown[n] for n in chosen]
+            options = {"mode": "markers", "marker": marker, "hovertemplate": told, "name": kind}
+            drawn.append(go.Scatter(x=chosen, y=y, text=texts, **options))
+    return drawn
 
 
 def _label_words(ax: "Axes", words: Sequence[Word], kinds: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from lvlmscope.diagnostics import planted_trace
@@ -30,7 +31,7 @@ def texts_outside(figure: Figure) -> list[str]:
     # matplotlib keeps labels beyond an axis's ends and does not draw them
     every = {label for axis in axes_of_ticks for label in axis.get_ticklabels()}
     drawn = {label for axis in axes_of_ticks for tick in axis._update_ticks() for label in (tick.label1, tick.label2)}
-    for text in figure.findobj(lambda artist: hasattr(artist, "get_text") and artist.get_visible()):
+    for text in figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_visible()):
         box = text.get_window_extent(renderer)
         inside = box.x0 > -1 and box.y0 > -1 and box.x1 < width + 1 and box.y1 < height + 1
         if text.get_text().strip() and box.width and not inside and text not in every - drawn:

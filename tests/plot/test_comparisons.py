@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from lvlmscope import plot
-from lvlmscope.diagnostics import planted_trace
+from lvlmscope.diagnostics import image_attention_focus, planted_trace, visual_attention_ratio
 from lvlmscope.errors import ModelInputError, ShapeError
 from tests.plot.drawn import overlapping_labels, texts_outside
 
@@ -47,3 +48,26 @@ def test_other_layers_or_prompts_are_refused():
         plot.compare(planted_trace(), planted_trace(layers=3))
     with pytest.raises(ModelInputError, match="two traces of one prompt"):
         plot.compare(planted_trace(), dataclasses.replace(planted_trace(), prompt="another"))
+
+
+@pytest.mark.parametrize("signal", [image_attention_focus, visual_attention_ratio])
+def test_another_signal_is_compared_and_named(signal):
+    figure = plot.compare(planted_trace(mass=0.25), planted_trace(mass=0.5), signal=signal)
+    assert np.allclose(figure.axes[2].images[0].get_array(), 0.25)
+    name = signal(planted_trace()).attrs["long_name"]
+    assert name in figure.axes[3].get_xlabel()
+
+
+def test_it_draws_into_three_given_axes():
+    figure = Figure()
+    places = figure.subplots(1, 3)
+    assert plot.compare(planted_trace(), planted_trace(), ax=places) is figure
+    assert all(place.images for place in places)
+    with pytest.raises(ModelInputError, match="got 2 axes; possible: 3 axes"):
+        plot.compare(planted_trace(), planted_trace(), ax=list(places[:2]))
+
+
+def test_plotly_shows_three_maps_on_two_scales():
+    figure = plot.compare(planted_trace(mass=0.25), planted_trace(mass=0.5), backend="plotly")
+    assert [(drawn.zmin, drawn.zmax) for drawn in figure.data] == [(0, 0.5), (0, 0.5), (-0.25, 0.25)]
+    assert "mean over 3 shared steps" in figure.layout.title.text

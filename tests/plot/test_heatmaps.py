@@ -138,3 +138,40 @@ def test_a_trace_without_a_picture_is_refused():
     blind = dataclasses.replace(planted_trace(), image_keys=torch.zeros(20, dtype=torch.bool))
     with pytest.raises(ModelInputError, match="a trace without image keys"):
         plot.heatmap(blind)
+
+
+def test_numbers_stand_in_their_cells_and_contrast():
+    figure = plot.heatmap(signal([[0.0, 0.25], [np.nan, 0.5]]), numbers=True)
+    written = {text.get_position(): (text.get_text(), text.get_color()) for text in figure.axes[0].texts}
+    assert written == {(0, 0): ("0.00", "white"), (1, 0): ("0.25", "white"), (1, 1): ("0.50", "black")}
+
+
+def test_numbers_that_do_not_fit_are_left_out_and_said_so():
+    figure = plot.heatmap(signal(np.ones((80, 64))), numbers=True)
+    assert not figure.axes[0].texts
+    assert "no numbers: the cells are too small" in figure.axes[0].get_xlabel()
+
+
+def test_heads_in_order_of_their_value_and_undefined_ones_last():
+    figure = plot.heatmap(signal([[0.1, np.nan, 0.3], [0.2, 0.4, 0.3]]), order="value")
+    drawn = np.ma.filled(cells(figure).get_array(), np.nan)
+    assert np.allclose(drawn, [[0.3, 0.1, np.nan], [0.4, 0.3, 0.2]], equal_nan=True)
+    assert "highest first" in figure.axes[0].get_xlabel()
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["1", "2", "3"]
+
+
+def test_heads_in_groups_are_divided_by_a_line_and_hover_tells_their_number():
+    values = signal([[0.1, 0.2, 0.3], [0.2, 0.4, 0.3]])
+    groups = xr.DataArray([["other", "perception", "other"], ["perception"] * 3], dims=("layer", "head"))
+    figure = plot.heatmap(values, groups=groups)
+    assert cells(figure).get_array().tolist()[0] == pytest.approx([0.2, 0.1, 0.3])
+    assert "perception, other; by number" in figure.axes[0].get_xlabel()
+    (_, line) = figure.axes[0].lines
+    assert line.get_xdata().tolist() == [0.5, 0.5, 2.5, 2.5]
+    hovering = plot.heatmap(values, groups=groups, backend="plotly").data[0]
+    assert [told[1] for told in hovering.customdata[0]] == ["1", "0", "2"]
+    chosen = groups == "perception"
+    chosen.attrs["long_name"] = "sensitive head"
+    assert "sensitive head, other" in plot.heatmap(values, groups=chosen).axes[0].get_xlabel()
+    with pytest.raises(ShapeError, match=r"got dims .*; possible: groups with dims"):
+        plot.heatmap(values, groups=groups.isel(layer=slice(1)))

@@ -53,8 +53,9 @@ def test_plotly_tells_layer_and_value():
     figure = plot.layers(per_layer([[1, 3], [5, 5]]), backend="plotly")
     assert list(figure.data[0].y) == [2, 5]
     assert list(figure.data[0].error_y.array) == [1, 0]
-    with pytest.raises(ModelInputError, match="got 2 signals for plotly"):
-        plot.layers([per_layer([1]), per_layer([1])], backend="plotly")
+    both = plot.layers([per_layer([1, 3], long_name="one"), per_layer([2, 4], long_name="two")], backend="plotly")
+    assert [list(line.y) for line in both.data] == [[1, 3], [2, 4]]
+    assert both.layout.yaxis2.title.text == "two (no unit given)"
 
 
 def test_signals_without_layers_are_refused():

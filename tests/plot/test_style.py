@@ -5,7 +5,7 @@ import sys
 
 import matplotlib as mpl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvlmscope import plot
@@ -45,6 +45,7 @@ def test_wrapped_text_keeps_its_bounds(text, inches, lines):
 
 
 @given(st.text(max_size=40))
+@settings(max_examples=25)
 def test_any_text_can_be_drawn(text):
     figure = plot.heatmap(planted_trace(steps=1), title=inscription(text) and text)
     figure.canvas.draw()

@@ -117,3 +117,12 @@ def test_words_are_marked_by_their_text():
     labels = [[(text.get_text(), text.get_color()) for text in f.axes[-1].get_xticklabels()] for f in figures]
     assert labels[0] == labels[1]
     assert len({colour for _, colour in labels[0]}) == 2
+
+
+def test_plotly_names_the_words_and_leaves_gaps():
+    figure = plot.timeline(planted_trace(), over_steps([1, np.nan, 3]), made_up=[0], backend="plotly")
+    line, made_up, other = figure.data
+    assert list(line.y) == [1, None, 3]
+    assert (made_up.name, list(made_up.text), list(made_up.y)) == ("made up", ["word0"], [1])
+    assert list(other.text) == ["word1", "word2"]
+    assert len(plot.timeline(planted_trace(), backend="plotly").layout.yaxis2.title.text) > 0

@@ -1,0 +1,48 @@
+"""What `lvlmscope.aggregate` found over many traces, as views draw it."""
+
+from typing import Any
+
+import xarray as xr
+
+from lvlmscope.errors import ShapeError, message
+
+__all__ = ["is_average", "mean_of", "over_traces"]
+
+_PARTS = ("mean", "spread", "count", "traces", "low", "high")
+
+
+def is_average(found: Any) -> bool:
+    """Whether this is what `aggregate` gives: mean, spread, count and interval over many traces."""
+    return isinstance(found, xr.Dataset) and set(_PARTS) <= set(found.data_vars)
+
+
+def mean_of(found: Any, asked: str, *, dims: tuple[str, ...]) -> xr.DataArray:
+    """The mean as a labelled array that knows its quantity and unit.
+
+    Args:
+        found: What `aggregate` gives.
+        asked: What for.
+        dims: Its axes must be these.
+
+    Raises:
+        ShapeError: Something else, or other axes.
+
+    Examples:
+        >>> values = xr.DataArray([0.5, 0.25], dims="layer")
+        >>> parts = {name: values for name in ("mean", "spread", "count", "traces", "low", "high")}
+        >>> mean_of(xr.Dataset(parts, attrs={"units": "nats"}), "draw", dims=("layer",)).attrs
+        {'units': 'nats'}
+    """
+    if not is_average(found) or set(found["mean"].dims) != set(dims) or 0 in found["mean"].shape:
+        received = f"a dataset with dims {dict(found.sizes)}" if is_average(found) else "a dataset of another kind"
+        possible = f"what lv.aggregate gives by {' and '.join(dims)}"
+        raise ShapeError(message(asked, received, possible, "aggregate by these, or choose one with .sel(...)"))
+    told = {name: found.attrs[name] for name in ("long_name", "units", "bounds") if name in found.attrs}
+    mean: xr.DataArray = found["mean"].transpose(*dims).assign_attrs(**told)
+    return mean
+
+
+def over_traces(found: xr.Dataset) -> str:
+    """How many traces the means are over, in words."""
+    count = int(found["traces"].max())
+    return f"mean over {count} trace{'s' if count != 1 else ''}"

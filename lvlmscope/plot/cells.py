@@ -1,0 +1,134 @@
+"""A matrix of labelled cells in either backend."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+import xarray as xr
+
+from lvlmscope.errors import ShapeError, message
+from lvlmscope.plot.averages import mean_of, over_traces
+from lvlmscope.plot.interactive import hover_map
+from lvlmscope.plot.quantities import Scale, name_of
+from lvlmscope.plot.style import (
+    UNDEFINED,
+    add_note,
+    inscription,
+    is_narrow,
+    new_figure,
+    paper_style,
+    thinned,
+    wrapped,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["draw_matrix", "heading_of", "two_dims"]
+
+_LONGEST: Final = 14  # characters of a label
+_PITCH: Final = 0.17  # inches between two labels
+
+
+def two_dims(signal: Any, dims: tuple[str, str], asked: str) -> tuple[xr.DataArray, str]:
+    """A signal as a matrix, other axes averaged over.
+
+    Args:
+        signal: A labelled array, or what `aggregate` gives.
+        dims: Of the rows and of the columns.
+        asked: What for.
+
+    Returns:
+        The matrix, and what was averaged, in words.
+
+    Raises:
+        ShapeError: No such axes, or an empty one.
+    """
+    if isinstance(signal, xr.Dataset):
+        return mean_of(signal, asked, dims=dims), over_traces(signal)
+    if not isinstance(signal, xr.DataArray) or not set(dims) <= set(signal.dims) or 0 in signal.shape:
+        received = f"dims {dict(signal.sizes)}" if isinstance(signal, xr.DataArray) else type(signal).__name__
+        possible = f"a labelled array with dims {dims[0]} and {dims[1]}, none empty"
+        raise ShapeError(message(asked, received, possible, "pass what a diagnostic returns"))
+    others = [str(dim) for dim in signal.dims if dim not in dims]
+    told = ", ".join(f"{signal.sizes[dim]} {dim}{'s' if signal.sizes[dim] > 1 else ''}" for dim in others)
+    flat = signal.mean(others, keep_attrs=True) if others else signal
+    return flat.transpose(*dims), f"mean over {told}" if told else ""
+
+
+def heading_of(values: xr.DataArray, told: str) -> str:
+    """The quantity, and what it was averaged over."""
+    name = name_of(values)
+    return f"{name[:1].upper()}{name[1:]}" + (f", {told}" if told else "")
+
+
+def draw_matrix(
+    shown: tuple[np.ndarray, Scale],
+    names: tuple[Sequence[Any], Sequence[Any]],
+    called: tuple[str, str],
+    texts: dict[str, str],
+    place: "tuple[str, Axes | None, float, float]",
+) -> Any:
+    """One map in either backend; `place` is backend, axes, width and height as a share of it (0: by the rows)."""
+    (values, scale), (backend, ax, width, tall) = shown, place
+    label, note = texts.pop("label"), _note(values, words=not tall)
+    height = width * tall if tall else float(min(max(0.2 * len(values) + 1.9, 2.9), 9.5))
+    upside_down = not tall
+    if backend == "plotly":
+        texts["across"] += f"\n{note}" if note else ""
+        told: dict[str, Any] = {"label": label, "size": (width, height), **texts}
+        figure = hover_map(values, scale, names=names, called=called, **told)
+        figure.layout.yaxis.autorange = "reversed" if upside_down else True
+        return figure
+    with paper_style():
+        ax = ax if ax is not None else new_figure(width, height + is_narrow(width)).subplots()
+        _draw_cells(ax, values, scale, names, upside_down=upside_down)
+        ax.set_xlabel(texts["across"])
+        ax.set_ylabel(texts["up"])
+        ax.set_title(wrapped(inscription(texts["title"]), inches=width * 0.75, points=10.5))
+        if note:
+            add_note(ax, note, centred=not np.isfinite(values).any())
+        bar = ax.figure.colorbar(ax.images[0], ax=ax, location="bottom" if is_narrow(width) else "right")
+        bar.set_label(inscription(label))
+    return ax.get_figure(root=True)
+
+
+def _note(values: np.ndarray, *, words: bool) -> str:
+    """What a reader must know about cells without a value; empty when there are none."""
+    missing = int((~np.isfinite(values)).sum())
+    if missing == values.size:
+        return "not defined anywhere"
+    grey = "grey: not defined, or not yet written" if words else "grey: not defined"
+    return f"{grey} ({missing} of {values.size} cells)" if missing else ""
+
+
+def _draw_cells(
+    ax: "Axes",
+    values: np.ndarray,
+    scale: Scale,
+    names: tuple[Sequence[Any], Sequence[Any]],
+    *,
+    upside_down: bool,
+) -> None:
+    import matplotlib as mpl
+
+    colours = mpl.colormaps[scale.colours].with_extremes(bad=UNDEFINED)
+    origin: Literal["upper", "lower"] = "upper" if upside_down else "lower"
+    cells = np.ma.masked_invalid(values)
+    limits: dict[str, Any] = {"vmin": scale.low, "vmax": scale.high, "aspect": "auto", "interpolation": "nearest"}
+    ax.imshow(cells, cmap=colours, origin=origin, **limits)
+    ax.spines[:].set_visible(False)
+    box = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted())
+    for along, inches, labels in (("y", box.height, names[0]), ("x", box.width, names[1])):
+        # The colour bar and long labels take their room after this
+        chosen = thinned(len(labels), max(2, int(inches * 0.72 / _PITCH)))
+        texts = [_short(labels[n]) for n in chosen]
+        if along == "y":
+            ax.set_yticks(chosen, texts)
+        else:
+            ax.set_xticks(chosen, texts, rotation=90 if upside_down else 0)
+
+
+def _short(label: Any) -> str:
+    text = str(label)
+    return inscription(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…")

@@ -1,0 +1,56 @@
+"""``correlation``: layers against layers."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import xarray as xr
+
+from lvlmscope.plot.cells import draw_matrix, heading_of, two_dims
+from lvlmscope.plot.interactive import check_backend
+from lvlmscope.plot.quantities import Scale, name_of, scale_of
+from lvlmscope.plot.style import LAYER_AXIS, WIDTH
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["correlation"]
+
+
+def correlation(
+    signal: "xr.DataArray | xr.Dataset",
+    *,
+    backend: Literal["matplotlib", "plotly"] = "matplotlib",
+    ax: "Axes | None" = None,
+    title: str | None = None,
+    width: float = WIDTH * 0.75,
+) -> Any:
+    """Correlation of every two layers, on a scale from -1 to 1; layer 0 at the bottom and at the left.
+
+    Args:
+        signal: Dims layer and other_layer, such as `layer_correlation` gives (other dims are averaged over), or what
+            `lvlmscope.aggregate` gives of it by layer.
+        backend: `"matplotlib"`, or `"plotly"` with hover and zoom.
+        ax: Axes to draw into; matplotlib only.
+        title: Over the map; None tells the quantity.
+        width: Inches of a new figure.
+
+    Returns:
+        The matplotlib or plotly figure.
+
+    Raises:
+        ModelInputError: An unknown backend, or `ax` with plotly.
+        ShapeError: Other dims, or an empty one.
+
+    Examples:
+        >>> import numpy as np, xarray as xr
+        >>> correlation(xr.DataArray(np.eye(3), dims=("layer", "other_layer"))).axes[0].images[0].get_clim()
+        (-1.0, 1.0)
+    """
+    asked = "draw a correlation of layers"
+    check_backend(asked, backend, ax)
+    values, told = two_dims(signal, ("layer", "other_layer"), asked)
+    names = tuple([int(n) for n in values.coords.get(dim, range(values.sizes[dim]))] for dim in values.dims)
+    heading = title if title is not None else heading_of(values, told)
+    label = f"{name_of(values)} (Pearson r)"
+    texts = {"title": heading, "across": "other layer", "up": LAYER_AXIS, "label": label}
+    shown = (values.to_numpy().astype(float), Scale(low=-1.0, high=1.0, colours=scale_of([-1.0]).colours))
+    return draw_matrix(shown, (names[0], names[1]), ("layer", "other layer"), texts, (backend, ax, width, 0.9))

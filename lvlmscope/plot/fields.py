@@ -1,0 +1,72 @@
+"""Values of boxes as a grid or a raster of the picture, and a raster smoothed for the eye."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from lvlmscope.layout import Box
+
+__all__ = ["gridded", "rastered", "smoothed"]
+
+_MOST: Final = 240  # raster points along the longer side
+
+
+def gridded(boxes: Sequence[Box], values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes that do not overlap as one matrix with the positions of its edges.
+
+    Args:
+        boxes: Left, top, right, bottom.
+        values: One per box.
+
+    Returns:
+        Edges across ``[column + 1]`` and down ``[row + 1]``, and ``[row, column]``, NaN where there is no box.
+
+    Examples:
+        >>> across, down, cells = gridded([(0.0, 0.0, 4.0, 2.0), (4.0, 0.0, 6.0, 2.0)], np.array([0.5, 0.25]))
+        >>> across.tolist(), cells.tolist()
+        ([0.0, 4.0, 6.0], [[0.5, 0.25]])
+    """
+    edges = np.round(np.asarray(boxes, dtype=float), 6)
+    across, down = np.unique(edges[:, [0, 2]]), np.unique(edges[:, [1, 3]])
+    cells = np.full((len(down) - 1, len(across) - 1), np.nan)
+    for (left, top, right, bottom), value in zip(edges, values, strict=True):
+        cells[slice(*np.searchsorted(down, (top, bottom))), slice(*np.searchsorted(across, (left, right)))] = value
+    return across, down, cells
+
+
+def rastered(boxes: Sequence[Box], values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The value at each point of an even raster over the picture ``[row, column]``, NaN where there is no box.
+
+    Args:
+        boxes: Boxes that do not overlap.
+        values: One per box.
+        size: Width and height of the picture.
+    """
+    across, down, cells = gridded(boxes, values)
+    wide, high = (max(2, round(_MOST * side / max(size))) for side in size)
+    points = [(np.arange(count) + 0.5) * side / count for count, side in ((wide, size[0]), (high, size[1]))]
+    columns, rows = (np.searchsorted(e, p, side="right") - 1 for e, p in ((across, points[0]), (down, points[1])))
+    framed = np.pad(cells, ((0, 1), (0, 1)), constant_values=np.nan)  # index -1 and the last: outside of all boxes
+    found: np.ndarray = framed[np.ix_(rows, columns)]
+    return found
+
+
+def smoothed(field: np.ndarray, deviation: float) -> np.ndarray:
+    """A raster after a Gaussian blur that takes no account of points without a value, which stay without.
+
+    At the border the kernel is cut and scaled up again, so sums are kept only within the picture. For the eye: a value
+    read off it is not that of any patch.
+
+    Args:
+        field: ``[row, column]``.
+        deviation: Standard deviation in raster points.
+
+    Examples:
+        >>> smoothed(np.array([[0.5, 0.5, np.nan]]), 1.0).round(6).tolist()
+        [[0.5, 0.5, nan]]
+    """
+    known = np.isfinite(field)
+    down, across = (np.exp(-((np.arange(n)[:, None] - np.arange(n)) ** 2) / (2 * deviation**2)) for n in field.shape)
+    total = down @ np.where(known, field, 0.0) @ across
+    return np.where(known, total / np.maximum(down @ known.astype(float) @ across, 1e-12), np.nan)

@@ -1,0 +1,83 @@
+"""Which boxes of which picture an overlay draws, and the picture behind them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from lvlmscope.errors import GeometryError, ModelInputError, message
+from lvlmscope.layout import Box, ImageLayout
+from lvlmscope.record import Trace
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["background_of", "boxes_of", "largest_area", "layout_of"]
+
+_SAME_SHAPE: Final = 0.01  # relative difference of two aspect ratios
+
+
+def layout_of(trace: Trace, picture: int) -> ImageLayout:
+    """One picture of the prompt.
+
+    Raises:
+        ModelInputError: There is no such picture.
+    """
+    count = len(trace.layout.images)
+    if not 0 <= picture < count:
+        received, possible = f"picture {picture}", f"0 to {count - 1}"
+        raise ModelInputError(message("draw attention over the picture", received, possible, "choose another"))
+    return trace.layout.images[picture]
+
+
+def boxes_of(where: ImageLayout, tile: int | None, frame: int) -> tuple[list[Box], list[int]]:
+    """Pixel boxes and keys of the tokens to draw.
+
+    Raises:
+        GeometryError: The geometry is not known.
+        ModelInputError: No such tile or frame.
+    """
+    asked, every = "draw attention over the picture", where.placed()
+    if not every or where.size is None:
+        received, todo = (
+            "image tokens without a place in the picture",
+            "look at the key axis with lv.plot.heatmap instead",
+        )
+        raise GeometryError(message(asked, received, "tokens that stand for patches", todo))
+    chosen = [cell for cell in every if cell.frame == frame and tile in (None, cell.tile)]
+    if not chosen:
+        tiles, frames = (sorted({getattr(cell, name) for cell in every}) for name in ("tile", "frame"))
+        received, possible = f"tile {tile} of frame {frame}", f"tiles {tiles} of frames {frames}"
+        raise ModelInputError(message(asked, received, possible, "choose among these"))
+    return [cell.box for cell in chosen if cell.box is not None], [cell.key for cell in chosen]
+
+
+def largest_area(boxes: list[Box]) -> float:
+    """Area of the largest box; where there is an overview, that of its patches."""
+    return max((right - left) * (bottom - top) for left, top, right, bottom in boxes)
+
+
+def background_of(trace: Trace, where: ImageLayout, image: "Image | str | Path | None", picture: int) -> "Image | None":
+    """The picture in the size that the boxes refer to; None when there is none.
+
+    Raises:
+        GeometryError: Its shape is another one.
+        ImageInputError: A file that is not there, or is no picture.
+    """
+    # Only layouts in a picture's pixels have one in the trace: not a video, nor prepared inputs
+    number = sum(layout.pixels == "image" for layout in trace.layout.images[:picture])
+    own = trace.images[number] if where.pixels == "image" and number < len(trace.images) else None
+    given = _opened(image) if isinstance(image, str | Path) else image
+    chosen = given if given is not None else own
+    if chosen is None or where.size is None:
+        return None
+    ratio = (chosen.width / chosen.height) / (where.size[0] / where.size[1])
+    if abs(ratio - 1) > _SAME_SHAPE:
+        received = f"a picture of {chosen.width} x {chosen.height} pixels"
+        possible = f"the shape that was traced, {where.size[0]} x {where.size[1]}"
+        raise GeometryError(message("draw attention over the picture", received, possible, "give the traced picture"))
+    return chosen.convert("RGB") if chosen.size == where.size else chosen.convert("RGB").resize(where.size)
+
+
+def _opened(path: str | Path) -> "Image":
+    from lvlmscope.preparing import read_images
+
+    return read_images(path)[0]
