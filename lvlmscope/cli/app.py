@@ -7,15 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from lvlmscope import __version__
 from lvlmscope.cli.completing import complete_remedy
 from lvlmscope.cli.training import train_app
 from lvlmscope.errors import LvlmscopeError
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, help="See why a vision-language model made it up."
-)
+app = typer.Typer(name="lvlmscope", no_args_is_help=True, pretty_exceptions_enable=False)
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; files of the same name are replaced.")]
 Remedies = Annotated[
@@ -23,6 +22,22 @@ Remedies = Annotated[
     typer.Option(help="Such as dleaf:gamma=0.5; several act in order.", autocompletion=complete_remedy),
 ]
 app.add_typer(train_app, name="train")
+
+
+def _tell_version(asked: bool) -> bool:
+    if asked:
+        typer.echo(f"lvlmscope {__version__}")
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """See why a vision-language model made it up."""
 
 
 @app.command()
@@ -110,12 +125,16 @@ def models(
 
 @app.command()
 def methods(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="One remedy, in any letter case; all when left out.", autocompletion=complete_remedy),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of text.")] = False,
 ) -> None:
     """Lists the remedies: paper, what is the paper's and what is our reading, parameters, cost."""
     from lvlmscope.cli.methods import run_methods
 
-    run_methods(as_json=as_json)
+    run_methods(name, as_json=as_json)
 
 
 @app.command()

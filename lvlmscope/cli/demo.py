@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lvlmscope import plot
-from lvlmscope.cli.telling import coloured, console, extreme_heads
+from lvlmscope.cli.telling import coloured, console, extreme_heads, plain_output
 from lvlmscope.cli.tracing import SAVED, save_figures
 from lvlmscope.cli.writing import result_folder
 from lvlmscope.comparing import Effect, effect
@@ -93,7 +93,8 @@ def _tell(before: Trace, after: Trace, told: Effect, bundled: Scene | None, *, f
     present = bundled.present if bundled else None
     if bundled:
         console.print(f"[bold]in the picture[/]  {', '.join(bundled.objects)}")
-        console.print("[dim]words about objects: [bold green]true[/], [bold red underline]made up[/][/]")
+        made_up = "*made up*" if plain_output() else "made up"
+        console.print(f"[dim]words about objects: [bold green]true[/], [bold red underline]{made_up}[/][/]")
     else:
         console.print("[dim]your own picture: its objects are not known, so no word is marked[/]")
     found = vocabulary().mentions

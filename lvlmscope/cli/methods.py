@@ -13,13 +13,20 @@ from lvlmscope.interventions.registry import remedy_class, remedy_names
 __all__ = ["method_facts", "run_methods"]
 
 
-def run_methods(*, as_json: bool) -> None:
-    """Prints all remedies, those of other packages last.
+def run_methods(name: str | None = None, *, as_json: bool) -> None:
+    """Prints one remedy, or all, those of other packages last.
 
     Args:
+        name: The one to print, in any letter case.
         as_json: One JSON list instead of text.
+
+    Raises:
+        RemedyError: No remedy of that name.
     """
-    found = [method_facts(name) for name in remedy_names()]
+    names = remedy_names()
+    if name is not None:
+        names = tuple(each for each in names if each.lower() == name.lower()) or (remedy_class(name).__name__,)
+    found = [method_facts(each) for each in names]
     if as_json:
         console.print_json(json.dumps(found, default=str))
         return

@@ -10,7 +10,7 @@ from lvlmscope.diagnostics import visual_attention_ratio
 from lvlmscope.evaluation import Mention
 from lvlmscope.record import Trace
 
-__all__ = ["coloured", "console", "extreme_heads", "score_table"]
+__all__ = ["coloured", "console", "extreme_heads", "plain_output", "score_table"]
 
 console = Console(highlight=False)
 
@@ -18,16 +18,26 @@ console = Console(highlight=False)
 def coloured(answer: str, mentions: Sequence[Mention], present: frozenset[str] | None) -> Text:
     """An answer with object words green where they are true and red, underlined, where they are made up.
 
+    Where colours are not shown (a file, a pipe, `NO_COLOR`) made-up words stand between asterisks.
+
     Args:
         answer: The answer.
         mentions: Its object words.
         present: Categories in the picture; None when they are not known: nothing is coloured.
     """
-    text = Text(answer)
-    for mention in mentions if present is not None else ():
+    text, place = Text(), 0
+    for mention in sorted(mentions, key=lambda one: one.start) if present is not None else ():
         true = present is not None and mention.category in present
-        text.stylize("bold green" if true else "bold red underline", mention.start, mention.end)
-    return text
+        word = answer[mention.start : mention.end]
+        text.append(answer[place : mention.start])
+        text.append(word if true or not plain_output() else f"*{word}*", "bold green" if true else "bold red underline")
+        place = mention.end
+    return text.append(answer[place:])
+
+
+def plain_output() -> bool:
+    """Whether what is printed shows no colours."""
+    return console.color_system is None or console.no_color
 
 
 def extreme_heads(trace: Trace, count: int = 3) -> tuple[str, str]:

@@ -110,7 +110,7 @@ class Probe:
         return float(1 / (1 + np.exp(-odds)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Calibration:
     """Reference ranges of one model.
 
@@ -137,6 +137,12 @@ class Calibration:
     probes: tuple[Probe, ...]
     words: dict[str, tuple[str, ...]]
     made_with: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """One line: model, words and signals."""
+        size = f"{self.num_layers} layers x {self.num_heads} heads"
+        words = f"{self.true_words} true and {self.made_up_words} made-up words"
+        return f"Calibration({self.model!r}, {size}, {words}, {len(self.references)} signals)"
 
     @property
     def vocabulary(self) -> Vocabulary:

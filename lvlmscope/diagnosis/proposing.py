@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -107,7 +107,8 @@ def _dleaf(case: Case) -> Proposal | None:
         return None
     layers = [layer for layer in case.trace.layer_indices if layer in mended or not ever.sel(layer=layer)]
     evidence = _mean(ranks, mended)
-    reason = f"{_layers(mended)} spread their look over the image at the risky words ({_share(case, evidence)})"
+    spread = _layers(mended, "spreads its", "spread their")
+    reason = f"{spread} look over the image at the risky words ({_share(case, evidence)})"
     return Proposal(name="DLEAF", intervention=DLEAF(layers=layers), evidence=evidence, reason=reason)
 
 
@@ -130,8 +131,8 @@ def _clva(case: Case) -> Proposal | None:
     evidence = _mean(ranks, deep)
     remedy = CLVA(initial=initial, middle=middle, deep=deep)
     reason = (
-        f"{_layers(middle)} look at the image most; {_layers(deep)} after them resemble the first layers' noise "
-        f"({_share(case, evidence)})"
+        f"{_layers(middle, 'looks', 'look')} at the image most; {_layers(deep)} after {_which(middle, 'it', 'them')} "
+        f"{_which(deep, 'resembles', 'resemble')} the first layers' noise ({_share(case, evidence)})"
     )
     return Proposal(name="CLVA", intervention=remedy, evidence=evidence, reason=reason)
 
@@ -186,7 +187,7 @@ def _rescaling(case: Case) -> Proposal | None:
     except ModelInputError:  # heads too alike to be classed
         return None
     evidence = _mean(ranks, early)
-    reason = f"{_layers(early)} look little at the image at the risky words ({_share(case, evidence)})"
+    reason = f"{_layers(early, 'looks', 'look')} little at the image at the risky words ({_share(case, evidence)})"
     return Proposal(name="HeadRescaling", intervention=remedy, evidence=evidence, reason=reason)
 
 
@@ -217,9 +218,14 @@ def _mean(ranks: dict[int, float], layers: Sequence[int]) -> float:
     return float(np.mean(known)) if known else float(np.mean(list(ranks.values())))
 
 
-def _layers(layers: Any) -> str:
+def _layers(layers: Sequence[int], one: str = "", many: str = "") -> str:
+    """Their numbers, and a verb that agrees with how many they are."""
     numbers = ", ".join(str(layer) for layer in sorted(layers))
-    return f"layer {numbers}" if len(list(layers)) == 1 else f"layers {numbers}"
+    return f"{_which(layers, 'layer', 'layers')} {numbers} {_which(layers, one, many)}".rstrip()
+
+
+def _which(layers: Sequence[int], one: str, many: str) -> str:
+    return one if len(layers) == 1 else many
 
 
 def _share(case: Case, evidence: float) -> str:

@@ -36,9 +36,13 @@ class Raised:
     high: float
 
     def __str__(self) -> str:
-        """One line: value and range."""
+        """One line: value and range, with as many digits as it takes to see that the value is outside."""
         where = "" if self.layer is None else f", layer {self.layer}"
-        return f"{self.signal}{where}: {self.value:.3g} (usual {self.low:.3g} to {self.high:.3g})"
+        for digits in range(3, 8):
+            value, low, high = (f"{number:.{digits}g}" for number in (self.value, self.low, self.high))
+            if value not in {low, high}:
+                break
+        return f"{self.signal}{where}: {value} (usual {low if low == high else f'{low} to {high}'})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

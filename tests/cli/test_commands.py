@@ -12,13 +12,15 @@ from warnings import catch_warnings
 
 import pytest
 import torch
+from rich.console import Console
 
-from lvlmscope import load_trace
-from lvlmscope.cli import main
+from lvlmscope import __version__, load_trace
+from lvlmscope.cli import main, telling
 from lvlmscope.cli.progressing import stages
 from lvlmscope.cli.writing import result_folder
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import OutputError
+from lvlmscope.evaluation import Vocabulary
 from lvlmscope.layout import ImageLayout, Layout
 from lvlmscope.tiny import scene
 
@@ -70,7 +72,8 @@ def test_demo_writes_everything_and_says_where(demo: tuple[Path, str]) -> None:
 def test_demo_traces_tell_of_a_made_up_word_and_of_the_remedy(demo: tuple[Path, str]) -> None:
     out, told = demo
     before, after = load_trace(str(out / "trace.safetensors")), load_trace(str(out / "trace_with_remedy.safetensors"))
-    assert before.answer in " ".join(told.split())
+    assert before.answer in " ".join(told.replace("*", "").split())
+    assert "*cake*" in told
     assert "cake" in before.answer
     assert "cake" not in after.answer
     assert not before.effects
@@ -215,6 +218,34 @@ def test_methods_command_lists_every_remedy_with_its_paper() -> None:
     plain = run("methods").stdout
     assert "LocoRE  arXiv 2601.20279" in plain
     assert "parameters: beta=0.15, window=5, layers=None, mode='logit'" in plain
+
+
+def test_one_method_by_its_name() -> None:
+    told = run("methods", "DLeaf")
+    assert told.stdout.startswith("DLEAF  arXiv 2509.07864\n")
+    assert "LocoRE" not in told.stdout
+    assert [facts["name"] for facts in json.loads(run("methods", "sgrs", "--json").stdout)] == ["SGRS"]
+    wrong = run("methods", "nope")
+    assert (wrong.returncode, "possible: CLVA" in wrong.stderr) == (2, True)
+
+
+def test_the_version_and_the_module_as_a_command() -> None:
+    assert run("--version").stdout == f"lvlmscope {__version__}\n"
+    command = [sys.executable, "-m", "lvlmscope", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[2])
+    assert done.stdout == f"lvlmscope {__version__}\n", done.stderr
+
+
+def test_made_up_words_are_marked_where_there_is_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = "A dog and a cake."
+    found = Vocabulary({"dog": ["dog"], "cake": ["cake"]}).mentions(answer)
+    monkeypatch.setattr(telling, "console", Console(color_system=None))
+    assert telling.coloured(answer, found, frozenset({"dog"})).plain == "A dog and a *cake*."
+    assert telling.coloured(answer, found, None).plain == answer
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(telling, "console", Console(color_system="standard", force_terminal=True))
+    shown = telling.coloured(answer, found, frozenset({"dog"}))
+    assert (shown.plain, [span.style for span in shown.spans]) == (answer, ["bold green", "bold red underline"])
 
 
 def test_eval_command_prints_json() -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,12 @@ def test_too_few_words_are_refused() -> None:
     truthful = [label_words(t, {"dog", "cat"}, WORDS) for t in traces]
     with pytest.raises(EvaluationError, match="0 made-up"):
         calibration_of(read_words(traces, truthful), **sizes)
+
+
+def test_a_calibration_is_told_in_one_line(planted: Calibration) -> None:
+    assert re.fullmatch(
+        r"Calibration\('planted', 3 layers x 2 heads, \d+ true and \d+ made-up words, \d+ signals\)", repr(planted)
+    )
 
 
 def test_the_bundled_calibration_is_of_this_version() -> None:

@@ -8,6 +8,8 @@ import torch
 
 import lvlmscope as lv
 from lvlmscope.diagnosis import Calibration, calibration_of, diagnose
+from lvlmscope.diagnosis.proposing import _layers as told_layers
+from lvlmscope.diagnosis.risks import Raised
 from lvlmscope.diagnosis.telling import configured
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ModelInputError
@@ -165,6 +167,22 @@ def test_the_table_tells_all_in_a_few_lines(seen) -> None:
         assert part.replace(", ", ", ") in found._repr_html_()
     assert found.__rich__() is not None
     assert configured(DLEAF(gamma=0.5)) == "DLEAF(gamma=0.5)"
+
+
+def test_ranges_show_that_the_value_is_outside() -> None:
+    told = [
+        str(Raised(signal="r_neg", layer=layer, value=value, low=low, high=high))
+        for layer, value, low, high in ((2, 0.5, 0.1, 0.25), (None, 3.9912, 3.99, 3.991), (1, 3.9, 3.5, 3.5))
+    ]
+    assert told[0] == "r_neg, layer 2: 0.5 (usual 0.1 to 0.25)"
+    assert told[1] == "r_neg: 3.9912 (usual 3.99 to 3.991)"
+    assert told[2] == "r_neg, layer 1: 3.9 (usual 3.5)"
+
+
+def test_one_layer_looks_and_several_look() -> None:
+    assert told_layers([4], "looks", "look") == "layer 4 looks"
+    assert told_layers([5, 4], "looks", "look") == "layers 4, 5 look"
+    assert told_layers([4]) == "layer 4"
 
 
 def test_nothing_to_judge_and_no_remedy() -> None:
