@@ -3,7 +3,7 @@
 import functools
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -118,7 +118,7 @@ def attach(model: Any, *interventions: Intervention, family: Family | None = Non
         The handle, with ``remove()`` and ``report()``.
 
     Raises:
-        InterventionError: Something given is no remedy, is on already, or chooses the tokens as another one does.
+        InterventionError: Something given is no remedy, is given twice, or chooses the tokens as another one does.
         UnsupportedModelError: The model's attention cannot be reached.
     """
     bare = unwrap(model)
@@ -133,19 +133,19 @@ def attach(model: Any, *interventions: Intervention, family: Family | None = Non
         possible, todo = "models with image tokens in the decoder's sequence", "trace it without remedies"
         raise UnsupportedModelError(message(_ASKED, received, possible, todo))
     stage = _STAGES.get(bare) or Stage(bare, family)
-    _refuse_twice([p.intervention for p in stage.performances], interventions)
+    _refuse_twice(interventions)
     performances = tuple(Performance(i, i.start(stage.site)) for i in interventions)
     enter_stage(stage, performances)
     return Handle(stage, performances)
 
 
-def _refuse_twice(before: list[Intervention], added: Iterable[Intervention]) -> None:
-    for intervention in added:
-        if intervention in before:
+def _refuse_twice(interventions: Sequence[Intervention]) -> None:
+    """One list with equal remedies is a slip; a block within a block is not."""
+    for number, intervention in enumerate(interventions):
+        if intervention in interventions[:number]:
             received = f"{intervention!r} twice"
             possible, todo = "every remedy once, or again with other parameters", "leave one out"
             raise InterventionError(message(_ASKED, received, possible, todo))
-        before = [*before, intervention]
 
 
 @contextmanager
@@ -161,7 +161,7 @@ def intervene(model: Any, *interventions: Intervention, family: Family | None = 
         The handle, whose ``report()`` says what was edited.
 
     Raises:
-        InterventionError: Something given is no remedy, or is on already.
+        InterventionError: Something given is no remedy, or is given twice.
         UnsupportedModelError: The model's attention cannot be reached.
     """
     handle = attach(model, *interventions, family=family)

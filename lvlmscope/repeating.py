@@ -81,6 +81,9 @@ def replayed_arguments(model: Any, family: Family, generation: Generation) -> tu
     """
     # A last prompt position that shows the image is no id that could go through again
     ends_in_image = bool(family.image_mask(model, generation.ids[:, : generation.prompt_length])[:, -1].any())
-    if not ends_in_image and cut_cache(generation, family.crossing_layers(model)):
+    crossing = family.crossing_layers(model)
+    # Before 5.20 Mllama takes a mask over all positions, which the one step before a given answer does not show
+    unmasked = bool(crossing) and generation.settings.get("answer") == "given"
+    if not ends_in_image and not unmasked and cut_cache(generation, crossing):
         return _block_arguments(generation), True
     return whole_arguments(family.core(model), generation), False

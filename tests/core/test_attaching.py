@@ -294,16 +294,17 @@ def test_one_remedy_stands_for_a_list_of_it() -> None:
             stack_of(wrong)
 
 
-def test_an_equal_remedy_is_refused_a_second_time() -> None:
+def test_an_equal_remedy_is_refused_twice_in_one_list() -> None:
     case = tiny_models.llava()
     before = tiny_models.footprint(case.model)
     with pytest.raises(InterventionError, match=r"DLEAF\(gamma=0\.5.* twice"):
         attach(case.model, DLEAF(gamma=0.5), DLEAF(gamma=0.5))
     assert tiny_models.footprint(case.model) == before
-    with intervene(case.model, DLEAF(gamma=0.5)):
-        with pytest.raises(InterventionError, match="twice"):
-            attach(case.model, DLEAF(gamma=0.5))
-        attach(case.model, DLEAF(gamma=0.25)).withdraw()
+    handle = attach(case.model, DLEAF(gamma=0.5), DLEAF(gamma=0.25))
+    again = attach(case.model, DLEAF(gamma=0.5))
+    assert (len(handle.report()), len(again.report())) == (2, 1)
+    again.withdraw()
+    handle.withdraw()
     assert tiny_models.footprint(case.model) == before
 
 
