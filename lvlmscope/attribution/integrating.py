@@ -75,7 +75,7 @@ def integrated_gradients(
     >>> from lvlmscope.tiny import scene
     >>> model, shown = lv.load("tiny"), scene("prior", 0)
     >>> trace = lv.trace(model, shown.image, "Describe the image.", answer="A handbag", progress=False)
-    >>> found = integrated_gradients(trace, model, words="handbag", n_steps=16)
+    >>> found = integrated_gradients(trace, model, words="handbag")  # 32 steps
     >>> bool(abs(found.sum("key") - found.difference) < 0.01)
     True
     """
