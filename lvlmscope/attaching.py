@@ -97,7 +97,7 @@ def stack_of(interventions: Any) -> tuple[Intervention, ...]:
     """
     if interventions is None:
         return ()
-    if isinstance(interventions, Intervention):
+    if isinstance(interventions, Intervention) and not isinstance(interventions, type):
         return (interventions,)
     if isinstance(interventions, str) or not isinstance(interventions, Iterable):
         todo = "pass interventions=[lv.DLEAF()], or another remedy (lvlmscope methods lists them)"
