@@ -190,5 +190,7 @@ def _edit_lines(report: dict[str, Any]) -> list[str]:
         parts.append(f"shifted the stream after {len(report['shifted_layers'])} layers")
     parts = parts or ["chose other tokens"]
     own = {k: v for k, v in report.items() if isinstance(v, float | int) and k not in _COMMON}
+    gates = report.get("gate_means_per_layer") or {}
+    own |= {f"mean {gate} gate": sum(means.values()) / len(means) for gate, means in gates.items() if means}
     told = ", ".join(f"{k.replace('_', ' ')} {v:.3g}" for k, v in own.items())
     return [f"{name}: {', '.join(parts)} over {forwards} forwards", *([f"  {told}"] if told else [])]

@@ -2,7 +2,7 @@
 
 python docs/scripts/remedies_why.py counts                  share of heads edited, object words gone and added
 python docs/scripts/remedies_why.py effects [--scenes 20]   `lv.effect` on that many scenes of each split
-python docs/scripts/remedies_why.py sweep NAME ...          the trials of NAME.trials.json, by size of the edit
+python docs/scripts/remedies_why.py sweep NAME ...          trials of NAME.trials.json, by size of edit
 """
 
 import argparse
@@ -14,7 +14,7 @@ from remedies import DATA, SPLITS, read, say
 
 import lvlmscope as lv
 
-METHODS = ("HeadRescaling", "LocoRE", "HalluRNN", "CLVA", "DLEAF", "SGRS")
+METHODS = ("HeadRescaling", "LocoRE", "HalluRNN", "CLVA", "CLVA-wide", "DLEAF", "DLEAF-wide", "SGRS")
 LAYERS, HEADS = 8, 8
 
 
