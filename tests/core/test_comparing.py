@@ -123,7 +123,8 @@ def test_every_remedy_tells_what_it_did_or_why_not() -> None:
             "rows": 2,
         }
         | {"perception_share": 0.25},
-        {"name": "cell", "changed": True, "shifted_layers": [0, 1], "forwards": 2, "rows": 2},
+        {"name": "cell", "changed": True, "shifted_layers": [0, 1], "forwards": 2, "rows": 2}
+        | {"gate_means_per_layer": {"constraint": {"0": 0.5, "1": 0.75}, "correction": {}}},
         {"name": "chooser", "changed": True, "rejections": 3, "forwards": 2, "rows": 2},
         {"name": "idle", "changed": False, "idle_reason": "no head met its rule", "forwards": 2, "rows": 2},
         {"name": "blind", "changed": False, "saw_image": False, "forwards": 2, "rows": 2},
@@ -133,7 +134,7 @@ def test_every_remedy_tells_what_it_did_or_why_not() -> None:
     assert told.edited_rows == 10
     for line in (
         "gains: scaled 4 head outputs over 2 forwards\n  perception share 0.25",
-        "cell: shifted the stream after 2 layers",
+        "cell: shifted the stream after 2 layers over 2 forwards\n  mean constraint gate 0.625\nchooser",
         "chooser: chose other tokens over 2 forwards\n  rejections 3",
         "idle: changed nothing over 2 forwards: no head met its rule",
         "blind: changed nothing over 2 forwards: the prompt holds no image",
