@@ -68,8 +68,22 @@ def draw_matrix(
     called: tuple[str, str],
     texts: dict[str, str],
     place: "tuple[str, Axes | None, float, float]",
+    *,
+    kept: Sequence[int] = (),
 ) -> Any:
-    """One map in either backend; `place` is backend, axes, width and height as a share of it (0: by the rows)."""
+    """One map in either backend.
+
+    Args:
+        shown: Values ``[row, column]``, and their scale.
+        names: Of the rows and of the columns.
+        called: What a row and a column are.
+        texts: `title`, `across` and `up` of the axes, and the colour bar's `label`.
+        place: Backend, axes, width, and height as a share of it; 0 goes by the rows and puts the first at the top.
+        kept: Columns that are labelled however many there are.
+
+    Returns:
+        The matplotlib or plotly figure.
+    """
     (values, scale), (backend, ax, width, tall) = shown, place
     label, note = texts.pop("label"), _note(values, words=not tall)
     height = width * tall if tall else float(min(max(0.2 * len(values) + 1.9, 2.9), 9.5))
@@ -82,14 +96,15 @@ def draw_matrix(
         return figure
     with paper_style():
         ax = ax if ax is not None else new_figure(width, height + is_narrow(width)).subplots()
-        _draw_cells(ax, values, scale, names, upside_down=upside_down)
+        _draw_cells(ax, values, scale, names, upside_down=upside_down, kept=kept)
         ax.set_xlabel(texts["across"])
         ax.set_ylabel(texts["up"])
         ax.set_title(wrapped(inscription(texts["title"]), inches=width * 0.75, points=10.5))
         if note:
             add_note(ax, note, centred=not np.isfinite(values).any())
         bar = ax.figure.colorbar(ax.images[0], ax=ax, location="bottom" if is_narrow(width) else "right")
-        bar.set_label(inscription(label))
+        long = width if is_narrow(width) else height
+        bar.set_label(wrapped(inscription(label), inches=max(long - 1.6, 1.4)))
     return ax.get_figure(root=True)
 
 
@@ -109,6 +124,7 @@ def _draw_cells(
     names: tuple[Sequence[Any], Sequence[Any]],
     *,
     upside_down: bool,
+    kept: Sequence[int],
 ) -> None:
     import matplotlib as mpl
 
@@ -121,7 +137,11 @@ def _draw_cells(
     box = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted())
     for along, inches, labels in (("y", box.height, names[0]), ("x", box.width, names[1])):
         # The colour bar and long labels take their room after this
-        chosen = thinned(len(labels), max(2, int(inches * 0.72 / _PITCH)))
+        most = max(2, int(inches * 0.72 / _PITCH))
+        chosen = thinned(len(labels), most)
+        if along == "x" and kept:
+            apart = len(labels) / most
+            chosen = sorted({*kept, *(n for n in chosen if all(abs(n - one) >= apart for one in kept))})
         texts = [_short(labels[n]) for n in chosen]
         if along == "y":
             ax.set_yticks(chosen, texts)

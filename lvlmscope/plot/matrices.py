@@ -73,9 +73,12 @@ def saliency_matrix(
     rows = tuple([word.text for word in chosen])
     heading = title if title is not None else heading_of(values, told)
     label = quantity_label(values.attrs, name_of(values))
+    together = len(keys) < len(trace.tokens)
+    kept = [int(trace.image_keys.numpy().argmax())] if together else []  # nothing before it was put together
+    label += "; image keys added up" if together else ""
     texts = {"title": heading, "across": "key", "up": "generated word", "label": label}
-    called = ("word", "key")
-    return draw_matrix((cells, scale_of(cells)), (rows, keys), called, texts, (backend, ax, width, 0.0))
+    place = (backend, ax, width, 0.0)
+    return draw_matrix((cells, scale_of(cells)), (rows, keys), ("word", "key"), texts, place, kept=kept)
 
 
 def _word_rows(

@@ -133,9 +133,9 @@ def _painted(
         cells = paint(place, where, background, surface, scale=scale, look=look)
         place.set_title(f"{wrapped(inscription(name), inches=inches, lines=1)}\n{percent}")
         place.set_xlabel(wrapped(note, inches=inches, lines=lines))
+    room = width * 0.92 if made else inches
     bar_place = {"cax": made.bar} if made else {"ax": maps}
-    bar = maps[0].figure.colorbar(cells, **bar_place, orientation="horizontal", ticks=_few_ticks())
-    room = width * 0.92 if made else maps[0].get_window_extent().width / maps[0].figure.dpi
+    bar = maps[0].figure.colorbar(cells, **bar_place, orientation="horizontal", ticks=_few_ticks(room))
     bar.set_label(wrapped(inscription(shown.label), inches=room, lines=1 if made else 4))
     if made:
         show_picture(made.panels[0], where, background, shown.note)
@@ -180,10 +180,10 @@ def _panels(
     return Panels(surfaces=surfaces, titles=titles, label=label, note=note)
 
 
-def _few_ticks() -> "MaxNLocator":
+def _few_ticks(inches: float) -> "MaxNLocator":
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(nbins=6)
+    return MaxNLocator(nbins=6 if inches > 4 else 3)
 
 
 def _percent(share: np.ndarray) -> str:

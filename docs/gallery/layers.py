@@ -1,0 +1,10 @@
+"""Signals over depth: how spread out each layer looks, and how alike its map is to early noise and to the anchor."""
+
+import lvlmscope as lv
+from lvlmscope.tiny import scene
+
+model, image = lv.load("tiny"), scene("prior", 112, seed=11).image
+trace = lv.trace(model, image, "Describe the image.", max_new_tokens=48)
+
+figure = lv.plot.layers([lv.layer_image_entropy(trace), lv.anchor_correlation(trace)])
+figure.savefig("layers.png", dpi=110)

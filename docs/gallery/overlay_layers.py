@@ -1,0 +1,10 @@
+"""The same word through the layers: one map each, on one scale."""
+
+import lvlmscope as lv
+from lvlmscope.tiny import scene
+
+model, image = lv.load("tiny"), scene("prior", 112, seed=11).image
+trace = lv.trace(model, image, "Describe the image.", max_new_tokens=48)
+
+figure = lv.plot.overlay(trace, "knife", each="layer")
+figure.savefig("overlay_layers.png", dpi=90)
