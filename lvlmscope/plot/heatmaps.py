@@ -143,7 +143,7 @@ def _columns(values: xr.DataArray, places: HeadOrder | None) -> list[int]:
 
 def _divide(ax: "Axes", places: HeadOrder) -> None:
     """White lines with a dark edge between groups of heads: seen on any colour."""
-    up = np.repeat(np.arange(len(places.places) + 1) - 0.5, 2)[1:-1]
+    up = _steps_up(len(places.places))
     for ends in places.ends.T:
         for colour, thickness in (("black", 3.2), ("white", 1.8)):
             ax.plot(np.repeat(ends, 2) - 0.5, up, color=colour, linewidth=thickness, solid_joinstyle="miter")
@@ -159,6 +159,11 @@ def undefined_note(values: xr.DataArray) -> str:
     if missing == values.size:
         return "not defined for any head"
     return f"grey: not defined ({missing} of {values.size} heads)" if missing else ""
+
+
+def _steps_up(layers: int) -> np.ndarray:
+    """Where a line along the lower and the upper edge of each layer's cells turns."""
+    return np.repeat(np.arange(layers + 1) - 0.5, 2)[1:-1]
 
 
 def hovering_map(
@@ -182,4 +187,11 @@ def hovering_map(
         "size": (width, map_height(values, width)),
     }
     called = ("layer", "head")
-    return hover_map(_placed(values, places), scale, names=names, called=called, told=heads, **options, **texts)
+    figure = hover_map(_placed(values, places), scale, names=names, called=called, told=heads, **options, **texts)
+    for ends in places.ends.T if places is not None else ():
+        for colour, thickness in (("black", 4), ("white", 2)):
+            line = {"line": {"color": colour, "width": thickness}, "mode": "lines", "showlegend": False}
+            figure.add_scatter(x=np.repeat(ends, 2) - 0.5, y=_steps_up(ends.size), hoverinfo="skip", **line)
+    rows, columns = values.shape  # a line would widen the range, and show cells that are not there
+    figure.update_layout({"xaxis.range": [-0.5, columns - 0.5], "yaxis.range": [-0.5, rows - 0.5]})
+    return figure

@@ -11,7 +11,7 @@ from lvlmscope.plot.fields import gridded
 from lvlmscope.plot.interactive import PIXELS, plain, plotly_figure
 from lvlmscope.plot.painting import LEVELS, Look, Surface
 from lvlmscope.plot.quantities import scale_of
-from lvlmscope.plot.style import is_narrow
+from lvlmscope.plot.style import is_narrow, wrapped
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -77,7 +77,10 @@ def hovering_overlay(shown: Panels, size: tuple[int, int], background: "Image | 
     shared = plotly_figure([], title=note, across="", up="", size=(width, tall * down))
     kept = {k: v for k, v in shared.layout.to_plotly_json().items() if k not in ("xaxis", "yaxis")}
     figure.update_layout(**kept)
-    bar = {"title": {"text": plain(shown.label), "side": "right"}, "thickness": 12}
+    bar = {
+        "title": {"text": plain(wrapped(shown.label, inches=max(tall * down - 0.6, 1.6))), "side": "right"},
+        "thickness": 12,
+    }
     axis_of_colours = {"cmin": scale.low, "cmax": scale.high, "colorscale": scale.colours, "colorbar": bar}
     figure.update_layout(coloraxis=axis_of_colours, height=round((tall * down + 0.7) * PIXELS))
     return figure
@@ -100,6 +103,7 @@ def _drawn(surface: Surface, size: tuple[int, int], look: Look, most: float, *, 
         middle = [(edges[1:] + edges[:-1]) / 2 for edges in (across, down)]
         steps = {"start": LEVELS[0] * most, "end": LEVELS[-1] * most, "size": (LEVELS[1] - LEVELS[0]) * most}
         style = {"contours": {**steps, "coloring": "none"}, "line": {"color": "white", "width": 2}, "showscale": False}
+        style["showlegend"] = False
         drawn.append(go.Contour(x=middle[0], y=middle[1], z=values, hoverinfo="skip", **style))
     return drawn
 

@@ -94,7 +94,7 @@ def stacked_figure(rows: Sequence[tuple[str, Sequence[Any], str]], *, across: st
 
 
 def beside_each_other(each: Sequence[Any], *, title: str, size: tuple[float, float]) -> Any:
-    """Maps with hover beside each other, each with its own colour bar and the title it came with.
+    """Maps with hover beside each other with the titles they came with; neighbours on one scale share its bar.
 
     Args:
         each: Figures of one map.
@@ -116,9 +116,13 @@ def beside_each_other(each: Sequence[Any], *, title: str, size: tuple[float, flo
         drawn = one.data[0]
         right = grid.layout["xaxis" + (str(column) if column > 1 else "")].domain[1]
         drawn.colorbar.update(x=right + 0.005, xanchor="left", thickness=10)
+        following = each[column].data[0] if column < len(each) else None
+        drawn.showscale = following is None or (drawn.zmin, drawn.zmax) != (following.zmin, following.zmax)
         grid.add_trace(drawn, row=1, col=column)
         for axis in ("xaxis", "yaxis"):
             told = {k: v for k, v in one.layout[axis].to_plotly_json().items() if k not in ("anchor", "domain")}
+            if axis == "yaxis" and column > 1:
+                told["title"] = {"text": ""}
             getattr(grid, f"update_{axis}es".replace("axises", "axes"))(**told, row=1, col=column)
     return grid
 

@@ -70,4 +70,5 @@ def test_it_draws_into_three_given_axes():
 def test_plotly_shows_three_maps_on_two_scales():
     figure = plot.compare(planted_trace(mass=0.25), planted_trace(mass=0.5), backend="plotly")
     assert [(drawn.zmin, drawn.zmax) for drawn in figure.data] == [(0, 0.5), (0, 0.5), (-0.25, 0.25)]
+    assert [drawn.showscale for drawn in figure.data] == [False, True, True]
     assert "mean over 3 shared steps" in figure.layout.title.text

@@ -168,7 +168,10 @@ def test_heads_in_groups_are_divided_by_a_line_and_hover_tells_their_number():
     assert "perception, other; by number" in figure.axes[0].get_xlabel()
     (_, line) = figure.axes[0].lines
     assert line.get_xdata().tolist() == [0.5, 0.5, 2.5, 2.5]
-    hovering = plot.heatmap(values, groups=groups, backend="plotly").data[0]
+    figure = plot.heatmap(values, groups=groups, backend="plotly")
+    assert (figure.layout.xaxis.range, figure.layout.yaxis.range) == ((-0.5, 2.5), (-0.5, 1.5))
+    hovering, _, divider = figure.data
+    assert (list(divider.x), list(divider.y)) == ([0.5, 0.5, 2.5, 2.5], [-0.5, 0.5, 0.5, 1.5])
     assert [told[1] for told in hovering.customdata[0]] == ["1", "0", "2"]
     chosen = groups == "perception"
     chosen.attrs["long_name"] = "sensitive head"
