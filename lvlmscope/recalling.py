@@ -34,7 +34,7 @@ def recalled_inputs(
         asked: What for.
 
     Returns:
-        Inputs, batch axis 1, and bool `[position]` on the model's device.
+        Inputs, batch axis 1, and bool `[position]`, on the device where the model begins.
 
     Raises:
         ModelInputError: No pictures and no inputs, several samples, or a prompt of other tokens than the trace's.
@@ -49,7 +49,7 @@ def recalled_inputs(
     if ids.shape[0] != 1 or not bool(mask.all()):
         received = f"inputs of {ids.shape[0]} samples" if ids.shape[0] > 1 else "inputs with padding"
         raise ModelInputError(message(asked, received, "one sample without padding", "give the sample's own inputs"))
-    device = next(model.parameters()).device
+    device = _first_device(model)
     image = family.image_mask(model, ids.to(device))[0]
     crosses = bool(family.crossing_layers(model))
     if crosses and in_sequence:
@@ -64,6 +64,12 @@ def recalled_inputs(
         raise ModelInputError(message(asked, received, possible, "give the model that made the trace"))
     dtype = getattr(model, "dtype", torch.float32)
     return {name: _placed(value, device, dtype) for name, value in found.items()}, image
+
+
+def _first_device(model: Any) -> torch.device:
+    """Where the model begins; the CPU when its first weights wait elsewhere ("meta") to be fetched."""
+    device: torch.device = next(model.parameters()).device
+    return torch.device("cpu") if device.type == "meta" else device
 
 
 def _placed(value: Any, device: torch.device, dtype: torch.dtype) -> Any:

@@ -152,4 +152,5 @@ def _placed(states: torch.Tensor, module: torch.nn.Module) -> torch.Tensor:
     weight = next(module.parameters(), None)
     if weight is None:
         return states
-    return states.to(weight.device, weight.dtype if weight.is_floating_point() else None)
+    device = states.device if weight.device.type == "meta" else weight.device  # offloaded: its hook moves the states
+    return states.to(device, weight.dtype if weight.is_floating_point() else None)

@@ -1,13 +1,15 @@
-"""Models whose weights are spread by a device map or fetched when needed: the same rows, gradients and remedies."""
+"""Models whose weights are spread by a device map or fetched when needed: the same rows, gradients and maps."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import xarray as xr
 from accelerate import cpu_offload
 
 import lvlmscope as lv
+from lvlmscope.tiny import scene
 from tests.tiny_families import FAMILIES
 from tests.tiny_models import SUPPRESSED
 
@@ -58,3 +60,25 @@ def test_weights_fetched_when_needed(name: str) -> None:
     cpu_offload(spread, execution_device=torch.device("cpu"))
     assert spread.device.type == "meta"
     assert_same(spread, name)
+
+
+def test_lenses_and_second_opinions_where_weights_are_fetched() -> None:
+    shown, found = scene("prior", 0), []
+    for offloaded in (False, True):
+        model = lv.load("tiny", check=False)
+        if offloaded:
+            cpu_offload(model.model, execution_device=torch.device("cpu"))
+        traced = lv.trace(
+            model, shown.image, "Describe the image.", answer="A handbag", hidden_states=True, progress=False
+        )
+        found.append(
+            (
+                lv.logit_lens(traced, model)["log_prob"],
+                lv.internal_confidence(traced, model),
+                lv.occlusion(traced, model, words="handbag", patches=(1, 2)),
+                lv.integrated_gradients(traced, model, words="handbag", n_steps=2),
+            )
+        )
+    assert model.model.device.type == "meta"
+    for whole, fetched in zip(*found, strict=True):
+        xr.testing.assert_identical(whole, fetched)
