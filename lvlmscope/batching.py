@@ -1,5 +1,6 @@
 """``trace_many``: traces of many examples in order, in batches, with failures recorded rather than fatal."""
 
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -158,7 +159,7 @@ class _Runner:
             except _FATAL:
                 raise
             except _OF_ONE as error:
-                results[index] = FailedExample(index=index, example=example, error=error)
+                results[index] = FailedExample(index=index, example=example, error=_let_go(error))
         results |= self._together(ready)
         return [results[index] for index, _ in group]
 
@@ -170,12 +171,14 @@ class _Runner:
         except _FATAL:
             raise
         except _OF_ONE as error:
-            if len(ready) == 1:
-                index, example, _ = ready[0]
-                return {index: FailedExample(index=index, example=example, error=error)}
-            alone = [self._together([one]) for one in ready]
-            return {index: result for found in alone for index, result in found.items()}
-        return {index: found for (index, *_), found in zip(ready, traces, strict=True)}
+            failure = _let_go(error)
+        else:
+            return {index: found for (index, *_), found in zip(ready, traces, strict=True)}
+        if len(ready) == 1:
+            index, example, _ = ready[0]
+            return {index: FailedExample(index=index, example=example, error=failure)}
+        alone = [self._together([one]) for one in ready]
+        return {index: result for found in alone for index, result in found.items()}
 
     def _trace(self, samples: list[Prepared], index: int, answer: Any = None) -> list[Trace]:
         batch = join(samples, self.family)
@@ -183,6 +186,15 @@ class _Runner:
         seed = None if self.seed is None else self.seed + index
         options = self.generation if given is None else {}
         return trace_prepared(self.model, self.family, batch, self.wishes, answer=given, generation=options, seed=seed)
+
+
+def _let_go(error: Exception) -> Exception:
+    """The error without its frames' variables: they would hold the failed batch in memory as long as the record."""
+    each: BaseException | None = error
+    while each is not None:
+        traceback.clear_frames(each.__traceback__)
+        each = each.__cause__ or each.__context__
+    return error
 
 
 def _read(example: Any, prompt: str | None) -> tuple[Any, Any, Any]:

@@ -1,5 +1,6 @@
 """trace_many: in order, batched, with failures as records."""
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,24 @@ def test_failures_are_records_in_their_place(model: Any, pictures: list[Image.Im
     assert [one.index for one in failed] == [1, 2, 3]
     assert [type(one.error) for one in failed] == [ImageInputError, PromptError, ModelInputError]
     assert "example 1: ImageInputError" in str(failed[0])
+
+
+def test_a_failure_lets_go_of_what_its_batch_held(model: Any, pictures: list[Image.Image]) -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def run_out(*_: Any) -> None:
+        logits = torch.zeros(8)
+        held.append(weakref.ref(logits))
+        raise torch.OutOfMemoryError("no room")
+
+    hook = model.model.register_forward_pre_hook(run_out)
+    try:
+        found = list(lv.trace_many(model, pictures[:2], batch_size=2, prompt=PROMPTS[0], **OPTIONS))
+    finally:
+        hook.remove()
+    assert [str(one) for one in found] == [f"example {n}: OutOfMemoryError: no room" for n in range(2)]
+    assert len(held) == 3  # together, then each alone
+    assert all(one() is None for one in held)
 
 
 def test_an_error_inside_a_batch_stays_with_its_example(
