@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from lvlmscope.errors import ShapeError, describe, message
+from lvlmscope.pictures import require_one_question
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -17,7 +18,7 @@ def difference(before: "Trace", after: "Trace") -> "xr.Dataset":
 
     Args:
         before: A trace.
-        after: A trace of the same prompt by a model of the same shape.
+        after: A trace of the same prompt and pictures by a model of the same shape.
 
     Returns:
         Dataset with ``attention`` [step, layer, head, key], ``image_mass`` [step, layer, head], ``log_probs`` and
@@ -25,6 +26,7 @@ def difference(before: "Trace", after: "Trace") -> "xr.Dataset":
 
     Raises:
         ShapeError: Other layers, heads or prompt lengths.
+        ModelInputError: Another prompt, or other pictures.
     """
     import xarray as xr
 
@@ -33,6 +35,7 @@ def difference(before: "Trace", after: "Trace") -> "xr.Dataset":
         received = describe({"before": before.attention, "after": after.attention})
         possible = "the same layers, heads, prompt length and kept keys"
         raise ShapeError(message("subtract two traces", received, possible, "trace the same prompt with one model"))
+    require_one_question(before, after, "subtract two traces")
     shared = min(before.num_steps, after.num_steps)
     changed = (before.answer_ids[:shared] != after.answer_ids[:shared]).nonzero().flatten()
     first = int(changed[0]) if len(changed) else -1
@@ -56,8 +59,8 @@ def difference(before: "Trace", after: "Trace") -> "xr.Dataset":
         },
         attrs={"first_difference": first, "long_name": "after - before"},
     )
-    found["attention"].attrs |= {"units": "share of 1", "bounds": "-1 to 1"}
-    found["image_mass"].attrs |= {"units": "share of 1", "bounds": "-1 to 1"}
+    for name in ("attention", "image_mass"):
+        found[name].attrs |= {"units": "1", "bounds": (-1.0, 1.0)}
     found["log_probs"].attrs |= {"units": "nats"}
     found["entropy"].attrs |= {"units": "nats"}
     return found

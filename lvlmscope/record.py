@@ -172,13 +172,14 @@ class Trace:
         """``other - self`` over the steps before the answers part (see ``lvlmscope.differing``).
 
         Args:
-            other: A trace of the same prompt by a model of the same shape.
+            other: A trace of the same prompt and pictures by a model of the same shape.
 
         Returns:
             Dataset with attention, image_mass, log_probs and entropy.
 
         Raises:
             ShapeError: Other layers, heads or prompt lengths.
+            ModelInputError: Another prompt, or other pictures.
         """
         from lvlmscope.differing import difference
 

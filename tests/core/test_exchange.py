@@ -1,5 +1,6 @@
 """Traces read in part, subtracted, and handed to TransformerLens; rows equal its bridge's."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import torch
 from transformers import AutoTokenizer
 
 import lvlmscope as lv
-from lvlmscope.errors import ShapeError, TraceFileError
+from lvlmscope.diagnostics import planted_trace
+from lvlmscope.errors import ModelInputError, ShapeError, TraceFileError
 from lvlmscope.lensing import bridge_rows
 from lvlmscope.record import Trace
 from tests import tiny_models
@@ -63,6 +65,14 @@ def test_a_difference_ends_with_the_first_other_token() -> None:
     assert before.diff(before).attrs["first_difference"] == -1
     with pytest.raises(ShapeError, match="subtract two traces"):
         before.diff(traced("gemma3"))
+    assert found["attention"].attrs["bounds"] == (-1.0, 1.0)
+
+
+def test_traces_of_other_pictures_are_not_subtracted() -> None:
+    one = dataclasses.replace(planted_trace(), provenance={"pictures": [{"name": "", "size": [2, 2], "sha256": "a"}]})
+    other = dataclasses.replace(one, provenance={"pictures": [{"name": "", "size": [2, 2], "sha256": "b"}]})
+    with pytest.raises(ModelInputError, match="subtract two traces: got pictures that differ"):
+        one.diff(other)
 
 
 def test_a_cache_of_transformer_lens_holds_the_rows() -> None:
