@@ -60,7 +60,8 @@ def distribution(
         The matplotlib or plotly figure.
 
     Raises:
-        ModelInputError: An empty answer, a mark outside it, an unknown backend, or `ax` with plotly.
+        ModelInputError: An empty answer, a mark outside it, an unknown backend, `ax` with plotly, or an aggregate with
+            a signal or marks.
         ShapeError: A signal without a step axis, or of another answer's length; an aggregate not by word alone.
 
     Examples:
@@ -72,6 +73,9 @@ def distribution(
     """
     check_backend(_ASKED, backend, ax)
     if isinstance(trace, xr.Dataset):
+        if signal is not None or made_up != () or true != ():
+            received, todo = "an aggregate and signal=, made_up= or true=", "leave these out: it has its own"
+            raise ModelInputError(message(_ASKED, received, "an aggregate by word alone", todo))
         return draw_classes(trace, backend, ax, width)
     signal = signal if signal is not None else head_image_attention(trace)
     words = words_of(trace)

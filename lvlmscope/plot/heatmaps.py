@@ -60,7 +60,8 @@ def heatmap(
         The matplotlib or plotly figure.
 
     Raises:
-        ModelInputError: Not a trace nor a labelled array, an unknown backend, `ax` with plotly, or no image keys.
+        ModelInputError: Not a trace nor a labelled array, an unknown order or backend, `ax` with plotly, or no image
+            keys.
         ShapeError: The array has no dims layer and head, or an empty one; or groups of other dims.
 
     Examples:

@@ -61,6 +61,8 @@ def saliency_matrix(
     """
     asked = "draw a matrix of words and keys"
     check_backend(asked, backend, ax)
+    if image not in {"together", "each"}:
+        raise ModelInputError(message(asked, f"image={image!r}", "'together' or 'each'", "choose one of them"))
     values, told = two_dims(signal, ("step", "key"), asked)
     if values.shape != (trace.num_steps, len(trace.tokens)):
         possible = f"{trace.num_steps} steps x {len(trace.tokens)} keys"

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from lvlmscope.errors import ShapeError, message
+from lvlmscope.errors import ModelInputError, ShapeError, message
 
 __all__ = ["HeadOrder", "head_order"]
 
@@ -43,6 +43,7 @@ def head_order(
         asked: What for.
 
     Raises:
+        ModelInputError: Another order.
         ShapeError: Groups of other axes.
 
     Examples:
@@ -52,6 +53,8 @@ def head_order(
         >>> head_order(values, "number", values > 0.15, "draw").places.tolist()
         [[1, 2, 0]]
     """
+    if order not in {"number", "value"}:
+        raise ModelInputError(message(asked, f"order={order!r}", "'number' or 'value'", "choose one of them"))
     cells = np.where(np.isfinite(values.to_numpy().astype(float)), values.to_numpy().astype(float), -np.inf)
     names: tuple[str, ...] = ()
     ranks = np.zeros(cells.shape, dtype=int)

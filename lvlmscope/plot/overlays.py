@@ -69,7 +69,7 @@ def overlay(
         each: What panels differ in: the `"word"`, or for one word or set the `"layer"` or `"head"`; of more than 12
             layers or heads 12 are shown, evenly spaced.
         layers: Decoder layer numbers to average over, or to show, negative ones counted from the end; None for all.
-        heads: Query head numbers, likewise.
+        heads: Query head numbers to average over, or to show, 0 or more; None for all.
         alpha: Opacity of the map, from 0 to 1.
         contour: Lines around what is above 25, 50 and 75 % of the highest value; with `alpha=0` the lines alone.
         smoothing: Standard deviation of a blur in widths of the largest patch, for the eye: values are then of no

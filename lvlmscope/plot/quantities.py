@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message
@@ -151,5 +152,6 @@ def patch_attention(
         raise ModelInputError(message(asked, received, possible, todo))
     chosen = [n for n, number in enumerate(trace.layer_indices) if layers is None or number in layers]
     rows = trace.attention[list(steps)][:, chosen]
-    mean: np.ndarray = (rows if heads is None else rows[:, :, list(heads)]).mean(dim=(0, 1, 2)).numpy()
+    chosen_heads = rows if heads is None else rows[:, :, list(heads)]
+    mean: np.ndarray = chosen_heads.mean(dim=(0, 1, 2), dtype=torch.float32).numpy()
     return mean

@@ -9,7 +9,7 @@ import xarray as xr
 import lvlmscope as lv
 from lvlmscope import plot
 from lvlmscope.diagnostics import layer_correlation, planted_trace
-from lvlmscope.errors import ShapeError
+from lvlmscope.errors import ModelInputError, ShapeError
 from lvlmscope.evaluation import Vocabulary, label_words, published
 from tests.plot.drawn import texts_outside
 
@@ -76,6 +76,8 @@ def test_saliency_by_class_is_a_point_with_a_bar():  # LVLMs-Saliency, table 4
         float(found["mean"].sel(word="true"))
     ]
     assert "mean over 3 traces; bars: 95 % interval" in figure.axes[0].get_xlabel()
+    with pytest.raises(ModelInputError, match="got an aggregate and signal=, made_up= or true="):
+        plot.distribution(found, made_up=[0])
     drawn = plot.distribution(found, backend="plotly").data[0]
     assert np.array_equal(np.array(drawn.y, dtype=float), found["mean"], equal_nan=True)
 

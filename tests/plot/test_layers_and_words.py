@@ -148,6 +148,15 @@ def test_another_traces_saliency_or_an_empty_answer_is_refused():
         plot.distribution(silent, xr.DataArray([1.0], dims="step"))
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_choices_that_name_nothing_are_refused():
+    values = xr.DataArray(np.ones((3, 20)), dims=("step", "key"))
+    with pytest.raises(ModelInputError, match="image='all'; possible: 'together' or 'each'"):
+        plot.saliency_matrix(planted_trace(), values, image="all")
+    with pytest.raises(ModelInputError, match="order='size'; possible: 'number' or 'value'"):
+        plot.heatmap(planted_trace(), order="size")
+
+
 def test_words_are_points_of_their_class():
     signal = xr.DataArray([1.0, 2.0, np.nan], dims="step", attrs={"long_name": "planted", "units": "nats"})
     figure = plot.distribution(planted_trace(), signal, true=[0], made_up=[1])

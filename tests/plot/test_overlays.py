@@ -23,6 +23,15 @@ def patches(axes) -> PolyCollection:
     return next(artist for artist in axes.collections if isinstance(artist, PolyCollection))
 
 
+def test_half_precision_is_averaged_in_single():
+    trace = with_picture(planted_trace(patch=7, mass=0.5, layers=1, heads=2))
+    attention = trace.attention.half()
+    attention[:, 0, 1, trace.image_keys] += torch.finfo(torch.float16).eps / 2
+    figure = plot.overlay(dataclasses.replace(trace, attention=attention), 1)
+    expected = attention[1].float().mean((0, 1))[trace.image_keys]
+    assert patches(figure.axes[1]).get_array().tolist() == expected.tolist()
+
+
 def test_mass_on_patch_7_is_drawn_on_patch_7():
     figure = plot.overlay(with_picture(planted_trace(patch=7, mass=0.5)), 1)
     drawn = patches(figure.axes[1])
