@@ -153,8 +153,14 @@ def _parts(patches: tuple[int, int], mask: "np.ndarray | torch.Tensor | None") -
     """Numbers of the parts from 0 up without gaps, int64 `[row, column]`."""
     given = np.arange(int(np.prod(patches))).reshape(patches) if mask is None else np.asarray(mask)
     if given.ndim != 2 or not given.size or not (np.issubdtype(given.dtype, np.integer) or given.dtype == bool):
-        received = f"a mask of {given.dtype} with shape {list(given.shape)}"
-        raise ModelInputError(message(_ASKED, received, "whole numbers [row, column]", "number the parts"))
+        received, possible, todo = f"patches={patches}", "(rows, columns), 1 or more of each", "choose them there"
+        if mask is not None:
+            received, possible = (
+                f"a mask of {given.dtype} with shape {list(given.shape)}",
+                "whole numbers [row, column]",
+            )
+            todo = "number the parts"
+        raise ModelInputError(message(_ASKED, received, possible, todo))
     numbers: np.ndarray = np.unique(given, return_inverse=True)[1].reshape(given.shape).astype(np.int64)
     return numbers
 

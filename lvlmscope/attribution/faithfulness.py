@@ -64,7 +64,7 @@ def infidelity(
         Nats squared, NaN for a map that is not finite.
 
     Raises:
-        ModelInputError: As for `occlusion`, or shares and samples outside what is possible.
+        ModelInputError: As for `occlusion`, several words, or shares and samples outside what is possible.
         ShapeError: The map has other dims, or another number of image tokens than the trace.
         ReplayError: The model does not give the trace's answer its log-probabilities.
 
@@ -85,6 +85,10 @@ def infidelity(
         received = f"share={share}, samples={samples}, batch_size={batch_size}"
         possible = "share between 0 and 1, 1 or more of the others"
         raise ModelInputError(message(_ASKED, received, possible, "choose them there"))
+    given: Any = word  # a list would be measured by its first word
+    if not isinstance(given, str | int | Word):
+        received, possible = f"{word!r}"[:80], "one word of the answer, or a step's number"
+        raise ModelInputError(message(_ASKED, received, possible, "measure maps of words one by one"))
     chosen = chosen_words(trace, word, _ASKED)
     weights = torch.as_tensor(_as_map(trace, saliency)).float()
     on_keys = weights.ndim == 1
@@ -113,7 +117,7 @@ def infidelity(
         shape = tuple(weights.shape)
         of_parts = presence_scorer(answerer, chosen, shape, baseline=baseline, picture=picture)
         return measure(lambda presence: of_parts(presence)[:, 0])
-    with answerer.with_embeddings(batch_size) as (own, log_probs), torch.no_grad():
+    with answerer.with_embeddings(min(batch_size, samples)) as (own, log_probs), torch.no_grad():
         start = embedding_baseline(answerer, own, baseline)
 
         def of_tokens(presence: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from lvlmscope.attaching import stage_of
 from lvlmscope.errors import ModelInputError, ShapeError, message
 from lvlmscope.record import Trace
 from lvlmscope.tracing import trace as trace_again
@@ -33,10 +34,10 @@ def sensitivity(
 
     Args:
         trace: A trace that holds its pictures.
-        model: The model that made it.
+        model: The model that made it; of a trace made with remedies, with these on.
         explain: From a trace to a map: a signal, or a function that calls `occlusion` for one word.
         radius: Most that a pixel's colour is changed, as a share of its range, 1/255 to 1.
-        samples: Disturbed pictures; each is traced anew, with gradients and hidden states if the trace has them.
+        samples: Disturbed pictures; each is traced anew, with the keys, gradients and hidden states that the trace has.
         seed: Of the draws.
         processor: The model's processor, when it cannot be found from the model's name.
 
@@ -44,7 +45,8 @@ def sensitivity(
         A share, at least 0; NaN where a map is.
 
     Raises:
-        ModelInputError: A trace without pictures, or a radius or number of samples that is not possible.
+        ModelInputError: A trace without pictures, remedies that are on for the trace or the model alone, or a radius or
+            number of samples that is not possible.
         ShapeError: Maps that differ in shape.
 
     Reference:
@@ -65,6 +67,10 @@ def sensitivity(
     if not trace.images:
         received, todo = "a trace without its pictures", "trace an image and a prompt, not prepared inputs"
         raise ModelInputError(message(_ASKED, received, "a trace with pictures", todo))
+    if bool(trace.effects) != (stage_of(model) is not None):
+        received = "remedies on in the trace alone" if trace.effects else "remedies on in the model alone"
+        todo = "switch on with lv.intervene what the trace was made with, and nothing else"
+        raise ModelInputError(message(_ASKED, received, "the same remedies for both", todo))
     draws = torch.Generator().manual_seed(seed)
     own = torch.from_numpy(_values(explain(trace)))
     pictures = tuple(torch.from_numpy(np.array(one.convert("RGB"))).float()[None] / 255 for one in trace.images)
@@ -102,6 +108,7 @@ def _explained_again(
         processor=processor,
         gradients=trace.gradient is not None,
         hidden_states=trace.hidden_states is not None,
+        keep=trace.kept_keys,
         progress=False,
     )
     return torch.from_numpy(_values(explain(again)))

@@ -192,6 +192,9 @@ def test_bad_input_of_occlusion(bundled) -> None:
         lv.occlusion(trace, model, baseline="grey")
     with pytest.raises(ModelInputError, match=r"a mask of float64 with shape \[2, 2\]; possible: whole numbers"):
         lv.occlusion(trace, model, mask=np.zeros((2, 2)))
+    for patches in ((0, 8), (2, 0)):
+        with pytest.raises(ModelInputError, match=r"patches=\(.*possible: \(rows, columns\), 1 or more of each"):
+            lv.occlusion(trace, model, patches=patches)
     with pytest.raises(ModelInputError, match="picture 1; possible: 0 to 0"):
         lv.occlusion(trace, model, picture=1)
     with pytest.raises(ModelInputError, match="batch_size=0"):
@@ -212,11 +215,25 @@ def test_bad_input_of_integrated_gradients(small) -> None:
         lv.integrated_gradients(its, crossing.model, inputs=crossing.inputs)
 
 
+def test_sensitivity_keeps_the_keys_that_the_trace_kept(bundled) -> None:
+    model, _, shown = bundled
+    trace = lv.trace(model, shown.image, "Describe the image.", answer="A", keep="image_answer", progress=False)
+    assert lv.sensitivity(trace, model, lambda one: one.attention.mean((0, 1, 2)).numpy(), samples=1) > 0
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_bad_input_of_infidelity_and_sensitivity(bundled) -> None:
     model, trace, _ = bundled
     saliency = xr.DataArray(np.ones((2, 2)), dims=("row", "column"))
     with pytest.raises(ModelInputError, match=r"share=1\.0, samples=64"):
         lv.infidelity(trace, model, saliency, 1, share=1.0)
+    for several in (None, [0, 1]):
+        with pytest.raises(ModelInputError, match="possible: one word of the answer, or a step's number"):
+            lv.infidelity(trace, model, saliency, several)
+    with lv.intervene(model, lv.DLEAF()), pytest.raises(ModelInputError, match="got remedies on in the model alone"):
+        lv.sensitivity(trace, model, lambda _: np.ones(2))
+    with pytest.raises(ModelInputError, match="got remedies on in the trace alone; possible: the same remedies"):
+        lv.sensitivity(dataclasses.replace(trace, effects=({"name": "DLEAF"},)), model, lambda _: np.ones(2))
     with pytest.raises(ShapeError, match=r"a map with dims \{'layer': 2, 'key': 2\}; possible: dims row and column"):
         lv.infidelity(trace, model, saliency.rename(row="layer", column="key"), 1)
     with pytest.raises(ShapeError, match="a value for each image token"):
