@@ -188,6 +188,9 @@ class Trace:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the trace as one safetensors file with JSON metadata, complete or not at all.
 
+        Pictures of more than a million pixels are written as JPEG: read back they are close to those traced, not
+        equal, and what runs the model on them again differs a little.
+
         Args:
             path: File to write; an existing one is replaced.
 

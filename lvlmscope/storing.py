@@ -32,6 +32,8 @@ _PNG_LIMIT = 1_000_000  # pixels; above it a picture is stored as JPEG, which is
 def write_trace(trace: "Trace", path: str | os.PathLike[str]) -> None:
     """Write a trace under a temporary name beside its place, then rename it.
 
+    Pictures of more than a million pixels are written as JPEG: read back they are close to those traced, not equal.
+
     Args:
         trace: What to write.
         path: File to write; an existing one is replaced.
