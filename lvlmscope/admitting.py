@@ -11,6 +11,7 @@ from lvlmscope.families import Family
 
 __all__ = ["blame_inputs", "context_length", "is_image_input", "require_context", "require_pictures"]
 
+_STRETCHING = ("linear", "dynamic", "yarn")
 _IMAGE_INPUTS = ("pixel", "image", "video", "mm_encoder_outputs")
 
 
@@ -31,22 +32,28 @@ def is_image_input(name: str) -> bool:
 
 
 def context_length(model: torch.nn.Module, family: Family) -> int | None:
-    """Tokens the decoder has positions for, a stretched rotary scale counted in.
+    """Tokens the decoder has positions for, with a rotary scale that stretches them.
 
     Args:
         model: The bare model.
         family: Its family's rules.
 
     Returns:
-        ``max_position_embeddings`` times the scale's factor, None when the config names none.
+        ``max_position_embeddings``, or the original length times the factor of a linear, dynamic or YaRN scale where
+        that is more (other scales' factors are in it already); None when the config names none.
     """
     config = family.text_config(model)
     limit = getattr(config, "max_position_embeddings", None)
     if not isinstance(limit, int) or limit < 1:
         return None
     scale = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    factors = [kind.get("factor") for kind in (scale, *scale.values()) if isinstance(kind, Mapping)]
-    return int(limit * max([1.0, *(float(factor) for factor in factors if factor)]))
+    kinds = [kind for kind in (scale, *scale.values()) if isinstance(kind, Mapping)]
+    stretched = [
+        (kind.get("original_max_position_embeddings") or limit) * kind["factor"]
+        for kind in kinds
+        if kind.get("factor") and kind.get("rope_type", kind.get("type")) in _STRETCHING
+    ]
+    return int(max([limit, *stretched]))
 
 
 def require_context(model: torch.nn.Module, family: Family, prompt: int, steps: int) -> None:

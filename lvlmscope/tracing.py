@@ -291,6 +291,8 @@ def _seeded(seed: int | None) -> Iterator[None]:
     if seed is None:
         yield
         return
-    with torch.random.fork_rng():
+    # Devices named: with several GPUs torch warns of a guess
+    devices = range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices=devices) if devices else torch.random.fork_rng():
         torch.manual_seed(seed)
         yield

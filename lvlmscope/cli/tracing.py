@@ -78,13 +78,13 @@ def run_trace(
         return
     _tell(traced, before, effects)
     for note in notes:
-        console.print(f"note: {note}")
-    console.print(f"written to {out}: {', '.join(names)}", soft_wrap=True)
+        console.print(f"note: {note}", markup=False)
+    console.print(f"written to {out}: {', '.join(names)}", soft_wrap=True, markup=False)
 
 
 def _tell(traced: Trace, before: Trace | None, effects: Effect | None) -> None:
     most, least = extreme_heads(traced)
-    console.print(traced, soft_wrap=True)
+    console.print(traced, soft_wrap=True, markup=False)
     console.print(f"looks at the image most:  {most}\nlooks at the image least: {least}")
     if before is not None:
         console.print(f"without remedy: {before.answer.strip()}\n{effects}", soft_wrap=True, markup=False)

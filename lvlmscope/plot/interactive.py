@@ -123,7 +123,8 @@ def beside_each_other(each: Sequence[Any], *, title: str, size: tuple[float, flo
             told = {k: v for k, v in one.layout[axis].to_plotly_json().items() if k not in ("anchor", "domain")}
             if axis == "yaxis" and column > 1:
                 told["title"] = {"text": ""}
-            getattr(grid, f"update_{axis}es".replace("axises", "axes"))(**told, row=1, col=column)
+            update = grid.update_xaxes if axis == "xaxis" else grid.update_yaxes
+            update(**told, row=1, col=column)
     return grid
 
 

@@ -66,7 +66,7 @@ def sights_of(
     Raises:
         ModelInputError: No words, too many, several where one is due, or no such word, layer or head.
     """
-    listed = [asked] if isinstance(asked, str | int | Word | Set) else list(asked)
+    listed = [asked] if isinstance(asked, str | int | np.integer | Word | Set) else list(asked)
     most = _MOST if each == "word" else 1
     if not 1 <= len(listed) <= most or each not in {"word", "layer", "head"}:
         possible = f"1 to {_MOST} words, or one word or set of words with each='layer' or 'head'"
@@ -101,7 +101,7 @@ def listed_words(trace: Trace, asked: "Asked | Sequence[Asked]", *, plain: bool)
     Raises:
         ModelInputError: A set of words, layers or heads, too many words, or no such word.
     """
-    listed = [asked] if isinstance(asked, str | int | Word | Set) else list(asked)
+    listed = [asked] if isinstance(asked, str | int | np.integer | Word | Set) else list(asked)
     words = [one for one in listed if not isinstance(one, Set)]
     if not 1 <= len(words) <= _MOST or len(words) < len(listed) or not plain:
         received = f"{len(listed)} words" if plain else "values= with each=, layers= or heads="

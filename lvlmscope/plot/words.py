@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.outcomes import require_trace
 from lvlmscope.record import Trace
@@ -64,7 +66,7 @@ def words_of(trace: Trace) -> tuple[Word, ...]:
     return tuple(words)
 
 
-def find_word(trace: Trace, asked: "str | int | Word") -> Word:
+def find_word(trace: Trace, asked: "str | int | np.integer | Word") -> Word:
     """A word by its text (one or several words, the first place where they stand), or a step by its number.
 
     Args:
@@ -79,8 +81,8 @@ def find_word(trace: Trace, asked: "str | int | Word") -> Word:
     """
     if isinstance(asked, Word):
         return asked
-    if isinstance(asked, int):
-        return _step(trace, asked)
+    if isinstance(asked, int | np.integer):
+        return _step(trace, int(asked))
     words = words_of(trace)
     match = next(_places(asked, trace), None)
     if match is None:
@@ -131,8 +133,8 @@ def marked_words(trace: Trace, words: tuple[Word, ...], marks: Iterable[Any]) ->
             stretches = [(m.start(), m.end()) for m in _places(same, trace)]
             chosen |= {n for n, word in enumerate(words) if any(word.start < b and word.end > a for a, b in stretches)}
             continue
-        if isinstance(mark, int):
-            step = _step(trace, mark).steps[0]
+        if isinstance(mark, int | np.integer):
+            step = _step(trace, int(mark)).steps[0]
             chosen |= {n for n, word in enumerate(words) if step in word.steps}
             continue
         start, end = _span(mark)

@@ -201,6 +201,11 @@ def test_a_stretched_rotary_scale_counts_into_the_context() -> None:
     scale = {"rope_type": "linear", "factor": 4.0, "rope_theta": 10_000.0}
     stretched.config.get_text_config().rope_parameters = scale
     assert context_length(stretched, family_of(stretched)) == 2_048
+    stretched.config.get_text_config().rope_parameters = scale | {"rope_type": "llama3"}  # counted in by the config
+    assert context_length(stretched, family_of(stretched)) == 512
+    yarn = scale | {"rope_type": "yarn", "original_max_position_embeddings": 256}
+    stretched.config.get_text_config().rope_parameters = yarn
+    assert context_length(stretched, family_of(stretched)) == 1_024
 
 
 @pytest.mark.parametrize("name", ["llava", "qwen2_5_vl", "gemma3", "smolvlm"])

@@ -1,5 +1,6 @@
 """Words and the steps that wrote them."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +44,7 @@ def test_a_step_counts_from_either_end():
     trace = with_answer(*PIECES)
     assert find_word(trace, -3).text == "dog"
     assert find_word(trace, 6).steps == find_word(trace, -3).steps == (6,)
+    assert find_word(with_answer(*PIECES), np.int64(-3)).text == "dog"  # as numpy and xarray give it
 
 
 @pytest.mark.parametrize("step", [9, -10])
