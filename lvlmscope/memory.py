@@ -256,6 +256,7 @@ def estimate_inputs(
     if gradients:
         per_layer += 2 * batch * columns * width * 4 // held  # what flows back to a layer's keys and values
     logits = 4 * batch * steps * int(config.vocab_size) * 4
+    whole = held * batch * prompt * (8 * width + 4 * inner) * 4 if gradients and _runs_whole(model, family, ids) else 0
     return Estimate(
         prompt=prompt,
         steps=steps,
@@ -263,9 +264,16 @@ def estimate_inputs(
         rows=kept,
         gradient=kept if gradients else 0,
         hidden=batch * steps * (layers + 1) * width * 4 if hidden_states else 0,
-        working=held * per_layer + layers * batch * steps * width * 4 + logits,
+        working=whole + held * per_layer + layers * batch * steps * width * 4 + logits,
         layerwise=layerwise and gradients,
     )
+
+
+def _runs_whole(model: torch.nn.Module, family: Family, ids: torch.Tensor) -> bool:
+    """Whether the replay runs the whole prompt: one that ends in the image, or layers whose state cannot be cut."""
+    kinds = set(getattr(family.text_config(model), "layer_types", None) or ())
+    ends_in_image = bool(family.image_mask(model, ids)[:, -1].any())
+    return ends_in_image or not all(kind.endswith("attention") and "linear" not in kind for kind in kinds)
 
 
 def fit_into(

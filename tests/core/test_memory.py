@@ -7,7 +7,8 @@ import torch
 
 import lvlmscope as lv
 from lvlmscope.errors import MemoryLimitError, UnsupportedOptionError
-from lvlmscope.memory import parse_size
+from lvlmscope.families import family_of
+from lvlmscope.memory import estimate_inputs, parse_size
 from lvlmscope.record import Trace
 from tests import tiny_models
 from tests.tiny_families import FAMILIES
@@ -135,3 +136,17 @@ def test_words_that_name_no_choice() -> None:
     case = FAMILIES["llava"]()
     with pytest.raises(UnsupportedOptionError, match="keep='images'"):
         traced(case.model, case.inputs, keep="images")
+
+
+@pytest.mark.parametrize("name", ["llava", "gemma3", "lfm2_vl", "qwen3_5"])
+def test_gradients_through_the_whole_prompt_are_counted_where_the_replay_runs_it(name: str) -> None:
+    case = (FAMILIES | OTHERS)[name]()
+    ids = case.samples[0]["input_ids"]
+    family = family_of(case.model)
+    options: dict[str, Any] = {"gradients": True, "hidden_states": False, "keep": "all", "precision": "float32"}
+    told = estimate_inputs(case.model, family, case.samples[0], 3, **options)
+    made = lv.trace(case.model, inputs=case.samples[0], gradients=True, **OPTIONS)
+    assert isinstance(made, Trace)
+    config, layers = family.text_config(case.model), len(family.decoder_layers(case.model))
+    stream = (layers + 1) * ids.shape[1] * (8 * config.hidden_size + 4 * config.intermediate_size) * 4
+    assert (told.working > stream) == (made.provenance["replay"]["path"] == "full")
