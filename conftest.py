@@ -15,7 +15,7 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
-MAX_THREADS = 2
+MAX_THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
 SEED = 0
 
 torch.set_num_threads(min(MAX_THREADS, torch.get_num_threads()))

@@ -49,7 +49,8 @@ def activation_cache(trace: "Trace", model: Any = None) -> Any:
 def bridge_rows(bridge: Any, inputs: Mapping[str, Any], answer_ids: torch.Tensor) -> torch.Tensor:
     """Predicting rows of an answer as a ``TransformerBridge`` computes them: a reference independent of the tap.
 
-    The bridge keeps whole maps of ``[query, key]``: for short sequences.
+    The bridge keeps whole maps of ``[query, key]``: for short sequences. Where it cannot load a processor, booting one
+    (TransformerLens 4.3) runs pip for torchvision, which may replace torch: install a torchvision of your torch before.
 
     Args:
         bridge: ``transformer_lens.model_bridge.TransformerBridge`` of a vision-language model.

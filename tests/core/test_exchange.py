@@ -91,9 +91,11 @@ def test_a_cache_of_transformer_lens_holds_the_rows() -> None:
 def test_rows_equal_those_of_the_bridge(name: str, hub: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from transformer_lens.model_bridge import TransformerBridge
     from transformer_lens.model_bridge.architecture_adapter import ArchitectureAdapter
+    from transformer_lens.model_bridge.sources.transformers import helpers
 
-    # It asks for torchvision, which only a processor would need
+    # It asks for torchvision, which only a processor would need, and runs pip for it: another torch would come along
     monkeypatch.setattr(ArchitectureAdapter, "_check_required_libraries", lambda _: None)
+    monkeypatch.setattr(helpers, "_ensure_torchvision", lambda: False)
     case = FAMILIES[name]()
     ours = lv.trace(case.model, inputs=case.samples[0], **OPTIONS)
     assert isinstance(ours, Trace)
