@@ -49,6 +49,8 @@ def test_wrapped_text_keeps_its_bounds(text, inches, lines):
 def test_any_text_can_be_drawn(text):
     figure = plot.heatmap(planted_trace(steps=1), title=inscription(text) and text)
     figure.canvas.draw()
+    shown = figure.axes[0].get_title(loc="left") or figure.axes[0].get_title()
+    assert set(inscription(text)) - set(" .…") <= set(shown)
 
 
 def test_settings_of_the_caller_are_left_alone():
