@@ -6,8 +6,9 @@ import xarray as xr
 from lvlmscope.depth import LayerSpec
 from lvlmscope.diagnostics.gradients import saliency_rows
 from lvlmscope.diagnostics.labelled import labelled
-from lvlmscope.diagnostics.reading import chosen_layers, require_image
+from lvlmscope.diagnostics.reading import chosen_layers
 from lvlmscope.diagnostics.sinking import Sinks, sinks_name
+from lvlmscope.outcomes import require_image
 from lvlmscope.record import Trace
 
 __all__ = ["saliency_to_answer", "saliency_to_image", "saliency_to_previous"]

@@ -8,24 +8,9 @@ from lvlmscope.depth import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.record import Trace
 
-__all__ = ["OneStep", "at_step", "chosen_layers", "decoder_depth", "require_all_keys", "require_image", "required_part"]
+__all__ = ["OneStep", "at_step", "chosen_layers", "decoder_depth", "require_all_keys", "required_part"]
 
 OneStep = int | Literal["mean"]
-
-
-def require_image(trace: Trace, asked: str) -> None:
-    """Refuse a trace without image keys.
-
-    Args:
-        trace: A trace.
-        asked: What for.
-
-    Raises:
-        ModelInputError: There are none.
-    """
-    if not bool(trace.image_keys.any()):
-        received, todo = "a trace without image keys", "trace a prompt with an image"
-        raise ModelInputError(message(asked, received, "traces of a picture", todo))
 
 
 def require_all_keys(trace: Trace, asked: str) -> None:

@@ -6,8 +6,9 @@ import torch
 import xarray as xr
 
 from lvlmscope.diagnostics.labelled import labelled
-from lvlmscope.diagnostics.reading import require_all_keys, require_image
+from lvlmscope.diagnostics.reading import require_all_keys
 from lvlmscope.errors import ModelInputError, ShapeError, message
+from lvlmscope.outcomes import require_image
 from lvlmscope.record import Trace
 from lvlmscope.rows import AttentionRows, at_least_float32
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.record import Trace
 
-__all__ = ["FailedExample", "require_trace", "require_traces"]
+__all__ = ["FailedExample", "require_image", "require_trace", "require_traces"]
 
 _NAMED: Final = 3
 _KEEP: Final = "keep the others: [t for t in traces if isinstance(t, lv.Trace)], and their labels with them"
@@ -76,3 +76,18 @@ def require_traces(given: Iterable[Any], asked: str) -> Iterator[Trace]:
             received = f"{len(failed)} of {len(given)} that failed ({told})"
             raise ModelInputError(message(asked, received, "traces alone", _KEEP))
         yield require_trace(one, asked)
+
+
+def require_image(trace: Trace, asked: str) -> None:
+    """Refuse a trace without image keys.
+
+    Args:
+        trace: A trace.
+        asked: What for.
+
+    Raises:
+        ModelInputError: There are none, or it is no trace.
+    """
+    if not bool(require_trace(trace, asked).image_keys.any()):
+        received, todo = "a trace without image keys", "trace a prompt with an image"
+        raise ModelInputError(message(asked, received, "traces of a picture", todo))

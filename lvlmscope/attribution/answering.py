@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from lvlmscope.attaching import stage_of
-from lvlmscope.diagnostics.reading import require_image
 from lvlmscope.errors import ModelInputError, ReplayError, message
 from lvlmscope.families import Family, family_of
 from lvlmscope.generating import Generation, generate_answer, teacher_force
 from lvlmscope.hidden import HiddenHooks
 from lvlmscope.loading import LoadedModel, find_processor, unwrap
+from lvlmscope.outcomes import require_image
 from lvlmscope.preparing import join, prepare
 from lvlmscope.recalling import recalled_inputs
 from lvlmscope.record import Trace

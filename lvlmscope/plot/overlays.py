@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from lvlmscope.errors import ModelInputError, message
+from lvlmscope.outcomes import require_image
 from lvlmscope.plot.hovering import Panels, hovering_overlay
 from lvlmscope.plot.interactive import check_backend
 from lvlmscope.plot.located import background_of, boxes_of, largest_area, layout_of
 from lvlmscope.plot.painting import Look, note_of, paint, show_picture, surface_of
 from lvlmscope.plot.panels import picture_panels
-from lvlmscope.plot.quantities import require_image, scale_of
+from lvlmscope.plot.quantities import scale_of
 from lvlmscope.plot.regions import given_maps, label_of
 from lvlmscope.plot.sights import Asked, Sights, listed_words, sights_of
 from lvlmscope.plot.style import WIDTH, add_note, inscription, paper_style, wrapped

@@ -10,12 +10,12 @@ import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message
 from lvlmscope.labels import coordinates
-from lvlmscope.outcomes import require_trace
+from lvlmscope.outcomes import require_image
 from lvlmscope.plot.averages import mean_of, over_traces
 from lvlmscope.plot.style import DIVERGING, SEQUENTIAL
 from lvlmscope.record import Trace
 
-__all__ = ["Scale", "head_image_attention", "layer_by_head", "name_of", "patch_attention", "require_image", "scale_of"]
+__all__ = ["Scale", "head_image_attention", "layer_by_head", "name_of", "patch_attention", "scale_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,21 +51,6 @@ def scale_of(*values: Any, centred: bool = False) -> Scale:
     if centred or bool((finite < 0).any()):
         return Scale(low=-most, high=most, colours=DIVERGING)
     return Scale(low=0.0, high=most, colours=SEQUENTIAL)
-
-
-def require_image(trace: Trace, asked: str) -> None:
-    """Refuse a trace without image keys.
-
-    Args:
-        trace: A trace.
-        asked: What for.
-
-    Raises:
-        ModelInputError: There are none.
-    """
-    if not bool(require_trace(trace, asked).image_keys.any()):
-        received, todo = "a trace without image keys", "trace a prompt with an image"
-        raise ModelInputError(message(asked, received, "traces of a picture", todo))
 
 
 def head_image_attention(trace: Trace, steps: slice = slice(None)) -> xr.DataArray:
