@@ -1,9 +1,7 @@
 """The trace: one answer's attention rows, probabilities, layout and provenance, as frozen tensors."""
 
-import importlib
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
@@ -17,11 +15,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = ["Trace"]
-
-
-def _views() -> Any:
-    """Looked up by name when first needed: views are made of traces, and the core comes before them."""
-    return importlib.import_module("lvlmscope.views")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -201,22 +194,6 @@ class Trace:
 
         write_trace(self, path)
 
-    def report(self, path: str | os.PathLike[str], **options: Any) -> Path:
-        """Write an explorer of this trace as one HTML file that fetches nothing.
-
-        Args:
-            path: File to write; an existing one is replaced.
-            **options: Those of `lvlmscope.report`: `compare`, `title`, `made_up`, `true`.
-
-        Returns:
-            The path.
-
-        Raises:
-            OutputError: The file cannot be written.
-        """
-        written: Path = _views().report(self, path, **options)
-        return written
-
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read a trace that ``save`` wrote.
@@ -242,5 +219,6 @@ class Trace:
 
     def _repr_html_(self) -> str:
         """The summary for Jupyter: picture, caption with shaded words, a small layer x head map."""
-        text: str = _views().html_summary(self)
-        return text
+        from lvlmscope.views.summary import html_summary
+
+        return html_summary(self)

@@ -19,6 +19,8 @@ from lvlmscope.diagnosis.findings import (
 )
 from lvlmscope.diagnosis.proposing import Case, Proposal, propose
 from lvlmscope.diagnosis.risks import WordRisk, judged_words, read, word_risks
+from lvlmscope.diagnosis.tables import parts_of
+from lvlmscope.diagnosis.telling import Part, as_html, as_rich, as_text
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.evaluation.chair import Vocabulary
 from lvlmscope.evaluation.word_signals import chosen_signals
@@ -94,25 +96,23 @@ class Diagnosis:
         """
         return intervene(model, self.remedy(name).intervention)
 
+    def blocks(self) -> list[Part]:
+        """The blocks it prints: title, note and rows, in order."""
+        return parts_of(self)
+
     def __str__(self) -> str:
         """The table for a terminal, without colours."""
-        from lvlmscope.diagnosis.telling import as_text
-
-        return as_text(self)
+        return as_text(self.blocks())
 
     __repr__ = __str__
 
     def __rich__(self) -> Any:
         """The table for `rich.print`."""
-        from lvlmscope.diagnosis.telling import as_rich
-
-        return as_rich(self)
+        return as_rich(self.blocks())
 
     def _repr_html_(self) -> str:
         """The table for Jupyter."""
-        from lvlmscope.diagnosis.telling import as_html
-
-        return as_html(self)
+        return as_html(self.blocks())
 
 
 def diagnose(

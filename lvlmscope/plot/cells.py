@@ -7,19 +7,11 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ShapeError, message
+from lvlmscope.palette import UNDEFINED
 from lvlmscope.plot.averages import mean_of, over_traces
 from lvlmscope.plot.interactive import hover_map
 from lvlmscope.plot.quantities import Scale, name_of
-from lvlmscope.plot.style import (
-    UNDEFINED,
-    add_note,
-    inscription,
-    is_narrow,
-    new_figure,
-    paper_style,
-    thinned,
-    wrapped,
-)
+from lvlmscope.plot.style import add_note, inscription, is_narrow, new_figure, paper_style, thinned, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from lvlmscope.palette import UNDEFINED
 from lvlmscope.plot.inscribing import write_numbers
 from lvlmscope.plot.interactive import check_backend, hover_map
 from lvlmscope.plot.ordering import HeadOrder, head_order
 from lvlmscope.plot.quantities import Scale, layer_by_head, name_of, scale_of
 from lvlmscope.plot.style import (
     LAYER_AXIS,
-    UNDEFINED,
     WIDTH,
     add_note,
     inscription,

@@ -6,8 +6,9 @@ from typing import Any, Final
 import numpy as np
 
 from lvlmscope.errors import ModelInputError, message
+from lvlmscope.palette import UNDEFINED
 from lvlmscope.plot.quantities import Scale
-from lvlmscope.plot.style import UNDEFINED, wrapped
+from lvlmscope.plot.style import wrapped
 
 __all__ = ["PIXELS", "beside_each_other", "check_backend", "hover_map", "plain", "plotly_figure", "stacked_figure"]
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from lvlmscope.layout import Box, ImageLayout
+from lvlmscope.palette import OTHER, UNDEFINED
 from lvlmscope.plot.fields import rastered, smoothed
 from lvlmscope.plot.quantities import Scale
-from lvlmscope.plot.style import OTHER, UNDEFINED, add_note
+from lvlmscope.plot.style import add_note
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,19 +7,11 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message
+from lvlmscope.palette import OTHER
 from lvlmscope.plot.interactive import check_backend, plain, stacked_figure
 from lvlmscope.plot.lines import Lines, lines_of
 from lvlmscope.plot.quantities import name_of
-from lvlmscope.plot.style import (
-    OTHER,
-    WIDTH,
-    inscription,
-    mark_positions,
-    new_figure,
-    paper_style,
-    quantity_label,
-    wrapped,
-)
+from lvlmscope.plot.style import WIDTH, inscription, mark_positions, new_figure, paper_style, quantity_label, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,8 +11,8 @@ import xarray as xr
 from lvlmscope.errors import ModelInputError, ShapeError, message
 from lvlmscope.labels import coordinates
 from lvlmscope.outcomes import require_image
+from lvlmscope.palette import DIVERGING, SEQUENTIAL
 from lvlmscope.plot.averages import mean_of, over_traces
-from lvlmscope.plot.style import DIVERGING, SEQUENTIAL
 from lvlmscope.record import Trace
 
 __all__ = ["Scale", "head_image_attention", "layer_by_head", "name_of", "patch_attention", "scale_of"]

@@ -7,18 +7,14 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from lvlmscope.palette import OTHER
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = [
-    "DIVERGING",
     "LAYER_AXIS",
-    "MADE_UP",
-    "OTHER",
-    "SEQUENTIAL",
-    "TRUE",
-    "UNDEFINED",
     "WIDTH",
     "add_note",
     "inscription",
@@ -31,13 +27,6 @@ __all__ = [
     "wrapped",
 ]
 
-# Okabe and Ito's vermilion and bluish green differ in brightness too, and each comes with a mark of its own
-TRUE: Final = "#009E73"
-MADE_UP: Final = "#D55E00"
-OTHER: Final = "#5B6470"
-UNDEFINED: Final = "#C4C8CE"
-SEQUENTIAL: Final = "viridis"  # amounts
-DIVERGING: Final = "RdBu_r"  # differences, white at 0
 LAYER_AXIS: Final = "decoder layer (0 at the bottom)"
 WIDTH: Final = 7.0  # inches: a notebook's column
 _WINDOWS: Final = frozenset({"qtagg", "qt5agg", "tkagg", "gtk3agg", "gtk4agg", "macosx", "wxagg", "webagg", "nbagg"})

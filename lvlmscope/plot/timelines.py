@@ -8,19 +8,10 @@ import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message
 from lvlmscope.labels import coordinates
+from lvlmscope.palette import MADE_UP, OTHER, TRUE
 from lvlmscope.plot.interactive import check_backend, plain, stacked_figure
 from lvlmscope.plot.quantities import head_image_attention, name_of
-from lvlmscope.plot.style import (
-    MADE_UP,
-    OTHER,
-    TRUE,
-    WIDTH,
-    inscription,
-    new_figure,
-    paper_style,
-    quantity_label,
-    wrapped,
-)
+from lvlmscope.plot.style import WIDTH, inscription, new_figure, paper_style, quantity_label, wrapped
 from lvlmscope.plot.words import Word, marked_words, words_of
 from lvlmscope.record import Trace
 

@@ -7,7 +7,7 @@ from lvlmscope.comparing import effect, side_names
 from lvlmscope.diagnosis import Diagnosis
 from lvlmscope.errors import ShapeError, message
 from lvlmscope.outcomes import require_trace
-from lvlmscope.plot.style import MADE_UP, SEQUENTIAL, TRUE, UNDEFINED
+from lvlmscope.palette import MADE_UP, SEQUENTIAL, TRUE, UNDEFINED
 from lvlmscope.record import Trace
 from lvlmscope.views.amounts import Amounts
 from lvlmscope.views.contents import SIGNALS, describe_side

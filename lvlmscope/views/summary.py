@@ -1,4 +1,4 @@
-"""A trace's summary for Jupyter: picture, shaded caption, a small layer x head map, three lines of diagnosis."""
+"""A trace's summary for Jupyter: picture, shaded caption, a small layer x head map."""
 
 import base64
 import html
@@ -9,18 +9,16 @@ from typing import Final
 import numpy as np
 
 from lvlmscope.display import facts
-from lvlmscope.plot.style import SEQUENTIAL, UNDEFINED
+from lvlmscope.palette import SEQUENTIAL, UNDEFINED
 from lvlmscope.record import Trace
 from lvlmscope.views.packing import defined_mean
 from lvlmscope.views.pictures import data_uri
-from lvlmscope.views.verdicts import three_lines, verdict_on
 
 __all__ = ["html_summary"]
 
 _LONGEST: Final = 220  # pixels of the picture's longer side
 _SAID: Final = 300  # characters of a fact
 _TOKENS: Final = 300  # of the answer, each a few dozen bytes of HTML
-_AT_ONCE: Final = 5_000_000  # attention weights that are diagnosed in about a second
 _CELL: Final = 14  # pixels of a head in the small map, fewer where there are many
 
 
@@ -37,7 +35,7 @@ def html_summary(trace: Trace) -> str:
     parts = [
         f'<div style="display:flex;flex-wrap:wrap;gap:12px;align-items:flex-start">{_picture(trace)}{_map(mass)}</div>',
         f'<p style="max-width:46em;overflow-wrap:anywhere">{_words(trace, mass)}</p>',
-        _verdict(trace),
+        "<p><code>lvlmscope.diagnose(trace)</code> tells which words are at risk.</p>",
         _facts_table(trace),
     ]
     return f'<div style="font-size:13px;line-height:1.6">{"".join(parts)}</div>'
@@ -100,15 +98,6 @@ def _map(mass: np.ndarray | None) -> str:
         f'<div style="max-width:260px"><img alt="{told}; most in row {best[0]}, head {best[1]}" src="{source}">'
         f"<br><small>{told}</small></div>"
     )
-
-
-def _verdict(trace: Trace) -> str:
-    """Three lines of diagnosis; a large trace only says how to get them, as a cell's value must show at once."""
-    if trace.attention.numel() > _AT_ONCE:
-        return "<p><code>lvlmscope.diagnose(trace)</code> tells which words are at risk.</p>"
-    found = verdict_on(trace)
-    lines = [] if found is None else three_lines(found)
-    return f"<p>{'<br>'.join(html.escape(_cut(line)) for line in lines)}</p>" if lines else ""
 
 
 def _facts_table(trace: Trace) -> str:

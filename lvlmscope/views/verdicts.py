@@ -1,18 +1,15 @@
-"""What a diagnosis adds to a view: a risk for each judged word, its blocks, and three lines for a summary."""
+"""What a diagnosis adds to a view: a risk for each judged word, and its blocks."""
 
 from typing import Any
 
 import numpy as np
 
 from lvlmscope.diagnosis import Diagnosis, diagnose
-from lvlmscope.diagnosis.telling import parts_of
 from lvlmscope.plot.words import Word
 from lvlmscope.record import Trace
 from lvlmscope.views.packing import plain_number
 
-__all__ = ["blocks_of", "risks_of", "three_lines", "verdict_on"]
-
-_MOST = 4  # words of a line
+__all__ = ["blocks_of", "risks_of", "verdict_on"]
 
 
 def verdict_on(trace: Trace) -> Diagnosis | None:
@@ -38,7 +35,7 @@ def blocks_of(diagnosis: Diagnosis) -> list[dict[str, Any]]:
     """
     return [
         {"title": part.title, "note": part.note, "header": list(part.header), "rows": [list(row) for row in part.rows]}
-        for part in parts_of(diagnosis)
+        for part in diagnosis.blocks()
         if part.title != "answer"
     ]
 
@@ -56,19 +53,3 @@ def risks_of(diagnosis: Diagnosis, words: tuple[Word, ...]) -> list[float | None
         finite = [risk for risk in risks if np.isfinite(risk)]
         found.append(plain_number(max(finite)) if finite else None)
     return found
-
-
-def three_lines(diagnosis: Diagnosis) -> list[str]:
-    """Words at risk, flagged layers and the first remedy, a line each.
-
-    Args:
-        diagnosis: What to tell.
-    """
-    ranked = sorted(diagnosis.risky, key=lambda word: -word.risk)
-    words = [f"{word.text.strip()} ({word.risk:.0%})" for word in ranked[:_MOST]]
-    more = f" and {len(ranked) - _MOST} more" if len(ranked) > _MOST else ""
-    kind = "words at risk" if diagnosis.calibrated else "words that rank highest (not calibrated)"
-    layers = ", ".join(str(one.layer) for one in diagnosis.layers) or "none"
-    first = diagnosis.remedies[0] if diagnosis.remedies else None
-    remedy = f"{first.name}: {first.reason}" if first else "none to propose"
-    return [f"{kind}: {', '.join(words) or 'none'}{more}", f"layers that D-LEAF flags: {layers}", f"remedy: {remedy}"]

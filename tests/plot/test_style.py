@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from lvlmscope import plot
 from lvlmscope.diagnostics import planted_trace
-from lvlmscope.plot.style import DIVERGING, MADE_UP, SEQUENTIAL, TRUE, inscription, thinned, wrapped
+from lvlmscope.palette import DIVERGING, MADE_UP, SEQUENTIAL, TRUE
+from lvlmscope.plot.style import inscription, thinned, wrapped
 
 
 def luminance(colour) -> float:

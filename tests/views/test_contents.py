@@ -1,6 +1,8 @@
 """The data side of the explorer: places, packed numbers, what a file keeps, the summary for notebooks."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,11 +157,15 @@ def test_a_diagnosis_given_is_the_first_traces() -> None:
     assert document["sides"][1]["diagnosis"] == []
 
 
-def test_the_summary_tells_the_diagnosis_in_three_lines() -> None:
-    shown = varied_trace(gradients=True, steps=8)._repr_html_()
-    assert shown.count("words that rank highest (not calibrated): word") == 1
-    assert "layers that D-LEAF flags" in shown
-    assert "remedy: " in shown
+def test_the_notebook_summary_loads_neither_diagnosis_nor_figures(repository: Path) -> None:
+    code = (
+        "import sys; from lvlmscope.diagnostics import planted_trace; shown = planted_trace()._repr_html_();"
+        "assert 'lvlmscope.diagnose(trace)' in shown;"
+        "heavy = ('lvlmscope.diagnosis', 'lvlmscope.plot', 'lvlmscope.views.', 'lvlmscope.evaluation', 'plotly');"
+        "print(sorted(name for name in sys.modules if name.startswith(heavy)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=repository, check=True)
+    assert run.stdout.strip() == "[]"
 
 
 def test_nothing_to_diagnose_is_left_out() -> None:
@@ -243,5 +249,5 @@ def test_a_report_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
         report(varied_trace(), tmp_path / "missing" / "case.html")
     (tmp_path / "case.html").mkdir()
     with pytest.raises(OutputError, match="choose another path"):
-        varied_trace().report(tmp_path / "case.html")
+        report(varied_trace(), tmp_path / "case.html")
     assert [path.name for path in tmp_path.iterdir()] == ["case.html"]
