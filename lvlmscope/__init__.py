@@ -1,48 +1,90 @@
 """See why a vision-language model said something that is not in the picture, and switch on a remedy."""
 
+import difflib
 import importlib
+import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, name by name
+    from lvlmscope import attribution as attribution
+    from lvlmscope import diagnosis as diagnosis
+    from lvlmscope import diagnostics as diagnostics
+    from lvlmscope import errors as errors
+    from lvlmscope import evaluation as evaluation
+    from lvlmscope import families as families
+    from lvlmscope import interventions as interventions
+    from lvlmscope import plot as plot
+    from lvlmscope import tiny as tiny
+    from lvlmscope import training as training
+    from lvlmscope import views as views
+    from lvlmscope.attaching import attach as attach
+    from lvlmscope.attaching import intervene as intervene
+    from lvlmscope.attribution import infidelity as infidelity
+    from lvlmscope.attribution import integrated_gradients as integrated_gradients
+    from lvlmscope.attribution import occlusion as occlusion
+    from lvlmscope.attribution import sensitivity as sensitivity
+    from lvlmscope.batching import trace_many as trace_many
+    from lvlmscope.catalogue import list_models as list_models
+    from lvlmscope.checking import check as check
+    from lvlmscope.comparing import effect as effect
+    from lvlmscope.depth import resolve_layers as resolve_layers
+    from lvlmscope.diagnosis import Calibration as Calibration
+    from lvlmscope.diagnosis import Diagnosis as Diagnosis
+    from lvlmscope.diagnosis import calibrate as calibrate
+    from lvlmscope.diagnosis import diagnose as diagnose
+    from lvlmscope.diagnostics import anchor_correlation as anchor_correlation
+    from lvlmscope.diagnostics import attention_sinks as attention_sinks
+    from lvlmscope.diagnostics import confidence as confidence
+    from lvlmscope.diagnostics import functional_heads as functional_heads
+    from lvlmscope.diagnostics import image_attention_focus as image_attention_focus
+    from lvlmscope.diagnostics import internal_confidence as internal_confidence
+    from lvlmscope.diagnostics import layer_correlation as layer_correlation
+    from lvlmscope.diagnostics import layer_image_entropy as layer_image_entropy
+    from lvlmscope.diagnostics import logit_lens as logit_lens
+    from lvlmscope.diagnostics import planted_trace as planted_trace
+    from lvlmscope.diagnostics import representation_drift as representation_drift
+    from lvlmscope.diagnostics import saliency as saliency
+    from lvlmscope.diagnostics import saliency_to_answer as saliency_to_answer
+    from lvlmscope.diagnostics import saliency_to_image as saliency_to_image
+    from lvlmscope.diagnostics import saliency_to_previous as saliency_to_previous
+    from lvlmscope.diagnostics import sensitive_head_entropy as sensitive_head_entropy
+    from lvlmscope.diagnostics import sensitive_heads as sensitive_heads
+    from lvlmscope.diagnostics import uniform_baseline as uniform_baseline
+    from lvlmscope.diagnostics import visual_attention_ratio as visual_attention_ratio
+    from lvlmscope.errors import LvlmscopeError as LvlmscopeError
+    from lvlmscope.evaluation import aggregate as aggregate
+    from lvlmscope.evaluation import tune as tune
+    from lvlmscope.evaluation.detection import detection as detection
+    from lvlmscope.interventions import CLVA as CLVA
+    from lvlmscope.interventions import DLEAF as DLEAF
+    from lvlmscope.interventions import SGRS as SGRS
+    from lvlmscope.interventions import HalluRNN as HalluRNN
+    from lvlmscope.interventions import HeadRescaling as HeadRescaling
+    from lvlmscope.interventions import LocoRE as LocoRE
+    from lvlmscope.interventions import load_remedies as load_remedies
+    from lvlmscope.interventions import registered as registered
+    from lvlmscope.interventions import save_remedies as save_remedies
+    from lvlmscope.layout import Cell as Cell
+    from lvlmscope.layout import ImageLayout as ImageLayout
+    from lvlmscope.layout import Layout as Layout
+    from lvlmscope.loading import LoadedModel as LoadedModel
+    from lvlmscope.loading import load as load
+    from lvlmscope.memory import estimate as estimate
+    from lvlmscope.record import Trace as Trace
+    from lvlmscope.rows import AttentionRows as AttentionRows
+    from lvlmscope.sessions import Intervention as Intervention
+    from lvlmscope.sessions import Session as Session
+    from lvlmscope.sessions import Site as Site
+    from lvlmscope.storing import read_attention as read_attention
+    from lvlmscope.tracing import trace as trace
+    from lvlmscope.views import explore as explore
+    from lvlmscope.views import report as report
 
 __version__ = "0.1.0"
 
-# Served on first use, so that the import costs nothing and the top-level folders may come after it.
-_HOMES = {
-    "Intervention": "lvlmscope.sessions",
-    "LoadedModel": "lvlmscope.loading",
-    "Session": "lvlmscope.sessions",
-    "Site": "lvlmscope.sessions",
-    "aggregate": "lvlmscope.evaluation",
-    "attach": "lvlmscope.attaching",
-    "calibrate": "lvlmscope.diagnosis",
-    "check": "lvlmscope.checking",
-    "Calibration": "lvlmscope.diagnosis",
-    "Diagnosis": "lvlmscope.diagnosis",
-    "detection": "lvlmscope.evaluation",
-    "diagnose": "lvlmscope.diagnosis",
-    "effect": "lvlmscope.comparing",
-    "explore": "lvlmscope.views",
-    "estimate": "lvlmscope.memory",
-    "infidelity": "lvlmscope.attribution",
-    "integrated_gradients": "lvlmscope.attribution",
-    "intervene": "lvlmscope.attaching",
-    "list_models": "lvlmscope.catalogue",
-    "load": "lvlmscope.loading",
-    "occlusion": "lvlmscope.attribution",
-    "read_attention": "lvlmscope.storing",
-    "report": "lvlmscope.views",
-    "resolve_layers": "lvlmscope.depth",
-    "sensitivity": "lvlmscope.attribution",
-    "trace": "lvlmscope.tracing",
-    "trace_many": "lvlmscope.batching",
-    "tune": "lvlmscope.evaluation",
-    "AttentionRows": "lvlmscope.rows",
-    "Cell": "lvlmscope.layout",
-    "ImageLayout": "lvlmscope.layout",
-    "Layout": "lvlmscope.layout",
-    "LvlmscopeError": "lvlmscope.errors",
-    "Trace": "lvlmscope.record",
-}
+# Names of submodules and of what others define, remedies and signals too (lv.DLEAF, lv.saliency): served on first use,
+# so that the import costs nothing. A name stands here, above and in `__all__`; tests/test_typed_api.py compares them.
 _MODULES = (
     "attribution",
     "diagnosis",
@@ -56,14 +98,88 @@ _MODULES = (
     "training",
     "views",
 )
+_HOMES = {
+    "attach": "lvlmscope.attaching",
+    "intervene": "lvlmscope.attaching",
+    "infidelity": "lvlmscope.attribution",
+    "integrated_gradients": "lvlmscope.attribution",
+    "occlusion": "lvlmscope.attribution",
+    "sensitivity": "lvlmscope.attribution",
+    "trace_many": "lvlmscope.batching",
+    "list_models": "lvlmscope.catalogue",
+    "check": "lvlmscope.checking",
+    "effect": "lvlmscope.comparing",
+    "resolve_layers": "lvlmscope.depth",
+    "Calibration": "lvlmscope.diagnosis",
+    "Diagnosis": "lvlmscope.diagnosis",
+    "calibrate": "lvlmscope.diagnosis",
+    "diagnose": "lvlmscope.diagnosis",
+    "anchor_correlation": "lvlmscope.diagnostics",
+    "attention_sinks": "lvlmscope.diagnostics",
+    "confidence": "lvlmscope.diagnostics",
+    "functional_heads": "lvlmscope.diagnostics",
+    "image_attention_focus": "lvlmscope.diagnostics",
+    "internal_confidence": "lvlmscope.diagnostics",
+    "layer_correlation": "lvlmscope.diagnostics",
+    "layer_image_entropy": "lvlmscope.diagnostics",
+    "logit_lens": "lvlmscope.diagnostics",
+    "planted_trace": "lvlmscope.diagnostics",
+    "representation_drift": "lvlmscope.diagnostics",
+    "saliency": "lvlmscope.diagnostics",
+    "saliency_to_answer": "lvlmscope.diagnostics",
+    "saliency_to_image": "lvlmscope.diagnostics",
+    "saliency_to_previous": "lvlmscope.diagnostics",
+    "sensitive_head_entropy": "lvlmscope.diagnostics",
+    "sensitive_heads": "lvlmscope.diagnostics",
+    "uniform_baseline": "lvlmscope.diagnostics",
+    "visual_attention_ratio": "lvlmscope.diagnostics",
+    "LvlmscopeError": "lvlmscope.errors",
+    "aggregate": "lvlmscope.evaluation",
+    "detection": "lvlmscope.evaluation.detection",
+    "tune": "lvlmscope.evaluation",
+    "CLVA": "lvlmscope.interventions",
+    "DLEAF": "lvlmscope.interventions",
+    "SGRS": "lvlmscope.interventions",
+    "HalluRNN": "lvlmscope.interventions",
+    "HeadRescaling": "lvlmscope.interventions",
+    "LocoRE": "lvlmscope.interventions",
+    "load_remedies": "lvlmscope.interventions",
+    "registered": "lvlmscope.interventions",
+    "save_remedies": "lvlmscope.interventions",
+    "Cell": "lvlmscope.layout",
+    "ImageLayout": "lvlmscope.layout",
+    "Layout": "lvlmscope.layout",
+    "LoadedModel": "lvlmscope.loading",
+    "load": "lvlmscope.loading",
+    "estimate": "lvlmscope.memory",
+    "Trace": "lvlmscope.record",
+    "AttentionRows": "lvlmscope.rows",
+    "Intervention": "lvlmscope.sessions",
+    "Session": "lvlmscope.sessions",
+    "Site": "lvlmscope.sessions",
+    "read_attention": "lvlmscope.storing",
+    "trace": "lvlmscope.tracing",
+    "explore": "lvlmscope.views",
+    "report": "lvlmscope.views",
+}
 
-# Remedies and signals are offered at the top under their own names: lv.DLEAF, lv.saliency
-_FOLDERS = ("lvlmscope.interventions", "lvlmscope.diagnostics")
+__all__ = ["__version__", "load_trace"]
+__all__ += ["AttentionRows", "Calibration", "Cell", "Diagnosis", "ImageLayout", "Intervention", "Layout"]
+__all__ += ["LoadedModel", "LvlmscopeError", "Session", "Site", "Trace", "aggregate", "attach", "calibrate", "check"]
+__all__ += ["detection", "diagnose", "effect", "estimate", "explore", "infidelity", "integrated_gradients"]
+__all__ += ["intervene", "list_models", "load", "occlusion", "read_attention", "report", "resolve_layers"]
+__all__ += ["sensitivity", "trace", "trace_many", "tune"]
+__all__ += ["CLVA", "DLEAF", "SGRS", "HalluRNN", "HeadRescaling", "LocoRE", "load_remedies", "registered"]
+__all__ += ["save_remedies"]
+__all__ += ["anchor_correlation", "attention_sinks", "confidence", "functional_heads", "image_attention_focus"]
+__all__ += ["internal_confidence", "layer_correlation", "layer_image_entropy", "logit_lens", "planted_trace"]
+__all__ += ["representation_drift", "saliency", "saliency_to_answer", "saliency_to_image", "saliency_to_previous"]
+__all__ += ["sensitive_head_entropy", "sensitive_heads", "uniform_baseline", "visual_attention_ratio"]
+__all__ += ["attribution", "diagnosis", "diagnostics", "errors", "evaluation", "families", "interventions", "plot"]
+__all__ += ["tiny", "training", "views"]
 
-__all__ = ["__version__", "load_trace", *_HOMES, *_MODULES]  # noqa: PLE0604
 
-
-def load_trace(path: str) -> Any:
+def load_trace(path: str | os.PathLike[str]) -> "Trace":
     """Read a trace that ``Trace.save`` wrote.
 
     Args:
@@ -80,21 +196,20 @@ def load_trace(path: str) -> Any:
     return Trace.load(path)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in _MODULES:
-        return importlib.import_module(f"lvlmscope.{name}")
-    for package in _FOLDERS:
-        module = importlib.import_module(package)
-        if name in module.__all__:
-            return getattr(module, name)
-    raise AttributeError(f"module 'lvlmscope' has no attribute {name!r}")
-
-
 def __dir__() -> list[str]:
-    offered = [name for package in _FOLDERS for name in importlib.import_module(package).__all__]
-    return sorted({*__all__, *offered})
+    return sorted(__all__)
+
+
+if not TYPE_CHECKING:  # a type checker that saw it would take any name for a name of lvlmscope
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            return getattr(importlib.import_module(_HOMES[name]), name)
+        if name in _MODULES:
+            return importlib.import_module(f"lvlmscope.{name}")
+        close = difflib.get_close_matches(name, __all__, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise AttributeError(f"module 'lvlmscope' has no attribute {name!r}{hint}")
 
 
 if not (Path(__file__).parent / "diagnostics").is_dir():

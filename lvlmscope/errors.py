@@ -1,8 +1,10 @@
 """The errors lvlmscope raises, each also one of Python's own, and the four-part message they share."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "CellError",
@@ -119,7 +121,7 @@ def message(asked: str, received: str, possible: str, todo: str) -> str:
     return f"{asked}: got {received}; possible: {possible}; {todo.rstrip('.')}."
 
 
-def describe(tensors: Mapping[str, torch.Tensor | None]) -> str:
+def describe(tensors: "Mapping[str, torch.Tensor | None]") -> str:
     """Every tensor's name, shape and dtype, for messages about shapes.
 
     Args:
@@ -129,6 +131,7 @@ def describe(tensors: Mapping[str, torch.Tensor | None]) -> str:
         One line of text.
 
     Examples:
+        >>> import torch
         >>> describe({"rows": torch.zeros(2, 3), "mask": None})
         'rows float32[2, 3], mask None'
     """

@@ -9,6 +9,7 @@ import typer
 
 from lvlmscope import __version__
 from lvlmscope.cli.completing import complete_remedy
+from lvlmscope.cli.quieting import quieten
 from lvlmscope.cli.training import train_app
 from lvlmscope.errors import LvlmscopeError
 
@@ -48,6 +49,7 @@ def demo(
     ] = "0",
 ) -> None:
     """Traces the bundled model on a picture about which it makes something up, then switches a remedy on."""
+    quieten()
     from lvlmscope.cli.demo import run_demo
 
     run_demo(out, picture)
@@ -70,6 +72,7 @@ def trace(  # noqa: PLR0917 - typer reads options from parameters
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """Traces a model's answer about a picture; writes the trace, its figures and a report."""
+    quieten()
     from lvlmscope.cli.remedies import parse_remedy
     from lvlmscope.cli.tracing import run_trace
 
@@ -107,6 +110,7 @@ def evaluate(  # noqa: PLR0917 - typer reads options from parameters
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Measures CHAIR and yes/no accuracy on held-out scenes, and how much of it needs the picture."""
+    quieten()
     from lvlmscope.cli.evaluating import run_evaluation
 
     sizes = {"n": n, "seed": seed, "max_new_tokens": max_new_tokens}
@@ -142,6 +146,7 @@ def check(
     model: Annotated[str, typer.Argument(help="'tiny', a folder, or a hub id.")] = "tiny",
 ) -> None:
     """Checks numerically that a model's rows can be trusted; exit code 1 when they cannot."""
+    quieten()
     from lvlmscope.checking import check as check_model
     from lvlmscope.cli.telling import console
     from lvlmscope.loading import load
@@ -155,9 +160,6 @@ def check(
 def main() -> None:
     """Runs the command line; an error of the user's input is one line and exit code 2."""
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
     try:
         app()
     except LvlmscopeError as error:

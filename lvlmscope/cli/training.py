@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from lvlmscope.cli.quieting import quieten
+
 __all__ = ["train_app"]
 
 train_app = typer.Typer(no_args_is_help=True, help="Trains what a remedy needs.")
@@ -46,6 +48,7 @@ def hallurnn(  # noqa: PLR0917 - typer reads options from parameters
 
     Several GPUs: accelerate launch --num_processes 4 "$(command -v lvlmscope)" train hallurnn ...
     """
+    quieten()
     given: dict[str, Any] = {name: value for name, value in locals().items() if name in _SETTINGS}
     new = {"cell": cell, "gates": gates, "rank": rank}
     _train(read=(data, images, skip), settings=given, model=(model, dtype), start=start, new=new, bias=bias)
