@@ -3,6 +3,7 @@
 from typing import Final
 
 import torch
+from jaxtyping import Bool, Float
 
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.rows import AttentionRows
@@ -28,7 +29,9 @@ def check_fraction(fraction: float, asked: str) -> None:
         raise ModelInputError(message(asked, received, possible, "choose fraction there"))
 
 
-def extreme_heads(mass: torch.Tensor, fraction: float, *, most: bool) -> torch.Tensor:
+def extreme_heads(
+    mass: Float[torch.Tensor, "*lead head"], fraction: float, *, most: bool
+) -> Bool[torch.Tensor, "*lead head"]:
     """The heads of each row with the most (least) image mass.
 
     Args:
@@ -48,7 +51,7 @@ def extreme_heads(mass: torch.Tensor, fraction: float, *, most: bool) -> torch.T
     return torch.zeros_like(mass, dtype=torch.bool).scatter(-1, places, value=True) & ~mass.isnan()
 
 
-def gathered_distribution(rows: AttentionRows, fraction: float, *, most: bool) -> torch.Tensor:
+def gathered_distribution(rows: AttentionRows, fraction: float, *, most: bool) -> Float[torch.Tensor, "*lead key"]:
     """Sum of those heads' image distributions; a head without one adds nothing.
 
     Args:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch.utils.checkpoint import checkpoint
 from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
@@ -28,8 +29,12 @@ def has_recurrence(cache: Any) -> bool:
 
 
 def token_gradients(
-    recorder: RowRecorder, logits: torch.Tensor, generation: Generation, *, separately: bool
-) -> dict[int, torch.Tensor]:
+    recorder: RowRecorder,
+    logits: Float[torch.Tensor, "batch step vocabulary"],
+    generation: Generation,
+    *,
+    separately: bool,
+) -> dict[int, Float[torch.Tensor, "batch step _head _kept_key"]]:
     """``d loss_t / d attention`` for every token, from one backward of the summed losses (methods 1.4).
 
     Where states pass from token to token (recurrence, convolution) a later loss would reach an earlier token's row:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Bool, Float
 
 from lvlmscope.errors import InterventionError, describe, message
 from lvlmscope.rows import AttentionRows, log_weights
@@ -14,7 +15,7 @@ __all__ = ["apply_gain", "checked_weights", "mixed_rows", "replaced_rows", "with
 
 
 def checked_weights(
-    rows: AttentionRows, weights: torch.Tensor, intervention: Intervention
+    rows: AttentionRows, weights: Float[torch.Tensor, "..."], intervention: Intervention
 ) -> tuple[AttentionRows, int]:
     """Rows with a remedy's weights, and how many (row, head) pairs they change.
 
@@ -55,7 +56,11 @@ def checked_weights(
     )
 
 
-def _edited_scores(rows: AttentionRows, weights: torch.Tensor, changed: torch.Tensor) -> torch.Tensor:
+def _edited_scores(
+    rows: AttentionRows,
+    weights: Float[torch.Tensor, "batch row head key"],
+    changed: Bool[torch.Tensor, "batch row head 1"],
+) -> Float[torch.Tensor, "batch row head key"]:
     """Scores whose softmax is the edited weights, so that remedies on scores stack on edited rows.
 
     Rows that did not change keep their own, so that a row is worth the same alone and in a block; the others are on
@@ -111,7 +116,9 @@ def mixed_rows(run: Callable[[], KernelOutput], rows: AttentionRows, call: Atten
     return torch.cat([output[:, : call.first_row], mixed], 1), weights
 
 
-def with_slope(values: torch.Tensor, rows: AttentionRows, call: AttentionCall) -> torch.Tensor:
+def with_slope(
+    values: Float[torch.Tensor, "batch query head value_dim"], rows: AttentionRows, call: AttentionCall
+) -> Float[torch.Tensor, "batch query head value_dim"]:
     """The same head outputs, in a graph with the rows: a term of value zero carries the gradient.
 
     So the forward's numbers stay those of the kernel to the last bit.
@@ -129,7 +136,11 @@ def with_slope(values: torch.Tensor, rows: AttentionRows, call: AttentionCall) -
     return torch.cat([values[:, : call.first_row], sloped], 1) if call.first_row else sloped
 
 
-def apply_gain(values: torch.Tensor, gains: list[tuple[torch.Tensor, str]], first_row: int) -> torch.Tensor:
+def apply_gain(
+    values: Float[torch.Tensor, "batch query head value_dim"],
+    gains: list[tuple[Float[torch.Tensor, "batch row head"], str]],
+    first_row: int,
+) -> Float[torch.Tensor, "batch query head value_dim"]:
     """Head outputs times gains.
 
     Args:

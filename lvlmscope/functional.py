@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
+from jaxtyping import Bool, Float, Int
 
 from lvlmscope.errors import ModelInputError, message
 
@@ -46,7 +47,9 @@ class HeadRule:
             received = f"l_perc {self.l_perc} and l_reas {self.l_reas}"
             raise ModelInputError(message(_ASKED, received, "layer numbers from 0", "change them"))
 
-    def masks(self, ratio: torch.Tensor, layer: int | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def masks(
+        self, ratio: Float[torch.Tensor, "*shape"], layer: int | Int[torch.Tensor, "*#shape"]
+    ) -> tuple[Bool[torch.Tensor, "*shape"], Bool[torch.Tensor, "*shape"]]:
         """The perception heads and the reasoning heads.
 
         Args:
@@ -115,7 +118,7 @@ def preset_named(name: str) -> Preset:
 
 
 def rule_by_share(
-    ratio: torch.Tensor,
+    ratio: Float[torch.Tensor, "layer head"],
     layers: Sequence[int],
     num_layers: int,
     *,

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from jaxtyping import Float
 
 __all__ = ["HiddenHooks"]
 
@@ -13,7 +14,11 @@ class HiddenHooks:
     """Shows the stream before the first and after every decoder layer to an editor, while switched on."""
 
     def __init__(
-        self, layers: Sequence[torch.nn.Module], edit: Callable[[int, torch.Tensor], torch.Tensor | None]
+        self,
+        layers: Sequence[torch.nn.Module],
+        edit: Callable[
+            [int, Float[torch.Tensor, "batch query hidden"]], Float[torch.Tensor, "batch query hidden"] | None
+        ],
     ) -> None:
         """Prepare; no hook is set yet.
 

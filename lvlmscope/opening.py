@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
+from jaxtyping import Float
 
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
 from lvlmscope.rows import AttentionRows
@@ -25,9 +26,11 @@ class OpenForward:
     """
 
     rows: Mapping[int, AttentionRows]
-    logits: torch.Tensor
+    logits: Float[torch.Tensor, "batch vocabulary"]
 
-    def gradients(self, upstream: torch.Tensor) -> dict[int, torch.Tensor]:
+    def gradients(
+        self, upstream: Float[torch.Tensor, "loss batch vocabulary"]
+    ) -> dict[int, Float[torch.Tensor, "loss batch _head _key"]]:
         """Gradients of several losses with respect to the last row's attention, in one batched backward.
 
         Args:

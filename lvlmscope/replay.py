@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Int
 
 from lvlmscope.differentiating import has_recurrence, one_layer_at_a_time, token_gradients
 from lvlmscope.errors import ReplayError, UnsupportedModelError, UnsupportedOptionError, message
@@ -54,16 +55,16 @@ class Replay:
         layerwise: Whether the graph of one layer at a time was held.
     """
 
-    attention: dict[int, torch.Tensor]
-    gradient: dict[int, torch.Tensor] | None
-    image_scores: dict[int, torch.Tensor]
-    hidden: torch.Tensor | None
+    attention: dict[int, Float[torch.Tensor, "batch step _head _key"]]
+    gradient: dict[int, Float[torch.Tensor, "batch step _head _key"]] | None
+    image_scores: dict[int, Float[torch.Tensor, "batch step _head"]]
+    hidden: Float[torch.Tensor, "batch step depth hidden"] | None
     probabilities: Probabilities
     agreement: Agreement
-    seen: dict[int, torch.Tensor]
+    seen: dict[int, Bool[torch.Tensor, "batch _key"]]
     path: str
     kernels: tuple[str, ...]
-    columns: torch.Tensor | None = None
+    columns: Int[torch.Tensor, "kept_key"] | None = None
     layerwise: bool = False
 
 
@@ -158,7 +159,9 @@ def _refuse_layerwise(stage: Stage, *, recurrent: bool) -> None:
         raise UnsupportedOptionError(message(asked, why, "models without remedies and recurrence", todo))
 
 
-def compare_logits(generation: Generation, logits: torch.Tensor, dtype: torch.dtype) -> Agreement:
+def compare_logits(
+    generation: Generation, logits: Float[torch.Tensor, "batch step vocabulary"], dtype: torch.dtype
+) -> Agreement:
     """The largest difference from the logits ``generate`` had; refuses past a tolerance, and on NaN.
 
     Args:

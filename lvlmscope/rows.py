@@ -4,13 +4,14 @@ from collections.abc import Callable
 from functools import cached_property
 
 import torch
+from jaxtyping import Bool, Float
 
 from lvlmscope.errors import ShapeError, describe, message
 
 __all__ = ["AttentionRows", "at_least_float32", "log_weights"]
 
 
-def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
+def at_least_float32(tensor: Float[torch.Tensor, "*shape"]) -> Float[torch.Tensor, "*shape"]:
     """Half precision raised to float32; float64 stays, so that exactness can be tested.
 
     Args:
@@ -22,7 +23,7 @@ def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
-def log_weights(weights: torch.Tensor) -> torch.Tensor:
+def log_weights(weights: Float[torch.Tensor, "*shape"]) -> Float[torch.Tensor, "*shape"]:
     """``ln a`` whose slope is finite everywhere: -inf where a is 0, without a gradient there.
 
     Args:
@@ -53,13 +54,13 @@ class AttentionRows:
 
     def __init__(
         self,
-        weights: torch.Tensor,
-        image_keys: torch.Tensor,
+        weights: Float[torch.Tensor, "*lead head key"],
+        image_keys: Bool[torch.Tensor, "*#lead _key"],
         *,
-        answer_keys: torch.Tensor | None = None,
-        visible_keys: torch.Tensor | None = None,
+        answer_keys: Bool[torch.Tensor, "*#lead key"] | None = None,
+        visible_keys: Bool[torch.Tensor, "*#lead key"] | None = None,
         layer: int | None = None,
-        scores: Callable[[], torch.Tensor] | None = None,
+        scores: Callable[[], Float[torch.Tensor, "*lead head key"]] | None = None,
     ) -> None:
         """Hold the rows; nothing is computed yet.
 
@@ -102,7 +103,7 @@ class AttentionRows:
         )
 
     @cached_property
-    def scores(self) -> torch.Tensor:
+    def scores(self) -> Float[torch.Tensor, "*lead head key"]:
         """Masked pre-softmax scores ``[..., head, key]``, float32; -inf on keys the row may not see.
 
         Raises:
@@ -115,26 +116,26 @@ class AttentionRows:
         return at_least_float32(self._make_scores())
 
     @cached_property
-    def _mask(self) -> torch.Tensor:
+    def _mask(self) -> Bool[torch.Tensor, "*#lead 1 key"]:
         return self.image_keys.unsqueeze(-2)
 
     @cached_property
-    def has_image(self) -> torch.Tensor:
+    def has_image(self) -> Bool[torch.Tensor, "*#lead"]:
         """bool, broadcastable to ``[...]``: rows that have an image key at all."""
         return self.image_keys.any(-1)
 
     @cached_property
-    def image_weights(self) -> torch.Tensor:
+    def image_weights(self) -> Float[torch.Tensor, "*lead head key"]:
         """``a`` on image keys and 0 elsewhere, ``[..., head, key]``."""
         return torch.where(self._mask, self.weights, 0.0)
 
     @cached_property
-    def image_mass(self) -> torch.Tensor:
+    def image_mass(self) -> Float[torch.Tensor, "*lead head"]:
         """``M = sum of a over image keys``, a share of 1, ``[..., head]`` (methods 0). 0 without an image."""
         return self.image_weights.sum(-1)
 
     @cached_property
-    def image_distribution(self) -> torch.Tensor:
+    def image_distribution(self) -> Float[torch.Tensor, "*lead head key"]:
         """``p = a / M`` on image keys, 0 elsewhere, ``[..., head, key]``.
 
         A head without any image mass has no distribution: NaN on its image keys, never a made-up uniform.
@@ -142,13 +143,13 @@ class AttentionRows:
         return self.image_weights / self.image_mass.unsqueeze(-1).where(self._mask, 1.0)
 
     @cached_property
-    def layer_image_distribution(self) -> torch.Tensor:
+    def layer_image_distribution(self) -> Float[torch.Tensor, "*lead key"]:
         """``p_bar = sum_h a / sum_h M`` on image keys, 0 elsewhere, ``[..., key]``; NaN on them where no head looks."""
         mass = self.image_mass.sum(-1, keepdim=True)
         return self.image_weights.sum(-2) / mass.where(self.image_keys, 1.0)
 
     @cached_property
-    def layer_image_entropy(self) -> torch.Tensor:
+    def layer_image_entropy(self) -> Float[torch.Tensor, "*lead"]:
         """``LIAE = - sum_j p_bar ln p_bar`` in nats, ``[...]`` in ``[0, ln n]`` (methods 1.3, our reading).
 
         NaN where the row has no image key or no image mass.
@@ -157,7 +158,7 @@ class AttentionRows:
         return entropy.masked_fill(~self.has_image.expand(entropy.shape), float("nan"))
 
     @cached_property
-    def head_image_entropy(self) -> torch.Tensor:
+    def head_image_entropy(self) -> Float[torch.Tensor, "*lead head"]:
         """Entropy of each head's image distribution in nats, ``[..., head]``; NaN where it has none."""
         entropy: torch.Tensor = torch.special.entr(self.image_distribution).sum(-1)
         return entropy.masked_fill(~self.has_image.unsqueeze(-1).expand(entropy.shape), float("nan"))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Int
 
 from lvlmscope.errors import UnsupportedOptionError, message
 from lvlmscope.rows import at_least_float32
@@ -28,9 +29,9 @@ class AttentionCall:
     """
 
     module: torch.nn.Module
-    query: torch.Tensor
-    key: torch.Tensor
-    value: torch.Tensor
+    query: Float[torch.Tensor, "batch head query dim"]
+    key: Float[torch.Tensor, "batch kv_head key dim"]
+    value: Float[torch.Tensor, "batch kv_head key value_dim"]
     mask: Any
     kernel: str
     options: dict[str, Any]
@@ -43,7 +44,7 @@ class AttentionCall:
         return self.query.shape[2] - self.first_row
 
 
-def own_key_columns(call: AttentionCall) -> torch.Tensor:
+def own_key_columns(call: AttentionCall) -> Int[torch.Tensor, "row"]:
     """The key column that each row of interest wrote itself, ``[row]``.
 
     Args:
@@ -56,13 +57,15 @@ def own_key_columns(call: AttentionCall) -> torch.Tensor:
     return torch.arange(keys - queries + call.first_row, keys, device=call.query.device)
 
 
-def _grouped(rows: torch.Tensor, key_heads: int) -> torch.Tensor:
+def _grouped(
+    rows: Float[torch.Tensor, "batch head row dim"], key_heads: int
+) -> Float[torch.Tensor, "batch kv_head grouped_row dim"]:
     """``[batch, head, row, dim]`` as ``[batch, key head, group * row, dim]``: no key is ever repeated in memory."""
     batch, heads, count, dim = rows.shape
     return rows.reshape(batch, key_heads, heads // key_heads * count, dim)
 
 
-def row_scores(call: AttentionCall, *, differentiable: bool = False) -> torch.Tensor:
+def row_scores(call: AttentionCall, *, differentiable: bool = False) -> Float[torch.Tensor, "batch head row key"]:
     """Scaled scores of the rows of interest before mask and softmax, float32 ``[batch, head, row, key]``.
 
     Args:
@@ -91,14 +94,18 @@ def row_scores(call: AttentionCall, *, differentiable: bool = False) -> torch.Te
     return scores if softcap is None else softcap * torch.tanh(scores / softcap)
 
 
-def _on_own_columns(values: torch.Tensor, call: AttentionCall) -> torch.Tensor:
+def _on_own_columns(
+    values: Float[torch.Tensor, "batch head row"], call: AttentionCall
+) -> Float[torch.Tensor, "batch head row key"]:
     """``[batch, head, row]`` spread over ``[batch, head, row, key]``, each row's value on its own key, 0 elsewhere."""
     spread = values.new_zeros(*values.shape, call.key.shape[2])
     columns = own_key_columns(call).view(1, 1, -1, 1).expand(*values.shape, 1)
     return spread.scatter(-1, columns, values.unsqueeze(-1))
 
 
-def visibility(call: AttentionCall) -> tuple[torch.Tensor, torch.Tensor | None]:
+def visibility(
+    call: AttentionCall,
+) -> tuple[Bool[torch.Tensor, "#batch #head row key"], Float[torch.Tensor, "#batch #head row key"] | None]:
     """Which keys the rows of interest may see, and what a float mask adds to their scores.
 
     Args:
@@ -126,7 +133,7 @@ def visibility(call: AttentionCall) -> tuple[torch.Tensor, torch.Tensor | None]:
     return mask > torch.finfo(mask.dtype).min / 2, at_least_float32(mask)
 
 
-def _implied_visibility(call: AttentionCall) -> torch.Tensor:
+def _implied_visibility(call: AttentionCall) -> Bool[torch.Tensor, "1 1 row key"]:
     """Visibility when the kernel gets no full mask: none for eager, causal for the others, and a window for flash."""
     keys, queries = call.key.shape[2], call.query.shape[2]
     columns = torch.arange(keys, device=call.query.device)
@@ -145,7 +152,9 @@ def _implied_visibility(call: AttentionCall) -> torch.Tensor:
     return visible[None, None]
 
 
-def softmax_rows(scores: torch.Tensor, call: AttentionCall) -> torch.Tensor:
+def softmax_rows(
+    scores: Float[torch.Tensor, "batch head row key"], call: AttentionCall
+) -> Float[torch.Tensor, "batch head row key"]:
     """Softmax over keys in float32, with a learned sink where the model has one.
 
     Args:
@@ -162,7 +171,9 @@ def softmax_rows(scores: torch.Tensor, call: AttentionCall) -> torch.Tensor:
     return torch.softmax(torch.cat([scores, column], -1), -1)[..., :-1]
 
 
-def mix_values(weights: torch.Tensor, call: AttentionCall, *, differentiable: bool = False) -> torch.Tensor:
+def mix_values(
+    weights: Float[torch.Tensor, "batch head row key"], call: AttentionCall, *, differentiable: bool = False
+) -> Float[torch.Tensor, "batch row head value_dim"]:
     """Head outputs ``a @ v`` of the rows of interest, ``[batch, row, head, value dim]`` in the value's dtype.
 
     Args:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Bool, Float, Int
 from transformers import LogitsProcessor
 
 from lvlmscope.opening import OpenForward
@@ -71,8 +72,8 @@ class ForwardInfo:
         num_queries: Number of query rows of this forward.
     """
 
-    token_ids: torch.Tensor
-    image_keys: torch.Tensor
+    token_ids: Int[torch.Tensor, "batch key"]
+    image_keys: Bool[torch.Tensor, "batch key"]
     prompt_length: int
     past_length: int
     first_row: int
@@ -94,7 +95,7 @@ class ForwardInfo:
         return self.past_length == 0
 
     @property
-    def row_positions(self) -> torch.Tensor:
+    def row_positions(self) -> Int[torch.Tensor, "row"]:
         """Absolute column of each predicting row, ``[row]``."""
         start = self.past_length + self.first_row
         return torch.arange(start, self.past_length + self.num_queries, device=self.token_ids.device)
@@ -126,7 +127,7 @@ class Session:
             forward: The forward about to run.
         """
 
-    def edit_attention(self, rows: AttentionRows) -> torch.Tensor | None:
+    def edit_attention(self, rows: AttentionRows) -> Float[torch.Tensor, "batch row head key"] | None:
         """New weights of the predicting rows of one layer.
 
         Args:
@@ -138,7 +139,7 @@ class Session:
         del rows
         return None
 
-    def head_gain(self, rows: AttentionRows) -> torch.Tensor | None:
+    def head_gain(self, rows: AttentionRows) -> Float[torch.Tensor, "batch row head"] | None:
         """Gain on head outputs of one layer, after ``a @ v`` and before the output projection.
 
         Args:
@@ -150,7 +151,9 @@ class Session:
         del rows
         return None
 
-    def edit_hidden(self, layer: int, hidden: torch.Tensor, rows: torch.Tensor) -> torch.Tensor | None:
+    def edit_hidden(
+        self, layer: int, hidden: Float[torch.Tensor, "batch query hidden"], rows: Int[torch.Tensor, "row"]
+    ) -> Float[torch.Tensor, "batch query hidden"] | None:
         """New residual stream after one decoder layer.
 
         Args:
@@ -189,7 +192,7 @@ class Session:
         """A processor that ``generate`` is to use while the remedy is on, None for none."""
         return None
 
-    def end_forward(self, logits: torch.Tensor) -> None:
+    def end_forward(self, logits: Float[torch.Tensor, "batch kept_row vocabulary"]) -> None:
         """Called after every forward that has a predicting row.
 
         Args:

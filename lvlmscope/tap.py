@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -15,7 +16,9 @@ from lvlmscope.scoring import AttentionCall
 
 __all__ = ["AttentionTap", "FirstRow", "Handler", "KernelOutput", "MethodTap", "Tap"]
 
-KernelOutput = tuple[torch.Tensor, torch.Tensor | None]
+KernelOutput = tuple[
+    Float[torch.Tensor, "batch query head value_dim"], Float[torch.Tensor, "batch head query key"] | None
+]
 Handler = Callable[[AttentionCall, Callable[[], KernelOutput]], KernelOutput]
 FirstRow = Callable[[], int | None]
 
@@ -111,9 +114,9 @@ class AttentionTap:
         self,
         kernel: str,
         module: torch.nn.Module,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
+        query: Float[torch.Tensor, "batch head query dim"],
+        key: Float[torch.Tensor, "batch kv_head key dim"],
+        value: Float[torch.Tensor, "batch kv_head key value_dim"],
         attention_mask: Any = None,
         **options: Any,
     ) -> KernelOutput:
@@ -184,13 +187,13 @@ class MethodTap:
     def _attend(  # noqa: PLR0917 - the method's own order
         self,
         module: torch.nn.Module,
-        original: Callable[..., torch.Tensor],
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
+        original: Callable[..., Float[torch.Tensor, "batch query head value_dim"]],
+        query: Float[torch.Tensor, "batch head query dim"],
+        key: Float[torch.Tensor, "batch kv_head key dim"],
+        value: Float[torch.Tensor, "batch kv_head key value_dim"],
         mask: Any = None,
         **options: Any,
-    ) -> torch.Tensor:
+    ) -> Float[torch.Tensor, "batch query head value_dim"]:
         first_row = self._first_row()
         if first_row is None:
             return original(query, key, value, mask, **options)
