@@ -6,13 +6,13 @@ import numpy as np
 import torch
 import xarray as xr
 
-from lvlmscope.anchoring import INITIAL, MIDDLE, check_fraction, gathered_distribution
-from lvlmscope.depth import LayerSpec
+from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.attention.layer_bands import INITIAL, MIDDLE, LayerSpec
+from lvlmscope.attention.sensitive_head_rule import check_fraction, gathered_distribution
 from lvlmscope.diagnostics.labelled import labelled
 from lvlmscope.diagnostics.reading import OneStep, at_step, chosen_layers
 from lvlmscope.diagnostics.sinking import Sinks, image_rows, sink_mask, sinks_name
 from lvlmscope.record import Trace
-from lvlmscope.rows import AttentionRows
 
 __all__ = ["anchor_correlation", "layer_correlation"]
 

@@ -6,12 +6,12 @@ from typing import Literal
 import torch
 import xarray as xr
 
+from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.diagnostics.labelled import labelled
 from lvlmscope.diagnostics.reading import OneStep, at_step, require_all_keys
 from lvlmscope.diagnostics.sinking import Sinks, image_rows, sink_mask, sinks_name, without_keys
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.record import Trace
-from lvlmscope.rows import AttentionRows
 
 __all__ = ["image_attention_focus", "layer_image_entropy", "visual_attention_ratio"]
 

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 import xarray as xr
 
+from lvlmscope.attention.functional_head_rule import HeadRule, preset_named, rule_by_share
 from lvlmscope.diagnostics.labelled import labelled
 from lvlmscope.diagnostics.reading import OneStep, at_step, decoder_depth
 from lvlmscope.diagnostics.sinking import Sinks, image_rows, sinks_name
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.functional import HeadRule, preset_named, rule_by_share
 from lvlmscope.record import Trace
 
 __all__ = ["functional_heads"]
@@ -33,7 +33,7 @@ def functional_heads(
 
     Perception: `l <= l_perc and S_v >= tau_perc`; reasoning: `l >= l_reas and S_v <= tau_reas`. Layers and thresholds
     are a preset of the paper, a rule of your own, or, for any model, found by relative depth and a share of the heads
-    (`lvlmscope.functional.rule_by_share`).
+    (`lvlmscope.attention.functional_head_rule.rule_by_share`).
 
     The names are the paper's: attention on the image, or away from it, is all that is measured. By share, the classes
     have about the same size in every trace, so their number says nothing; who is in them does. A preset's thresholds

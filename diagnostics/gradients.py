@@ -5,12 +5,12 @@ from typing import Literal
 import torch
 import xarray as xr
 
+from lvlmscope.attention.attention_rows import at_least_float32
 from lvlmscope.diagnostics.labelled import labelled
 from lvlmscope.diagnostics.reading import required_part
 from lvlmscope.diagnostics.sinking import Sinks, sink_mask, sinks_name
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.record import Trace
-from lvlmscope.rows import at_least_float32
 
 __all__ = ["saliency", "saliency_rows"]
 

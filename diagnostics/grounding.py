@@ -3,7 +3,7 @@
 import torch
 import xarray as xr
 
-from lvlmscope.depth import LayerSpec
+from lvlmscope.attention.layer_bands import LayerSpec
 from lvlmscope.diagnostics.gradients import saliency_rows
 from lvlmscope.diagnostics.labelled import labelled
 from lvlmscope.diagnostics.reading import chosen_layers

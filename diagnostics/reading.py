@@ -4,7 +4,7 @@ from typing import Literal
 
 import torch
 
-from lvlmscope.depth import LayerSpec, resolve_layers
+from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.record import Trace
 

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 import xarray as xr
 
-from lvlmscope.anchoring import check_fraction, extreme_heads
+from lvlmscope.attention.sensitive_head_rule import check_fraction, extreme_heads
 from lvlmscope.diagnostics.labelled import labelled
 from lvlmscope.diagnostics.reading import OneStep, at_step
 from lvlmscope.diagnostics.sinking import Sinks, image_rows, sinks_name

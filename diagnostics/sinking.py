@@ -5,12 +5,12 @@ from typing import Literal
 import torch
 import xarray as xr
 
+from lvlmscope.attention.attention_rows import AttentionRows, at_least_float32
 from lvlmscope.diagnostics.labelled import labelled
 from lvlmscope.diagnostics.reading import require_all_keys
 from lvlmscope.errors import ModelInputError, ShapeError, message
 from lvlmscope.outcomes import require_image
 from lvlmscope.record import Trace
-from lvlmscope.rows import AttentionRows, at_least_float32
 
 __all__ = ["Sinks", "attention_sinks", "image_rows", "sink_mask", "sinks_name", "without_keys"]
 

@@ -5,12 +5,12 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from lvlmscope.anchoring import INITIAL, MIDDLE, check_fraction, extreme_heads, gathered_distribution
+from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.attention.layer_bands import INITIAL, MIDDLE, LayerSpec, resolve_layers
+from lvlmscope.attention.sensitive_head_rule import check_fraction, extreme_heads, gathered_distribution
 from lvlmscope.configuring import check_types
-from lvlmscope.depth import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interventions.imaging import ImageSession
-from lvlmscope.rows import AttentionRows
 from lvlmscope.sessions import ForwardInfo, MethodCard, Session, Site
 
 __all__ = ["CLVA"]

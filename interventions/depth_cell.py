@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lvlmscope.attention.attention_rows import at_least_float32
 from lvlmscope.errors import CellError, message
-from lvlmscope.rows import at_least_float32
 
 __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "CellConfig", "CellOutput", "DepthCell"]
 

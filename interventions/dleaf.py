@@ -5,11 +5,11 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
+from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
 from lvlmscope.configuring import check_types
-from lvlmscope.depth import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interventions.imaging import ImageSession
-from lvlmscope.rows import AttentionRows
 from lvlmscope.sessions import ForwardInfo, MethodCard, Session, Site
 
 __all__ = ["DLEAF", "Walk", "weak_heads"]

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Final
 import torch
 from torch import Tensor
 
+from lvlmscope.attention.attention_rows import at_least_float32
 from lvlmscope.configuring import check_types
 from lvlmscope.errors import CellError, ModelInputError, message
 from lvlmscope.interventions.depth_cell import DepthCell
-from lvlmscope.rows import at_least_float32
 from lvlmscope.sessions import ForwardInfo, MethodCard, Session, Site
 
 __all__ = ["STAGNANT", "HalluRNN"]

@@ -5,10 +5,10 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
+from lvlmscope.attention.attention_rows import AttentionRows, log_weights
+from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
 from lvlmscope.configuring import check_types
-from lvlmscope.depth import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.rows import AttentionRows, log_weights
 from lvlmscope.sessions import MethodCard, Session, Site
 
 __all__ = ["LocoRE"]

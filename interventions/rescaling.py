@@ -6,12 +6,12 @@ from typing import Any, ClassVar, Literal, Self
 
 import torch
 
+from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.attention.functional_head_rule import HeadRule, preset_named, rule_by_share
 from lvlmscope.configuring import check_types
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.functional import HeadRule, preset_named, rule_by_share
 from lvlmscope.interventions.imaging import ImageSession
 from lvlmscope.record import Trace
-from lvlmscope.rows import AttentionRows
 from lvlmscope.sessions import ForwardInfo, MethodCard, Session, Site
 
 __all__ = ["HeadRescaling"]

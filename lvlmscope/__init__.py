@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope import views as views
     from lvlmscope.attaching import attach as attach
     from lvlmscope.attaching import intervene as intervene
+    from lvlmscope.attention.attention_rows import AttentionRows as AttentionRows
+    from lvlmscope.attention.layer_bands import resolve_layers as resolve_layers
     from lvlmscope.attribution import infidelity as infidelity
     from lvlmscope.attribution import integrated_gradients as integrated_gradients
     from lvlmscope.attribution import occlusion as occlusion
@@ -28,7 +30,6 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.catalogue import list_models as list_models
     from lvlmscope.checking import check as check
     from lvlmscope.comparing import effect as effect
-    from lvlmscope.depth import resolve_layers as resolve_layers
     from lvlmscope.diagnosis import Calibration as Calibration
     from lvlmscope.diagnosis import Diagnosis as Diagnosis
     from lvlmscope.diagnosis import calibrate as calibrate
@@ -72,7 +73,6 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.loading import load as load
     from lvlmscope.memory import estimate as estimate
     from lvlmscope.record import Trace as Trace
-    from lvlmscope.rows import AttentionRows as AttentionRows
     from lvlmscope.sessions import Intervention as Intervention
     from lvlmscope.sessions import Session as Session
     from lvlmscope.sessions import Site as Site
@@ -109,7 +109,7 @@ _HOMES = {
     "list_models": "lvlmscope.catalogue",
     "check": "lvlmscope.checking",
     "effect": "lvlmscope.comparing",
-    "resolve_layers": "lvlmscope.depth",
+    "resolve_layers": "lvlmscope.attention.layer_bands",
     "Calibration": "lvlmscope.diagnosis",
     "Diagnosis": "lvlmscope.diagnosis",
     "calibrate": "lvlmscope.diagnosis",
@@ -153,7 +153,7 @@ _HOMES = {
     "load": "lvlmscope.loading",
     "estimate": "lvlmscope.memory",
     "Trace": "lvlmscope.record",
-    "AttentionRows": "lvlmscope.rows",
+    "AttentionRows": "lvlmscope.attention.attention_rows",
     "Intervention": "lvlmscope.sessions",
     "Session": "lvlmscope.sessions",
     "Site": "lvlmscope.sessions",

@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 
 from lvlmscope.attaching import intervene
+from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.families import Family, family_of
 from lvlmscope.generating import generate_answer
 from lvlmscope.loading import LoadedModel, find_processor, unwrap
 from lvlmscope.preparing import prepare
 from lvlmscope.record import Trace
-from lvlmscope.rows import AttentionRows
 from lvlmscope.scoring import AttentionCall
 from lvlmscope.sessions import Session, Site
 from lvlmscope.tap import KernelOutput

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Bool, Float
 
+from lvlmscope.attention.attention_rows import AttentionRows, log_weights
 from lvlmscope.errors import InterventionError, describe, message
-from lvlmscope.rows import AttentionRows, log_weights
 from lvlmscope.scoring import AttentionCall, mix_values
 from lvlmscope.sessions import Intervention
 from lvlmscope.tap import KernelOutput

@@ -7,8 +7,8 @@ from typing import Any, Final
 import torch
 from jaxtyping import Float
 
+from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
-from lvlmscope.rows import AttentionRows
 
 __all__ = ["GradientPath", "OpenForward", "require_gradients"]
 

@@ -4,7 +4,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from lvlmscope.rows import AttentionRows
+from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.sessions import Intervention, Session, Site
 
 __all__ = ["Performance", "Recorder"]

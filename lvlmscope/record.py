@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 
+from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import ShapeError, describe, message
 from lvlmscope.layout import Layout
-from lvlmscope.rows import AttentionRows
 
 if TYPE_CHECKING:
     import xarray as xr

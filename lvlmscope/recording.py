@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import ReplayError, message
-from lvlmscope.rows import AttentionRows
 
 __all__ = ["Keeping", "RowRecorder"]
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 
+from lvlmscope.attention.attention_rows import at_least_float32
 from lvlmscope.errors import UnsupportedOptionError, message
-from lvlmscope.rows import at_least_float32
 
 __all__ = ["AttentionCall", "mix_values", "own_key_columns", "row_scores", "softmax_rows", "visibility"]
 

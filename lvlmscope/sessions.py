@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from transformers import LogitsProcessor
 
+from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.opening import OpenForward
-from lvlmscope.rows import AttentionRows
 
 __all__ = ["ForwardInfo", "Intervention", "MethodCard", "Session", "Site"]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.editing import apply_gain, checked_weights, mixed_rows, replaced_rows, with_slope
 from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.families import Family
@@ -14,7 +15,6 @@ from lvlmscope.following import ForwardFollower
 from lvlmscope.hidden import HiddenHooks
 from lvlmscope.opening import GradientPath, OpenForward, require_gradients
 from lvlmscope.performing import Performance, Recorder
-from lvlmscope.rows import AttentionRows
 from lvlmscope.scoring import AttentionCall, row_scores, softmax_rows, visibility
 from lvlmscope.sessions import ForwardInfo, Session, Site
 from lvlmscope.tap import KernelOutput

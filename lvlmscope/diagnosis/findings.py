@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Final
 
 import numpy as np
 
-from lvlmscope.anchoring import MIDDLE
-from lvlmscope.depth import resolve_layers
+from lvlmscope.attention.layer_bands import DEEP, MIDDLE, resolve_layers
 from lvlmscope.diagnostics import anchor_correlation, functional_heads, visual_attention_ratio
 from lvlmscope.errors import ModelInputError
 from lvlmscope.evaluation.flagging import flagged_heads
@@ -15,8 +13,6 @@ from lvlmscope.interventions import DLEAF
 from lvlmscope.record import Trace
 
 __all__ = ["Drift", "FlaggedHead", "FlaggedLayer", "HeadShares", "drift_of", "flags_of", "head_shares"]
-
-DEEP: Final = (0.69, 1.0)  # a band of depth: layers 22-31 of 32 (methods 1.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from lvlmscope.depth import resolve_layers
+from lvlmscope.attention.layer_bands import resolve_layers
 from lvlmscope.diagnosis.risks import Readings, WordRisk
 from lvlmscope.diagnostics import saliency_to_answer
 from lvlmscope.errors import ModelInputError

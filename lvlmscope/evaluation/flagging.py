@@ -3,7 +3,7 @@
 import torch
 import xarray as xr
 
-from lvlmscope.depth import resolve_layers
+from lvlmscope.attention.layer_bands import resolve_layers
 from lvlmscope.diagnostics.labelled import labelled
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.interventions.dleaf import DLEAF, Walk, weak_heads

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from lvlmscope.attention.attention_rows import at_least_float32
 from lvlmscope.families import Family
 from lvlmscope.hidden import HiddenHooks
 from lvlmscope.interventions.depth_cell import DepthCell
-from lvlmscope.rows import at_least_float32
 from lvlmscope.training.conversations import IGNORED
 
 __all__ = ["CellLearner"]

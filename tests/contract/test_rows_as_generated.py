@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from lvlmscope.attaching import intervene
+from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.record import Trace
-from lvlmscope.rows import AttentionRows
 from lvlmscope.sessions import Intervention, Session, Site
 from lvlmscope.tracing import trace
 from tests.contract.test_remedies import OPTIONS, REMEDIES, STEPS

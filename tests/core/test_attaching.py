@@ -8,10 +8,10 @@ import torch
 from transformers import LlavaForConditionalGeneration, LogitsProcessor
 
 from lvlmscope.attaching import attach, intervene, stack_of
+from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import InterventionError, ModelInputError
 from lvlmscope.interventions import DLEAF
 from lvlmscope.record import Trace
-from lvlmscope.rows import AttentionRows
 from lvlmscope.sessions import ForwardInfo, Session, Site
 from lvlmscope.tracing import trace
 from tests import tiny_models

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lvlmscope.attention.functional_head_rule import PRESETS, HeadRule, preset_named, rule_by_share
 from lvlmscope.errors import ModelInputError
-from lvlmscope.functional import PRESETS, HeadRule, preset_named, rule_by_share
 from tests.reference import functional_heads as twin
 
 

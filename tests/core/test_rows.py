@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import ShapeError
-from lvlmscope.rows import AttentionRows
 
 IMAGE = torch.tensor([False, True, True, True, True, False])
 

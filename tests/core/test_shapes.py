@@ -8,15 +8,15 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from lvlmscope.anchoring import extreme_heads
+from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.attention.functional_head_rule import HeadRule
+from lvlmscope.attention.sensitive_head_rule import extreme_heads
 from lvlmscope.editing import apply_gain
-from lvlmscope.functional import HeadRule
-from lvlmscope.rows import AttentionRows
 from lvlmscope.scoring import AttentionCall
 from lvlmscope.sessions import ForwardInfo
 
 MODULES = (
-    "lvlmscope.rows",
+    "lvlmscope.attention.attention_rows",
     "lvlmscope.scoring",
     "lvlmscope.tap",
     "lvlmscope.opening",
@@ -25,8 +25,8 @@ MODULES = (
     "lvlmscope.replay",
     "lvlmscope.repeating",  # its tensors lie in dictionaries of arguments
     "lvlmscope.editing",
-    "lvlmscope.anchoring",
-    "lvlmscope.functional",
+    "lvlmscope.attention.sensitive_head_rule",
+    "lvlmscope.attention.functional_head_rule",
     "lvlmscope.differentiating",
 )
 # Signatures that take any shape, and why

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lvlmscope.attention.functional_head_rule import PRESETS, HeadRule
 from lvlmscope.diagnostics import (
     anchor_correlation,
     attention_sinks,
@@ -21,7 +22,6 @@ from lvlmscope.diagnostics import (
     visual_attention_ratio,
 )
 from lvlmscope.errors import ModelInputError
-from lvlmscope.functional import PRESETS, HeadRule
 from lvlmscope.record import Trace
 from tests.diagnostics.random_traces import as_lists, blind, random_trace
 from tests.reference import attention_signals, over_depth

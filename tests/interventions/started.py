@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
+from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.record import Trace
-from lvlmscope.rows import AttentionRows
 from lvlmscope.sessions import ForwardInfo, Intervention, Session, Site
 from lvlmscope.tracing import trace
 from tests import tiny_models

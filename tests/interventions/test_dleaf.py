@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from lvlmscope.attaching import attach, intervene
+from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import DLEAF
 from lvlmscope.record import Trace
-from lvlmscope.rows import AttentionRows
 from lvlmscope.sessions import ForwardInfo, Session, Site
 from lvlmscope.tracing import trace
 from tests import tiny_models

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lvlmscope.attaching import attach, intervene
+from lvlmscope.attention.functional_head_rule import PRESETS
 from lvlmscope.errors import ModelInputError
-from lvlmscope.functional import PRESETS
 from lvlmscope.interventions import HeadRescaling
 from lvlmscope.record import Trace
 from lvlmscope.tracing import trace

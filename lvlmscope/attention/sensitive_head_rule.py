@@ -1,17 +1,12 @@
 """Sensitive heads and the image distributions gathered from them: what CLVA edits with and its diagnostic measures."""
 
-from typing import Final
-
 import torch
 from jaxtyping import Bool, Float
 
+from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.rows import AttentionRows
 
-__all__ = ["INITIAL", "MIDDLE", "check_fraction", "extreme_heads", "gathered_distribution"]
-
-INITIAL: Final = (0.0, 0.09)  # bands of depth: layers 0-2 and 12-18 of 32 (methods 1.5)
-MIDDLE: Final = (0.375, 0.59)
+__all__ = ["check_fraction", "extreme_heads", "gathered_distribution"]
 
 
 def check_fraction(fraction: float, asked: str) -> None:

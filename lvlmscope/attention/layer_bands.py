@@ -1,10 +1,11 @@
 """Layer numbers given absolutely or as a band of depth, so that one configuration fits models of any depth."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from lvlmscope.errors import ModelInputError, message
 
-__all__ = ["LayerSpec", "resolve_layers"]
+__all__ = ["INITIAL", "MIDDLE", "LayerSpec", "resolve_layers"]
 
 LayerSpec = Sequence[int] | Sequence[float] | None
 
@@ -51,3 +52,10 @@ def _band(values: tuple[float, ...], num_layers: int) -> tuple[int, ...]:
     last = max(num_layers - 1, 1)
     inside = tuple(n for n in range(num_layers) if start <= n / last < stop or (stop == 1.0 and n == last))
     return inside or (min(round((start + stop) / 2 * last), num_layers - 1),)
+
+
+INITIAL: Final = (0.0, 0.09)  # bands of depth: layers 0-2 and 12-18 of 32 (methods 1.5)
+MIDDLE: Final = (0.375, 0.59)
+
+
+DEEP: Final = (0.69, 1.0)  # a band of depth: layers 22-31 of 32 (methods 1.5)
