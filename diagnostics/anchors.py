@@ -9,10 +9,10 @@ import xarray as xr
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.layer_bands import INITIAL, MIDDLE, LayerSpec
 from lvlmscope.attention.sensitive_head_rule import check_fraction, gathered_distribution
-from lvlmscope.diagnostics.labelled import labelled
-from lvlmscope.diagnostics.reading import OneStep, at_step, chosen_layers
 from lvlmscope.diagnostics.sinking import Sinks, image_rows, sink_mask, sinks_name
-from lvlmscope.record import Trace
+from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.requirements import OneStep, at_step, chosen_layers
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["anchor_correlation", "layer_correlation"]
 
@@ -55,7 +55,7 @@ def anchor_correlation(
     Reference:
         arXiv 2603.25088, our reading.
 
-    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> from lvlmscope.traces.synthetic import planted_trace
     >>> anchor_correlation(planted_trace(patch=7, layers=8)).sel(anchor="r_pos")[7, 0].item()
     1.0
     """
@@ -104,7 +104,7 @@ def layer_correlation(trace: Trace, *, step: OneStep | Literal["each"] = "mean",
     Reference:
         arXiv 2603.25088, our reading.
 
-    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> from lvlmscope.traces.synthetic import planted_trace
     >>> layer_correlation(planted_trace(patch=7)).values.tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """

@@ -7,11 +7,11 @@ import torch
 import xarray as xr
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.diagnostics.labelled import labelled
-from lvlmscope.diagnostics.reading import OneStep, at_step, require_all_keys
 from lvlmscope.diagnostics.sinking import Sinks, image_rows, sink_mask, sinks_name, without_keys
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.record import Trace
+from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.requirements import OneStep, at_step, require_all_keys
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["image_attention_focus", "layer_image_entropy", "visual_attention_ratio"]
 
@@ -40,7 +40,7 @@ def visual_attention_ratio(trace: Trace, *, step: OneStep = 0, sinks: Sinks = "k
     Reference:
         arXiv 2510.10285, eq. 7.
 
-    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> from lvlmscope.traces.synthetic import planted_trace
     >>> visual_attention_ratio(planted_trace(mass=0.25))[0, 0].item()
     0.25
     """
@@ -89,7 +89,7 @@ def image_attention_focus(
     Reference:
         arXiv 2509.07864, our reading.
 
-    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> from lvlmscope.traces.synthetic import planted_trace
     >>> image_attention_focus(planted_trace(mass=0.25, sink=0.5), sink="exclude")[0, 0, 0].item()
     0.5
     """
@@ -146,7 +146,7 @@ def layer_image_entropy(
     Reference:
         arXiv 2509.07864, our reading.
 
-    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> from lvlmscope.traces.synthetic import planted_trace
     >>> layer_image_entropy(planted_trace(), normalise=True)[0, 0].item()
     1.0
     """

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 import xarray as xr
 
-from lvlmscope.diagnostics.reading import require_all_keys
 from lvlmscope.diagnostics.sinking import attention_sinks
-from lvlmscope.record import Trace
+from lvlmscope.traces.requirements import require_all_keys
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["uniform_baseline"]
 

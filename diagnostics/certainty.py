@@ -4,8 +4,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from lvlmscope.diagnostics.labelled import labelled
-from lvlmscope.record import Trace
+from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["confidence"]
 
@@ -24,7 +24,7 @@ def confidence(trace: Trace) -> xr.DataArray:
     Returns:
         Dims (measure, step), measures `"log_probability"`, `"entropy"`, `"margin"`.
 
-    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> from lvlmscope.traces.synthetic import planted_trace
     >>> confidence(planted_trace()).sel(measure="log_probability").values.tolist()
     [-0.5, -0.5, -0.5]
     """

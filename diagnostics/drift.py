@@ -7,10 +7,10 @@ import torch
 import xarray as xr
 
 from lvlmscope.attention.attention_rows import at_least_float32
-from lvlmscope.diagnostics.labelled import labelled
-from lvlmscope.diagnostics.reading import required_part
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.record import Trace
+from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.requirements import required_part
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["representation_drift"]
 
@@ -40,7 +40,7 @@ def representation_drift(trace: Trace, *, measure: Literal["cosine", "relative"]
         arXiv 2506.17587, our reading.
 
     >>> import math
-    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> from lvlmscope.traces.synthetic import planted_trace
     >>> representation_drift(planted_trace(turn=math.pi / 2))[0, 0].item()
     1.0
     """

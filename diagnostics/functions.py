@@ -7,11 +7,11 @@ import torch
 import xarray as xr
 
 from lvlmscope.attention.functional_head_rule import HeadRule, preset_named, rule_by_share
-from lvlmscope.diagnostics.labelled import labelled
-from lvlmscope.diagnostics.reading import OneStep, at_step, decoder_depth
 from lvlmscope.diagnostics.sinking import Sinks, image_rows, sinks_name
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.record import Trace
+from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.requirements import OneStep, at_step, decoder_depth
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["functional_heads"]
 
@@ -58,7 +58,7 @@ def functional_heads(
     Reference:
         arXiv 2510.10285, eq. 7-9; boundaries by relative depth and halves of the share are our choice.
 
-    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> from lvlmscope.traces.synthetic import planted_trace
     >>> rule = HeadRule(l_perc=0, tau_perc=0.2, l_reas=0, tau_reas=0.1)
     >>> functional_heads(planted_trace(mass=0.25), rule=rule).values[:, 0].tolist()
     ['perception', 'other']

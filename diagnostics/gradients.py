@@ -6,11 +6,11 @@ import torch
 import xarray as xr
 
 from lvlmscope.attention.attention_rows import at_least_float32
-from lvlmscope.diagnostics.labelled import labelled
-from lvlmscope.diagnostics.reading import required_part
 from lvlmscope.diagnostics.sinking import Sinks, sink_mask, sinks_name
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.record import Trace
+from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.requirements import required_part
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["saliency", "saliency_rows"]
 
@@ -44,7 +44,7 @@ def saliency(
     Reference:
         arXiv 2601.20279, eq. 1-5 and App. A; the floor of the norm from the released code.
 
-    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> from lvlmscope.traces.synthetic import planted_trace
     >>> saliency(planted_trace(salient=7))[0, 0].argmax("key").item()
     7
     """

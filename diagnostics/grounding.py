@@ -5,11 +5,10 @@ import xarray as xr
 
 from lvlmscope.attention.layer_bands import LayerSpec
 from lvlmscope.diagnostics.gradients import saliency_rows
-from lvlmscope.diagnostics.labelled import labelled
-from lvlmscope.diagnostics.reading import chosen_layers
 from lvlmscope.diagnostics.sinking import Sinks, sinks_name
-from lvlmscope.outcomes import require_image
-from lvlmscope.record import Trace
+from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.requirements import chosen_layers, require_image
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["saliency_to_answer", "saliency_to_image", "saliency_to_previous"]
 
@@ -41,7 +40,7 @@ def saliency_to_previous(
     Reference:
         arXiv 2601.20279, section on token grounding.
 
-    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> from lvlmscope.traces.synthetic import planted_trace
     >>> saliency_to_previous(planted_trace(salient="previous"), layers=[0]).values.tolist()
     [nan, 1.0, 1.0]
     """
@@ -77,7 +76,7 @@ def saliency_to_answer(
     Reference:
         arXiv 2601.20279, eq. 6.
 
-    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> from lvlmscope.traces.synthetic import planted_trace
     >>> saliency_to_answer(planted_trace(salient="previous"), layers=[0]).values.tolist()
     [nan, 1.0, 0.5]
     """
@@ -112,7 +111,7 @@ def saliency_to_image(
     Reference:
         arXiv 2601.20279; the sum over the image is that of methods 1.4.
 
-    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> from lvlmscope.traces.synthetic import planted_trace
     >>> saliency_to_image(planted_trace(salient=7), layers=[0])[0].item()
     1.0
     """

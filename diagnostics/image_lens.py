@@ -8,10 +8,10 @@ import xarray as xr
 
 from lvlmscope.families import family_of
 from lvlmscope.hidden import HiddenHooks
-from lvlmscope.labels import coordinates
 from lvlmscope.loading import LoadedModel, find_processor, unwrap
 from lvlmscope.recalling import recalled_inputs
-from lvlmscope.record import Trace
+from lvlmscope.traces.labelled_arrays import coordinates
+from lvlmscope.traces.trace import Trace
 from lvlmscope.unembedding import Unembedding, agreeing, unembeddings_of
 
 __all__ = ["internal_confidence"]

@@ -7,11 +7,11 @@ import torch
 import xarray as xr
 
 from lvlmscope.attention.sensitive_head_rule import check_fraction, extreme_heads
-from lvlmscope.diagnostics.labelled import labelled
-from lvlmscope.diagnostics.reading import OneStep, at_step
 from lvlmscope.diagnostics.sinking import Sinks, image_rows, sinks_name
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.record import Trace
+from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.requirements import OneStep, at_step
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["sensitive_head_entropy", "sensitive_heads"]
 
@@ -47,7 +47,7 @@ def sensitive_heads(
     Reference:
         arXiv 2603.25088, our reading.
 
-    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> from lvlmscope.traces.synthetic import planted_trace
     >>> sensitive_heads(planted_trace(heads=8)).sum("head").values.tolist()
     [2, 2]
     """
@@ -96,7 +96,7 @@ def sensitive_head_entropy(
     Reference:
         arXiv 2603.25088, our reading.
 
-    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> from lvlmscope.traces.synthetic import planted_trace
     >>> sensitive_head_entropy(planted_trace(), normalise=True)[0, 0].item()
     1.0
     """

@@ -6,11 +6,10 @@ import torch
 import xarray as xr
 
 from lvlmscope.attention.attention_rows import AttentionRows, at_least_float32
-from lvlmscope.diagnostics.labelled import labelled
-from lvlmscope.diagnostics.reading import require_all_keys
 from lvlmscope.errors import ModelInputError, ShapeError, message
-from lvlmscope.outcomes import require_image
-from lvlmscope.record import Trace
+from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.requirements import require_all_keys, require_image
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["Sinks", "attention_sinks", "image_rows", "sink_mask", "sinks_name", "without_keys"]
 
@@ -44,7 +43,7 @@ def attention_sinks(trace: Trace, *, multiple: float = 8.0, per: Literal["layer"
     Reference:
         arXiv 2410.10781, our reading.
 
-    >>> from lvlmscope.diagnostics.planted import planted_trace
+    >>> from lvlmscope.traces.synthetic import planted_trace
     >>> attention_sinks(planted_trace(sink=0.5))[0].values.nonzero()[0].tolist()
     [0]
     """

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 import xarray as xr
 
-from lvlmscope.diagnostics.reading import required_part
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.families import family_of
-from lvlmscope.labels import coordinates
 from lvlmscope.loading import LoadedModel, unwrap
-from lvlmscope.record import Trace
+from lvlmscope.traces.labelled_arrays import coordinates
+from lvlmscope.traces.requirements import required_part
+from lvlmscope.traces.trace import Trace
 from lvlmscope.unembedding import Unembedding, agreeing, unembeddings_of
 
 __all__ = ["logit_lens"]

@@ -11,8 +11,8 @@ from lvlmscope.attention.functional_head_rule import HeadRule, preset_named, rul
 from lvlmscope.configuring import check_types
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interventions.imaging import ImageSession
-from lvlmscope.record import Trace
 from lvlmscope.sessions import ForwardInfo, MethodCard, Session, Site
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["HeadRescaling"]
 

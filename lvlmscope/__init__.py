@@ -29,7 +29,6 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.batching import trace_many as trace_many
     from lvlmscope.catalogue import list_models as list_models
     from lvlmscope.checking import check as check
-    from lvlmscope.comparing import effect as effect
     from lvlmscope.diagnosis import Calibration as Calibration
     from lvlmscope.diagnosis import Diagnosis as Diagnosis
     from lvlmscope.diagnosis import calibrate as calibrate
@@ -66,17 +65,18 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.interventions import load_remedies as load_remedies
     from lvlmscope.interventions import registered as registered
     from lvlmscope.interventions import save_remedies as save_remedies
-    from lvlmscope.layout import Cell as Cell
-    from lvlmscope.layout import ImageLayout as ImageLayout
-    from lvlmscope.layout import Layout as Layout
     from lvlmscope.loading import LoadedModel as LoadedModel
     from lvlmscope.loading import load as load
     from lvlmscope.memory import estimate as estimate
-    from lvlmscope.record import Trace as Trace
     from lvlmscope.sessions import Intervention as Intervention
     from lvlmscope.sessions import Session as Session
     from lvlmscope.sessions import Site as Site
-    from lvlmscope.storing import read_attention as read_attention
+    from lvlmscope.traces.intervention_effect import effect as effect
+    from lvlmscope.traces.token_layout import Cell as Cell
+    from lvlmscope.traces.token_layout import ImageLayout as ImageLayout
+    from lvlmscope.traces.token_layout import Layout as Layout
+    from lvlmscope.traces.trace import Trace as Trace
+    from lvlmscope.traces.trace_file import read_attention as read_attention
     from lvlmscope.tracing import trace as trace
     from lvlmscope.views import explore as explore
     from lvlmscope.views import report as report
@@ -108,7 +108,7 @@ _HOMES = {
     "trace_many": "lvlmscope.batching",
     "list_models": "lvlmscope.catalogue",
     "check": "lvlmscope.checking",
-    "effect": "lvlmscope.comparing",
+    "effect": "lvlmscope.traces.intervention_effect",
     "resolve_layers": "lvlmscope.attention.layer_bands",
     "Calibration": "lvlmscope.diagnosis",
     "Diagnosis": "lvlmscope.diagnosis",
@@ -146,18 +146,18 @@ _HOMES = {
     "load_remedies": "lvlmscope.interventions",
     "registered": "lvlmscope.interventions",
     "save_remedies": "lvlmscope.interventions",
-    "Cell": "lvlmscope.layout",
-    "ImageLayout": "lvlmscope.layout",
-    "Layout": "lvlmscope.layout",
+    "Cell": "lvlmscope.traces.token_layout",
+    "ImageLayout": "lvlmscope.traces.token_layout",
+    "Layout": "lvlmscope.traces.token_layout",
     "LoadedModel": "lvlmscope.loading",
     "load": "lvlmscope.loading",
     "estimate": "lvlmscope.memory",
-    "Trace": "lvlmscope.record",
+    "Trace": "lvlmscope.traces.trace",
     "AttentionRows": "lvlmscope.attention.attention_rows",
     "Intervention": "lvlmscope.sessions",
     "Session": "lvlmscope.sessions",
     "Site": "lvlmscope.sessions",
-    "read_attention": "lvlmscope.storing",
+    "read_attention": "lvlmscope.traces.trace_file",
     "trace": "lvlmscope.tracing",
     "explore": "lvlmscope.views",
     "report": "lvlmscope.views",
@@ -191,7 +191,7 @@ def load_trace(path: str | os.PathLike[str]) -> "Trace":
     Raises:
         TraceFileError: No such file, not a trace, cut short, or of a newer format.
     """
-    from lvlmscope.record import Trace
+    from lvlmscope.traces.trace import Trace
 
     return Trace.load(path)
 

@@ -9,12 +9,12 @@ from torch.nn.functional import pad
 
 from lvlmscope.families import Family
 from lvlmscope.generating import Generation
-from lvlmscope.layout import Kind, Layout
-from lvlmscope.pictures import describe_pictures
 from lvlmscope.preparing import Prepared
-from lvlmscope.record import Trace
 from lvlmscope.replay import Replay
 from lvlmscope.texts import alternative_pieces, answer_pieces, prompt_pieces
+from lvlmscope.traces.images import describe_pictures
+from lvlmscope.traces.token_layout import Kind, Layout
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["TracedBatch", "assemble_trace"]
 

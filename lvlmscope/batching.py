@@ -21,10 +21,10 @@ from lvlmscope.errors import (
 from lvlmscope.families import Family
 from lvlmscope.loading import find_processor, unwrap
 from lvlmscope.memory import Keep, Precision, check_choices
-from lvlmscope.outcomes import FailedExample
 from lvlmscope.preparing import Prepared, join, prepare, tokenize_answer
-from lvlmscope.record import Trace
 from lvlmscope.sessions import Intervention
+from lvlmscope.traces.requirements import FailedExample
+from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import Wishes, family_for, trace_prepared
 
 __all__ = ["FailedExample", "trace_many"]

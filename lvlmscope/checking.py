@@ -17,10 +17,10 @@ from lvlmscope.families import Family, family_of
 from lvlmscope.generating import generate_answer
 from lvlmscope.loading import LoadedModel, find_processor, unwrap
 from lvlmscope.preparing import prepare
-from lvlmscope.record import Trace
 from lvlmscope.scoring import AttentionCall
 from lvlmscope.sessions import Session, Site
 from lvlmscope.tap import KernelOutput
+from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace
 
 __all__ = ["Check", "Finding", "check"]

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, message
 from lvlmscope.families import Family
-from lvlmscope.pictures import names_of
+from lvlmscope.traces.images import names_of, read_images
 
-__all__ = ["Asked", "Prepared", "check_inputs", "join", "prepare", "read_images", "tokenize_answer"]
+__all__ = ["Asked", "Prepared", "check_inputs", "join", "prepare", "tokenize_answer"]
 
 _PLACEHOLDER = "<image>"
 _QUESTION = "The question."  # stands for any, to see what a template puts around it
@@ -49,64 +49,6 @@ class Prepared:
     inputs: dict[str, Any]
     asked: tuple[Asked, ...] = ()
     processor: Any = None
-
-
-def read_images(image: Any) -> tuple[Image.Image, ...]:
-    """Pictures as RGB.
-
-    Args:
-        image: A PIL image, a path, an array ``[height, width]`` or ``[height, width, 3 or 4]`` (uint8, or floats in
-            [0, 1]), or a list of those.
-
-    Returns:
-        PIL images.
-
-    Raises:
-        ImageInputError: None given, a file that is no picture, an array of another shape, or a picture of one pixel or
-            of more than PIL opens (``2 * PIL.Image.MAX_IMAGE_PIXELS``).
-    """
-    asked, possible = "read an image", "a PIL image, a path, or an array [height, width, 3]"
-    if image is None or (isinstance(image, Sequence) and not isinstance(image, str) and not image):
-        raise ImageInputError(message(asked, "no image", possible, "pass an image as the second argument"))
-    if isinstance(image, list | tuple):
-        return tuple(found for one in image for found in read_images(one))
-    if isinstance(image, Image.Image):
-        _check_size(image)
-        return (image.convert("RGB"),)
-    if isinstance(image, str | Path):
-        try:
-            with Image.open(image) as opened:
-                _check_size(opened)
-                return (opened.convert("RGB"),)
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise ImageInputError(message(f"read the image {image}", str(error), possible, "check the file")) from error
-    if isinstance(image, np.ndarray | torch.Tensor):
-        return read_images(_from_array(np.asarray(image)))
-    raise ImageInputError(message(asked, type(image).__name__, possible, "convert it to a PIL image"))
-
-
-def _check_size(image: Image.Image) -> None:
-    """Pictures that no processor can do justice to: a line one pixel wide, or past what PIL itself would open."""
-    pixels = Image.MAX_IMAGE_PIXELS
-    most = 2 * pixels if pixels else None
-    if min(image.size) < 2 or (most and image.width * image.height > most):
-        received = f"{image.width} x {image.height} pixels"
-        possible = "at least 2 x 2" + (f", and {most:,} in all" if most else "")
-        raise ImageInputError(message("read an image", received, possible, "crop or resize it first"))
-
-
-def _from_array(array: Any) -> Image.Image:
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or 0 in array.shape:
-        received, possible = f"an array of shape {list(array.shape)}", "[height, width] or [height, width, 3]"
-        raise ImageInputError(message("read an image", received, possible, "move the colour axis last"))
-    if np.issubdtype(array.dtype, np.floating):
-        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
-            possible = "floats in [0, 1], or uint8"
-            raise ImageInputError(message("read an image", "floats outside [0, 1]", possible, "rescale the array"))
-        array = (array * 255).round()
-    return Image.fromarray(
-        array.squeeze(-1).astype(np.uint8) if array.shape[-1] == 1 else array.astype(np.uint8)
-    ).convert("RGB")
 
 
 def prepare(image: Any, prompt: Any, processor: Any, family: Family) -> Prepared:

@@ -7,7 +7,7 @@ import torch
 from lvlmscope.errors import ModelInputError, UnsupportedModelError, message
 from lvlmscope.families import Family
 from lvlmscope.preparing import check_inputs, prepare
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["recalled_inputs"]
 

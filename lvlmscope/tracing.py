@@ -18,10 +18,10 @@ from lvlmscope.loading import LoadedModel, find_processor, unwrap
 from lvlmscope.memory import Keep, Precision, answer_limit, check_choices, choose_keeping, fit_into, parse_size
 from lvlmscope.preparing import Prepared, check_inputs, prepare, tokenize_answer
 from lvlmscope.provenance import describe_origin
-from lvlmscope.record import Trace
 from lvlmscope.replay import replay_answer
 from lvlmscope.sessions import Intervention
 from lvlmscope.stage import Stage
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["Wishes", "family_for", "trace", "trace_prepared"]
 

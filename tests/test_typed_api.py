@@ -111,7 +111,7 @@ def test_mypy_knows_signatures_and_refuses_unknown_names(repository: Path, user_
     types = re.findall(r'Revealed type is "(.*)"', told)
     assert len(types) == 6, told
     assert not [one for one in types if one == "Any"]
-    by_start = ("Overload(def (model: ", "lvlmscope.record.Trace", "def (*, gamma: float", "def (trace: ")
+    by_start = ("Overload(def (model: ", "lvlmscope.traces.trace.Trace", "def (*, gamma: float", "def (trace: ")
     for start in (*by_start, "def (signal: ", "def (model: Any, examples: "):
         assert [one for one in types if one.startswith(start)], (start, types)
     (error,) = [line for line in told.splitlines() if ": error: " in line]

@@ -13,11 +13,11 @@ from lvlmscope.families import Family, family_of
 from lvlmscope.generating import Generation, generate_answer, teacher_force
 from lvlmscope.hidden import HiddenHooks
 from lvlmscope.loading import LoadedModel, find_processor, unwrap
-from lvlmscope.outcomes import require_image
 from lvlmscope.preparing import join, prepare
 from lvlmscope.recalling import recalled_inputs
-from lvlmscope.record import Trace
 from lvlmscope.repeating import replayed_arguments, whole_arguments
+from lvlmscope.traces.requirements import require_image
+from lvlmscope.traces.trace import Trace
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,8 +10,8 @@ import xarray as xr
 from lvlmscope.attribution.answering import Answerer, answerer_of
 from lvlmscope.attribution.wording import Words, chosen_words, whole_once, word_coordinates, word_scores
 from lvlmscope.errors import GeometryError, ModelInputError, message
-from lvlmscope.plot.words import Word
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.words import Word
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -12,8 +12,8 @@ from lvlmscope.attribution.covering import presence_scorer
 from lvlmscope.attribution.integrating import embedding_baseline
 from lvlmscope.attribution.wording import chosen_words, whole_once, word_scores
 from lvlmscope.errors import ModelInputError, ShapeError, message
-from lvlmscope.plot.words import Word
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.words import Word
 
 __all__ = ["infidelity"]
 

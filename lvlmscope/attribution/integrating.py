@@ -9,7 +9,7 @@ import xarray as xr
 from lvlmscope.attribution.answering import Answerer, answerer_of
 from lvlmscope.attribution.wording import Words, chosen_words, word_coordinates, word_scores
 from lvlmscope.errors import ModelInputError, UnsupportedOptionError, message
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 
 if TYPE_CHECKING:
     from PIL.Image import Image

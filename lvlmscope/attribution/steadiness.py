@@ -8,7 +8,7 @@ import torch
 
 from lvlmscope.attaching import stage_of
 from lvlmscope.errors import ModelInputError, ShapeError, message
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace as trace_again
 
 __all__ = ["sensitivity"]

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.plot.words import Word, find_word, words_of
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.words import Word, find_word, words_of
 
 __all__ = ["Words", "chosen_words", "whole_once", "word_coordinates", "word_scores"]
 
@@ -64,7 +64,7 @@ def word_scores(log_probs: torch.Tensor, words: Sequence[Word]) -> torch.Tensor:
     Returns:
         `[..., word]`.
 
-    >>> from lvlmscope.plot.words import Word
+    >>> from lvlmscope.traces.words import Word
     >>> word_scores(torch.tensor([-1.0, -2.0, -4.0]), [Word(text="airplane", start=0, end=8, steps=(1, 2))])
     tensor([-6.])
     """

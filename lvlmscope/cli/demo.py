@@ -7,13 +7,13 @@ from lvlmscope import plot
 from lvlmscope.cli.telling import coloured, console, extreme_heads, plain_output
 from lvlmscope.cli.tracing import SAVED, save_figures
 from lvlmscope.cli.writing import result_folder
-from lvlmscope.comparing import Effect, effect
 from lvlmscope.errors import ImageInputError, message
 from lvlmscope.evaluation import Mention, vocabulary
 from lvlmscope.interventions import DLEAF
 from lvlmscope.loading import load
-from lvlmscope.record import Trace
 from lvlmscope.tiny import Scene, scene
+from lvlmscope.traces.intervention_effect import Effect, effect
+from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace
 from lvlmscope.views import report
 

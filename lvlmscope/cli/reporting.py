@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lvlmscope.cli.telling import console
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 from lvlmscope.views import report
 
 __all__ = ["run_report"]

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from lvlmscope.diagnostics import visual_attention_ratio
 from lvlmscope.evaluation import Mention
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["coloured", "console", "extreme_heads", "plain_output", "score_table"]
 

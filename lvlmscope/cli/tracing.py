@@ -10,11 +10,11 @@ from lvlmscope import plot
 from lvlmscope.cli.progressing import stages
 from lvlmscope.cli.telling import console, extreme_heads
 from lvlmscope.cli.writing import result_folder
-from lvlmscope.comparing import Effect, effect
 from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy
 from lvlmscope.errors import GeometryError
 from lvlmscope.loading import load
-from lvlmscope.record import Trace
+from lvlmscope.traces.intervention_effect import Effect, effect
+from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace
 from lvlmscope.views import report
 

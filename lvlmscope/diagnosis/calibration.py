@@ -12,7 +12,7 @@ import numpy as np
 
 from lvlmscope.errors import EvaluationError, OutputError, message
 from lvlmscope.evaluation.chair import Vocabulary
-from lvlmscope.evaluation.word_signals import Tokens
+from lvlmscope.traces.word_values import Tokens
 
 __all__ = ["FORMAT", "SHARES", "Calibration", "Probe", "Reference", "bundled_calibration"]
 

@@ -25,8 +25,8 @@ from lvlmscope.errors import ModelInputError, message
 from lvlmscope.evaluation.chair import Vocabulary
 from lvlmscope.evaluation.word_signals import chosen_signals
 from lvlmscope.interventions import DLEAF
-from lvlmscope.outcomes import require_trace
-from lvlmscope.record import Trace
+from lvlmscope.traces.requirements import require_trace
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["Diagnosis", "diagnose"]
 

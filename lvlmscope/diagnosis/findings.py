@@ -10,7 +10,7 @@ from lvlmscope.diagnostics import anchor_correlation, functional_heads, visual_a
 from lvlmscope.errors import ModelInputError
 from lvlmscope.evaluation.flagging import flagged_heads
 from lvlmscope.interventions import DLEAF
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["Drift", "FlaggedHead", "FlaggedLayer", "HeadShares", "drift_of", "flags_of", "head_shares"]
 

@@ -9,8 +9,9 @@ import numpy as np
 from lvlmscope.diagnosis.calibration import Calibration, Probe
 from lvlmscope.evaluation.chair import Vocabulary
 from lvlmscope.evaluation.labelling import LabelledWord, label_words
-from lvlmscope.evaluation.word_signals import Tokens, WordSignal, at_words
-from lvlmscope.record import Trace
+from lvlmscope.evaluation.word_signals import WordSignal
+from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_values import Tokens, at_words
 
 __all__ = ["Raised", "Readings", "WordRisk", "judged_words", "read", "word_risks"]
 

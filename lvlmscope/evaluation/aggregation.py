@@ -9,10 +9,11 @@ import xarray as xr
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.labelling import LABELS, LabelledWord
 from lvlmscope.evaluation.ranking import estimate, resampled_weights
-from lvlmscope.evaluation.word_signals import SIGNALS, Tokens
+from lvlmscope.evaluation.word_signals import SIGNALS
 from lvlmscope.evaluation.word_table import paired
-from lvlmscope.outcomes import require_traces
-from lvlmscope.record import Trace
+from lvlmscope.traces.requirements import require_traces
+from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_values import Tokens
 
 __all__ = ["Axis", "aggregate"]
 

@@ -11,9 +11,9 @@ from lvlmscope.evaluation.detectors import Detection, Detector
 from lvlmscope.evaluation.labelling import LabelledWord
 from lvlmscope.evaluation.probing import Chosen, best_layer_scores, combined_scores, fold_of
 from lvlmscope.evaluation.ranking import Estimate, auroc, average_precision, estimate, resampled_weights
-from lvlmscope.evaluation.word_signals import Tokens
 from lvlmscope.evaluation.word_table import WordTable, read_words
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_values import Tokens
 
 __all__ = ["detect", "detection"]
 

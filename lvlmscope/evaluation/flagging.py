@@ -4,10 +4,10 @@ import torch
 import xarray as xr
 
 from lvlmscope.attention.layer_bands import resolve_layers
-from lvlmscope.diagnostics.labelled import labelled
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.interventions.dleaf import DLEAF, Walk, weak_heads
-from lvlmscope.record import Trace
+from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["flagged_heads"]
 

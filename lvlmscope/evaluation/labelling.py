@@ -6,9 +6,9 @@ from typing import Final, Literal, get_args
 
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.chair import Vocabulary
-from lvlmscope.outcomes import require_trace
-from lvlmscope.plot.words import words_of
-from lvlmscope.record import Trace
+from lvlmscope.traces.requirements import require_trace
+from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.words import words_of
 
 __all__ = ["LABELS", "Label", "LabelledWord", "label_words"]
 

@@ -10,7 +10,7 @@ from lvlmscope.evaluation.aggregation import aggregate
 from lvlmscope.evaluation.flagging import flagged_heads
 from lvlmscope.evaluation.labelling import LabelledWord
 from lvlmscope.interventions.dleaf import DLEAF
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 
 __all__ = [
     "abnormal_heads_by_layer",

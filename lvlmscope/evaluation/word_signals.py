@@ -5,20 +5,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
 
-import numpy as np
 import torch
 import xarray as xr
 
 from lvlmscope import diagnostics
-from lvlmscope.diagnostics.labelled import labelled
 from lvlmscope.errors import EvaluationError, message
-from lvlmscope.record import Trace
+from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.trace import Trace
 
-__all__ = ["SIGNALS", "Kind", "Needed", "Tokens", "WordSignal", "at_words", "chosen_signals"]
+__all__ = ["SIGNALS", "Kind", "Needed", "WordSignal", "chosen_signals"]
 
 Kind = Literal["confidence", "attention", "gradient", "hidden", "lens", "baseline"]
 Needed = Literal["gradient", "hidden_states", "model"]
-Tokens = Literal["first", "mean"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,22 +140,3 @@ def chosen_signals(
         raise EvaluationError(message(f"read {name} at words", received, *_CURES[reason]))
     chosen = tuple(signal for signal in wanted if signal.name not in missing)
     return chosen, tuple(f"{name} (no {reason})" for name, reason in missing.items())
-
-
-def at_words(array: xr.DataArray, steps: Sequence[tuple[int, ...]], tokens: Tokens) -> np.ndarray:
-    """The signal's values at words.
-
-    Args:
-        array: Dims among layer, head, step; heads are averaged.
-        steps: The steps of each word.
-        tokens: `"first"`: at the token that decided on the word; `"mean"`: over all its tokens.
-
-    Returns:
-        float64 [word, layer], one layer for a signal without layers. NaN where the signal has no value.
-    """
-    if "head" in array.dims:
-        array = array.mean("head")
-    layered = array if "layer" in array.dims else array.expand_dims("layer")
-    values = layered.transpose("step", "layer").to_numpy().astype(np.float64)
-    rows = [values[list(word)].mean(0) if tokens == "mean" else values[word[0]] for word in steps]
-    return np.array(rows).reshape(len(rows), values.shape[1])

@@ -9,9 +9,10 @@ import numpy as np
 
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.labelling import LabelledWord
-from lvlmscope.evaluation.word_signals import Tokens, WordSignal, at_words, chosen_signals
-from lvlmscope.outcomes import require_traces
-from lvlmscope.record import Trace
+from lvlmscope.evaluation.word_signals import WordSignal, chosen_signals
+from lvlmscope.traces.requirements import require_traces
+from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_values import Tokens, at_words
 
 __all__ = ["WordTable", "paired", "read_words"]
 

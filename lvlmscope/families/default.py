@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from lvlmscope.errors import UnsupportedModelError, message
-from lvlmscope.layout import Cell, ImageLayout
 from lvlmscope.tap import AttentionTap, FirstRow, Handler, Tap
+from lvlmscope.traces.token_layout import Cell, ImageLayout
 
 __all__ = ["DefaultFamily"]
 

@@ -9,7 +9,7 @@ import torch
 
 from lvlmscope.families.default import DefaultFamily, runs_of, unplaced
 from lvlmscope.families.grids import PlacementError, Visual
-from lvlmscope.layout import ImageLayout
+from lvlmscope.traces.token_layout import ImageLayout
 
 __all__ = ["Counted", "GridFamily", "Sample"]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from lvlmscope.layout import Cell
+from lvlmscope.traces.token_layout import Cell
 
 __all__ = ["Axis", "Pane", "PlacementError", "Span", "Visual", "even", "merged"]
 

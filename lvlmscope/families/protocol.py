@@ -5,8 +5,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from lvlmscope.layout import ImageLayout
 from lvlmscope.tap import FirstRow, Handler, Tap
+from lvlmscope.traces.token_layout import ImageLayout
 
 __all__ = ["Family"]
 

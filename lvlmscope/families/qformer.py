@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from lvlmscope.families.default import DefaultFamily, unplaced
-from lvlmscope.layout import ImageLayout
+from lvlmscope.traces.token_layout import ImageLayout
 
 __all__ = ["QFormerFamily"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from lvlmscope.families.gridded import GridFamily, Sample
 from lvlmscope.families.grids import Axis, Pane, PlacementError, Visual, even
 from lvlmscope.families.squares import tower_patches
-from lvlmscope.layout import Box
+from lvlmscope.traces.token_layout import Box
 
 __all__ = ["AyaVisionFamily", "Gemma3Family", "InternVLFamily"]
 

@@ -8,7 +8,7 @@ from lvlmscope.plot.matrices import saliency_matrix
 from lvlmscope.plot.overlays import overlay
 from lvlmscope.plot.profiles import layers
 from lvlmscope.plot.timelines import timeline
-from lvlmscope.plot.words import Word, find_word, words_of
+from lvlmscope.traces.words import Word, find_word, words_of
 
 __all__ = [
     "Word",

@@ -19,9 +19,9 @@ from lvlmscope.plot.style import (
     quantity_label,
     wrapped,
 )
-from lvlmscope.plot.timelines import per_word
-from lvlmscope.plot.words import marked_words, words_of
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_values import per_word
+from lvlmscope.traces.words import marked_words, words_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from lvlmscope.layout import Box
+from lvlmscope.traces.token_layout import Box
 
 __all__ = ["gridded", "rastered", "smoothed"]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lvlmscope.errors import GeometryError, ModelInputError, message
-from lvlmscope.layout import Box, ImageLayout
-from lvlmscope.record import Trace
+from lvlmscope.traces.token_layout import Box, ImageLayout
+from lvlmscope.traces.trace import Trace
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -78,6 +78,6 @@ def background_of(trace: Trace, where: ImageLayout, image: "Image | str | Path |
 
 
 def _opened(path: str | Path) -> "Image":
-    from lvlmscope.preparing import read_images
+    from lvlmscope.traces.images import read_images
 
     return read_images(path)[0]

@@ -11,8 +11,8 @@ from lvlmscope.plot.cells import draw_matrix, heading_of, two_dims
 from lvlmscope.plot.interactive import check_backend
 from lvlmscope.plot.quantities import name_of, scale_of
 from lvlmscope.plot.style import WIDTH, quantity_label
-from lvlmscope.plot.words import Word, find_word, words_of
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.words import Word, find_word, words_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.outcomes import require_image
 from lvlmscope.plot.hovering import Panels, hovering_overlay
 from lvlmscope.plot.interactive import check_backend
 from lvlmscope.plot.located import background_of, boxes_of, largest_area, layout_of
@@ -19,7 +18,8 @@ from lvlmscope.plot.regions import given_maps, label_of
 from lvlmscope.plot.sights import Asked, Sights, listed_words, sights_of
 from lvlmscope.plot.style import WIDTH, add_note, inscription, paper_style, wrapped
 from lvlmscope.plot.tiles import add_up, overlapping
-from lvlmscope.record import Trace
+from lvlmscope.traces.requirements import require_image
+from lvlmscope.traces.trace import Trace
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.ticker import MaxNLocator
     from PIL.Image import Image
 
-    from lvlmscope.layout import Box, ImageLayout
+    from lvlmscope.traces.token_layout import Box, ImageLayout
 
 __all__ = ["overlay"]
 

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from lvlmscope.layout import Box, ImageLayout
 from lvlmscope.palette import OTHER, UNDEFINED
 from lvlmscope.plot.fields import rastered, smoothed
 from lvlmscope.plot.quantities import Scale
 from lvlmscope.plot.style import add_note
+from lvlmscope.traces.token_layout import Box, ImageLayout
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,11 +9,11 @@ import torch
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message
-from lvlmscope.labels import coordinates
-from lvlmscope.outcomes import require_image
 from lvlmscope.palette import DIVERGING, SEQUENTIAL
 from lvlmscope.plot.averages import mean_of, over_traces
-from lvlmscope.record import Trace
+from lvlmscope.traces.labelled_arrays import coordinates
+from lvlmscope.traces.requirements import require_image
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["Scale", "head_image_attention", "layer_by_head", "name_of", "patch_attention", "scale_of"]
 

@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ShapeError, message
-from lvlmscope.layout import Box
 from lvlmscope.plot.quantities import name_of
-from lvlmscope.plot.words import Word
+from lvlmscope.traces.token_layout import Box
+from lvlmscope.traces.words import Word
 
 __all__ = ["given_maps", "label_of"]
 

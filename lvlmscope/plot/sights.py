@@ -8,8 +8,8 @@ import numpy as np
 
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.plot.quantities import patch_attention
-from lvlmscope.plot.words import Word, find_word
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.words import Word, find_word
 
 __all__ = ["Asked", "Sight", "Sights", "listed_words", "sights_of"]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lvlmscope.layout import Box
+from lvlmscope.traces.token_layout import Box
 
 __all__ = ["add_up", "overlapping"]
 

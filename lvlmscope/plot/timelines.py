@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import xarray as xr
 
-from lvlmscope.errors import ModelInputError, ShapeError, message
-from lvlmscope.labels import coordinates
+from lvlmscope.errors import ModelInputError, message
 from lvlmscope.palette import MADE_UP, OTHER, TRUE
 from lvlmscope.plot.interactive import check_backend, plain, stacked_figure
 from lvlmscope.plot.quantities import head_image_attention, name_of
 from lvlmscope.plot.style import WIDTH, inscription, new_figure, paper_style, quantity_label, wrapped
-from lvlmscope.plot.words import Word, marked_words, words_of
-from lvlmscope.record import Trace
+from lvlmscope.traces.labelled_arrays import coordinates
+from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_values import per_word
+from lvlmscope.traces.words import Word, marked_words, words_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["per_word", "timeline"]
+__all__ = ["timeline"]
 
 _MARKS: Final = {"made up": (MADE_UP, "X", 62), "true": (TRUE, "o", 46), "other words": (OTHER, ".", 34)}
 _SYMBOLS: Final = {"made up": "x", "true": "circle", "other words": "circle"}
@@ -113,30 +114,6 @@ def _named(trace: Trace, signals: Any) -> list[tuple[str, xr.DataArray]]:
             message("draw a timeline", "no signals", "one or more", "leave signals out for the usual")
         )
     return [(quantity_label(array.attrs, name_of(array)), array) for array in arrays]
-
-
-def per_word(trace: Trace, words: Sequence[Word], signal: Any) -> np.ndarray:
-    """A signal for each word: the mean over its tokens, layers and heads.
-
-    Args:
-        trace: Where the words come from.
-        words: Which.
-        signal: A labelled array with a step axis.
-
-    Returns:
-        ``[word]``, NaN where nothing is defined.
-
-    Raises:
-        ShapeError: No step axis, or another answer's.
-    """
-    if not isinstance(signal, xr.DataArray) or signal.sizes.get("step") != trace.num_steps:
-        received = f"dims {dict(signal.sizes)}" if isinstance(signal, xr.DataArray) else type(signal).__name__
-        possible = f"a labelled array with {trace.num_steps} steps"
-        raise ShapeError(message("draw a timeline", received, possible, "take a signal of this trace"))
-    others = [dim for dim in signal.dims if dim != "step"]
-    steps = signal.mean(others).to_numpy() if others else signal.to_numpy()
-    values = [steps[list(word.steps)] for word in words]
-    return np.array([v[np.isfinite(v)].mean() if np.isfinite(v).any() else np.nan for v in values])
 
 
 def _places(ax: Any, count: int, width: float) -> list["Axes"]:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import torch
 
 from lvlmscope.errors import TrainingDataError, message
-from lvlmscope.preparing import read_images
+from lvlmscope.traces.images import read_images
 from lvlmscope.training.records import Record
 
 __all__ = ["IGNORED", "Collator", "Spoken", "speak"]

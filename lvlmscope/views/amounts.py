@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.plot.words import Word, words_of
-from lvlmscope.record import Trace
-from lvlmscope.views.packing import defined_mean
+from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_values import defined_mean
+from lvlmscope.traces.words import Word, words_of
 from lvlmscope.views.places import image_key_numbers
 
 __all__ = ["AMOUNTS", "Amounts"]

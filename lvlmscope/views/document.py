@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from lvlmscope.comparing import effect, side_names
 from lvlmscope.diagnosis import Diagnosis
 from lvlmscope.errors import ShapeError, message
-from lvlmscope.outcomes import require_trace
 from lvlmscope.palette import MADE_UP, SEQUENTIAL, TRUE, UNDEFINED
-from lvlmscope.record import Trace
+from lvlmscope.traces.intervention_effect import effect, side_names
+from lvlmscope.traces.requirements import require_trace
+from lvlmscope.traces.trace import Trace
 from lvlmscope.views.amounts import Amounts
 from lvlmscope.views.contents import SIGNALS, describe_side
 from lvlmscope.views.verdicts import blocks_of, risks_of, verdict_on

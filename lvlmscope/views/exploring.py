@@ -8,7 +8,7 @@ import numpy as np
 
 from lvlmscope.diagnosis import Diagnosis
 from lvlmscope.errors import LvlmscopeError, MissingExtraError, message
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 from lvlmscope.views.amounts import Amounts
 from lvlmscope.views.document import Marks, describe_document
 

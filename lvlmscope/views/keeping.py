@@ -4,8 +4,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from lvlmscope.traces.word_values import defined_mean
 from lvlmscope.views.amounts import Amounts
-from lvlmscope.views.packing import defined_mean, packed, packed_bytes
+from lvlmscope.views.packing import packed, packed_bytes
 
 __all__ = ["kept_maps"]
 

@@ -5,7 +5,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-__all__ = ["defined_mean", "packed", "packed_bytes", "plain_number", "unpacked"]
+__all__ = ["packed", "packed_bytes", "plain_number", "unpacked"]
 
 _TYPES: Final[dict[int, Any]] = {8: np.dtype("u1"), 16: np.dtype("<u2")}
 
@@ -59,23 +59,6 @@ def unpacked(data: dict[str, Any]) -> np.ndarray:
     scale = np.frombuffer(base64.b64decode(data["scale"]), "<f4").astype(np.float64)
     top = 2 ** data["bits"] - 2
     return np.where(levels > top, np.nan, levels / top * scale[:, None])
-
-
-def defined_mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """Mean over the defined values along an axis; NaN where there are none.
-
-    Args:
-        values: Numbers; NaN and infinite ones are left out.
-        axis: Axis to average over.
-
-    >>> defined_mean(np.array([[1.0, np.nan], [3.0, np.nan]]), 0).tolist()
-    [2.0, nan]
-    """
-    finite = np.isfinite(values)
-    count = finite.sum(axis)
-    total = np.where(finite, values, 0.0).sum(axis, dtype=np.float64)
-    mean: np.ndarray = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    return mean
 
 
 def plain_number(value: float) -> float | None:

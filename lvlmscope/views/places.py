@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from lvlmscope.layout import Box, Cell, ImageLayout
-from lvlmscope.record import Trace
+from lvlmscope.traces.token_layout import Box, Cell, ImageLayout
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["Place", "image_key_numbers", "places_of"]
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from lvlmscope.diagnosis import Diagnosis
 from lvlmscope.errors import OutputError, message
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 from lvlmscope.views.document import Marks, describe_document
 from lvlmscope.views.keeping import kept_maps
 

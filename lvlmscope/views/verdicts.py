@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from lvlmscope.diagnosis import Diagnosis, diagnose
-from lvlmscope.plot.words import Word
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.words import Word
 from lvlmscope.views.packing import plain_number
 
 __all__ = ["blocks_of", "risks_of", "verdict_on"]

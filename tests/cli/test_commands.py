@@ -21,8 +21,8 @@ from lvlmscope.cli.writing import result_folder
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import OutputError
 from lvlmscope.evaluation import Vocabulary
-from lvlmscope.layout import ImageLayout, Layout
 from lvlmscope.tiny import scene
+from lvlmscope.traces.token_layout import ImageLayout, Layout
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import torch
 from lvlmscope.attaching import attach, intervene
 from lvlmscope.errors import InterventionError, UnsupportedOptionError
 from lvlmscope.interventions import CLVA, DLEAF, SGRS, HalluRNN, HeadRescaling, LocoRE, load_remedies, save_remedies
-from lvlmscope.record import Trace
 from lvlmscope.sessions import Intervention
+from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace
 from tests import tiny_models
 from tests.interventions.cells import saved

@@ -8,8 +8,8 @@ import torch
 
 from lvlmscope.attaching import intervene
 from lvlmscope.interventions import SGRS, HalluRNN, LocoRE
-from lvlmscope.record import Trace
 from lvlmscope.sessions import Intervention
+from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace
 from tests import tiny_models
 from tests.contract.test_remedies import IDENTITIES, OPTIONS, REMEDIES, STEPS

@@ -9,8 +9,8 @@ import torch
 
 from lvlmscope.attaching import intervene
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.record import Trace
 from lvlmscope.sessions import Intervention, Session, Site
+from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace
 from tests.contract.test_remedies import OPTIONS, REMEDIES, STEPS
 from tests.contract.test_remedies_in_families import fitting

@@ -11,8 +11,8 @@ from lvlmscope.attaching import attach, intervene, stack_of
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import InterventionError, ModelInputError
 from lvlmscope.interventions import DLEAF
-from lvlmscope.record import Trace
 from lvlmscope.sessions import ForwardInfo, Session, Site
+from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace
 from tests import tiny_models
 

@@ -12,8 +12,8 @@ import lvlmscope as lv
 from lvlmscope.batching import FailedExample
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, UnsupportedOptionError
-from lvlmscope.record import Trace
 from lvlmscope.tiny.scenes import scenes
+from lvlmscope.traces.trace import Trace
 from tests import tiny_models
 
 OPTIONS: dict[str, Any] = {"max_new_tokens": 5, "do_sample": False, "progress": False}

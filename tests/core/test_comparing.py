@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lvlmscope.comparing import effect, side_names
 from lvlmscope.errors import ModelInputError
-from lvlmscope.pictures import describe_pictures
 from lvlmscope.plot import compare
+from lvlmscope.traces.images import describe_pictures
+from lvlmscope.traces.intervention_effect import effect, side_names
 from lvlmscope.views.reporting import page
 from tests.core.test_record import make_trace
 

@@ -11,8 +11,8 @@ from transformers import AutoTokenizer
 import lvlmscope as lv
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ModelInputError, ShapeError, TraceFileError
-from lvlmscope.lensing import bridge_rows
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.transformer_lens import bridge_rows
 from tests import tiny_models
 from tests.tiny_families import FAMILIES
 

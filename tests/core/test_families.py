@@ -8,7 +8,7 @@ import torch
 from lvlmscope.attaching import intervene
 from lvlmscope.errors import UnsupportedModelError
 from lvlmscope.interventions import DLEAF
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace
 from tests import tiny_models
 from tests.reference.attention_gradients import rows_and_gradients

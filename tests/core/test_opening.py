@@ -9,8 +9,8 @@ import torch
 from lvlmscope.attaching import attach, intervene
 from lvlmscope.errors import UnsupportedModelError
 from lvlmscope.opening import OpenForward
-from lvlmscope.record import Trace
 from lvlmscope.sessions import ForwardInfo, Session, Site
+from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace
 from tests import tiny_families, tiny_models
 

@@ -10,8 +10,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from lvlmscope.errors import ShapeError, TraceFileError
-from lvlmscope.layout import Cell, ImageLayout, Layout
-from lvlmscope.record import Trace
+from lvlmscope.traces.token_layout import Cell, ImageLayout, Layout
+from lvlmscope.traces.trace import Trace
 
 
 def make_trace(steps: int = 3, layers: int = 2, heads: int = 4, **changes: Any) -> Trace:

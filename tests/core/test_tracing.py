@@ -8,7 +8,7 @@ from PIL import Image
 from transformers import SuppressTokensLogitsProcessor
 
 from lvlmscope.errors import LvlmscopeError
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace
 from tests import tiny_models
 from tests.reference.attention_gradients import rows_and_gradients

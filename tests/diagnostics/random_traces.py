@@ -5,7 +5,7 @@ import dataclasses
 import torch
 
 from lvlmscope.diagnostics import planted_trace
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 
 
 def random_trace(seed: int, *, steps: int = 3, layers: int = 3, heads: int = 5, side: int = 3) -> Trace:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 import lvlmscope as lv
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 from tests import tiny_models
 from tests.reference import certainty
 

@@ -22,7 +22,7 @@ from lvlmscope.diagnostics import (
     visual_attention_ratio,
 )
 from lvlmscope.errors import ModelInputError
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 from tests.diagnostics.random_traces import as_lists, blind, random_trace
 from tests.reference import attention_signals, over_depth
 from tests.reference import functional_heads as heads_twin

@@ -14,7 +14,7 @@ import lvlmscope
 from lvlmscope import diagnostics
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ModelInputError
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 from tests import tiny_models
 from tests.diagnostics.random_traces import blind, random_trace
 from tests.tiny_families import FAMILIES

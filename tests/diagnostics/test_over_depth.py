@@ -18,7 +18,7 @@ from lvlmscope.diagnostics import (
     sensitive_heads,
 )
 from lvlmscope.errors import ModelInputError
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 from tests.diagnostics.random_traces import as_lists, blind, random_trace
 from tests.reference import over_depth as twin
 

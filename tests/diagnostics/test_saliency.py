@@ -17,7 +17,7 @@ from lvlmscope.diagnostics import (
     saliency_to_previous,
 )
 from lvlmscope.errors import ModelInputError
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 from tests.diagnostics.random_traces import blind, random_trace
 from tests.reference import saliency as twin
 

@@ -14,7 +14,7 @@ from lvlmscope.diagnostics import (
     visual_attention_ratio,
 )
 from lvlmscope.errors import ModelInputError, ShapeError
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 from tests.diagnostics.random_traces import as_lists, random_trace
 from tests.reference import attention_signals, sinks
 

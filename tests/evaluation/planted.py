@@ -8,7 +8,7 @@ import torch
 
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.evaluation import LabelledWord, Vocabulary, label_words
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 
 WORDS = Vocabulary({"dog": ["word1"], "cat": ["word2"]})
 LAYERS = 3

@@ -20,7 +20,7 @@ from lvlmscope.evaluation.published import (
     saliency_by_word,
 )
 from lvlmscope.interventions import DLEAF
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 from tests.evaluation.planted import LAYERS, labels_of, made
 from tests.reference import aggregation as twin
 from tests.reference import detection as intervals

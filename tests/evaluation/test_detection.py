@@ -14,8 +14,9 @@ from lvlmscope.evaluation import Detection, detection, label_words
 from lvlmscope.evaluation.detection import BAR, BOTH, INNER
 from lvlmscope.evaluation.probing import best_layer_scores, fold_of
 from lvlmscope.evaluation.ranking import auroc, average_precision, estimate, resampled_weights
-from lvlmscope.evaluation.word_signals import SIGNALS, at_words
+from lvlmscope.evaluation.word_signals import SIGNALS
 from lvlmscope.evaluation.word_table import read_words
+from lvlmscope.traces.word_values import at_words
 from tests.evaluation.planted import LAYERS, WORDS, labels_of, made
 from tests.reference import detection as twin
 

@@ -7,7 +7,7 @@ import pytest
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import EvaluationError
 from lvlmscope.evaluation import Vocabulary, label_words, vocabulary
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 
 
 def answering(*pieces: str) -> Trace:

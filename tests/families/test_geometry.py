@@ -16,7 +16,7 @@ from lvlmscope.families import family_of
 from lvlmscope.families.gridded import GridFamily, Sample
 from lvlmscope.families.grids import Axis, Pane, Visual, even
 from lvlmscope.families.llava_next import LlavaNextFamily, LlavaOnevisionFamily
-from lvlmscope.layout import Layout
+from lvlmscope.traces.token_layout import Layout
 from tests.families.planted import CASES, Case, disagreements, features, follow, picture, pil, processed, unmixed
 from tests.families.processors import PLACES, tokenizer
 from tests.tiny_families import FAMILIES, IMAGE, FamilyCase, joined

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.record import Trace
 from lvlmscope.sessions import ForwardInfo, Intervention, Session, Site
+from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace
 from tests import tiny_models
 

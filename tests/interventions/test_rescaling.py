@@ -9,7 +9,7 @@ from lvlmscope.attaching import attach, intervene
 from lvlmscope.attention.functional_head_rule import PRESETS
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import HeadRescaling
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace
 from tests import tiny_models
 from tests.interventions.started import OPTIONS, STEPS, layer_rows, session, traced

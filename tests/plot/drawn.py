@@ -7,7 +7,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from lvlmscope.diagnostics import planted_trace
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 
 
 def with_answer(*pieces: str, **planted) -> Trace:

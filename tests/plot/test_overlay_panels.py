@@ -16,7 +16,7 @@ from lvlmscope import plot
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ImageInputError, ModelInputError
 from lvlmscope.plot.fields import gridded, rastered, smoothed
-from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 from tests.plot.drawn import texts_outside, with_picture
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lvlmscope.errors import ModelInputError
 from lvlmscope.plot import Word, find_word, words_of
-from lvlmscope.plot.words import marked_words
+from lvlmscope.traces.words import marked_words
 from tests.plot.drawn import with_answer
 
 PIECES = (" A", " traf", "fic", " light", ",", " a", " dog", ".", "")

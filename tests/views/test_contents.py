@@ -18,13 +18,13 @@ from lvlmscope import Trace, report
 from lvlmscope.diagnosis import diagnose
 from lvlmscope.diagnostics import layer_image_entropy, planted_trace, saliency_to_previous
 from lvlmscope.errors import ModelInputError, OutputError
-from lvlmscope.layout import Cell, ImageLayout
+from lvlmscope.traces.images import data_uri
+from lvlmscope.traces.token_layout import Cell, ImageLayout
 from lvlmscope.views.amounts import Amounts
 from lvlmscope.views.contents import describe_side
 from lvlmscope.views.document import describe_document
 from lvlmscope.views.keeping import kept_maps
 from lvlmscope.views.packing import packed, packed_bytes, unpacked
-from lvlmscope.views.pictures import data_uri
 from lvlmscope.views.places import places_of
 from lvlmscope.views.verdicts import verdict_on
 from tests.views.planted import varied_trace, words_and_pieces

@@ -8,7 +8,7 @@ import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import ShapeError, describe, message
-from lvlmscope.layout import Layout
+from lvlmscope.traces.token_layout import Layout
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -141,12 +141,12 @@ class Trace:
 
     def to_xarray(self) -> "xr.Dataset":
         """All tensors as one labelled ``xarray.Dataset`` (dims step, layer, head, key, hidden, rank)."""
-        from lvlmscope.labels import dataset
+        from lvlmscope.traces.labelled_arrays import dataset
 
         return dataset(self)
 
     def to_transformer_lens(self, model: Any = None) -> Any:
-        """The trace as TransformerLens' ``ActivationCache``, under its hook names (see ``lvlmscope.lensing``).
+        """The trace as TransformerLens' ``ActivationCache``, under its hook names.
 
         Args:
             model: TransformerLens model that the cache's own analyses refer to, if any.
@@ -157,12 +157,12 @@ class Trace:
         Raises:
             MissingExtraError: TransformerLens is not installed.
         """
-        from lvlmscope.lensing import activation_cache
+        from lvlmscope.traces.transformer_lens import activation_cache
 
         return activation_cache(self, model)
 
     def diff(self, other: "Trace") -> "xr.Dataset":
-        """``other - self`` over the steps before the answers part (see ``lvlmscope.differing``).
+        """``other - self`` over the steps before the answers part (see ``lvlmscope.traces.trace_difference``).
 
         Args:
             other: A trace of the same prompt and pictures by a model of the same shape.
@@ -174,7 +174,7 @@ class Trace:
             ShapeError: Other layers, heads or prompt lengths.
             ModelInputError: Another prompt, or other pictures.
         """
-        from lvlmscope.differing import difference
+        from lvlmscope.traces.trace_difference import difference
 
         return difference(self, other)
 
@@ -190,7 +190,7 @@ class Trace:
         Raises:
             TraceFileError: The folder does not exist or cannot be written to.
         """
-        from lvlmscope.storing import write_trace
+        from lvlmscope.traces.trace_file import write_trace
 
         write_trace(self, path)
 
@@ -207,18 +207,18 @@ class Trace:
         Raises:
             TraceFileError: No such file, not a trace, cut short, or of a newer format.
         """
-        from lvlmscope.storing import read_fields
+        from lvlmscope.traces.trace_file import read_fields
 
         return cls(**read_fields(path))
 
     def __repr__(self) -> str:
         """A few lines for a terminal: answer, sizes, model, replay agreement."""
-        from lvlmscope.display import plain_summary
+        from lvlmscope.traces.formatting import plain_summary
 
         return plain_summary(self)
 
     def _repr_html_(self) -> str:
         """The summary for Jupyter: picture, caption with shaded words, a small layer x head map."""
-        from lvlmscope.views.summary import html_summary
+        from lvlmscope.traces.formatting_html import html_summary
 
         return html_summary(self)

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 import torch
 
-from lvlmscope.outcomes import require_trace
-from lvlmscope.pictures import require_one_question
-from lvlmscope.record import Trace
+from lvlmscope.traces.requirements import require_trace
+from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.trace_difference import require_one_question
 
 __all__ = ["Effect", "effect", "side_names"]
 

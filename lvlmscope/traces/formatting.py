@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lvlmscope.record import Trace
+    from lvlmscope.traces.trace import Trace
 
 __all__ = ["facts", "plain_summary"]
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.outcomes import require_trace
-from lvlmscope.record import Trace
+from lvlmscope.traces.requirements import require_trace
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["Word", "find_word", "marked_words", "words_of"]
 

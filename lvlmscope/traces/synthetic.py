@@ -5,8 +5,8 @@ from typing import Literal
 import torch
 
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.layout import Cell, ImageLayout, Kind, Layout
-from lvlmscope.record import Trace
+from lvlmscope.traces.token_layout import Cell, ImageLayout, Kind, Layout
+from lvlmscope.traces.trace import Trace
 
 __all__ = ["planted_trace"]
 

@@ -8,11 +8,11 @@ from typing import Final
 
 import numpy as np
 
-from lvlmscope.display import facts
 from lvlmscope.palette import SEQUENTIAL, UNDEFINED
-from lvlmscope.record import Trace
-from lvlmscope.views.packing import defined_mean
-from lvlmscope.views.pictures import data_uri
+from lvlmscope.traces.formatting import facts
+from lvlmscope.traces.images import data_uri
+from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_values import defined_mean
 
 __all__ = ["html_summary"]
 

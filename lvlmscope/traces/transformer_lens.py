@@ -8,7 +8,7 @@ import torch
 from lvlmscope.errors import MissingExtraError, ModelInputError, message
 
 if TYPE_CHECKING:
-    from lvlmscope.record import Trace
+    from lvlmscope.traces.trace import Trace
 
 __all__ = ["activation_cache", "bridge_rows"]
 

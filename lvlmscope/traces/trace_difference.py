@@ -1,16 +1,15 @@
 """The difference of two traces as labelled arrays."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lvlmscope.errors import ShapeError, describe, message
-from lvlmscope.pictures import require_one_question
+from lvlmscope.errors import ModelInputError, ShapeError, describe, message
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from lvlmscope.record import Trace
+    from lvlmscope.traces.trace import Trace
 
-__all__ = ["difference"]
+__all__ = ["difference", "require_one_question"]
 
 
 def difference(before: "Trace", after: "Trace") -> "xr.Dataset":
@@ -64,3 +63,44 @@ def difference(before: "Trace", after: "Trace") -> "xr.Dataset":
     found["log_probs"].attrs |= {"units": "nats"}
     found["entropy"].attrs |= {"units": "nats"}
     return found
+
+
+_SHOWN = 8  # hexadecimal digits of a digest
+
+
+def require_one_question(before: "Trace", after: "Trace", asked: str) -> None:
+    """Refuse two traces that are not of one prompt about the same pictures.
+
+    Pictures are told apart by the digests in the traces' provenance. Where a trace has none (prepared inputs, files of
+    earlier versions) the sizes and places of the image tokens are compared.
+
+    Args:
+        before: A trace.
+        after: Another.
+        asked: What for.
+
+    Raises:
+        ModelInputError: Other prompts, or other pictures, which are named.
+    """
+    if before.prompt_length != after.prompt_length or before.prompt != after.prompt:
+        received = f"{before.prompt!r} ({before.prompt_length} tokens) and {after.prompt!r} ({after.prompt_length})"
+        raise ModelInputError(message(asked, received, "two traces of one prompt", "trace the same inputs"))
+    known = [trace.provenance.get("pictures", []) for trace in (before, after)]
+    digests = [[picture["sha256"] for picture in each] for each in known]
+    same = digests[0] == digests[1] if all(digests) else before.layout.images == after.layout.images
+    if not same:
+        told = [
+            ", ".join(map(_told, each)) or _shape(trace) for each, trace in zip(known, (before, after), strict=True)
+        ]
+        received, possible = f"pictures that differ: {told[0]} and {told[1]}", "two traces of one picture"
+        raise ModelInputError(message(asked, received, possible, "trace the same picture"))
+
+
+def _told(picture: dict[str, Any]) -> str:
+    name = f"{picture['name']} " if picture["name"] else ""
+    return f"{name}({picture['size'][0]} x {picture['size'][1]} pixels, sha256 {picture['sha256'][:_SHOWN]})"
+
+
+def _shape(trace: "Trace") -> str:
+    sizes = [f"{i.size[0]} x {i.size[1]} pixels" if i.size else f"{len(i.cells)} tokens" for i in trace.layout.images]
+    return f"({', '.join(sizes) or 'none'})"

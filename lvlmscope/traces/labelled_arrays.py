@@ -1,14 +1,18 @@
 """Labels of a trace's axes, and the trace as a labelled dataset."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 import xarray as xr
 
-if TYPE_CHECKING:
-    from lvlmscope.record import Trace
+from lvlmscope.traces.trace import Trace
 
-__all__ = ["coordinates", "dataset"]
+if TYPE_CHECKING:
+    from lvlmscope.traces.trace import Trace
+
+__all__ = ["coordinates", "dataset", "labelled"]
 
 
 def coordinates(trace: "Trace", *dims: str) -> dict[str, Any]:
@@ -67,3 +71,36 @@ def dataset(trace: "Trace") -> xr.Dataset:
     }
     attrs = {"prompt": trace.prompt, "answer": trace.answer}
     return xr.Dataset(variables, coords=coordinates(trace, *four), attrs=attrs)
+
+
+_OF_TRACE = ("step", "layer", "head", "key")
+
+
+def labelled(
+    trace: Trace,
+    values: torch.Tensor,
+    dims: tuple[str, ...],
+    *,
+    coords: Mapping[str, Any] | None = None,
+    **attrs: Any,
+) -> xr.DataArray:
+    """A labelled float32 array on the CPU; yes-or-no values stay bool.
+
+    Args:
+        trace: Where the labels come from.
+        values: Numbers, one axis for each of `dims`.
+        dims: Names among step, layer, head, key, and of any further axis.
+        coords: Labels of further axes, or instead of the trace's.
+        **attrs: `long_name`, `units`, `bounds` (low, high; None where there is none) and `reference`, and the options
+            that the numbers depend on.
+
+    Returns:
+        The array; its name is `long_name` with underscores.
+    """
+    missing = {"long_name", "units", "bounds", "reference"} - set(attrs)
+    assert not missing, f"a signal tells its {', '.join(sorted(missing))}"
+    array = values.detach().to("cpu", torch.bool if values.dtype == torch.bool else torch.float32).numpy()
+    name = str(attrs["long_name"]).replace(" ", "_")
+    given = dict(coords or {})
+    own = coordinates(trace, *(dim for dim in dims if dim in _OF_TRACE and dim not in given))
+    return xr.DataArray(array, dims=dims, coords=own | given, name=name, attrs=attrs)

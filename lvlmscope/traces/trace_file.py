@@ -13,12 +13,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lvlmscope.errors import TraceFileError, message
-from lvlmscope.layout import Layout
+from lvlmscope.traces.token_layout import Layout
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from lvlmscope.record import Trace
+    from lvlmscope.traces.trace import Trace
 
 __all__ = ["FORMAT_VERSION", "read_attention", "read_fields", "read_header", "write_trace"]
 
