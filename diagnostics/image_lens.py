@@ -7,7 +7,7 @@ import torch
 import xarray as xr
 
 from lvlmscope.families import family_of
-from lvlmscope.hidden import HiddenHooks
+from lvlmscope.hooks.hidden_states import HiddenHooks
 from lvlmscope.loading import LoadedModel, find_processor, unwrap
 from lvlmscope.recalling import recalled_inputs
 from lvlmscope.traces.labelled_arrays import coordinates

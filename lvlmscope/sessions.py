@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from transformers import LogitsProcessor
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.opening import OpenForward
+from lvlmscope.hooks.gradient_path import OpenForward
 
 __all__ = ["ForwardInfo", "Intervention", "MethodCard", "Session", "Site"]
 

@@ -12,12 +12,12 @@ from lvlmscope.editing import apply_gain, checked_weights, mixed_rows, replaced_
 from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.families import Family
 from lvlmscope.following import ForwardFollower
-from lvlmscope.hidden import HiddenHooks
-from lvlmscope.opening import GradientPath, OpenForward, require_gradients
+from lvlmscope.hooks.attention_math import AttentionCall, row_scores, softmax_rows, visibility
+from lvlmscope.hooks.attention_tap import KernelOutput
+from lvlmscope.hooks.gradient_path import GradientPath, OpenForward, require_gradients
+from lvlmscope.hooks.hidden_states import HiddenHooks
 from lvlmscope.performing import Performance, Recorder
-from lvlmscope.scoring import AttentionCall, row_scores, softmax_rows, visibility
 from lvlmscope.sessions import ForwardInfo, Session, Site
-from lvlmscope.tap import KernelOutput
 
 __all__ = ["Stage"]
 

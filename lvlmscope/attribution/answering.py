@@ -11,7 +11,7 @@ from lvlmscope.attaching import stage_of
 from lvlmscope.errors import ModelInputError, ReplayError, message
 from lvlmscope.families import Family, family_of
 from lvlmscope.generating import Generation, generate_answer, teacher_force
-from lvlmscope.hidden import HiddenHooks
+from lvlmscope.hooks.hidden_states import HiddenHooks
 from lvlmscope.loading import LoadedModel, find_processor, unwrap
 from lvlmscope.preparing import join, prepare
 from lvlmscope.recalling import recalled_inputs

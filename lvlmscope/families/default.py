@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from lvlmscope.errors import UnsupportedModelError, message
-from lvlmscope.tap import AttentionTap, FirstRow, Handler, Tap
+from lvlmscope.hooks.attention_tap import AttentionTap, FirstRow, Handler, Tap
 from lvlmscope.traces.token_layout import Cell, ImageLayout
 
 __all__ = ["DefaultFamily"]

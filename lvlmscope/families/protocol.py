@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from lvlmscope.tap import FirstRow, Handler, Tap
+from lvlmscope.hooks.attention_tap import FirstRow, Handler, Tap
 from lvlmscope.traces.token_layout import ImageLayout
 
 __all__ = ["Family"]

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lvlmscope.attention.attention_rows import at_least_float32
 from lvlmscope.families import Family
-from lvlmscope.hidden import HiddenHooks
+from lvlmscope.hooks.hidden_states import HiddenHooks
 from lvlmscope.interventions.depth_cell import DepthCell
 from lvlmscope.training.conversations import IGNORED
 

@@ -8,7 +8,7 @@ import torch
 
 from lvlmscope.attaching import attach, intervene
 from lvlmscope.errors import UnsupportedModelError
-from lvlmscope.opening import OpenForward
+from lvlmscope.hooks.gradient_path import OpenForward
 from lvlmscope.sessions import ForwardInfo, Session, Site
 from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace

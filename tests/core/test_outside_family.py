@@ -12,7 +12,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 import lvlmscope as lv
 from lvlmscope.families import DefaultFamily
-from lvlmscope.tap import FirstRow, Handler, MethodTap, Tap
+from lvlmscope.hooks.attention_tap import FirstRow, Handler, MethodTap, Tap
 from lvlmscope.traces.trace import Trace
 from tests import tiny_models
 from tests.tiny_models import IMAGE, PAD, VOCABULARY

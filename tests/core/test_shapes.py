@@ -12,15 +12,15 @@ from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.functional_head_rule import HeadRule
 from lvlmscope.attention.sensitive_head_rule import extreme_heads
 from lvlmscope.editing import apply_gain
-from lvlmscope.scoring import AttentionCall
+from lvlmscope.hooks.attention_math import AttentionCall
 from lvlmscope.sessions import ForwardInfo
 
 MODULES = (
     "lvlmscope.attention.attention_rows",
-    "lvlmscope.scoring",
-    "lvlmscope.tap",
-    "lvlmscope.opening",
-    "lvlmscope.hidden",
+    "lvlmscope.hooks.attention_math",
+    "lvlmscope.hooks.attention_tap",
+    "lvlmscope.hooks.gradient_path",
+    "lvlmscope.hooks.hidden_states",
     "lvlmscope.sessions",
     "lvlmscope.replay",
     "lvlmscope.repeating",  # its tensors lie in dictionaries of arguments

@@ -12,7 +12,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
-from lvlmscope.scoring import AttentionCall
+from lvlmscope.hooks.attention_math import AttentionCall
 
 __all__ = ["AttentionTap", "FirstRow", "Handler", "KernelOutput", "MethodTap", "Tap"]
 
