@@ -6,9 +6,9 @@ import numpy as np
 import torch
 import xarray as xr
 
-from lvlmscope.families import family_of
 from lvlmscope.hooks.hidden_states import HiddenHooks
-from lvlmscope.loading import LoadedModel, find_processor, unwrap
+from lvlmscope.models.families import family_of
+from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
 from lvlmscope.recalling import recalled_inputs
 from lvlmscope.traces.labelled_arrays import coordinates
 from lvlmscope.traces.trace import Trace

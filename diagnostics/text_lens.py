@@ -7,8 +7,8 @@ import torch
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.families import family_of
-from lvlmscope.loading import LoadedModel, unwrap
+from lvlmscope.models.families import family_of
+from lvlmscope.models.loaded_model import LoadedModel, unwrap
 from lvlmscope.traces.labelled_arrays import coordinates
 from lvlmscope.traces.requirements import required_part
 from lvlmscope.traces.trace import Trace

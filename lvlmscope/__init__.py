@@ -27,7 +27,6 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.attribution import occlusion as occlusion
     from lvlmscope.attribution import sensitivity as sensitivity
     from lvlmscope.batching import trace_many as trace_many
-    from lvlmscope.catalogue import list_models as list_models
     from lvlmscope.checking import check as check
     from lvlmscope.diagnosis import Calibration as Calibration
     from lvlmscope.diagnosis import Diagnosis as Diagnosis
@@ -65,9 +64,10 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.interventions import load_remedies as load_remedies
     from lvlmscope.interventions import registered as registered
     from lvlmscope.interventions import save_remedies as save_remedies
-    from lvlmscope.loading import LoadedModel as LoadedModel
-    from lvlmscope.loading import load as load
     from lvlmscope.memory import estimate as estimate
+    from lvlmscope.models.loaded_model import LoadedModel as LoadedModel
+    from lvlmscope.models.loaded_model import load as load
+    from lvlmscope.models.supported import list_models as list_models
     from lvlmscope.sessions import Intervention as Intervention
     from lvlmscope.sessions import Session as Session
     from lvlmscope.sessions import Site as Site
@@ -106,7 +106,7 @@ _HOMES = {
     "occlusion": "lvlmscope.attribution",
     "sensitivity": "lvlmscope.attribution",
     "trace_many": "lvlmscope.batching",
-    "list_models": "lvlmscope.catalogue",
+    "list_models": "lvlmscope.models.supported",
     "check": "lvlmscope.checking",
     "effect": "lvlmscope.traces.intervention_effect",
     "resolve_layers": "lvlmscope.attention.layer_bands",
@@ -149,8 +149,8 @@ _HOMES = {
     "Cell": "lvlmscope.traces.token_layout",
     "ImageLayout": "lvlmscope.traces.token_layout",
     "Layout": "lvlmscope.traces.token_layout",
-    "LoadedModel": "lvlmscope.loading",
-    "load": "lvlmscope.loading",
+    "LoadedModel": "lvlmscope.models.loaded_model",
+    "load": "lvlmscope.models.loaded_model",
     "estimate": "lvlmscope.memory",
     "Trace": "lvlmscope.traces.trace",
     "AttentionRows": "lvlmscope.attention.attention_rows",

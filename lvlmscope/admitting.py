@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from lvlmscope.errors import LvlmscopeError, ModelInputError, PromptError, message
-from lvlmscope.families import Family
+from lvlmscope.models.families import Family
 
 __all__ = ["blame_inputs", "context_length", "is_image_input", "require_context", "require_pictures"]
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-from lvlmscope.families import Family
 from lvlmscope.generating import Generation
+from lvlmscope.models.families import Family
 from lvlmscope.preparing import Prepared
 from lvlmscope.replay import Replay
 from lvlmscope.texts import alternative_pieces, answer_pieces, prompt_pieces

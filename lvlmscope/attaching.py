@@ -11,8 +11,8 @@ import torch
 from transformers import LogitsProcessorList
 
 from lvlmscope.errors import InterventionError, ModelInputError, UnsupportedModelError, message
-from lvlmscope.families import Family, family_of
-from lvlmscope.loading import unwrap
+from lvlmscope.models.families import Family, family_of
+from lvlmscope.models.loaded_model import unwrap
 from lvlmscope.performing import Performance
 from lvlmscope.sessions import Intervention, Session, Site
 from lvlmscope.stage import Stage

@@ -18,14 +18,14 @@ from lvlmscope.errors import (
     UnsupportedOptionError,
     message,
 )
-from lvlmscope.families import Family
-from lvlmscope.loading import find_processor, unwrap
 from lvlmscope.memory import Keep, Precision, check_choices
+from lvlmscope.models.families import Family
+from lvlmscope.models.loaded_model import family_for, find_processor, unwrap
 from lvlmscope.preparing import Prepared, join, prepare, tokenize_answer
 from lvlmscope.sessions import Intervention
 from lvlmscope.traces.requirements import FailedExample
 from lvlmscope.traces.trace import Trace
-from lvlmscope.tracing import Wishes, family_for, trace_prepared
+from lvlmscope.tracing import Wishes, trace_prepared
 
 __all__ = ["FailedExample", "trace_many"]
 

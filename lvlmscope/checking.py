@@ -13,11 +13,11 @@ from PIL import Image
 from lvlmscope.attaching import intervene
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import UnsupportedModelError, message
-from lvlmscope.families import Family, family_of
 from lvlmscope.generating import generate_answer
 from lvlmscope.hooks.attention_math import AttentionCall
 from lvlmscope.hooks.attention_tap import KernelOutput
-from lvlmscope.loading import LoadedModel, find_processor, unwrap
+from lvlmscope.models.families import Family, family_of
+from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
 from lvlmscope.preparing import prepare
 from lvlmscope.sessions import Session, Site
 from lvlmscope.traces.trace import Trace

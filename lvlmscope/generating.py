@@ -10,7 +10,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 
 from lvlmscope.admitting import blame_inputs, is_image_input
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
-from lvlmscope.families import Family
+from lvlmscope.models.families import Family
 
 __all__ = ["Generation", "generate_answer", "teacher_force"]
 

@@ -8,9 +8,9 @@ from typing import Any, Literal, get_args
 import torch
 
 from lvlmscope.errors import MemoryLimitError, UnsupportedOptionError, message
-from lvlmscope.families import Family, family_of
 from lvlmscope.generating import Generation
-from lvlmscope.loading import LoadedModel, find_processor, unwrap
+from lvlmscope.models.families import Family, family_of
+from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
 from lvlmscope.preparing import check_inputs, prepare
 from lvlmscope.recording import Keeping
 

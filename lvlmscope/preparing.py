@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, message
-from lvlmscope.families import Family
+from lvlmscope.models.families import Family
 from lvlmscope.traces.images import names_of, read_images
 
 __all__ = ["Asked", "Prepared", "check_inputs", "join", "prepare", "tokenize_answer"]

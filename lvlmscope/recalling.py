@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from lvlmscope.errors import ModelInputError, UnsupportedModelError, message
-from lvlmscope.families import Family
+from lvlmscope.models.families import Family
 from lvlmscope.preparing import check_inputs, prepare
 from lvlmscope.traces.trace import Trace
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lvlmscope.checking import check
-from lvlmscope.loading import LoadedModel
+from lvlmscope.models.loaded_model import LoadedModel
 
 __all__ = ["cache_folder", "check_once"]
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicLayer
 
-from lvlmscope.families import Family
 from lvlmscope.generating import Generation
+from lvlmscope.models.families import Family
 
 __all__ = ["cut_cache", "replayed_arguments", "whole_arguments"]
 

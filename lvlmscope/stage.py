@@ -10,12 +10,12 @@ import torch
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.editing import apply_gain, checked_weights, mixed_rows, replaced_rows, with_slope
 from lvlmscope.errors import UnsupportedModelError, message
-from lvlmscope.families import Family
 from lvlmscope.following import ForwardFollower
 from lvlmscope.hooks.attention_math import AttentionCall, row_scores, softmax_rows, visibility
 from lvlmscope.hooks.attention_tap import KernelOutput
 from lvlmscope.hooks.gradient_path import GradientPath, OpenForward, require_gradients
 from lvlmscope.hooks.hidden_states import HiddenHooks
+from lvlmscope.models.families import Family
 from lvlmscope.performing import Performance, Recorder
 from lvlmscope.sessions import ForwardInfo, Session, Site
 

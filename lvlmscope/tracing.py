@@ -12,10 +12,10 @@ from lvlmscope.admitting import require_context, require_pictures
 from lvlmscope.assembling import TracedBatch, assemble_trace
 from lvlmscope.attaching import intervene, stack_of, stage_of
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.families import Family, family_of
 from lvlmscope.generating import Generation, generate_answer, teacher_force
-from lvlmscope.loading import LoadedModel, find_processor, unwrap
 from lvlmscope.memory import Keep, Precision, answer_limit, check_choices, choose_keeping, fit_into, parse_size
+from lvlmscope.models.families import Family
+from lvlmscope.models.loaded_model import LoadedModel, family_for, find_processor, unwrap
 from lvlmscope.preparing import Prepared, check_inputs, prepare, tokenize_answer
 from lvlmscope.provenance import describe_origin
 from lvlmscope.replay import replay_answer
@@ -23,7 +23,7 @@ from lvlmscope.sessions import Intervention
 from lvlmscope.stage import Stage
 from lvlmscope.traces.trace import Trace
 
-__all__ = ["Wishes", "family_for", "trace", "trace_prepared"]
+__all__ = ["Wishes", "trace", "trace_prepared"]
 
 
 @overload
@@ -152,18 +152,6 @@ def _warn_of_silence(traces: list[Trace]) -> None:
             ended = "its first token ends it" if each.num_steps == 1 else "its tokens have no text"
             todo = "ask in other words, or with the question alone"
             warnings.warn(f"the answer to {each.prompt!r} has no words: {ended}; {todo}.", UserWarning, stacklevel=3)
-
-
-def family_for(model: Any) -> Family:
-    """The rules for what ``load`` gave, or for a bare model.
-
-    Args:
-        model: Either.
-
-    Returns:
-        The family.
-    """
-    return model.family if isinstance(model, LoadedModel) else family_of(unwrap(model))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import torch
 
 from lvlmscope.errors import UnsupportedModelError, message
-from lvlmscope.families import Family
+from lvlmscope.models.families import Family
 
 __all__ = ["Unembedding", "agreeing", "unembeddings_of"]
 

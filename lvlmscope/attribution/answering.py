@@ -9,10 +9,10 @@ import torch
 
 from lvlmscope.attaching import stage_of
 from lvlmscope.errors import ModelInputError, ReplayError, message
-from lvlmscope.families import Family, family_of
 from lvlmscope.generating import Generation, generate_answer, teacher_force
 from lvlmscope.hooks.hidden_states import HiddenHooks
-from lvlmscope.loading import LoadedModel, find_processor, unwrap
+from lvlmscope.models.families import Family, family_of
+from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
 from lvlmscope.preparing import join, prepare
 from lvlmscope.recalling import recalled_inputs
 from lvlmscope.repeating import replayed_arguments, whole_arguments

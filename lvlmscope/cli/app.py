@@ -149,7 +149,7 @@ def check(
     quieten()
     from lvlmscope.checking import check as check_model
     from lvlmscope.cli.telling import console
-    from lvlmscope.loading import load
+    from lvlmscope.models.loaded_model import load
 
     found = check_model(load(model, check=False))
     console.print(repr(found), soft_wrap=True, highlight=False)

@@ -10,7 +10,7 @@ from lvlmscope.cli.writing import result_folder
 from lvlmscope.errors import ImageInputError, message
 from lvlmscope.evaluation import Mention, vocabulary
 from lvlmscope.interventions import DLEAF
-from lvlmscope.loading import load
+from lvlmscope.models.loaded_model import load
 from lvlmscope.tiny import Scene, scene
 from lvlmscope.traces.intervention_effect import Effect, effect
 from lvlmscope.traces.trace import Trace

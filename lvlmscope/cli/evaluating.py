@@ -7,7 +7,7 @@ from lvlmscope.attaching import intervene
 from lvlmscope.cli.remedies import parse_remedy
 from lvlmscope.cli.telling import console, score_table
 from lvlmscope.evaluation import report_card
-from lvlmscope.loading import load
+from lvlmscope.models.loaded_model import load
 
 __all__ = ["run_evaluation"]
 

@@ -6,8 +6,8 @@ from importlib.metadata import version
 
 from rich.table import Table
 
-from lvlmscope.catalogue import list_models
 from lvlmscope.cli.telling import console
+from lvlmscope.models.supported import list_models
 
 __all__ = ["run_models"]
 

@@ -12,7 +12,7 @@ from lvlmscope.cli.telling import console, extreme_heads
 from lvlmscope.cli.writing import result_folder
 from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy
 from lvlmscope.errors import GeometryError
-from lvlmscope.loading import load
+from lvlmscope.models.loaded_model import load
 from lvlmscope.traces.intervention_effect import Effect, effect
 from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace

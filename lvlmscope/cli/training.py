@@ -89,7 +89,7 @@ def _train(
 ) -> None:
     from lvlmscope.cli.telling import console
     from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
-    from lvlmscope.loading import load
+    from lvlmscope.models.loaded_model import load
     from lvlmscope.training import TrainingOptions, read_records, train_cell
 
     options = TrainingOptions(**settings)

@@ -17,7 +17,7 @@ from lvlmscope.evaluation.examples import Example, known_pictures
 from lvlmscope.evaluation.labelling import LabelledWord, label_words
 from lvlmscope.evaluation.probing import fitted_probe, strongest
 from lvlmscope.evaluation.word_table import WordTable, read_words
-from lvlmscope.loading import LoadedModel
+from lvlmscope.models.loaded_model import LoadedModel
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import Tokens
 from lvlmscope.tracing import trace

@@ -11,7 +11,7 @@ from lvlmscope.evaluation.chair import ChairScores, Vocabulary, chair
 from lvlmscope.evaluation.examples import Example, known_pictures
 from lvlmscope.evaluation.generating import answers
 from lvlmscope.interventions.registry import remedy_class
-from lvlmscope.loading import find_processor, unwrap
+from lvlmscope.models.loaded_model import find_processor, unwrap
 from lvlmscope.sessions import Intervention
 
 __all__ = ["Example", "Trial", "Tuning", "tune"]

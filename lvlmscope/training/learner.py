@@ -11,9 +11,9 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from lvlmscope.attention.attention_rows import at_least_float32
-from lvlmscope.families import Family
 from lvlmscope.hooks.hidden_states import HiddenHooks
 from lvlmscope.interventions.depth_cell import DepthCell
+from lvlmscope.models.families import Family
 from lvlmscope.training.conversations import IGNORED
 
 __all__ = ["CellLearner"]

@@ -11,7 +11,7 @@ import torch
 
 from lvlmscope.errors import TrainingDataError, UnsupportedOptionError, message
 from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
-from lvlmscope.loading import LoadedModel
+from lvlmscope.models.loaded_model import LoadedModel
 from lvlmscope.training.conversations import Collator
 from lvlmscope.training.learner import CellLearner
 from lvlmscope.training.options import TrainingOptions

@@ -13,8 +13,8 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from lvlmscope.admitting import context_length
 from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, UnsupportedModelError
-from lvlmscope.families import family_of
-from lvlmscope.loading import LoadedModel, load
+from lvlmscope.models.families import family_of
+from lvlmscope.models.loaded_model import LoadedModel, load
 from lvlmscope.preparing import prepare
 from lvlmscope.tracing import trace
 from tests import tiny_models
@@ -132,7 +132,7 @@ def test_a_name_that_leads_nowhere(tmp_path: Path) -> None:
 def test_what_names_no_model_is_refused_without_the_hub(
     source: Any, match: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lvlmscope.loading._load_model", lambda *_, **__: pytest.fail("asked the hub"))
+    monkeypatch.setattr("lvlmscope.models.loaded_model._load_model", lambda *_, **__: pytest.fail("asked the hub"))
     with pytest.raises(UnsupportedModelError, match=match):
         load(source)
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import lvlmscope as lv
-from lvlmscope.catalogue import list_models
 from lvlmscope.checking import check
 from lvlmscope.errors import LvlmscopeError, UnsupportedModelError
-from lvlmscope.families import DefaultFamily
+from lvlmscope.models.families import DefaultFamily
+from lvlmscope.models.supported import list_models
 from lvlmscope.remembering import cache_folder
 from tests import tiny_models
 from tests.tiny_families import FAMILIES

@@ -7,8 +7,8 @@ import torch
 
 import lvlmscope as lv
 from lvlmscope.errors import MemoryLimitError, UnsupportedOptionError
-from lvlmscope.families import family_of
 from lvlmscope.memory import estimate_inputs, parse_size
+from lvlmscope.models.families import family_of
 from lvlmscope.traces.trace import Trace
 from tests import tiny_models
 from tests.tiny_families import FAMILIES

@@ -11,8 +11,8 @@ from transformers.cache_utils import DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 import lvlmscope as lv
-from lvlmscope.families import DefaultFamily
 from lvlmscope.hooks.attention_tap import FirstRow, Handler, MethodTap, Tap
+from lvlmscope.models.families import DefaultFamily
 from lvlmscope.traces.trace import Trace
 from tests import tiny_models
 from tests.tiny_models import IMAGE, PAD, VOCABULARY

@@ -15,7 +15,7 @@ import torch
 import transformers as tf
 from PIL import Image
 
-from lvlmscope.families import family_of
+from lvlmscope.models.families import family_of
 from lvlmscope.traces.token_layout import Cell, ImageLayout
 from tests.tiny_families import BEGIN, END, FAMILIES, IMAGE
 from tests.tiny_others import OTHERS

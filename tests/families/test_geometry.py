@@ -12,10 +12,10 @@ from matplotlib.collections import PolyCollection
 
 import lvlmscope as lv
 from lvlmscope.errors import GeometryError
-from lvlmscope.families import family_of
-from lvlmscope.families.gridded import GridFamily, Sample
-from lvlmscope.families.grids import Axis, Pane, Visual, even
-from lvlmscope.families.llava_next import LlavaNextFamily, LlavaOnevisionFamily
+from lvlmscope.models.families import family_of
+from lvlmscope.models.families.grid_family import GridFamily, Sample
+from lvlmscope.models.families.llava_next import LlavaNextFamily, LlavaOnevisionFamily
+from lvlmscope.models.families.patch_grids import Axis, Pane, Visual, even
 from lvlmscope.traces.token_layout import Layout
 from tests.families.planted import CASES, Case, disagreements, features, follow, picture, pil, processed, unmixed
 from tests.families.processors import PLACES, tokenizer

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import lvlmscope as lv
-from lvlmscope.families import family_of
 from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
+from lvlmscope.models.families import family_of
 from lvlmscope.training import CellLearner, Collator
 from lvlmscope.training.conversations import IGNORED
 from tests import tiny_families, tiny_models, tiny_others

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from lvlmscope.families.default import DefaultFamily, runs_of, unplaced
-from lvlmscope.families.grids import PlacementError, Visual
+from lvlmscope.models.families.generic import DefaultFamily, runs_of, unplaced
+from lvlmscope.models.families.patch_grids import PlacementError, Visual
 from lvlmscope.traces.token_layout import ImageLayout
 
 __all__ = ["Counted", "GridFamily", "Sample"]

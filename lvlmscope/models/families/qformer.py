@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from lvlmscope.families.default import DefaultFamily, unplaced
+from lvlmscope.models.families.generic import DefaultFamily, unplaced
 from lvlmscope.traces.token_layout import ImageLayout
 
 __all__ = ["QFormerFamily"]

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from lvlmscope.families.gridded import Counted, GridFamily, Sample
-from lvlmscope.families.grids import Axis, Pane, PlacementError, Visual, even
+from lvlmscope.models.families.grid_family import Counted, GridFamily, Sample
+from lvlmscope.models.families.patch_grids import Axis, Pane, PlacementError, Visual, even
 
 __all__ = ["QwenVLFamily"]
 

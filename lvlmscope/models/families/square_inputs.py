@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lvlmscope.families.grids import Axis, Pane, PlacementError, Visual, even
+from lvlmscope.models.families.patch_grids import Axis, Pane, PlacementError, Visual, even
 
 __all__ = ["square_axes", "square_visual", "tower_patches"]
 

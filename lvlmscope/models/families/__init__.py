@@ -2,17 +2,17 @@
 
 import torch
 
-from lvlmscope.families.default import DefaultFamily
-from lvlmscope.families.gridded import GridFamily
-from lvlmscope.families.idefics import IdeficsFamily
-from lvlmscope.families.llava import LlavaFamily, PaliGemmaFamily
-from lvlmscope.families.llava_next import LlavaNextFamily, LlavaOnevisionFamily
-from lvlmscope.families.mllama import MllamaFamily
-from lvlmscope.families.pixtral import PixtralFamily
-from lvlmscope.families.protocol import Family
-from lvlmscope.families.qformer import QFormerFamily
-from lvlmscope.families.qwen_vl import QwenVLFamily
-from lvlmscope.families.tiled import AyaVisionFamily, Gemma3Family, InternVLFamily
+from lvlmscope.models.families.generic import DefaultFamily
+from lvlmscope.models.families.grid_family import GridFamily
+from lvlmscope.models.families.idefics import IdeficsFamily
+from lvlmscope.models.families.llava import LlavaFamily, PaliGemmaFamily
+from lvlmscope.models.families.llava_next import LlavaNextFamily, LlavaOnevisionFamily
+from lvlmscope.models.families.mllama import MllamaFamily
+from lvlmscope.models.families.pixtral import PixtralFamily
+from lvlmscope.models.families.protocol import Family
+from lvlmscope.models.families.qformer import QFormerFamily
+from lvlmscope.models.families.qwen_vl import QwenVLFamily
+from lvlmscope.models.families.tiled import AyaVisionFamily, Gemma3Family, InternVLFamily
 
 __all__ = [
     "DefaultFamily",

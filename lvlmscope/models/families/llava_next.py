@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from lvlmscope.families.gridded import Counted, GridFamily, Sample
-from lvlmscope.families.grids import Axis, Pane, PlacementError, Span, Visual, even, merged
-from lvlmscope.families.squares import tower_patches
+from lvlmscope.models.families.grid_family import Counted, GridFamily, Sample
+from lvlmscope.models.families.patch_grids import Axis, Pane, PlacementError, Span, Visual, even, merged
+from lvlmscope.models.families.square_inputs import tower_patches
 
 __all__ = ["LlavaNextFamily", "LlavaOnevisionFamily"]
 

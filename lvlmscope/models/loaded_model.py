@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
-from lvlmscope.families import Family, family_of
+from lvlmscope.models.families import Family, family_of
 
-__all__ = ["LoadedModel", "find_processor", "load", "unwrap"]
+__all__ = ["LoadedModel", "family_for", "find_processor", "load", "unwrap"]
 
 _SOURCES = "'tiny', a hub id, a folder, or (model, processor)"
 
@@ -194,3 +194,15 @@ def _load_processor(source: Any, revision: str | None) -> Any:
         todo = "pass processor=, or prepared inputs with inputs="
         raise UnsupportedModelError(message(f"load the processor of {source}", received, "a processor", todo))
     return processor
+
+
+def family_for(model: Any) -> Family:
+    """The rules for what ``load`` gave, or for a bare model.
+
+    Args:
+        model: Either.
+
+    Returns:
+        The family.
+    """
+    return model.family if isinstance(model, LoadedModel) else family_of(unwrap(model))

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
-from lvlmscope.families.gridded import GridFamily, Sample
-from lvlmscope.families.grids import Axis, Pane, PlacementError, Visual, even
-from lvlmscope.families.squares import tower_patches
+from lvlmscope.models.families.grid_family import GridFamily, Sample
+from lvlmscope.models.families.patch_grids import Axis, Pane, PlacementError, Visual, even
+from lvlmscope.models.families.square_inputs import tower_patches
 
 __all__ = ["IdeficsFamily"]
 

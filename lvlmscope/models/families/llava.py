@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import torch
 
-from lvlmscope.families.gridded import GridFamily, Sample
-from lvlmscope.families.grids import PlacementError, Visual
-from lvlmscope.families.squares import square_axes, square_visual, tower_patches
+from lvlmscope.models.families.grid_family import GridFamily, Sample
+from lvlmscope.models.families.patch_grids import PlacementError, Visual
+from lvlmscope.models.families.square_inputs import square_axes, square_visual, tower_patches
 
 __all__ = ["LlavaFamily", "PaliGemmaFamily"]
 

@@ -1,0 +1,1 @@
+"""A loaded model, its family and its geometry. Knows no trace of it."""
