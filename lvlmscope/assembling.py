@@ -8,10 +8,10 @@ import torch
 from torch.nn.functional import pad
 
 from lvlmscope.generating import Generation
+from lvlmscope.inputs.detokenization import alternative_pieces, answer_pieces, prompt_pieces
+from lvlmscope.inputs.preparation import Prepared
 from lvlmscope.models.families import Family
-from lvlmscope.preparing import Prepared
 from lvlmscope.replay import Replay
-from lvlmscope.texts import alternative_pieces, answer_pieces, prompt_pieces
 from lvlmscope.traces.images import describe_pictures
 from lvlmscope.traces.token_layout import Kind, Layout
 from lvlmscope.traces.trace import Trace

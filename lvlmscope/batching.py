@@ -18,10 +18,10 @@ from lvlmscope.errors import (
     UnsupportedOptionError,
     message,
 )
+from lvlmscope.inputs.preparation import Prepared, join, prepare, tokenize_answer
 from lvlmscope.memory import Keep, Precision, check_choices
 from lvlmscope.models.families import Family
 from lvlmscope.models.loaded_model import family_for, find_processor, unwrap
-from lvlmscope.preparing import Prepared, join, prepare, tokenize_answer
 from lvlmscope.sessions import Intervention
 from lvlmscope.traces.requirements import FailedExample
 from lvlmscope.traces.trace import Trace

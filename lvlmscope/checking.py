@@ -16,9 +16,9 @@ from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.generating import generate_answer
 from lvlmscope.hooks.attention_math import AttentionCall
 from lvlmscope.hooks.attention_tap import KernelOutput
+from lvlmscope.inputs.preparation import prepare
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
-from lvlmscope.preparing import prepare
 from lvlmscope.sessions import Session, Site
 from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace

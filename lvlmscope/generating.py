@@ -8,8 +8,8 @@ import torch
 from tqdm.auto import tqdm
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-from lvlmscope.admitting import blame_inputs, is_image_input
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
+from lvlmscope.inputs.limits import blame_inputs, is_image_input
 from lvlmscope.models.families import Family
 
 __all__ = ["Generation", "generate_answer", "teacher_force"]

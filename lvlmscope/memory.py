@@ -9,9 +9,9 @@ import torch
 
 from lvlmscope.errors import MemoryLimitError, UnsupportedOptionError, message
 from lvlmscope.generating import Generation
+from lvlmscope.inputs.preparation import check_inputs, prepare
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
-from lvlmscope.preparing import check_inputs, prepare
 from lvlmscope.recording import Keeping
 
 __all__ = [

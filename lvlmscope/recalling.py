@@ -5,8 +5,8 @@ from typing import Any
 import torch
 
 from lvlmscope.errors import ModelInputError, UnsupportedModelError, message
+from lvlmscope.inputs.preparation import check_inputs, prepare
 from lvlmscope.models.families import Family
-from lvlmscope.preparing import check_inputs, prepare
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["recalled_inputs"]

@@ -8,15 +8,15 @@ from typing import Any, overload
 
 import torch
 
-from lvlmscope.admitting import require_context, require_pictures
 from lvlmscope.assembling import TracedBatch, assemble_trace
 from lvlmscope.attaching import intervene, stack_of, stage_of
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.generating import Generation, generate_answer, teacher_force
+from lvlmscope.inputs.limits import require_context, require_pictures
+from lvlmscope.inputs.preparation import Prepared, check_inputs, prepare, tokenize_answer
 from lvlmscope.memory import Keep, Precision, answer_limit, check_choices, choose_keeping, fit_into, parse_size
 from lvlmscope.models.families import Family
 from lvlmscope.models.loaded_model import LoadedModel, family_for, find_processor, unwrap
-from lvlmscope.preparing import Prepared, check_inputs, prepare, tokenize_answer
 from lvlmscope.provenance import describe_origin
 from lvlmscope.replay import replay_answer
 from lvlmscope.sessions import Intervention

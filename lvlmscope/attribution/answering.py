@@ -11,9 +11,9 @@ from lvlmscope.attaching import stage_of
 from lvlmscope.errors import ModelInputError, ReplayError, message
 from lvlmscope.generating import Generation, generate_answer, teacher_force
 from lvlmscope.hooks.hidden_states import HiddenHooks
+from lvlmscope.inputs.preparation import join, prepare
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
-from lvlmscope.preparing import join, prepare
 from lvlmscope.recalling import recalled_inputs
 from lvlmscope.repeating import replayed_arguments, whole_arguments
 from lvlmscope.traces.requirements import require_image

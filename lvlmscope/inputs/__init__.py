@@ -1,0 +1,1 @@
+"""Images and prompts to tensors that a model takes. Knows no hook and no intervention."""
