@@ -16,7 +16,7 @@ import torch
 import lvlmscope as lv
 from lvlmscope.evaluation.bundled import PROMPT
 from lvlmscope.interventions import SGRS
-from lvlmscope.sessions import Intervention
+from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.tiny import scenes
 
 ROUNDS, TOKENS = 7, 48

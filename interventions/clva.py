@@ -8,10 +8,10 @@ import torch
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.layer_bands import INITIAL, MIDDLE, LayerSpec, resolve_layers
 from lvlmscope.attention.sensitive_head_rule import check_fraction, extreme_heads, gathered_distribution
-from lvlmscope.configuring import check_types
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interventions.imaging import ImageSession
-from lvlmscope.sessions import ForwardInfo, MethodCard, Session, Site
+from lvlmscope.runtime.parameters import check_types
+from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, Session, Site
 
 __all__ = ["CLVA"]
 

@@ -7,10 +7,10 @@ import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
-from lvlmscope.configuring import check_types
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interventions.imaging import ImageSession
-from lvlmscope.sessions import ForwardInfo, MethodCard, Session, Site
+from lvlmscope.runtime.parameters import check_types
+from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, Session, Site
 
 __all__ = ["DLEAF", "Walk", "weak_heads"]
 

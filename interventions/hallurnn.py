@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from lvlmscope.attention.attention_rows import at_least_float32
-from lvlmscope.configuring import check_types
 from lvlmscope.errors import CellError, ModelInputError, message
 from lvlmscope.interventions.depth_cell import DepthCell
-from lvlmscope.sessions import ForwardInfo, MethodCard, Session, Site
+from lvlmscope.runtime.parameters import check_types
+from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, Session, Site
 
 __all__ = ["STAGNANT", "HalluRNN"]
 

@@ -3,7 +3,7 @@
 import warnings
 from typing import Any
 
-from lvlmscope.sessions import ForwardInfo, Session
+from lvlmscope.runtime.protocol import ForwardInfo, Session
 
 __all__ = ["ImageSession"]
 

@@ -7,9 +7,9 @@ import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows, log_weights
 from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
-from lvlmscope.configuring import check_types
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.sessions import MethodCard, Session, Site
+from lvlmscope.runtime.parameters import check_types
+from lvlmscope.runtime.protocol import MethodCard, Session, Site
 
 __all__ = ["LocoRE"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lvlmscope.errors import OutputError, RemedyError, message
-from lvlmscope.sessions import Intervention
+from lvlmscope.runtime.protocol import Intervention
 
 __all__ = ["GROUP", "load_remedies", "registered", "remedy_class", "remedy_names", "save_remedies"]
 

@@ -9,12 +9,12 @@ from transformers import LogitsProcessor
 
 from lvlmscope.attention.attention_rows import AttentionRows, at_least_float32
 from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
-from lvlmscope.configuring import check_types
 from lvlmscope.errors import ModelInputError, UnsupportedOptionError, message
 from lvlmscope.hooks.gradient_path import OpenForward
 from lvlmscope.interventions.choosing import Choice, choose
 from lvlmscope.interventions.imaging import ImageSession
-from lvlmscope.sessions import ForwardInfo, MethodCard, Session, Site
+from lvlmscope.runtime.parameters import check_types
+from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, Session, Site
 
 __all__ = ["SGRS"]
 

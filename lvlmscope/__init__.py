@@ -18,8 +18,6 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope import tiny as tiny
     from lvlmscope import training as training
     from lvlmscope import views as views
-    from lvlmscope.attaching import attach as attach
-    from lvlmscope.attaching import intervene as intervene
     from lvlmscope.attention.attention_rows import AttentionRows as AttentionRows
     from lvlmscope.attention.layer_bands import resolve_layers as resolve_layers
     from lvlmscope.attribution import infidelity as infidelity
@@ -68,9 +66,11 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.models.loaded_model import LoadedModel as LoadedModel
     from lvlmscope.models.loaded_model import load as load
     from lvlmscope.models.supported import list_models as list_models
-    from lvlmscope.sessions import Intervention as Intervention
-    from lvlmscope.sessions import Session as Session
-    from lvlmscope.sessions import Site as Site
+    from lvlmscope.runtime.attachment import attach as attach
+    from lvlmscope.runtime.attachment import intervene as intervene
+    from lvlmscope.runtime.protocol import Intervention as Intervention
+    from lvlmscope.runtime.protocol import Session as Session
+    from lvlmscope.runtime.protocol import Site as Site
     from lvlmscope.traces.intervention_effect import effect as effect
     from lvlmscope.traces.token_layout import Cell as Cell
     from lvlmscope.traces.token_layout import ImageLayout as ImageLayout
@@ -99,8 +99,8 @@ _MODULES = (
     "views",
 )
 _HOMES = {
-    "attach": "lvlmscope.attaching",
-    "intervene": "lvlmscope.attaching",
+    "attach": "lvlmscope.runtime.attachment",
+    "intervene": "lvlmscope.runtime.attachment",
     "infidelity": "lvlmscope.attribution",
     "integrated_gradients": "lvlmscope.attribution",
     "occlusion": "lvlmscope.attribution",
@@ -154,9 +154,9 @@ _HOMES = {
     "estimate": "lvlmscope.memory",
     "Trace": "lvlmscope.traces.trace",
     "AttentionRows": "lvlmscope.attention.attention_rows",
-    "Intervention": "lvlmscope.sessions",
-    "Session": "lvlmscope.sessions",
-    "Site": "lvlmscope.sessions",
+    "Intervention": "lvlmscope.runtime.protocol",
+    "Session": "lvlmscope.runtime.protocol",
+    "Site": "lvlmscope.runtime.protocol",
     "read_attention": "lvlmscope.traces.trace_file",
     "trace": "lvlmscope.tracing",
     "explore": "lvlmscope.views",

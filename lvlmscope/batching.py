@@ -9,7 +9,6 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from lvlmscope.attaching import intervene, stack_of
 from lvlmscope.errors import (
     InterventionError,
     ModelInputError,
@@ -22,7 +21,8 @@ from lvlmscope.inputs.preparation import Prepared, join, prepare, tokenize_answe
 from lvlmscope.memory import Keep, Precision, check_choices
 from lvlmscope.models.families import Family
 from lvlmscope.models.loaded_model import family_for, find_processor, unwrap
-from lvlmscope.sessions import Intervention
+from lvlmscope.runtime.attachment import intervene, stack_of
+from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.requirements import FailedExample
 from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import Wishes, trace_prepared

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lvlmscope.attaching import intervene
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.generating import generate_answer
@@ -19,7 +18,8 @@ from lvlmscope.hooks.attention_tap import KernelOutput
 from lvlmscope.inputs.preparation import prepare
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
-from lvlmscope.sessions import Session, Site
+from lvlmscope.runtime.attachment import intervene
+from lvlmscope.runtime.protocol import Session, Site
 from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace
 

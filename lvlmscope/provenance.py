@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lvlmscope.replay import Replay
-from lvlmscope.sessions import Intervention
+from lvlmscope.runtime.protocol import Intervention
 
 __all__ = ["describe_origin"]
 

@@ -14,7 +14,7 @@ from lvlmscope.generating import Generation
 from lvlmscope.probabilities import Probabilities, read_probabilities
 from lvlmscope.recording import Keeping, RowRecorder
 from lvlmscope.repeating import replayed_arguments
-from lvlmscope.stage import Stage
+from lvlmscope.runtime.model_hooks import Stage
 
 __all__ = ["Agreement", "Replay", "compare_logits", "replay_answer"]
 

@@ -9,7 +9,6 @@ from typing import Any, overload
 import torch
 
 from lvlmscope.assembling import TracedBatch, assemble_trace
-from lvlmscope.attaching import intervene, stack_of, stage_of
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.generating import Generation, generate_answer, teacher_force
 from lvlmscope.inputs.limits import require_context, require_pictures
@@ -19,8 +18,9 @@ from lvlmscope.models.families import Family
 from lvlmscope.models.loaded_model import LoadedModel, family_for, find_processor, unwrap
 from lvlmscope.provenance import describe_origin
 from lvlmscope.replay import replay_answer
-from lvlmscope.sessions import Intervention
-from lvlmscope.stage import Stage
+from lvlmscope.runtime.attachment import intervene, stack_of, stage_of
+from lvlmscope.runtime.model_hooks import Stage
+from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["Wishes", "trace", "trace_prepared"]

@@ -14,7 +14,7 @@ import torch
 import lvlmscope as lv
 from lvlmscope.evaluation.bundled import MAX_NEW_TOKENS, SPLITS, caption_scores
 from lvlmscope.interventions import SGRS, LocoRE
-from lvlmscope.sessions import Intervention
+from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.tiny import scenes
 
 STACKS: dict[str, tuple[Intervention, ...]] = {

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from lvlmscope.attaching import stage_of
 from lvlmscope.errors import ModelInputError, ReplayError, message
 from lvlmscope.generating import Generation, generate_answer, teacher_force
 from lvlmscope.hooks.hidden_states import HiddenHooks
@@ -16,6 +15,7 @@ from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
 from lvlmscope.recalling import recalled_inputs
 from lvlmscope.repeating import replayed_arguments, whole_arguments
+from lvlmscope.runtime.attachment import stage_of
 from lvlmscope.traces.requirements import require_image
 from lvlmscope.traces.trace import Trace
 

@@ -6,8 +6,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from lvlmscope.attaching import stage_of
 from lvlmscope.errors import ModelInputError, ShapeError, message
+from lvlmscope.runtime.attachment import stage_of
 from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace as trace_again
 

@@ -3,11 +3,11 @@
 import json
 from collections.abc import Sequence
 
-from lvlmscope.attaching import intervene
 from lvlmscope.cli.remedies import parse_remedy
 from lvlmscope.cli.telling import console, score_table
 from lvlmscope.evaluation import report_card
 from lvlmscope.models.loaded_model import load
+from lvlmscope.runtime.attachment import intervene
 
 __all__ = ["run_evaluation"]
 

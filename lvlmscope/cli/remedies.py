@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interventions.registry import remedy_class
-from lvlmscope.sessions import Intervention
+from lvlmscope.runtime.protocol import Intervention
 
 __all__ = ["parse_remedy"]
 

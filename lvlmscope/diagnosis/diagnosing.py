@@ -6,7 +6,6 @@ from math import isfinite
 from pathlib import PurePath
 from typing import Any
 
-from lvlmscope.attaching import Handle, intervene
 from lvlmscope.diagnosis.calibration import Calibration, bundled_calibration
 from lvlmscope.diagnosis.findings import (
     Drift,
@@ -25,6 +24,7 @@ from lvlmscope.errors import ModelInputError, message
 from lvlmscope.evaluation.chair import Vocabulary
 from lvlmscope.evaluation.word_signals import chosen_signals
 from lvlmscope.interventions import DLEAF
+from lvlmscope.runtime.attachment import Handle, intervene
 from lvlmscope.traces.requirements import require_trace
 from lvlmscope.traces.trace import Trace
 

@@ -15,7 +15,7 @@ from lvlmscope.diagnostics import saliency_to_answer
 from lvlmscope.errors import ModelInputError
 from lvlmscope.evaluation.flagging import flagged_heads
 from lvlmscope.interventions import CLVA, DLEAF, SGRS, HalluRNN, HeadRescaling, LocoRE
-from lvlmscope.sessions import Intervention
+from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["Case", "Proposal", "propose"]

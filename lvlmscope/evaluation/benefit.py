@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from lvlmscope.attaching import intervene
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.bundled import MAX_NEW_TOKENS, PROMPT, vocabulary
 from lvlmscope.evaluation.chair import ChairScores, chair
 from lvlmscope.evaluation.generating import answers
 from lvlmscope.evaluation.pope import PopeScores, pope
-from lvlmscope.sessions import Intervention
+from lvlmscope.runtime.attachment import intervene
+from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.tiny import Scene
 from lvlmscope.tiny.captions import negatives
 from lvlmscope.tiny.world import with_article

@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lvlmscope.attaching import intervene
 from lvlmscope.errors import EvaluationError, ModelInputError, message
 from lvlmscope.evaluation.bundled import MAX_NEW_TOKENS, PROMPT, vocabulary
 from lvlmscope.evaluation.chair import ChairScores, Vocabulary, chair
@@ -12,7 +11,8 @@ from lvlmscope.evaluation.examples import Example, known_pictures
 from lvlmscope.evaluation.generating import answers
 from lvlmscope.interventions.registry import remedy_class
 from lvlmscope.models.loaded_model import find_processor, unwrap
-from lvlmscope.sessions import Intervention
+from lvlmscope.runtime.attachment import intervene
+from lvlmscope.runtime.protocol import Intervention
 
 __all__ = ["Example", "Trial", "Tuning", "tune"]
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from lvlmscope.attaching import intervene
 from lvlmscope.interventions import SGRS, HalluRNN, LocoRE
-from lvlmscope.sessions import Intervention
+from lvlmscope.runtime.attachment import intervene
+from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace
 from tests import tiny_models

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from lvlmscope.attaching import intervene
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.sessions import Intervention, Session, Site
+from lvlmscope.runtime.attachment import intervene
+from lvlmscope.runtime.protocol import Intervention, Session, Site
 from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace
 from tests.contract.test_remedies import OPTIONS, REMEDIES, STEPS

@@ -7,11 +7,11 @@ import pytest
 import torch
 from transformers import LlavaForConditionalGeneration, LogitsProcessor
 
-from lvlmscope.attaching import attach, intervene, stack_of
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import InterventionError, ModelInputError
 from lvlmscope.interventions import DLEAF
-from lvlmscope.sessions import ForwardInfo, Session, Site
+from lvlmscope.runtime.attachment import attach, intervene, stack_of
+from lvlmscope.runtime.protocol import ForwardInfo, Session, Site
 from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace
 from tests import tiny_models

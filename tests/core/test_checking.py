@@ -49,7 +49,7 @@ def test_a_wrong_adapter_is_found_out() -> None:
 
 def test_a_kernel_that_lies_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows made with another scale than the model's own are not eager attention's."""
-    from lvlmscope import stage
+    from lvlmscope.runtime import model_hooks as stage
 
     honest = stage.row_scores
     monkeypatch.setattr(stage, "row_scores", lambda call, **options: honest(call, **options) * 1.1)

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from lvlmscope.attaching import intervene
 from lvlmscope.errors import UnsupportedModelError
 from lvlmscope.interventions import DLEAF
+from lvlmscope.runtime.attachment import intervene
 from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace
 from tests import tiny_models

@@ -11,9 +11,9 @@ from jaxtyping import TypeCheckError
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.functional_head_rule import HeadRule
 from lvlmscope.attention.sensitive_head_rule import extreme_heads
-from lvlmscope.editing import apply_gain
 from lvlmscope.hooks.attention_math import AttentionCall
-from lvlmscope.sessions import ForwardInfo
+from lvlmscope.runtime.output_patching import apply_gain
+from lvlmscope.runtime.protocol import ForwardInfo
 
 MODULES = (
     "lvlmscope.attention.attention_rows",
@@ -21,10 +21,10 @@ MODULES = (
     "lvlmscope.hooks.attention_tap",
     "lvlmscope.hooks.gradient_path",
     "lvlmscope.hooks.hidden_states",
-    "lvlmscope.sessions",
+    "lvlmscope.runtime.protocol",
     "lvlmscope.replay",
     "lvlmscope.repeating",  # its tensors lie in dictionaries of arguments
-    "lvlmscope.editing",
+    "lvlmscope.runtime.output_patching",
     "lvlmscope.attention.sensitive_head_rule",
     "lvlmscope.attention.functional_head_rule",
     "lvlmscope.differentiating",

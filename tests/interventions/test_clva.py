@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from lvlmscope.attaching import attach
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import CLVA
+from lvlmscope.runtime.attachment import attach
 from tests import tiny_models
 from tests.interventions.started import STEPS, layer_rows, session, traced
 from tests.reference import clva as twin

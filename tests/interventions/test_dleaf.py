@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from lvlmscope.attaching import attach, intervene
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import DLEAF
-from lvlmscope.sessions import ForwardInfo, Session, Site
+from lvlmscope.runtime.attachment import attach, intervene
+from lvlmscope.runtime.protocol import ForwardInfo, Session, Site
 from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace
 from tests import tiny_models

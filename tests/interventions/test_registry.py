@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from lvlmscope import interventions
-from lvlmscope.configuring import check_types
 from lvlmscope.errors import InterventionError, ModelInputError, OutputError, RemedyError
 from lvlmscope.interventions import DLEAF, HalluRNN, LocoRE, load_remedies, registered, registry, save_remedies
-from lvlmscope.sessions import Session, Site
+from lvlmscope.runtime.parameters import check_types
+from lvlmscope.runtime.protocol import Session, Site
 from tests.interventions.cells import saved
 
 

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from lvlmscope.attaching import attach, intervene
 from lvlmscope.attention.functional_head_rule import PRESETS
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import HeadRescaling
+from lvlmscope.runtime.attachment import attach, intervene
 from lvlmscope.traces.trace import Trace
 from lvlmscope.tracing import trace
 from tests import tiny_models

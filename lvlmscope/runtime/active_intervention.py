@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.sessions import Intervention, Session, Site
+from lvlmscope.runtime.protocol import Intervention, Session, Site
 
 __all__ = ["Performance", "Recorder"]
 

@@ -13,9 +13,9 @@ from transformers import LogitsProcessorList
 from lvlmscope.errors import InterventionError, ModelInputError, UnsupportedModelError, message
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.loaded_model import unwrap
-from lvlmscope.performing import Performance
-from lvlmscope.sessions import Intervention, Session, Site
-from lvlmscope.stage import Stage
+from lvlmscope.runtime.active_intervention import Performance
+from lvlmscope.runtime.model_hooks import Stage
+from lvlmscope.runtime.protocol import Intervention, Session, Site
 
 __all__ = ["Handle", "Intervention", "Session", "Site", "attach", "intervene", "stack_of", "stage_of"]
 

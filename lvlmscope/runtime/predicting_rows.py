@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.sessions import ForwardInfo
+from lvlmscope.runtime.protocol import ForwardInfo
 
 __all__ = ["ForwardFollower"]
 

@@ -9,7 +9,7 @@ from lvlmscope.attention.attention_rows import AttentionRows, log_weights
 from lvlmscope.errors import InterventionError, describe, message
 from lvlmscope.hooks.attention_math import AttentionCall, mix_values
 from lvlmscope.hooks.attention_tap import KernelOutput
-from lvlmscope.sessions import Intervention
+from lvlmscope.runtime.protocol import Intervention
 
 __all__ = ["apply_gain", "checked_weights", "mixed_rows", "replaced_rows", "with_slope"]
 

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.editing import apply_gain, checked_weights, mixed_rows, replaced_rows, with_slope
 from lvlmscope.errors import UnsupportedModelError, message
-from lvlmscope.following import ForwardFollower
 from lvlmscope.hooks.attention_math import AttentionCall, row_scores, softmax_rows, visibility
 from lvlmscope.hooks.attention_tap import KernelOutput
 from lvlmscope.hooks.gradient_path import GradientPath, OpenForward, require_gradients
 from lvlmscope.hooks.hidden_states import HiddenHooks
 from lvlmscope.models.families import Family
-from lvlmscope.performing import Performance, Recorder
-from lvlmscope.sessions import ForwardInfo, Session, Site
+from lvlmscope.runtime.active_intervention import Performance, Recorder
+from lvlmscope.runtime.output_patching import apply_gain, checked_weights, mixed_rows, replaced_rows, with_slope
+from lvlmscope.runtime.predicting_rows import ForwardFollower
+from lvlmscope.runtime.protocol import ForwardInfo, Session, Site
 
 __all__ = ["Stage"]
 
