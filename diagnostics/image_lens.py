@@ -6,10 +6,10 @@ import numpy as np
 import torch
 import xarray as xr
 
+from lvlmscope.capture.inputs_from_trace import recalled_inputs
 from lvlmscope.hooks.hidden_states import HiddenHooks
 from lvlmscope.models.families import family_of
 from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
-from lvlmscope.recalling import recalled_inputs
 from lvlmscope.traces.labelled_arrays import coordinates
 from lvlmscope.traces.trace import Trace
 from lvlmscope.unembedding import Unembedding, agreeing, unembeddings_of

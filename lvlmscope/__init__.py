@@ -24,7 +24,9 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.attribution import integrated_gradients as integrated_gradients
     from lvlmscope.attribution import occlusion as occlusion
     from lvlmscope.attribution import sensitivity as sensitivity
-    from lvlmscope.batching import trace_many as trace_many
+    from lvlmscope.capture.trace_many_examples import trace_many as trace_many
+    from lvlmscope.capture.trace_one import estimate as estimate
+    from lvlmscope.capture.trace_one import trace as trace
     from lvlmscope.checking import check as check
     from lvlmscope.diagnosis import Calibration as Calibration
     from lvlmscope.diagnosis import Diagnosis as Diagnosis
@@ -62,7 +64,6 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.interventions import load_remedies as load_remedies
     from lvlmscope.interventions import registered as registered
     from lvlmscope.interventions import save_remedies as save_remedies
-    from lvlmscope.memory import estimate as estimate
     from lvlmscope.models.loaded_model import LoadedModel as LoadedModel
     from lvlmscope.models.loaded_model import load as load
     from lvlmscope.models.supported import list_models as list_models
@@ -77,7 +78,6 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.traces.token_layout import Layout as Layout
     from lvlmscope.traces.trace import Trace as Trace
     from lvlmscope.traces.trace_file import read_attention as read_attention
-    from lvlmscope.tracing import trace as trace
     from lvlmscope.views import explore as explore
     from lvlmscope.views import report as report
 
@@ -105,7 +105,7 @@ _HOMES = {
     "integrated_gradients": "lvlmscope.attribution",
     "occlusion": "lvlmscope.attribution",
     "sensitivity": "lvlmscope.attribution",
-    "trace_many": "lvlmscope.batching",
+    "trace_many": "lvlmscope.capture.trace_many_examples",
     "list_models": "lvlmscope.models.supported",
     "check": "lvlmscope.checking",
     "effect": "lvlmscope.traces.intervention_effect",
@@ -151,14 +151,14 @@ _HOMES = {
     "Layout": "lvlmscope.traces.token_layout",
     "LoadedModel": "lvlmscope.models.loaded_model",
     "load": "lvlmscope.models.loaded_model",
-    "estimate": "lvlmscope.memory",
+    "estimate": "lvlmscope.capture.memory",
     "Trace": "lvlmscope.traces.trace",
     "AttentionRows": "lvlmscope.attention.attention_rows",
     "Intervention": "lvlmscope.runtime.protocol",
     "Session": "lvlmscope.runtime.protocol",
     "Site": "lvlmscope.runtime.protocol",
     "read_attention": "lvlmscope.traces.trace_file",
-    "trace": "lvlmscope.tracing",
+    "trace": "lvlmscope.capture.trace_one",
     "explore": "lvlmscope.views",
     "report": "lvlmscope.views",
 }

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.capture.generation import generate_answer
+from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import UnsupportedModelError, message
-from lvlmscope.generating import generate_answer
 from lvlmscope.hooks.attention_math import AttentionCall
 from lvlmscope.hooks.attention_tap import KernelOutput
 from lvlmscope.inputs.preparation import prepare
@@ -21,7 +22,6 @@ from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.protocol import Session, Site
 from lvlmscope.traces.trace import Trace
-from lvlmscope.tracing import trace
 
 __all__ = ["Check", "Finding", "check"]
 

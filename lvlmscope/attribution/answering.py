@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from lvlmscope.capture.generation import Generation, generate_answer, teacher_force
+from lvlmscope.capture.inputs_from_trace import recalled_inputs
+from lvlmscope.capture.replay import replayed_arguments, whole_arguments
 from lvlmscope.errors import ModelInputError, ReplayError, message
-from lvlmscope.generating import Generation, generate_answer, teacher_force
 from lvlmscope.hooks.hidden_states import HiddenHooks
 from lvlmscope.inputs.preparation import join, prepare
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
-from lvlmscope.recalling import recalled_inputs
-from lvlmscope.repeating import replayed_arguments, whole_arguments
 from lvlmscope.runtime.attachment import stage_of
 from lvlmscope.traces.requirements import require_image
 from lvlmscope.traces.trace import Trace

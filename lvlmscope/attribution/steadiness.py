@@ -6,10 +6,10 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from lvlmscope.capture.trace_one import trace as trace_again
 from lvlmscope.errors import ModelInputError, ShapeError, message
 from lvlmscope.runtime.attachment import stage_of
 from lvlmscope.traces.trace import Trace
-from lvlmscope.tracing import trace as trace_again
 
 __all__ = ["sensitivity"]
 

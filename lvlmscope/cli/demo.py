@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lvlmscope import plot
+from lvlmscope.capture.trace_one import trace
 from lvlmscope.cli.telling import coloured, console, extreme_heads, plain_output
 from lvlmscope.cli.tracing import SAVED, save_figures
 from lvlmscope.cli.writing import result_folder
@@ -14,7 +15,6 @@ from lvlmscope.models.loaded_model import load
 from lvlmscope.tiny import Scene, scene
 from lvlmscope.traces.intervention_effect import Effect, effect
 from lvlmscope.traces.trace import Trace
-from lvlmscope.tracing import trace
 from lvlmscope.views import report
 
 __all__ = ["PICTURES", "run_demo"]

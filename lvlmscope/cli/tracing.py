@@ -7,6 +7,7 @@ from typing import Any, Final
 import xarray as xr
 
 from lvlmscope import plot
+from lvlmscope.capture.trace_one import trace
 from lvlmscope.cli.progressing import stages
 from lvlmscope.cli.telling import console, extreme_heads
 from lvlmscope.cli.writing import result_folder
@@ -15,7 +16,6 @@ from lvlmscope.errors import GeometryError
 from lvlmscope.models.loaded_model import load
 from lvlmscope.traces.intervention_effect import Effect, effect
 from lvlmscope.traces.trace import Trace
-from lvlmscope.tracing import trace
 from lvlmscope.views import report
 
 __all__ = ["SAVED", "run_trace", "save_figures"]

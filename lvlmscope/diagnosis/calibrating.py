@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from tqdm import tqdm
 
+from lvlmscope.capture.trace_one import trace
 from lvlmscope.diagnosis.calibration import SHARES, Calibration, Probe, Reference
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.bundled import PROMPT, vocabulary
@@ -20,7 +21,6 @@ from lvlmscope.evaluation.word_table import WordTable, read_words
 from lvlmscope.models.loaded_model import LoadedModel
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import Tokens
-from lvlmscope.tracing import trace
 
 __all__ = ["calibrate", "calibration_of"]
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
+from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import InterventionError, UnsupportedOptionError
 from lvlmscope.interventions import CLVA, DLEAF, SGRS, HalluRNN, HeadRescaling, LocoRE, load_remedies, save_remedies
 from lvlmscope.runtime.attachment import attach, intervene
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace
-from lvlmscope.tracing import trace
 from tests import tiny_models
 from tests.interventions.cells import saved
 

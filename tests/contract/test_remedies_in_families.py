@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
+from lvlmscope.capture.trace_one import trace
 from lvlmscope.interventions import SGRS, HalluRNN, LocoRE
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace
-from lvlmscope.tracing import trace
 from tests import tiny_models
 from tests.contract.test_remedies import IDENTITIES, OPTIONS, REMEDIES, STEPS
 from tests.interventions.cells import saved

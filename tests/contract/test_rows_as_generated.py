@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.capture.trace_one import trace
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.protocol import Intervention, Session, Site
 from lvlmscope.traces.trace import Trace
-from lvlmscope.tracing import trace
 from tests.contract.test_remedies import OPTIONS, REMEDIES, STEPS
 from tests.contract.test_remedies_in_families import fitting
 from tests.tiny_families import FAMILIES, FamilyCase

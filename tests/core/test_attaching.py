@@ -8,12 +8,12 @@ import torch
 from transformers import LlavaForConditionalGeneration, LogitsProcessor
 
 from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import InterventionError, ModelInputError
 from lvlmscope.interventions import DLEAF
 from lvlmscope.runtime.attachment import attach, intervene, stack_of
 from lvlmscope.runtime.protocol import ForwardInfo, Session, Site
 from lvlmscope.traces.trace import Trace
-from lvlmscope.tracing import trace
 from tests import tiny_models
 
 STEPS = 6

@@ -11,12 +11,12 @@ from PIL import Image
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
+from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, UnsupportedModelError
 from lvlmscope.inputs.limits import context_length
 from lvlmscope.inputs.preparation import prepare
 from lvlmscope.models.families import family_of
 from lvlmscope.models.loaded_model import LoadedModel, load
-from lvlmscope.tracing import trace
 from tests import tiny_models
 from tests.tiny_families import FAMILIES
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import lvlmscope as lv
-from lvlmscope.batching import FailedExample
+from lvlmscope.capture.trace_many_examples import FailedExample
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, UnsupportedOptionError
 from lvlmscope.tiny.scenes import scenes

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import torch
 
+from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import UnsupportedModelError
 from lvlmscope.interventions import DLEAF
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.traces.trace import Trace
-from lvlmscope.tracing import trace
 from tests import tiny_models
 from tests.reference.attention_gradients import rows_and_gradients
 from tests.tiny_families import FAMILIES

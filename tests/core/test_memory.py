@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import lvlmscope as lv
+from lvlmscope.capture.memory import estimate_inputs, parse_size
 from lvlmscope.errors import MemoryLimitError, UnsupportedOptionError
-from lvlmscope.memory import estimate_inputs, parse_size
 from lvlmscope.models.families import family_of
 from lvlmscope.traces.trace import Trace
 from tests import tiny_models

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
+from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import UnsupportedModelError
 from lvlmscope.hooks.gradient_path import OpenForward
 from lvlmscope.runtime.attachment import attach, intervene
 from lvlmscope.runtime.protocol import ForwardInfo, Session, Site
 from lvlmscope.traces.trace import Trace
-from lvlmscope.tracing import trace
 from tests import tiny_families, tiny_models
 
 STEPS = 4

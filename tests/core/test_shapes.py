@@ -22,12 +22,12 @@ MODULES = (
     "lvlmscope.hooks.gradient_path",
     "lvlmscope.hooks.hidden_states",
     "lvlmscope.runtime.protocol",
-    "lvlmscope.replay",
+    "lvlmscope.capture.replay",
     "lvlmscope.repeating",  # its tensors lie in dictionaries of arguments
     "lvlmscope.runtime.output_patching",
     "lvlmscope.attention.sensitive_head_rule",
     "lvlmscope.attention.functional_head_rule",
-    "lvlmscope.differentiating",
+    "lvlmscope.capture.token_gradients",
 )
 # Signatures that take any shape, and why
 OPEN_SHAPES = {"checked_weights": "a remedy's weights of another shape are refused with an InterventionError"}

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 from transformers import SuppressTokensLogitsProcessor
 
+from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import LvlmscopeError
 from lvlmscope.traces.trace import Trace
-from lvlmscope.tracing import trace
 from tests import tiny_models
 from tests.reference.attention_gradients import rows_and_gradients
 from tests.tiny_families import FAMILIES

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.capture.trace_one import trace
 from lvlmscope.runtime.protocol import ForwardInfo, Intervention, Session, Site
 from lvlmscope.traces.trace import Trace
-from lvlmscope.tracing import trace
 from tests import tiny_models
 
 STEPS = 4

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import DLEAF
 from lvlmscope.runtime.attachment import attach, intervene
 from lvlmscope.runtime.protocol import ForwardInfo, Session, Site
 from lvlmscope.traces.trace import Trace
-from lvlmscope.tracing import trace
 from tests import tiny_models
 from tests.reference import decoder
 from tests.reference import dleaf as twin

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from lvlmscope.attention.functional_head_rule import PRESETS
+from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import HeadRescaling
 from lvlmscope.runtime.attachment import attach, intervene
 from lvlmscope.traces.trace import Trace
-from lvlmscope.tracing import trace
 from tests import tiny_models
 from tests.interventions.started import OPTIONS, STEPS, layer_rows, session, traced
 from tests.reference import decoder, rescaling

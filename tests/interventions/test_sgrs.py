@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
+from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import InterventionError, ModelInputError, UnsupportedOptionError
 from lvlmscope.interventions import SGRS, LocoRE, sgrs
 from lvlmscope.interventions.choosing import choose
 from lvlmscope.runtime.attachment import intervene
-from lvlmscope.tracing import trace
 from tests import tiny_models
 from tests.interventions.started import session
 from tests.reference import sgrs as twin

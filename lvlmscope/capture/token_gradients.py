@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch.utils.checkpoint import checkpoint
 from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
-from lvlmscope.generating import Generation
-from lvlmscope.recording import RowRecorder
+from lvlmscope.capture.generation import Generation
+from lvlmscope.capture.row_recorder import RowRecorder
 
 __all__ = ["has_recurrence", "one_layer_at_a_time", "token_gradients"]
 

@@ -2,33 +2,26 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
+from lvlmscope.capture.generation import Generation
+from lvlmscope.capture.options import Keep, Keeping, Precision, Wishes
 from lvlmscope.errors import MemoryLimitError, UnsupportedOptionError, message
-from lvlmscope.generating import Generation
-from lvlmscope.inputs.preparation import check_inputs, prepare
-from lvlmscope.models.families import Family, family_of
-from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
-from lvlmscope.recording import Keeping
+from lvlmscope.models.families import Family
 
 __all__ = [
     "Estimate",
-    "Keep",
-    "Precision",
     "answer_limit",
-    "check_choices",
     "choose_keeping",
-    "estimate",
     "estimate_inputs",
     "fit_into",
+    "layerwise_needed",
     "parse_size",
 ]
 
-Keep = Literal["all", "image_answer"]
-Precision = Literal["float32", "float16"]
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _DEFAULT_STEPS = 20  # generate's own default length
 
@@ -101,73 +94,6 @@ def parse_size(size: int | str) -> int:
         possible, todo = "bytes, or a text such as '2GB' or '512MiB'", "write the size with its unit"
         raise UnsupportedOptionError(message("limit memory", f"{size!r}", possible, todo))
     return int(number * unit)
-
-
-def estimate(
-    model: Any,
-    image: Any = None,
-    prompt: Any = None,
-    *,
-    inputs: Any = None,
-    max_new_tokens: int | None = None,
-    gradients: bool = False,
-    hidden_states: bool = False,
-    keep: Keep = "all",
-    precision: Precision = "float32",
-    layerwise: bool = False,
-    processor: Any = None,
-    family: Family | None = None,
-) -> Estimate:
-    """Bytes that ``trace`` with the same arguments will take, before running the model.
-
-    Args:
-        model: What ``load`` gave, or a bare Hugging Face model.
-        image: As for ``trace``.
-        prompt: As for ``trace``.
-        inputs: As for ``trace``.
-        max_new_tokens: Answer tokens at most; the model's own setting when None.
-        gradients: As for ``trace``.
-        hidden_states: As for ``trace``.
-        keep: As for ``trace``.
-        precision: As for ``trace``.
-        layerwise: Hold the graph of one layer at a time.
-        processor: The model's processor, when it cannot be found from the model's name.
-        family: Rules of the model's family, found by itself when None.
-
-    Returns:
-        The estimate; it prints as a table.
-
-    Raises:
-        ImageInputError: As for ``trace``.
-        PromptError: As for ``trace``.
-        ModelInputError: As for ``trace``.
-    """
-    bare = unwrap(model)
-    family = family or (model.family if isinstance(model, LoadedModel) else family_of(bare))
-    if inputs is None:
-        ready: Mapping[str, Any] = prepare(image, prompt, find_processor(model, processor), family).inputs
-    else:
-        ready = check_inputs(inputs)
-    check_choices(keep=keep, precision=precision)
-    steps = answer_limit(bare, ready, {"max_new_tokens": max_new_tokens})
-    kept: dict[str, Any] = {"gradients": gradients, "hidden_states": hidden_states, "keep": keep}
-    return estimate_inputs(bare, family, ready, steps, precision=precision, layerwise=layerwise, **kept)
-
-
-def check_choices(*, keep: str, precision: str) -> None:
-    """Refuse words that name no choice.
-
-    Args:
-        keep: As for ``trace``.
-        precision: As for ``trace``.
-
-    Raises:
-        UnsupportedOptionError: Another word.
-    """
-    for name, value, choices in (("keep", keep, get_args(Keep)), ("precision", precision, get_args(Precision))):
-        if value not in choices:
-            possible = " or ".join(map(repr, choices))
-            raise UnsupportedOptionError(message("trace", f"{name}={value!r}", possible, "choose one of them"))
 
 
 def answer_limit(model: Any, inputs: Mapping[str, Any], options: Mapping[str, Any]) -> int:
@@ -315,3 +241,25 @@ def fit_into(
     received = f"a trace of {layerwise.peak / 1e6:,.1f} MB for max_memory of {limit / 1e6:,.1f} MB"
     todo = "give more, ask for fewer new tokens, or choose one of these"
     raise MemoryLimitError(message("trace within a limit of memory", received, ", ".join(sizes), todo))
+
+
+def layerwise_needed(
+    options: Wishes, model: torch.nn.Module, family: Family, inputs: Mapping[str, Any], steps: int
+) -> bool:
+    """Whether one layer's graph at a time must be held to stay within ``max_memory``.
+
+    Args:
+        options: What the trace is to keep.
+        model: The bare model.
+        family: Its family's rules.
+        inputs: The batch.
+        steps: Answer tokens at most.
+
+    Returns:
+        As ``fit_into``.
+
+    Raises:
+        MemoryLimitError: It does not fit either way.
+    """
+    kept = asdict(options)
+    return fit_into(parse_size(kept.pop("max_memory")), model, family, inputs, steps, **kept)

@@ -9,6 +9,8 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from lvlmscope.capture.options import Keep, Precision, Wishes, check_choices
+from lvlmscope.capture.trace_one import trace_prepared
 from lvlmscope.errors import (
     InterventionError,
     ModelInputError,
@@ -18,14 +20,12 @@ from lvlmscope.errors import (
     message,
 )
 from lvlmscope.inputs.preparation import Prepared, join, prepare, tokenize_answer
-from lvlmscope.memory import Keep, Precision, check_choices
 from lvlmscope.models.families import Family
 from lvlmscope.models.loaded_model import family_for, find_processor, unwrap
 from lvlmscope.runtime.attachment import intervene, stack_of
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.requirements import FailedExample
 from lvlmscope.traces.trace import Trace
-from lvlmscope.tracing import Wishes, trace_prepared
 
 __all__ = ["FailedExample", "trace_many"]
 

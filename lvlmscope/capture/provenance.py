@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lvlmscope.replay import Replay
+from lvlmscope.capture.replay import Replay
 from lvlmscope.runtime.protocol import Intervention
 
 __all__ = ["describe_origin"]

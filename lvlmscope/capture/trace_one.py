@@ -1,29 +1,35 @@
 """``trace``: what a model attended to while it wrote an answer about a picture."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
 from typing import Any, overload
 
 import torch
 
-from lvlmscope.assembling import TracedBatch, assemble_trace
+from lvlmscope.capture.generation import Generation, generate_answer, teacher_force
+from lvlmscope.capture.memory import (
+    Estimate,
+    answer_limit,
+    choose_keeping,
+    estimate_inputs,
+    layerwise_needed,
+)
+from lvlmscope.capture.options import Keep, Precision, Wishes, check_choices
+from lvlmscope.capture.provenance import describe_origin
+from lvlmscope.capture.replay import replay_answer
+from lvlmscope.capture.trace_assembly import TracedBatch, assemble_trace
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.generating import Generation, generate_answer, teacher_force
 from lvlmscope.inputs.limits import require_context, require_pictures
 from lvlmscope.inputs.preparation import Prepared, check_inputs, prepare, tokenize_answer
-from lvlmscope.memory import Keep, Precision, answer_limit, check_choices, choose_keeping, fit_into, parse_size
-from lvlmscope.models.families import Family
+from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.loaded_model import LoadedModel, family_for, find_processor, unwrap
-from lvlmscope.provenance import describe_origin
-from lvlmscope.replay import replay_answer
 from lvlmscope.runtime.attachment import intervene, stack_of, stage_of
 from lvlmscope.runtime.model_hooks import Stage
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace
 
-__all__ = ["Wishes", "trace", "trace_prepared"]
+__all__ = ["estimate", "trace", "trace_prepared"]
 
 
 @overload
@@ -154,35 +160,6 @@ def _warn_of_silence(traces: list[Trace]) -> None:
             warnings.warn(f"the answer to {each.prompt!r} has no words: {ended}; {todo}.", UserWarning, stacklevel=3)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """What a trace is to keep; the fields are those of ``trace``."""
-
-    gradients: bool = False
-    hidden_states: bool = False
-    keep: Keep = "all"
-    precision: Precision = "float32"
-    max_memory: int | str | None = None
-
-    def fit(self, model: torch.nn.Module, family: Family, inputs: dict[str, Any], steps: int) -> bool:
-        """Whether one layer's graph at a time must be held to stay within ``max_memory``.
-
-        Args:
-            model: The bare model.
-            family: Its family's rules.
-            inputs: The batch.
-            steps: Answer tokens at most.
-
-        Returns:
-            As ``fit_into``.
-
-        Raises:
-            MemoryLimitError: It does not fit either way.
-        """
-        kept = asdict(self)
-        return fit_into(parse_size(kept.pop("max_memory")), model, family, inputs, steps, **kept)
-
-
 def trace_prepared(
     model: Any,
     family: Family,
@@ -222,7 +199,7 @@ def trace_prepared(
         layerwise = False
         if wishes.max_memory is not None:
             steps = len(answer) if answer is not None else answer_limit(bare, prepared.inputs, generation)
-            layerwise = wishes.fit(bare, family, prepared.inputs, steps)
+            layerwise = layerwise_needed(wishes, bare, family, prepared.inputs, steps)
         made = _generate(bare, family, prepared, answer, generation, progress=progress)
         switched = [p.intervention for p in stage.performances]
         replay = replay_answer(
@@ -284,3 +261,54 @@ def _seeded(seed: int | None) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices) if devices else torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
+
+
+def estimate(
+    model: Any,
+    image: Any = None,
+    prompt: Any = None,
+    *,
+    inputs: Any = None,
+    max_new_tokens: int | None = None,
+    gradients: bool = False,
+    hidden_states: bool = False,
+    keep: Keep = "all",
+    precision: Precision = "float32",
+    layerwise: bool = False,
+    processor: Any = None,
+    family: Family | None = None,
+) -> Estimate:
+    """Bytes that ``trace`` with the same arguments will take, before running the model.
+
+    Args:
+        model: What ``load`` gave, or a bare Hugging Face model.
+        image: As for ``trace``.
+        prompt: As for ``trace``.
+        inputs: As for ``trace``.
+        max_new_tokens: Answer tokens at most; the model's own setting when None.
+        gradients: As for ``trace``.
+        hidden_states: As for ``trace``.
+        keep: As for ``trace``.
+        precision: As for ``trace``.
+        layerwise: Hold the graph of one layer at a time.
+        processor: The model's processor, when it cannot be found from the model's name.
+        family: Rules of the model's family, found by itself when None.
+
+    Returns:
+        The estimate; it prints as a table.
+
+    Raises:
+        ImageInputError: As for ``trace``.
+        PromptError: As for ``trace``.
+        ModelInputError: As for ``trace``.
+    """
+    bare = unwrap(model)
+    family = family or (model.family if isinstance(model, LoadedModel) else family_of(bare))
+    if inputs is None:
+        ready: Mapping[str, Any] = prepare(image, prompt, find_processor(model, processor), family).inputs
+    else:
+        ready = check_inputs(inputs)
+    check_choices(keep=keep, precision=precision)
+    steps = answer_limit(bare, ready, {"max_new_tokens": max_new_tokens})
+    kept: dict[str, Any] = {"gradients": gradients, "hidden_states": hidden_states, "keep": keep}
+    return estimate_inputs(bare, family, ready, steps, precision=precision, layerwise=layerwise, **kept)

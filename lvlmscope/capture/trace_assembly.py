@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-from lvlmscope.generating import Generation
+from lvlmscope.capture.generation import Generation
+from lvlmscope.capture.replay import Replay
 from lvlmscope.inputs.detokenization import alternative_pieces, answer_pieces, prompt_pieces
 from lvlmscope.inputs.preparation import Prepared
 from lvlmscope.models.families import Family
-from lvlmscope.replay import Replay
 from lvlmscope.traces.images import describe_pictures
 from lvlmscope.traces.token_layout import Kind, Layout
 from lvlmscope.traces.trace import Trace

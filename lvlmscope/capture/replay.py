@@ -1,5 +1,6 @@
 """The answer's predicting rows through the decoder once more, as one block, with rows and gradients kept."""
 
+import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -7,16 +8,26 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
+from transformers.cache_utils import DynamicLayer
 
-from lvlmscope.differentiating import has_recurrence, one_layer_at_a_time, token_gradients
+from lvlmscope.capture.generation import Generation
+from lvlmscope.capture.options import Keeping
+from lvlmscope.capture.row_recorder import RowRecorder
+from lvlmscope.capture.token_gradients import has_recurrence, one_layer_at_a_time, token_gradients
+from lvlmscope.capture.token_statistics import Probabilities, read_probabilities
 from lvlmscope.errors import ReplayError, UnsupportedModelError, UnsupportedOptionError, message
-from lvlmscope.generating import Generation
-from lvlmscope.probabilities import Probabilities, read_probabilities
-from lvlmscope.recording import Keeping, RowRecorder
-from lvlmscope.repeating import replayed_arguments
+from lvlmscope.models.families import Family
 from lvlmscope.runtime.model_hooks import Stage
 
-__all__ = ["Agreement", "Replay", "compare_logits", "replay_answer"]
+__all__ = [
+    "Agreement",
+    "Replay",
+    "compare_logits",
+    "cut_cache",
+    "replay_answer",
+    "replayed_arguments",
+    "whole_arguments",
+]
 
 # Largest difference allowed between two ways of computing the same logits, as a share of the largest logit: some
 # thousands of rounding steps of float32; bf16 and fp16 round at every layer.
@@ -188,3 +199,80 @@ def compare_logits(
         todo = "report the model and its options; int8 activations depend on the rows that share a forward"
         raise ReplayError(message("replay the answer", received, f"a difference up to {tolerance:.3g}", todo))
     return Agreement(difference=difference, tolerance=tolerance)
+
+
+def cut_cache(generation: Generation, crossing: frozenset[int] = frozenset()) -> bool:
+    """Cut a generation's cache back to the prompt without its last position.
+
+    Args:
+        generation: Its cache holds the prompt and maybe the answer; it is cut in place.
+        crossing: Layers whose keys are the image's, which stay whole.
+
+    Returns:
+        Whether it could be cut; windowed, static, quantised, recurrent and convolutional layers cannot.
+    """
+    layers = getattr(generation.cache, "layers", None)
+    # Other kinds say that they can be cut, or are cut wrongly
+    if not layers or {type(layer).__name__ for layer in layers} - {"DynamicLayer", "DummyLayer"}:
+        return False
+    for number, layer in enumerate(layers):
+        if number not in crossing and isinstance(layer, DynamicLayer) and layer.get_seq_length():
+            layer.crop(generation.prompt_length - 1 - layer.get_seq_length())
+    return True
+
+
+def _block_arguments(generation: Generation) -> dict[str, Any]:
+    """The predicting rows over the cut cache."""
+    start, end = generation.prompt_length - 1, generation.ids.shape[1] - 1
+    arguments = generation.extra | generation.per_row | {"input_ids": generation.ids[:, start:end]}
+    arguments |= {"past_key_values": generation.cache, "use_cache": True}
+    if generation.position_ids is not None:
+        arguments["position_ids"] = generation.position_ids
+    return arguments | {"attention_mask": generation.attention_mask}
+
+
+def whole_arguments(core: Any, generation: Generation) -> dict[str, Any]:
+    """Keyword arguments of a forward over prompt and answer from the start, image inputs included, without a cache.
+
+    Args:
+        core: The module whose forward ``generate`` calls.
+        generation: What to repeat.
+
+    Returns:
+        What the module's forward takes; its last rows predict the answer.
+    """
+    end = generation.ids.shape[1] - 1
+    answer, first = generation.ids[:, generation.prompt_length : end], generation.first
+    arguments = dict(first) | {"use_cache": False}
+    for name, rows in generation.per_row.items():
+        arguments[name] = torch.cat([first[name], rows[:, 1:]], 1)
+    if first.get("input_ids") is None:
+        arguments["inputs_embeds"] = torch.cat([first["inputs_embeds"], core.get_input_embeddings()(answer)], 1)
+    else:
+        arguments["input_ids"] = generation.ids[:, :end]
+    if generation.position_ids is not None:
+        arguments["position_ids"] = torch.cat([first["position_ids"], generation.position_ids[..., 1:]], -1)
+    if "logits_to_keep" in inspect.signature(core.forward).parameters:
+        arguments["logits_to_keep"] = generation.num_steps
+    return arguments | {"attention_mask": generation.attention_mask}
+
+
+def replayed_arguments(model: Any, family: Family, generation: Generation) -> tuple[dict[str, Any], bool]:
+    """Keyword arguments of the forward that repeats an answer, and whether that is one block over the cut cache.
+
+    Args:
+        model: The bare model.
+        family: Its family's rules.
+        generation: What to repeat; its cache is cut back to the prompt where it can be.
+
+    Returns:
+        What the forward of the family's core takes; a forward from the start of the prompt where nothing can be cut.
+    """
+    # A last prompt position that shows the image is no id that could go through again
+    ends_in_image = bool(family.image_mask(model, generation.ids[:, : generation.prompt_length])[:, -1].any())
+    crossing = family.crossing_layers(model)
+    # Before 5.20 Mllama takes a mask over all positions, which the one step before a given answer does not show
+    unmasked = bool(crossing) and generation.settings.get("answer") == "given"
+    if not ends_in_image and not unmasked and cut_cache(generation, crossing):
+        return _block_arguments(generation), True
+    return whole_arguments(family.core(model), generation), False

@@ -1,43 +1,12 @@
 """What a replay keeps of the rows it passes: all keys or some, in which precision, and their gradients."""
 
-from dataclasses import dataclass
-
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.capture.options import Keeping
 from lvlmscope.errors import ReplayError, message
 
-__all__ = ["Keeping", "RowRecorder"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Keeping:
-    """Which columns of a row are kept, and how precisely.
-
-    Attributes:
-        columns: Columns of the padded key axis to keep, int64 ascending; None keeps all.
-        dtype: Precision of kept rows and gradients.
-        whole_layers: Layers whose rows are kept whole: the keys of cross-attention are the image's anyway.
-    """
-
-    columns: torch.Tensor | None = None
-    dtype: torch.dtype = torch.float32
-    whole_layers: frozenset[int] = frozenset()
-
-    def kept(self, rows: torch.Tensor, layer: int) -> torch.Tensor:
-        """Rows ``[..., key]`` as they are kept, on the CPU.
-
-        Args:
-            rows: Rows or their gradient.
-            layer: Decoder layer number.
-
-        Returns:
-            ``[..., kept key]``.
-        """
-        rows = rows.detach()
-        if self.columns is not None and layer not in self.whole_layers:
-            rows = rows[..., self.columns.to(rows.device)]
-        return rows.to(self.dtype).cpu()
+__all__ = ["RowRecorder"]
 
 
 class RowRecorder:
