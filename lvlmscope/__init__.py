@@ -27,7 +27,6 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.capture.trace_many_examples import trace_many as trace_many
     from lvlmscope.capture.trace_one import estimate as estimate
     from lvlmscope.capture.trace_one import trace as trace
-    from lvlmscope.checking import check as check
     from lvlmscope.diagnosis import Calibration as Calibration
     from lvlmscope.diagnosis import Diagnosis as Diagnosis
     from lvlmscope.diagnosis import calibrate as calibrate
@@ -65,7 +64,6 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.interventions import registered as registered
     from lvlmscope.interventions import save_remedies as save_remedies
     from lvlmscope.models.loaded_model import LoadedModel as LoadedModel
-    from lvlmscope.models.loaded_model import load as load
     from lvlmscope.models.supported import list_models as list_models
     from lvlmscope.runtime.attachment import attach as attach
     from lvlmscope.runtime.attachment import intervene as intervene
@@ -78,6 +76,8 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.traces.token_layout import Layout as Layout
     from lvlmscope.traces.trace import Trace as Trace
     from lvlmscope.traces.trace_file import read_attention as read_attention
+    from lvlmscope.verification.loading import load as load
+    from lvlmscope.verification.self_check import check as check
     from lvlmscope.views import explore as explore
     from lvlmscope.views import report as report
 
@@ -107,7 +107,7 @@ _HOMES = {
     "sensitivity": "lvlmscope.attribution",
     "trace_many": "lvlmscope.capture.trace_many_examples",
     "list_models": "lvlmscope.models.supported",
-    "check": "lvlmscope.checking",
+    "check": "lvlmscope.verification.self_check",
     "effect": "lvlmscope.traces.intervention_effect",
     "resolve_layers": "lvlmscope.attention.layer_bands",
     "Calibration": "lvlmscope.diagnosis",

@@ -147,9 +147,9 @@ def check(
 ) -> None:
     """Checks numerically that a model's rows can be trusted; exit code 1 when they cannot."""
     quieten()
-    from lvlmscope.checking import check as check_model
     from lvlmscope.cli.telling import console
-    from lvlmscope.models.loaded_model import load
+    from lvlmscope.verification.loading import load
+    from lvlmscope.verification.self_check import check as check_model
 
     found = check_model(load(model, check=False))
     console.print(repr(found), soft_wrap=True, highlight=False)

@@ -11,10 +11,10 @@ from lvlmscope.cli.writing import result_folder
 from lvlmscope.errors import ImageInputError, message
 from lvlmscope.evaluation import Mention, vocabulary
 from lvlmscope.interventions import DLEAF
-from lvlmscope.models.loaded_model import load
 from lvlmscope.tiny import Scene, scene
 from lvlmscope.traces.intervention_effect import Effect, effect
 from lvlmscope.traces.trace import Trace
+from lvlmscope.verification.loading import load
 from lvlmscope.views import report
 
 __all__ = ["PICTURES", "run_demo"]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from lvlmscope.cli.remedies import parse_remedy
 from lvlmscope.cli.telling import console, score_table
 from lvlmscope.evaluation import report_card
-from lvlmscope.models.loaded_model import load
 from lvlmscope.runtime.attachment import intervene
+from lvlmscope.verification.loading import load
 
 __all__ = ["run_evaluation"]
 

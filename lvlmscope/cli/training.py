@@ -89,8 +89,8 @@ def _train(
 ) -> None:
     from lvlmscope.cli.telling import console
     from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
-    from lvlmscope.models.loaded_model import load
     from lvlmscope.training import TrainingOptions, read_records, train_cell
+    from lvlmscope.verification.loading import load
 
     options = TrainingOptions(**settings)
     data, images, skip = read

@@ -10,7 +10,7 @@ import torch
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
 from lvlmscope.models.families import Family, family_of
 
-__all__ = ["LoadedModel", "family_for", "find_processor", "load", "unwrap"]
+__all__ = ["LoadedModel", "family_for", "find_processor", "read_model", "unwrap"]
 
 _SOURCES = "'tiny', a hub id, a folder, or (model, processor)"
 
@@ -55,34 +55,24 @@ def unwrap(model: Any) -> torch.nn.Module:
     return bare
 
 
-def load(
-    source: Any,
-    *,
-    processor: Any = None,
-    check: bool = True,
-    device_map: Any = None,
-    dtype: Any = "auto",
-    **options: Any,
-) -> LoadedModel:
-    """Load a vision-language model with its processor, and check once that its rows can be trusted.
+def read_model(
+    source: Any, *, processor: Any = None, device_map: Any = None, dtype: Any = "auto", **options: Any
+) -> tuple[LoadedModel, str | None]:
+    """A vision-language model with its processor, unchecked.
 
     Args:
-        source: "tiny" for the bundled model, a hub id, a folder, or a pair (model, processor).
-        processor: Processor, or its name, when it is not beside the model.
-        check: Run ``lvlmscope.check``, unless this revision of the model has passed before with these versions of
-            lvlmscope, torch and transformers. False skips it.
-        device_map: Passed to ``from_pretrained``; None keeps the model on the CPU.
-        dtype: Passed to ``from_pretrained``; the bundled model is float32 whatever its file holds.
-        **options: More options of ``from_pretrained``, such as ``revision`` or ``attn_implementation``. Remote code is
-            run only with ``trust_remote_code=True``.
+        source: As for ``load``.
+        processor: As for ``load``.
+        device_map: As for ``load``.
+        dtype: As for ``load``.
+        **options: As for ``load``.
 
     Returns:
-        The loaded model, in eval mode.
+        The loaded model, in eval mode, and the folder or hub id it was read from; None for a given model.
 
     Raises:
-        UnsupportedModelError: Nothing of that name, a text-only model, no processor, or a failed check.
+        UnsupportedModelError: Nothing of that name, a text-only model, or no processor.
         UnsupportedOptionError: A dtype that torch does not have.
-        ReplayError: The check's replay disagrees with its generation.
     """
     path = None
     if isinstance(source, tuple) and len(source) == 2:
@@ -97,12 +87,7 @@ def load(
             found = _load_processor(processor or path, options.get("revision"))
     family = family_of(model)
     family.require_vision(model)
-    loaded = LoadedModel(model=model.eval(), processor=found, name=name, family=family)
-    if check and found is not None:
-        from lvlmscope.remembering import check_once
-
-        check_once(loaded, path)
-    return loaded
+    return LoadedModel(model=model.eval(), processor=found, name=name, family=family), path
 
 
 def find_processor(model: Any, processor: Any = None) -> Any:

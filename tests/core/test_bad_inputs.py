@@ -16,7 +16,8 @@ from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, Unsu
 from lvlmscope.inputs.limits import context_length
 from lvlmscope.inputs.preparation import prepare
 from lvlmscope.models.families import family_of
-from lvlmscope.models.loaded_model import LoadedModel, load
+from lvlmscope.models.loaded_model import LoadedModel
+from lvlmscope.verification.loading import load
 from tests import tiny_models
 from tests.tiny_families import FAMILIES
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import lvlmscope as lv
-from lvlmscope.checking import check
 from lvlmscope.errors import LvlmscopeError, UnsupportedModelError
 from lvlmscope.models.families import DefaultFamily
 from lvlmscope.models.supported import list_models
-from lvlmscope.remembering import cache_folder
+from lvlmscope.verification.check_cache import cache_folder
+from lvlmscope.verification.self_check import check
 from tests import tiny_models
 from tests.tiny_families import FAMILIES
 from tests.tiny_others import OTHERS
@@ -76,7 +76,7 @@ def test_load_checks_once_for_each_revision(tmp_path: Path, monkeypatch: pytest.
     records = list((tmp_path / "checks").iterdir())
     assert len(records) == 1
     assert "rows sum to 1" in json.loads(records[0].read_text())["check"]
-    monkeypatch.setattr("lvlmscope.remembering.check", lambda _: pytest.fail("checked twice"))
+    monkeypatch.setattr("lvlmscope.verification.check_cache.check", lambda _: pytest.fail("checked twice"))
     lv.load("tiny")
 
 

@@ -12,8 +12,8 @@ from lvlmscope.evaluation.chair import Vocabulary, chair
 from lvlmscope.evaluation.examples import Example, known_pictures
 from lvlmscope.evaluation.tuning import Trial, Tuning, tune
 from lvlmscope.interventions import CLVA, DLEAF
-from lvlmscope.models.loaded_model import load
 from lvlmscope.tiny import scenes
+from lvlmscope.verification.loading import load
 
 WORDS = Vocabulary({"dog": ["dog"], "cat": ["cat"]})
 

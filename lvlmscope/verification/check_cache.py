@@ -8,8 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lvlmscope.checking import check
 from lvlmscope.models.loaded_model import LoadedModel
+from lvlmscope.verification.self_check import check
 
 __all__ = ["cache_folder", "check_once"]
 
