@@ -17,10 +17,10 @@ from lvlmscope.diagnostics.drift import representation_drift
 from lvlmscope.diagnostics.functions import functional_heads
 from lvlmscope.diagnostics.gradients import saliency
 from lvlmscope.diagnostics.grounding import saliency_to_answer, saliency_to_image, saliency_to_previous
-from lvlmscope.diagnostics.image_lens import internal_confidence
 from lvlmscope.diagnostics.sensitivity import sensitive_head_entropy, sensitive_heads
 from lvlmscope.diagnostics.sinking import attention_sinks
-from lvlmscope.diagnostics.text_lens import logit_lens
+from lvlmscope.lenses.answer_lens import logit_lens
+from lvlmscope.lenses.image_token_lens import internal_confidence
 from lvlmscope.traces.synthetic import planted_trace
 
 __all__ = [

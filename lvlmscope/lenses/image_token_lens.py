@@ -8,11 +8,11 @@ import xarray as xr
 
 from lvlmscope.capture.inputs_from_trace import recalled_inputs
 from lvlmscope.hooks.hidden_states import HiddenHooks
+from lvlmscope.lenses.unembedding import Unembedding, agreeing, unembeddings_of
 from lvlmscope.models.families import family_of
 from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
 from lvlmscope.traces.labelled_arrays import coordinates
 from lvlmscope.traces.trace import Trace
-from lvlmscope.unembedding import Unembedding, agreeing, unembeddings_of
 
 __all__ = ["internal_confidence"]
 

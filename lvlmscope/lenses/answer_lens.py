@@ -7,12 +7,12 @@ import torch
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, message
+from lvlmscope.lenses.unembedding import Unembedding, agreeing, unembeddings_of
 from lvlmscope.models.families import family_of
 from lvlmscope.models.loaded_model import LoadedModel, unwrap
 from lvlmscope.traces.labelled_arrays import coordinates
 from lvlmscope.traces.requirements import required_part
 from lvlmscope.traces.trace import Trace
-from lvlmscope.unembedding import Unembedding, agreeing, unembeddings_of
 
 __all__ = ["logit_lens"]
 
