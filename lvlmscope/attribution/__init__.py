@@ -4,9 +4,9 @@ Occlusion and integrated gradients run the model again over a traced answer, thr
 `sensitivity` tell how far any map of the image, attention too, may be believed.
 """
 
-from lvlmscope.attribution.covering import occlusion
 from lvlmscope.attribution.faithfulness import infidelity
-from lvlmscope.attribution.integrating import integrated_gradients
-from lvlmscope.attribution.steadiness import sensitivity
+from lvlmscope.attribution.path_gradients import integrated_gradients
+from lvlmscope.attribution.perturbation import occlusion
+from lvlmscope.attribution.robustness import sensitivity
 
 __all__ = ["infidelity", "integrated_gradients", "occlusion", "sensitivity"]

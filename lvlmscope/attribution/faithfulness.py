@@ -7,10 +7,10 @@ import numpy as np
 import torch
 import xarray as xr
 
-from lvlmscope.attribution.answering import answerer_of
-from lvlmscope.attribution.covering import presence_scorer
-from lvlmscope.attribution.integrating import embedding_baseline
-from lvlmscope.attribution.wording import chosen_words, whole_once, word_scores
+from lvlmscope.attribution.answer_scorer import answerer_of
+from lvlmscope.attribution.path_gradients import embedding_baseline
+from lvlmscope.attribution.perturbation import presence_scorer
+from lvlmscope.attribution.word_scores import chosen_words, whole_once, word_scores
 from lvlmscope.errors import ModelInputError, ShapeError, message
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word

@@ -10,7 +10,7 @@ import xarray as xr
 from PIL import Image
 
 import lvlmscope as lv
-from lvlmscope.attribution.answering import Answerer
+from lvlmscope.attribution.answer_scorer import Answerer
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import (
     GeometryError,

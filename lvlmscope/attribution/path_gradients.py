@@ -6,8 +6,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from lvlmscope.attribution.answering import Answerer, answerer_of
-from lvlmscope.attribution.wording import Words, chosen_words, word_coordinates, word_scores
+from lvlmscope.attribution.answer_scorer import Answerer, answerer_of
+from lvlmscope.attribution.word_scores import Words, chosen_words, word_coordinates, word_scores
 from lvlmscope.errors import ModelInputError, UnsupportedOptionError, message
 from lvlmscope.traces.trace import Trace
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from lvlmscope.attribution.answering import Answerer, answerer_of
-from lvlmscope.attribution.wording import Words, chosen_words, whole_once, word_coordinates, word_scores
+from lvlmscope.attribution.answer_scorer import Answerer, answerer_of
+from lvlmscope.attribution.word_scores import Words, chosen_words, whole_once, word_coordinates, word_scores
 from lvlmscope.errors import GeometryError, ModelInputError, message
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word
