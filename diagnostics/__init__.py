@@ -9,16 +9,16 @@ if not __name__.startswith("lvlmscope."):
         "Possible is `lvlmscope.diagnostics`: install the repository with `pip install -e .` and import that."
     )
 
-from lvlmscope.diagnostics.anchors import anchor_correlation, layer_correlation
-from lvlmscope.diagnostics.attention import image_attention_focus, layer_image_entropy, visual_attention_ratio
-from lvlmscope.diagnostics.baselines import uniform_baseline
-from lvlmscope.diagnostics.certainty import confidence
-from lvlmscope.diagnostics.drift import representation_drift
-from lvlmscope.diagnostics.functions import functional_heads
-from lvlmscope.diagnostics.gradients import saliency
-from lvlmscope.diagnostics.grounding import saliency_to_answer, saliency_to_image, saliency_to_previous
-from lvlmscope.diagnostics.sensitivity import sensitive_head_entropy, sensitive_heads
-from lvlmscope.diagnostics.sinking import attention_sinks
+from lvlmscope.diagnostics.anchor_drift import anchor_correlation, layer_correlation
+from lvlmscope.diagnostics.gradient_saliency import saliency
+from lvlmscope.diagnostics.hidden_state_drift import representation_drift
+from lvlmscope.diagnostics.image_attention import image_attention_focus, layer_image_entropy, visual_attention_ratio
+from lvlmscope.diagnostics.perception_reasoning_heads import functional_heads
+from lvlmscope.diagnostics.sinks import attention_sinks
+from lvlmscope.diagnostics.token_confidence import confidence
+from lvlmscope.diagnostics.token_grounding import saliency_to_answer, saliency_to_image, saliency_to_previous
+from lvlmscope.diagnostics.uniform_reference import uniform_baseline
+from lvlmscope.diagnostics.vision_sensitive_heads import sensitive_head_entropy, sensitive_heads
 from lvlmscope.lenses.answer_lens import logit_lens
 from lvlmscope.lenses.image_token_lens import internal_confidence
 from lvlmscope.traces.synthetic import planted_trace

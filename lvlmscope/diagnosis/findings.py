@@ -7,8 +7,8 @@ import numpy as np
 
 from lvlmscope.attention.layer_bands import DEEP, MIDDLE, resolve_layers
 from lvlmscope.diagnostics import anchor_correlation, functional_heads, visual_attention_ratio
+from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.errors import ModelInputError
-from lvlmscope.evaluation.flagging import flagged_heads
 from lvlmscope.interventions import DLEAF
 from lvlmscope.traces.trace import Trace
 

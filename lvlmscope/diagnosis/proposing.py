@@ -12,8 +12,8 @@ import numpy as np
 from lvlmscope.attention.layer_bands import resolve_layers
 from lvlmscope.diagnosis.risks import Readings, WordRisk
 from lvlmscope.diagnostics import saliency_to_answer
+from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.errors import ModelInputError
-from lvlmscope.evaluation.flagging import flagged_heads
 from lvlmscope.interventions import CLVA, DLEAF, SGRS, HalluRNN, HeadRescaling, LocoRE
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace

@@ -6,8 +6,8 @@ from typing import Any
 import xarray as xr
 
 from lvlmscope.diagnostics import anchor_correlation
+from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.evaluation.aggregation import aggregate
-from lvlmscope.evaluation.flagging import flagged_heads
 from lvlmscope.evaluation.labelling import LabelledWord
 from lvlmscope.interventions.dleaf import DLEAF
 from lvlmscope.traces.trace import Trace

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy, planted_trace, visual_attention_ratio
+from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.errors import EvaluationError
 from lvlmscope.evaluation import Vocabulary, aggregate, label_words
-from lvlmscope.evaluation.flagging import flagged_heads
 from lvlmscope.evaluation.published import (
     abnormal_heads_by_layer,
     entropy_by_layer,

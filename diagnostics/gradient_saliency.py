@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 
 from lvlmscope.attention.attention_rows import at_least_float32
-from lvlmscope.diagnostics.sinking import Sinks, sink_mask, sinks_name
+from lvlmscope.diagnostics.sinks import Sinks, sink_mask, sinks_name
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.traces.labelled_arrays import labelled
 from lvlmscope.traces.requirements import required_part

@@ -9,7 +9,7 @@ import xarray as xr
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.layer_bands import INITIAL, MIDDLE, LayerSpec
 from lvlmscope.attention.sensitive_head_rule import check_fraction, gathered_distribution
-from lvlmscope.diagnostics.sinking import Sinks, image_rows, sink_mask, sinks_name
+from lvlmscope.diagnostics.sinks import Sinks, image_rows, sink_mask, sinks_name
 from lvlmscope.traces.labelled_arrays import labelled
 from lvlmscope.traces.requirements import OneStep, at_step, chosen_layers
 from lvlmscope.traces.trace import Trace

@@ -7,7 +7,7 @@ import torch
 import xarray as xr
 
 from lvlmscope.attention.functional_head_rule import HeadRule, preset_named, rule_by_share
-from lvlmscope.diagnostics.sinking import Sinks, image_rows, sinks_name
+from lvlmscope.diagnostics.sinks import Sinks, image_rows, sinks_name
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.traces.labelled_arrays import labelled
 from lvlmscope.traces.requirements import OneStep, at_step, decoder_depth

@@ -7,7 +7,7 @@ import torch
 import xarray as xr
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.diagnostics.sinking import Sinks, image_rows, sink_mask, sinks_name, without_keys
+from lvlmscope.diagnostics.sinks import Sinks, image_rows, sink_mask, sinks_name, without_keys
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.traces.labelled_arrays import labelled
 from lvlmscope.traces.requirements import OneStep, at_step, require_all_keys

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import xarray as xr
 
-from lvlmscope.diagnostics.sinking import attention_sinks
+from lvlmscope.diagnostics.sinks import attention_sinks
 from lvlmscope.traces.requirements import require_all_keys
 from lvlmscope.traces.trace import Trace
 

@@ -4,8 +4,8 @@ import torch
 import xarray as xr
 
 from lvlmscope.attention.layer_bands import LayerSpec
-from lvlmscope.diagnostics.gradients import saliency_rows
-from lvlmscope.diagnostics.sinking import Sinks, sinks_name
+from lvlmscope.diagnostics.gradient_saliency import saliency_rows
+from lvlmscope.diagnostics.sinks import Sinks, sinks_name
 from lvlmscope.traces.labelled_arrays import labelled
 from lvlmscope.traces.requirements import chosen_layers, require_image
 from lvlmscope.traces.trace import Trace

@@ -7,7 +7,7 @@ import torch
 import xarray as xr
 
 from lvlmscope.attention.sensitive_head_rule import check_fraction, extreme_heads
-from lvlmscope.diagnostics.sinking import Sinks, image_rows, sinks_name
+from lvlmscope.diagnostics.sinks import Sinks, image_rows, sinks_name
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.traces.labelled_arrays import labelled
 from lvlmscope.traces.requirements import OneStep, at_step
