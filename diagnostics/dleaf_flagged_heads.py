@@ -3,9 +3,10 @@
 import torch
 import xarray as xr
 
+from lvlmscope.attention.entropy_threshold_rule import Walk, weak_heads
 from lvlmscope.attention.layer_bands import resolve_layers
 from lvlmscope.errors import EvaluationError, message
-from lvlmscope.interventions.dleaf import DLEAF, Walk, weak_heads
+from lvlmscope.interventions.dleaf import DLEAF
 from lvlmscope.traces.labelled_arrays import labelled
 from lvlmscope.traces.trace import Trace
 

@@ -12,9 +12,9 @@ if not __name__.startswith("lvlmscope."):
 from lvlmscope.interventions.clva import CLVA
 from lvlmscope.interventions.dleaf import DLEAF
 from lvlmscope.interventions.hallurnn import HalluRNN
+from lvlmscope.interventions.head_rescaling import HeadRescaling
 from lvlmscope.interventions.locore import LocoRE
 from lvlmscope.interventions.registry import load_remedies, registered, save_remedies
-from lvlmscope.interventions.rescaling import HeadRescaling
 from lvlmscope.interventions.sgrs import SGRS
 
 __all__ = [

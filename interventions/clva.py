@@ -9,7 +9,7 @@ from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.layer_bands import INITIAL, MIDDLE, LayerSpec, resolve_layers
 from lvlmscope.attention.sensitive_head_rule import check_fraction, extreme_heads, gathered_distribution
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.interventions.imaging import ImageSession
+from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.runtime.parameters import check_types
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, Session, Site
 

@@ -6,13 +6,14 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.attention.entropy_threshold_rule import Walk, weak_heads
 from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.interventions.imaging import ImageSession
+from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.runtime.parameters import check_types
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, Session, Site
 
-__all__ = ["DLEAF", "Walk", "weak_heads"]
+__all__ = ["DLEAF"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,43 +88,6 @@ class DLEAF:
         return {"name": "DLEAF", "reference": "arXiv 2509.07864, our reading", "parameters": asdict(self)}
 
 
-class Walk:
-    """The threshold of a walk through layers: flags those whose entropy is above the layers walked before.
-
-    Args:
-        threshold: Running `"min"`, `"max"` or `"mean"`.
-
-    >>> walk = Walk("min")
-    >>> [bool(walk.flag(torch.tensor(entropy))) for entropy in (2.0, 3.0, 1.0, 1.5)]
-    [False, True, False, True]
-    """
-
-    def __init__(self, threshold: str) -> None:
-        self._threshold = threshold
-        self._level: torch.Tensor | None = None
-        self._walked = 0
-
-    def flag(self, entropy: torch.Tensor) -> torch.Tensor:
-        """Rows of the next layer that are above the level so far; then the level takes this layer in. NaN never flags.
-
-        Args:
-            entropy: LIAE of the layer, one number for each row.
-
-        Returns:
-            bool, of the same shape; all False for the first layer walked.
-        """
-        self._walked += 1
-        if self._level is None:
-            self._level = entropy
-            return torch.zeros_like(entropy, dtype=torch.bool)
-        level = self._level.to(entropy.device)  # layers may lie on several devices
-        if self._threshold == "mean":
-            self._level = level + (entropy - level) / self._walked
-        else:
-            self._level = (torch.fmin if self._threshold == "min" else torch.fmax)(level, entropy)
-        return entropy > level
-
-
 class _DLEAFSession(ImageSession):
     """The walk of one forward: the threshold so far of every row, started anew with each forward."""
 
@@ -177,24 +141,3 @@ class _DLEAFSession(ImageSession):
             "flagged_rows_per_layer": {str(layer): n for layer, n in sorted(self._flagged_in.items())},
             "mended_heads_per_flagged_row": self._mended / self._flagged if self._flagged else 0.0,
         }
-
-
-def weak_heads(focus: torch.Tensor, heads: str | int) -> torch.Tensor:
-    """The heads to mend in a flagged layer; never the best one.
-
-    Args:
-        focus: Image mass of each head, ``[..., head]``.
-        heads: `"below_mean"`, `"all"`, or a number of heads.
-
-    Returns:
-        bool ``[..., head]``.
-    """
-    best = torch.zeros_like(focus, dtype=torch.bool).scatter(-1, focus.argmax(-1, keepdim=True), value=True)
-    if heads == "below_mean":
-        weak = focus < focus.mean(-1, keepdim=True)
-    elif heads == "all":
-        weak = torch.ones_like(best)
-    else:
-        order = focus.argsort(stable=True, dim=-1).argsort(-1)
-        weak = order < int(heads)
-    return weak & ~best

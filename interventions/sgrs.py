@@ -11,8 +11,8 @@ from lvlmscope.attention.attention_rows import AttentionRows, at_least_float32
 from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, UnsupportedOptionError, message
 from lvlmscope.hooks.gradient_path import OpenForward
-from lvlmscope.interventions.choosing import Choice, choose
-from lvlmscope.interventions.imaging import ImageSession
+from lvlmscope.interventions.image_session import ImageSession
+from lvlmscope.interventions.sgrs_rule import Choice, choose
 from lvlmscope.runtime.parameters import check_types
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, Session, Site
 

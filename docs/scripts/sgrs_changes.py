@@ -12,7 +12,7 @@ import torch
 import lvlmscope as lv
 from lvlmscope.evaluation.bundled import MAX_NEW_TOKENS, SPLITS, caption_scores
 from lvlmscope.interventions import SGRS, sgrs
-from lvlmscope.interventions.choosing import Choice
+from lvlmscope.interventions.sgrs_rule import Choice
 from lvlmscope.tiny import scenes
 
 

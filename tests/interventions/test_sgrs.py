@@ -9,7 +9,7 @@ import torch
 from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import InterventionError, ModelInputError, UnsupportedOptionError
 from lvlmscope.interventions import SGRS, LocoRE, sgrs
-from lvlmscope.interventions.choosing import choose
+from lvlmscope.interventions.sgrs_rule import choose
 from lvlmscope.runtime.attachment import intervene
 from tests import tiny_models
 from tests.interventions.started import session

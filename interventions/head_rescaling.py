@@ -9,7 +9,7 @@ import torch
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.functional_head_rule import HeadRule, preset_named, rule_by_share
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.interventions.imaging import ImageSession
+from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.runtime.parameters import check_types
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, Session, Site
 from lvlmscope.traces.trace import Trace
