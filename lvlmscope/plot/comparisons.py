@@ -7,9 +7,10 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message
-from lvlmscope.plot.heatmaps import draw_map, hovering_map, map_height
-from lvlmscope.plot.interactive import beside_each_other, check_backend
-from lvlmscope.plot.quantities import Scale, head_image_attention, layer_by_head, name_of, scale_of
+from lvlmscope.plot.data.scale import Scale, scale_of
+from lvlmscope.plot.data.signals import head_image_attention, layer_by_head, name_of
+from lvlmscope.plot.drawing.head_map import draw_map, hovering_map, map_height
+from lvlmscope.plot.drawing.plotly_figures import beside_each_other, check_backend
 from lvlmscope.plot.style import WIDTH, inscription, is_narrow, new_figure, paper_style, quantity_label, wrapped
 from lvlmscope.traces.intervention_effect import Effect, effect
 from lvlmscope.traces.trace import Trace

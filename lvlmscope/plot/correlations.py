@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
-from lvlmscope.plot.cells import draw_matrix, heading_of, two_dims
-from lvlmscope.plot.interactive import check_backend
-from lvlmscope.plot.quantities import Scale, name_of, scale_of
+from lvlmscope.plot.data.scale import Scale, scale_of
+from lvlmscope.plot.data.signals import name_of
+from lvlmscope.plot.drawing.matrix import draw_matrix, heading_of, two_dims
+from lvlmscope.plot.drawing.plotly_figures import check_backend
 from lvlmscope.plot.style import LAYER_AXIS, WIDTH
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.plot.classes import COLOURS, MARKS, draw_classes
-from lvlmscope.plot.interactive import check_backend, plain, plotly_figure
-from lvlmscope.plot.quantities import head_image_attention, name_of
+from lvlmscope.plot.data.signals import head_image_attention, name_of
+from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, plotly_figure
+from lvlmscope.plot.drawing.word_classes import COLOURS, MARKS, draw_classes
 from lvlmscope.plot.style import (
     WIDTH,
     add_note,

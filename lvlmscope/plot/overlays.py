@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.plot.hovering import Panels, hovering_overlay
-from lvlmscope.plot.interactive import check_backend
-from lvlmscope.plot.located import background_of, boxes_of, largest_area, layout_of
-from lvlmscope.plot.painting import Look, note_of, paint, show_picture, surface_of
-from lvlmscope.plot.panels import picture_panels
-from lvlmscope.plot.quantities import scale_of
-from lvlmscope.plot.regions import given_maps, label_of
-from lvlmscope.plot.sights import Asked, Sights, listed_words, sights_of
+from lvlmscope.plot.data.box_raster import add_up, overlapping
+from lvlmscope.plot.data.image_boxes import background_of, boxes_of, largest_area, layout_of
+from lvlmscope.plot.data.overlay_arrays import given_maps, label_of
+from lvlmscope.plot.data.overlay_panels import Asked, Sights, listed_words, sights_of
+from lvlmscope.plot.data.scale import scale_of
+from lvlmscope.plot.drawing.overlay_mpl import Look, note_of, paint, picture_panels, show_picture, surface_of
+from lvlmscope.plot.drawing.overlay_plotly import Panels, hovering_overlay
+from lvlmscope.plot.drawing.plotly_figures import check_backend
 from lvlmscope.plot.style import WIDTH, add_note, inscription, paper_style, wrapped
-from lvlmscope.plot.tiles import add_up, overlapping
 from lvlmscope.traces.requirements import require_image
 from lvlmscope.traces.trace import Trace
 

@@ -8,8 +8,8 @@ import xarray as xr
 
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.palette import MADE_UP, OTHER, TRUE
-from lvlmscope.plot.interactive import check_backend, plain, stacked_figure
-from lvlmscope.plot.quantities import head_image_attention, name_of
+from lvlmscope.plot.data.signals import head_image_attention, name_of
+from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, stacked_figure
 from lvlmscope.plot.style import WIDTH, inscription, new_figure, paper_style, quantity_label, wrapped
 from lvlmscope.traces.labelled_arrays import coordinates
 from lvlmscope.traces.trace import Trace

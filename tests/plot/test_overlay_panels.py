@@ -15,7 +15,7 @@ from PIL import Image
 from lvlmscope import plot
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ImageInputError, ModelInputError
-from lvlmscope.plot.fields import gridded, rastered, smoothed
+from lvlmscope.plot.data.box_raster import gridded, rastered, smoothed
 from lvlmscope.traces.trace import Trace
 from tests.plot.drawn import texts_outside, with_picture
 

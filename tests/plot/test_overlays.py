@@ -14,7 +14,7 @@ from PIL import Image
 from lvlmscope import plot
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import GeometryError, ModelInputError
-from lvlmscope.plot.tiles import add_up
+from lvlmscope.plot.data.box_raster import add_up
 from lvlmscope.traces.token_layout import Cell, ImageLayout, Layout
 from tests.plot.drawn import overlapping_labels, texts_outside, with_answer, with_picture
 

@@ -8,9 +8,9 @@ import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message
 from lvlmscope.palette import OTHER
-from lvlmscope.plot.interactive import check_backend, plain, stacked_figure
-from lvlmscope.plot.lines import Lines, lines_of
-from lvlmscope.plot.quantities import name_of
+from lvlmscope.plot.data.layer_lines import Lines, lines_of
+from lvlmscope.plot.data.signals import name_of
+from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, stacked_figure
 from lvlmscope.plot.style import WIDTH, inscription, mark_positions, new_figure, paper_style, quantity_label, wrapped
 
 if TYPE_CHECKING:

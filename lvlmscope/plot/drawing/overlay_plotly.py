@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from lvlmscope.plot.fields import gridded
-from lvlmscope.plot.interactive import PIXELS, plain, plotly_figure
-from lvlmscope.plot.painting import LEVELS, Look, Surface
-from lvlmscope.plot.quantities import scale_of
+from lvlmscope.plot.data.box_raster import gridded
+from lvlmscope.plot.data.scale import scale_of
+from lvlmscope.plot.drawing.overlay_mpl import LEVELS, Look, Surface
+from lvlmscope.plot.drawing.plotly_figures import PIXELS, plain, plotly_figure
 from lvlmscope.plot.style import is_narrow, wrapped
 
 if TYPE_CHECKING:

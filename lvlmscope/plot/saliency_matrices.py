@@ -7,9 +7,10 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message
-from lvlmscope.plot.cells import draw_matrix, heading_of, two_dims
-from lvlmscope.plot.interactive import check_backend
-from lvlmscope.plot.quantities import name_of, scale_of
+from lvlmscope.plot.data.scale import scale_of
+from lvlmscope.plot.data.signals import name_of
+from lvlmscope.plot.drawing.matrix import draw_matrix, heading_of, two_dims
+from lvlmscope.plot.drawing.plotly_figures import check_backend
 from lvlmscope.plot.style import WIDTH, quantity_label
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word, find_word, words_of

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.plot.quantities import patch_attention
+from lvlmscope.plot.data.signals import patch_attention
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word, find_word
 

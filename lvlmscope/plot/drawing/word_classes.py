@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.palette import MADE_UP, OTHER, TRUE
-from lvlmscope.plot.averages import mean_of, over_traces
-from lvlmscope.plot.interactive import plotly_figure
+from lvlmscope.plot.data.aggregates import mean_of, over_traces
+from lvlmscope.plot.drawing.plotly_figures import plotly_figure
 from lvlmscope.plot.style import add_note, inscription, new_figure, paper_style, quantity_label, wrapped
 
 if TYPE_CHECKING:

@@ -8,15 +8,17 @@ import xarray as xr
 
 from lvlmscope.errors import ShapeError, message
 from lvlmscope.palette import UNDEFINED
-from lvlmscope.plot.averages import mean_of, over_traces
-from lvlmscope.plot.interactive import hover_map
-from lvlmscope.plot.quantities import Scale, name_of
+from lvlmscope.plot.data.aggregates import mean_of, over_traces
+from lvlmscope.plot.data.scale import Scale
+from lvlmscope.plot.data.signals import name_of
+from lvlmscope.plot.drawing.plotly_figures import hover_map
 from lvlmscope.plot.style import add_note, inscription, is_narrow, new_figure, paper_style, thinned, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
-__all__ = ["draw_matrix", "heading_of", "two_dims"]
+__all__ = ["draw_matrix", "heading_of", "two_dims", "write_numbers"]
 
 _LONGEST: Final = 14  # characters of a label
 _PITCH: Final = 0.17  # inches between two labels
@@ -144,3 +146,37 @@ def _draw_cells(
 def _short(label: Any) -> str:
     text = str(label)
     return inscription(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…")
+
+
+_SMALLEST, _LARGEST = 5.0, 9.0  # points
+_GLYPH_WIDTH, _GLYPH_HEIGHT = 0.64, 1.35  # of the font size: digits, and a line
+
+
+def write_numbers(ax: "Axes", drawn: "AxesImage", values: np.ndarray) -> None:
+    """Writes each defined cell's value; says so where the cells are too small for it.
+
+    Args:
+        ax: Where.
+        drawn: The map, for its colours: numbers are white on dark ones, black on bright ones.
+        values: ``[row, column]``.
+    """
+    figure = ax.get_figure(root=True)
+    finite = values[np.isfinite(values)]
+    if figure is None or not finite.size:
+        return
+    figure.draw_without_rendering()  # the layout gives the axes their size only now
+    most = float(np.abs(finite).max())
+    decimals = int(min(max(0, 1 - np.floor(np.log10(most))), 4)) if most else 0
+    longest = max(len(f"{value:.{decimals}f}") for value in finite)
+    box = ax.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
+    wide, high = 72 * box.width / values.shape[1], 72 * box.height / values.shape[0]
+    points = min(wide / (longest * _GLYPH_WIDTH), high / _GLYPH_HEIGHT, _LARGEST)
+    if points < _SMALLEST:
+        add_note(ax, "no numbers: the cells are too small for them at this width")
+        return
+    colours = np.asarray(drawn.cmap(drawn.norm(np.where(np.isfinite(values), values, 0.0))))
+    shades = colours[..., :3] @ np.array([0.3, 0.59, 0.11])
+    for row, column in np.argwhere(np.isfinite(values)):
+        colour = "black" if shades[row, column] > 0.5 else "white"
+        text = f"{values[row, column]:.{decimals}f}"
+        ax.text(column, row, text, ha="center", va="center", fontsize=points, color=colour)

@@ -1,7 +1,6 @@
 """The labelled arrays that views draw when they are given a trace, and the colour scale an array is drawn on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,48 +8,12 @@ import torch
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message
-from lvlmscope.palette import DIVERGING, SEQUENTIAL
-from lvlmscope.plot.averages import mean_of, over_traces
+from lvlmscope.plot.data.aggregates import mean_of, over_traces
 from lvlmscope.traces.labelled_arrays import coordinates
 from lvlmscope.traces.requirements import require_image
 from lvlmscope.traces.trace import Trace
 
-__all__ = ["Scale", "head_image_attention", "layer_by_head", "name_of", "patch_attention", "scale_of"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
-    """The range and colours of a map.
-
-    Attributes:
-        low: Value of the first colour.
-        high: Value of the last colour.
-        colours: Name of the colour map, known to matplotlib and (lower case, without `_r`) to plotly.
-    """
-
-    low: float
-    high: float
-    colours: str
-
-
-def scale_of(*values: Any, centred: bool = False) -> Scale:
-    """One scale for all arrays: from 0 up for amounts, centred at 0 where there are negative values.
-
-    Args:
-        *values: Arrays; NaN and infinite values do not count.
-        centred: Centre at 0 although nothing is negative, for differences.
-
-    Examples:
-        >>> scale_of([0.25, 0.5]).high, scale_of([-1.0, 0.5]).high
-        (0.5, 1.0)
-    """
-    flat = np.concatenate([np.asarray(array, dtype=np.float64).ravel() for array in values])
-    finite = flat[np.isfinite(flat)]
-    most = float(np.abs(finite).max()) if finite.size else 1.0
-    most = most or 1.0
-    if centred or bool((finite < 0).any()):
-        return Scale(low=-most, high=most, colours=DIVERGING)
-    return Scale(low=0.0, high=most, colours=SEQUENTIAL)
+__all__ = ["head_image_attention", "layer_by_head", "name_of", "patch_attention"]
 
 
 def head_image_attention(trace: Trace, steps: slice = slice(None)) -> xr.DataArray:

@@ -8,7 +8,7 @@ import xarray as xr
 
 from lvlmscope.errors import ShapeError, message
 from lvlmscope.palette import MADE_UP, OTHER, TRUE
-from lvlmscope.plot.averages import is_average, over_traces
+from lvlmscope.plot.data.aggregates import is_average, over_traces
 
 __all__ = ["Line", "Lines", "lines_of"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ShapeError, message
-from lvlmscope.plot.quantities import name_of
+from lvlmscope.plot.data.signals import name_of
 from lvlmscope.traces.token_layout import Box
 from lvlmscope.traces.words import Word
 

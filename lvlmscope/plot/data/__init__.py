@@ -1,0 +1,1 @@
+"""What a figure shows: numbers chosen from traces and aggregates. Draws nothing."""

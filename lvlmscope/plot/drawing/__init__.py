@@ -1,0 +1,1 @@
+"""How a figure is drawn, in matplotlib and plotly. Chooses no data."""
