@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import lvlmscope as lv
-from lvlmscope.evaluation.bundled import PROMPT
+from lvlmscope.evaluation.labelled_images import PROMPT
 from lvlmscope.interventions import SGRS
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.tiny import scenes

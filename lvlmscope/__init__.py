@@ -53,7 +53,7 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.errors import LvlmscopeError as LvlmscopeError
     from lvlmscope.evaluation import aggregate as aggregate
     from lvlmscope.evaluation import tune as tune
-    from lvlmscope.evaluation.detection import detection as detection
+    from lvlmscope.evaluation.signal_detection import detection as detection
     from lvlmscope.interventions import CLVA as CLVA
     from lvlmscope.interventions import DLEAF as DLEAF
     from lvlmscope.interventions import SGRS as SGRS
@@ -135,7 +135,7 @@ _HOMES = {
     "visual_attention_ratio": "lvlmscope.diagnostics",
     "LvlmscopeError": "lvlmscope.errors",
     "aggregate": "lvlmscope.evaluation",
-    "detection": "lvlmscope.evaluation.detection",
+    "detection": "lvlmscope.evaluation.signal_detection",
     "tune": "lvlmscope.evaluation",
     "CLVA": "lvlmscope.interventions",
     "DLEAF": "lvlmscope.interventions",

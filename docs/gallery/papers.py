@@ -1,7 +1,8 @@
 """The papers' figures over many traces: attention by head, entropy and correlation by layer, by class of word."""
 
 import lvlmscope as lv
-from lvlmscope.evaluation import label_words, published, vocabulary
+from lvlmscope.evaluation import label_words, vocabulary
+from lvlmscope.evaluation import paper_figures as published
 from lvlmscope.tiny import scene
 
 model = lv.load("tiny")

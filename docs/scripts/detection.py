@@ -18,10 +18,11 @@ import lvlmscope as lv
 from lvlmscope.diagnosis import bundled_calibration
 from lvlmscope.diagnosis.risks import judged_words, read, word_risks
 from lvlmscope.evaluation import Detection, LabelledWord, label_words, vocabulary
-from lvlmscope.evaluation.bundled import MAX_NEW_TOKENS, PROMPT, SPLITS
-from lvlmscope.evaluation.detection import detect
-from lvlmscope.evaluation.ranking import auroc, estimate, resampled_weights
-from lvlmscope.evaluation.word_signals import SIGNALS
+from lvlmscope.evaluation.bundled_benchmark import SPLITS
+from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT
+from lvlmscope.evaluation.metrics.ranking import auroc, estimate, resampled_weights
+from lvlmscope.evaluation.signal_detection import detect
+from lvlmscope.evaluation.signal_registry import SIGNALS
 from lvlmscope.evaluation.word_table import WordTable, read_words
 from lvlmscope.tiny import scenes
 

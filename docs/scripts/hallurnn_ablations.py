@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 import lvlmscope as lv
-from lvlmscope.evaluation.bundled import MAX_NEW_TOKENS, PROMPT, vocabulary
-from lvlmscope.evaluation.generating import answers
+from lvlmscope.evaluation.captioning import answers
+from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT
+from lvlmscope.evaluation.metrics.chair import vocabulary
 from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
 from lvlmscope.training import TrainingOptions, read_records, train_cell, write_scenes
 

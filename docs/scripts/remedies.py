@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 import lvlmscope as lv
-from lvlmscope.evaluation.benefit import Difference, Outcome, differences, mcnemar, measure
-from lvlmscope.evaluation.chair import ChairScores
-from lvlmscope.evaluation.pope import PopeScores
+from lvlmscope.evaluation.intervention_trials import Difference, Outcome, differences, mcnemar, measure
+from lvlmscope.evaluation.metrics.chair import ChairScores
+from lvlmscope.evaluation.metrics.pope import PopeScores
 from lvlmscope.interventions.registry import remedy_class
 
 DATA = Path(__file__).parents[1] / "data/remedies"

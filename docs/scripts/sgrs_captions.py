@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 import lvlmscope as lv
-from lvlmscope.evaluation.bundled import MAX_NEW_TOKENS, SPLITS, caption_scores
+from lvlmscope.evaluation.bundled_benchmark import SPLITS, caption_scores
+from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS
 from lvlmscope.interventions import SGRS, LocoRE
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.tiny import scenes

@@ -10,7 +10,8 @@ from unittest import mock
 import torch
 
 import lvlmscope as lv
-from lvlmscope.evaluation.bundled import MAX_NEW_TOKENS, SPLITS, caption_scores
+from lvlmscope.evaluation.bundled_benchmark import SPLITS, caption_scores
+from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS
 from lvlmscope.interventions import SGRS, sgrs
 from lvlmscope.interventions.sgrs_rule import Choice
 from lvlmscope.tiny import scenes

@@ -10,13 +10,12 @@ from tqdm import tqdm
 from lvlmscope.capture.trace_one import trace
 from lvlmscope.diagnosis.calibration import SHARES, Calibration, Probe, Reference
 from lvlmscope.errors import EvaluationError, message
-from lvlmscope.evaluation.bundled import PROMPT, vocabulary
-from lvlmscope.evaluation.chair import Vocabulary
-from lvlmscope.evaluation.detection import detect
-from lvlmscope.evaluation.detectors import Detector
-from lvlmscope.evaluation.examples import Example, known_pictures
-from lvlmscope.evaluation.labelling import LabelledWord, label_words
-from lvlmscope.evaluation.probing import fitted_probe, strongest
+from lvlmscope.evaluation.cross_validation import fitted_probe, strongest
+from lvlmscope.evaluation.detector_table import Detector
+from lvlmscope.evaluation.labelled_images import PROMPT, Example, known_pictures
+from lvlmscope.evaluation.metrics.chair import Vocabulary, vocabulary
+from lvlmscope.evaluation.signal_detection import detect
+from lvlmscope.evaluation.word_labels import LabelledWord, label_words
 from lvlmscope.evaluation.word_table import WordTable, read_words
 from lvlmscope.models.loaded_model import LoadedModel
 from lvlmscope.traces.trace import Trace

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Self
 import numpy as np
 
 from lvlmscope.errors import EvaluationError, OutputError, message
-from lvlmscope.evaluation.chair import Vocabulary
+from lvlmscope.evaluation.metrics.chair import Vocabulary
 from lvlmscope.traces.word_values import Tokens
 
 __all__ = ["FORMAT", "SHARES", "Calibration", "Probe", "Reference", "bundled_calibration"]

@@ -21,8 +21,8 @@ from lvlmscope.diagnosis.risks import WordRisk, judged_words, read, word_risks
 from lvlmscope.diagnosis.tables import parts_of
 from lvlmscope.diagnosis.telling import Part, as_html, as_rich, as_text
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.evaluation.chair import Vocabulary
-from lvlmscope.evaluation.word_signals import chosen_signals
+from lvlmscope.evaluation.metrics.chair import Vocabulary
+from lvlmscope.evaluation.signal_registry import chosen_signals
 from lvlmscope.interventions import DLEAF
 from lvlmscope.runtime.attachment import Handle, intervene
 from lvlmscope.traces.requirements import require_trace

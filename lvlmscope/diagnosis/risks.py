@@ -7,9 +7,9 @@ from typing import Any, Literal
 import numpy as np
 
 from lvlmscope.diagnosis.calibration import Calibration, Probe
-from lvlmscope.evaluation.chair import Vocabulary
-from lvlmscope.evaluation.labelling import LabelledWord, label_words
-from lvlmscope.evaluation.word_signals import WordSignal
+from lvlmscope.evaluation.metrics.chair import Vocabulary
+from lvlmscope.evaluation.signal_registry import WordSignal
+from lvlmscope.evaluation.word_labels import LabelledWord, label_words
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import Tokens, at_words
 

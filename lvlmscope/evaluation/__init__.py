@@ -2,14 +2,14 @@
 
 from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.evaluation.aggregation import aggregate
-from lvlmscope.evaluation.benefit import Difference, Outcome, differences, mcnemar, measure
-from lvlmscope.evaluation.bundled import ReportCard, report_card, vocabulary
-from lvlmscope.evaluation.chair import ChairScores, Mention, Vocabulary, chair, mentions
-from lvlmscope.evaluation.detection import detection
-from lvlmscope.evaluation.detectors import Detection, Detector
-from lvlmscope.evaluation.labelling import LabelledWord, label_words
-from lvlmscope.evaluation.pope import PopeScores, Verdict, pope, verdict
+from lvlmscope.evaluation.bundled_benchmark import ReportCard, report_card
+from lvlmscope.evaluation.detector_table import Detection, Detector
+from lvlmscope.evaluation.intervention_trials import Difference, Outcome, differences, mcnemar, measure
+from lvlmscope.evaluation.metrics.chair import ChairScores, Mention, Vocabulary, chair, mentions, vocabulary
+from lvlmscope.evaluation.metrics.pope import PopeScores, Verdict, pope, verdict
+from lvlmscope.evaluation.signal_detection import detection
 from lvlmscope.evaluation.tuning import Tuning, tune
+from lvlmscope.evaluation.word_labels import LabelledWord, label_words
 
 __all__ = [
     "ChairScores",

@@ -7,9 +7,9 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import EvaluationError, message
-from lvlmscope.evaluation.labelling import LABELS, LabelledWord
-from lvlmscope.evaluation.ranking import estimate, resampled_weights
-from lvlmscope.evaluation.word_signals import SIGNALS
+from lvlmscope.evaluation.metrics.ranking import estimate, resampled_weights
+from lvlmscope.evaluation.signal_registry import SIGNALS
+from lvlmscope.evaluation.word_labels import LABELS, LabelledWord
 from lvlmscope.evaluation.word_table import paired
 from lvlmscope.traces.requirements import require_traces
 from lvlmscope.traces.trace import Trace

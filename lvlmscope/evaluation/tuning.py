@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lvlmscope.errors import EvaluationError, ModelInputError, message
-from lvlmscope.evaluation.bundled import MAX_NEW_TOKENS, PROMPT, vocabulary
-from lvlmscope.evaluation.chair import ChairScores, Vocabulary, chair
-from lvlmscope.evaluation.examples import Example, known_pictures
-from lvlmscope.evaluation.generating import answers
+from lvlmscope.evaluation.captioning import answers
+from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT, Example, known_pictures
+from lvlmscope.evaluation.metrics.chair import ChairScores, Vocabulary, chair, vocabulary
 from lvlmscope.interventions.registry import remedy_class
 from lvlmscope.models.loaded_model import find_processor, unwrap
 from lvlmscope.runtime.attachment import intervene

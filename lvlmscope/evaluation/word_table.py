@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from lvlmscope.errors import EvaluationError, message
-from lvlmscope.evaluation.labelling import LabelledWord
-from lvlmscope.evaluation.word_signals import WordSignal, chosen_signals
+from lvlmscope.evaluation.signal_registry import WordSignal, chosen_signals
+from lvlmscope.evaluation.word_labels import LabelledWord
 from lvlmscope.traces.requirements import require_traces
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import Tokens, at_words

@@ -11,7 +11,7 @@ from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy, pl
 from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.errors import EvaluationError
 from lvlmscope.evaluation import Vocabulary, aggregate, label_words
-from lvlmscope.evaluation.published import (
+from lvlmscope.evaluation.paper_figures import (
     abnormal_heads_by_layer,
     entropy_by_layer,
     entropy_by_word,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lvlmscope.errors import EvaluationError
-from lvlmscope.evaluation.benefit import Outcome, asked_of, differences, mcnemar, measure
-from lvlmscope.evaluation.chair import Vocabulary, chair
-from lvlmscope.evaluation.pope import pope
+from lvlmscope.evaluation.intervention_trials import Outcome, asked_of, differences, mcnemar, measure
+from lvlmscope.evaluation.metrics.chair import Vocabulary, chair
+from lvlmscope.evaluation.metrics.pope import pope
 from lvlmscope.tiny import scenes
 
 WORDS = Vocabulary({"dog": ["dog"], "cat": ["cat"], "cow": ["cow"]})

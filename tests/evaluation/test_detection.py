@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from lvlmscope.errors import EvaluationError
 from lvlmscope.evaluation import Detection, detection, label_words
-from lvlmscope.evaluation.detection import BAR, BOTH, INNER
-from lvlmscope.evaluation.probing import best_layer_scores, fold_of
-from lvlmscope.evaluation.ranking import auroc, average_precision, estimate, resampled_weights
-from lvlmscope.evaluation.word_signals import SIGNALS
+from lvlmscope.evaluation.cross_validation import best_layer_scores, fold_of
+from lvlmscope.evaluation.metrics.ranking import auroc, average_precision, estimate, resampled_weights
+from lvlmscope.evaluation.signal_detection import BAR, BOTH, INNER
+from lvlmscope.evaluation.signal_registry import SIGNALS
 from lvlmscope.evaluation.word_table import read_words
 from lvlmscope.traces.word_values import at_words
 from tests.evaluation.planted import LAYERS, WORDS, labels_of, made

@@ -8,8 +8,8 @@ import pytest
 
 from lvlmscope.errors import EvaluationError, RemedyError
 from lvlmscope.evaluation import tuning
-from lvlmscope.evaluation.chair import Vocabulary, chair
-from lvlmscope.evaluation.examples import Example, known_pictures
+from lvlmscope.evaluation.labelled_images import Example, known_pictures
+from lvlmscope.evaluation.metrics.chair import Vocabulary, chair
 from lvlmscope.evaluation.tuning import Trial, Tuning, tune
 from lvlmscope.interventions import CLVA, DLEAF
 from lvlmscope.tiny import scenes

@@ -10,7 +10,8 @@ import lvlmscope as lv
 from lvlmscope import plot
 from lvlmscope.diagnostics import layer_correlation, planted_trace
 from lvlmscope.errors import ModelInputError, ShapeError
-from lvlmscope.evaluation import Vocabulary, label_words, published
+from lvlmscope.evaluation import Vocabulary, label_words
+from lvlmscope.evaluation import paper_figures as published
 from tests.plot.drawn import texts_outside
 
 QUICK = {"resamples": 20}

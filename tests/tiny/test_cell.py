@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 import lvlmscope as lv
-from lvlmscope.evaluation.bundled import caption_scores
+from lvlmscope.evaluation.bundled_benchmark import caption_scores
 
 FOLDER = Path(str(files("lvlmscope.tiny"))) / "hallurnn"
 

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForConditionalGeneration
 
 import lvlmscope as lv
-from lvlmscope.evaluation.bundled import caption_scores, probe_scores, questions
+from lvlmscope.evaluation.bundled_benchmark import caption_scores, probe_scores, questions
 from lvlmscope.tiny import scene, scenes
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from lvlmscope.errors import EvaluationError, message
-from lvlmscope.evaluation.chair import Vocabulary
+from lvlmscope.evaluation.metrics.chair import Vocabulary
 from lvlmscope.traces.requirements import require_trace
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import words_of

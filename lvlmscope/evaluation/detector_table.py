@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from lvlmscope.errors import EvaluationError, message
-from lvlmscope.evaluation.ranking import Estimate
+from lvlmscope.evaluation.metrics.ranking import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from lvlmscope.errors import EvaluationError, message
-from lvlmscope.evaluation.ranking import auroc
+from lvlmscope.evaluation.metrics.ranking import auroc
 
 __all__ = ["Chosen", "best_layer_scores", "combined_scores", "fitted_probe", "fold_of", "quantile_among", "strongest"]
 

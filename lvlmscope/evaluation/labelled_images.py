@@ -1,14 +1,14 @@
 """Pictures whose objects are known, in the forms in which they are accepted."""
 
 from collections.abc import Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from lvlmscope.errors import EvaluationError, message
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Example", "known_pictures"]
+__all__ = ["MAX_NEW_TOKENS", "PROMPT", "Example", "known_pictures"]
 
 
 @runtime_checkable
@@ -54,3 +54,7 @@ def known_pictures(
             received = f"example {number}, {example!r}"[:80]
             possible = "pairs (image, names of the objects in it), or objects with image and present"
             raise EvaluationError(message(asked, received, possible, "give one of these"))
+
+
+MAX_NEW_TOKENS: Final = 48
+PROMPT: Final = "Describe the image."

@@ -8,24 +8,18 @@ import numpy as np
 from PIL import Image
 from transformers import PreTrainedModel, ProcessorMixin
 
-from lvlmscope.evaluation.chair import Vocabulary, chair
-from lvlmscope.evaluation.generating import answers
-from lvlmscope.evaluation.pope import pope
+from lvlmscope.evaluation.captioning import answers
+from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT
+from lvlmscope.evaluation.metrics.chair import chair, vocabulary
+from lvlmscope.evaluation.metrics.pope import pope
 from lvlmscope.tiny import Scene, Split, scenes
 from lvlmscope.tiny.captions import negatives
-from lvlmscope.tiny.world import vocabulary_words, with_article
+from lvlmscope.tiny.world import with_article
 
-__all__ = ["MAX_NEW_TOKENS", "PROMPT", "ReportCard", "caption_scores", "probe_scores", "report_card", "vocabulary"]
+__all__ = ["ReportCard", "caption_scores", "probe_scores", "report_card"]
 
-MAX_NEW_TOKENS: Final = 48
-PROMPT: Final = "Describe the image."
 SPLITS: Final[tuple[Split, ...]] = ("neutral", "prior", "hard")
 Against = Literal["random", "partner"]
-
-
-def vocabulary() -> Vocabulary:
-    """The words of the bundled model's world, synonyms and plurals among them."""
-    return Vocabulary(vocabulary_words())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

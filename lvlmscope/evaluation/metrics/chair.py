@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lvlmscope.errors import EvaluationError, message
+from lvlmscope.tiny.world import vocabulary_words
 
-__all__ = ["ChairScores", "Mention", "Vocabulary", "chair", "mentions"]
+__all__ = ["ChairScores", "Mention", "Vocabulary", "chair", "mentions", "vocabulary"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,3 +173,8 @@ def _caption(text: str, truth: set[str], vocabulary: Vocabulary) -> tuple[int, i
 
 def _ratio(part: int | np.integer, whole: int | np.integer) -> float:
     return float(part) / float(whole) if whole else float("nan")
+
+
+def vocabulary() -> Vocabulary:
+    """The words of the bundled model's world, synonyms and plurals among them."""
+    return Vocabulary(vocabulary_words())

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from lvlmscope.errors import EvaluationError, message
-from lvlmscope.evaluation.bundled import MAX_NEW_TOKENS, PROMPT, vocabulary
-from lvlmscope.evaluation.chair import ChairScores, chair
-from lvlmscope.evaluation.generating import answers
-from lvlmscope.evaluation.pope import PopeScores, pope
+from lvlmscope.evaluation.captioning import answers
+from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT
+from lvlmscope.evaluation.metrics.chair import ChairScores, chair, vocabulary
+from lvlmscope.evaluation.metrics.pope import PopeScores, pope
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.tiny import Scene

@@ -7,10 +7,10 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import EvaluationError, message
-from lvlmscope.evaluation.detectors import Detection, Detector
-from lvlmscope.evaluation.labelling import LabelledWord
-from lvlmscope.evaluation.probing import Chosen, best_layer_scores, combined_scores, fold_of
-from lvlmscope.evaluation.ranking import Estimate, auroc, average_precision, estimate, resampled_weights
+from lvlmscope.evaluation.cross_validation import Chosen, best_layer_scores, combined_scores, fold_of
+from lvlmscope.evaluation.detector_table import Detection, Detector
+from lvlmscope.evaluation.metrics.ranking import Estimate, auroc, average_precision, estimate, resampled_weights
+from lvlmscope.evaluation.word_labels import LabelledWord
 from lvlmscope.evaluation.word_table import WordTable, read_words
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import Tokens

@@ -8,7 +8,7 @@ import xarray as xr
 from lvlmscope.diagnostics import anchor_correlation
 from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.evaluation.aggregation import aggregate
-from lvlmscope.evaluation.labelling import LabelledWord
+from lvlmscope.evaluation.word_labels import LabelledWord
 from lvlmscope.interventions.dleaf import DLEAF
 from lvlmscope.traces.trace import Trace
 

@@ -1,0 +1,1 @@
+"""Published metrics of hallucination and of detection."""
