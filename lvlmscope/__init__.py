@@ -27,10 +27,6 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.capture.trace_many_examples import trace_many as trace_many
     from lvlmscope.capture.trace_one import estimate as estimate
     from lvlmscope.capture.trace_one import trace as trace
-    from lvlmscope.diagnosis import Calibration as Calibration
-    from lvlmscope.diagnosis import Diagnosis as Diagnosis
-    from lvlmscope.diagnosis import calibrate as calibrate
-    from lvlmscope.diagnosis import diagnose as diagnose
     from lvlmscope.diagnostics import anchor_correlation as anchor_correlation
     from lvlmscope.diagnostics import attention_sinks as attention_sinks
     from lvlmscope.diagnostics import confidence as confidence
@@ -65,6 +61,10 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.interventions import save_remedies as save_remedies
     from lvlmscope.models.loaded_model import LoadedModel as LoadedModel
     from lvlmscope.models.supported import list_models as list_models
+    from lvlmscope.risk import Calibration as Calibration
+    from lvlmscope.risk import Diagnosis as Diagnosis
+    from lvlmscope.risk import calibrate as calibrate
+    from lvlmscope.risk import diagnose as diagnose
     from lvlmscope.runtime.attachment import attach as attach
     from lvlmscope.runtime.attachment import intervene as intervene
     from lvlmscope.runtime.protocol import Intervention as Intervention
@@ -110,10 +110,10 @@ _HOMES = {
     "check": "lvlmscope.verification.self_check",
     "effect": "lvlmscope.traces.intervention_effect",
     "resolve_layers": "lvlmscope.attention.layer_bands",
-    "Calibration": "lvlmscope.diagnosis",
-    "Diagnosis": "lvlmscope.diagnosis",
-    "calibrate": "lvlmscope.diagnosis",
-    "diagnose": "lvlmscope.diagnosis",
+    "Calibration": "lvlmscope.risk",
+    "Diagnosis": "lvlmscope.risk",
+    "calibrate": "lvlmscope.risk",
+    "diagnose": "lvlmscope.risk",
     "anchor_correlation": "lvlmscope.diagnostics",
     "attention_sinks": "lvlmscope.diagnostics",
     "confidence": "lvlmscope.diagnostics",

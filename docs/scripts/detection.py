@@ -15,8 +15,6 @@ import numpy as np
 from tqdm import tqdm
 
 import lvlmscope as lv
-from lvlmscope.diagnosis import bundled_calibration
-from lvlmscope.diagnosis.risks import judged_words, read, word_risks
 from lvlmscope.evaluation import Detection, LabelledWord, label_words, vocabulary
 from lvlmscope.evaluation.bundled_benchmark import SPLITS
 from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT
@@ -24,6 +22,8 @@ from lvlmscope.evaluation.metrics.ranking import auroc, estimate, resampled_weig
 from lvlmscope.evaluation.signal_detection import detect
 from lvlmscope.evaluation.signal_registry import SIGNALS
 from lvlmscope.evaluation.word_table import WordTable, read_words
+from lvlmscope.risk import bundled_calibration
+from lvlmscope.risk.word_risk import judged_words, read, word_risks
 from lvlmscope.tiny import scenes
 
 DATA = Path(__file__).parents[1] / "data"

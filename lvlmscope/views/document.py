@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from lvlmscope.diagnosis import Diagnosis
 from lvlmscope.errors import ShapeError, message
 from lvlmscope.palette import MADE_UP, SEQUENTIAL, TRUE, UNDEFINED
+from lvlmscope.risk import Diagnosis
 from lvlmscope.traces.intervention_effect import effect, side_names
 from lvlmscope.traces.requirements import require_trace
 from lvlmscope.traces.trace import Trace

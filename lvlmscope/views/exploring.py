@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from lvlmscope.diagnosis import Diagnosis
 from lvlmscope.errors import LvlmscopeError, MissingExtraError, message
+from lvlmscope.risk import Diagnosis
 from lvlmscope.traces.trace import Trace
 from lvlmscope.views.amounts import Amounts
 from lvlmscope.views.document import Marks, describe_document

@@ -10,8 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from lvlmscope.diagnosis import Diagnosis
 from lvlmscope.errors import OutputError, message
+from lvlmscope.risk import Diagnosis
 from lvlmscope.traces.trace import Trace
 from lvlmscope.views.document import Marks, describe_document
 from lvlmscope.views.keeping import kept_maps

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from lvlmscope.diagnosis import Diagnosis, diagnose
+from lvlmscope.risk import Diagnosis, diagnose
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word
 from lvlmscope.views.packing import plain_number

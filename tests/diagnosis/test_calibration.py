@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lvlmscope as lv
-from lvlmscope.diagnosis import Calibration, bundled_calibration, calibration_of
-from lvlmscope.diagnosis.calibration import SHARES, Probe, Reference
 from lvlmscope.errors import EvaluationError, OutputError
 from lvlmscope.evaluation import label_words
 from lvlmscope.evaluation.word_table import WordTable, read_words
+from lvlmscope.risk import Calibration, bundled_calibration, calibration_of
+from lvlmscope.risk.calibration import SHARES, Probe, Reference
 from lvlmscope.tiny import scenes
 from tests.evaluation.planted import LAYERS, WORDS, labels_of, made
 from tests.reference import detection as twin

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 import lvlmscope as lv
-from lvlmscope.diagnosis import Calibration, calibration_of, diagnose
-from lvlmscope.diagnosis.proposing import _layers as told_layers
-from lvlmscope.diagnosis.risks import Raised
-from lvlmscope.diagnosis.telling import configured
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ModelInputError
 from lvlmscope.evaluation.word_table import read_words
 from lvlmscope.interventions import DLEAF
+from lvlmscope.risk import Calibration, calibration_of, diagnose
+from lvlmscope.risk.recommendations import _layers as told_layers
+from lvlmscope.risk.report_tables import configured
+from lvlmscope.risk.word_risk import Raised
 from lvlmscope.tiny import scene
 from tests.diagnostics.random_traces import random_trace
 from tests.evaluation.planted import LAYERS, WORDS, labels_of, made

@@ -15,9 +15,9 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from lvlmscope import Trace, report
-from lvlmscope.diagnosis import diagnose
 from lvlmscope.diagnostics import layer_image_entropy, planted_trace, saliency_to_previous
 from lvlmscope.errors import ModelInputError, OutputError
+from lvlmscope.risk import diagnose
 from lvlmscope.traces.images import data_uri
 from lvlmscope.traces.token_layout import Cell, ImageLayout
 from lvlmscope.views.amounts import Amounts
@@ -161,7 +161,7 @@ def test_the_notebook_summary_loads_neither_diagnosis_nor_figures(repository: Pa
     code = (
         "import sys; from lvlmscope.diagnostics import planted_trace; shown = planted_trace()._repr_html_();"
         "assert 'lvlmscope.diagnose(trace)' in shown;"
-        "heavy = ('lvlmscope.diagnosis', 'lvlmscope.plot', 'lvlmscope.views.', 'lvlmscope.evaluation', 'plotly');"
+        "heavy = ('lvlmscope.risk', 'lvlmscope.plot', 'lvlmscope.views.', 'lvlmscope.evaluation', 'plotly');"
         "print(sorted(name for name in sys.modules if name.startswith(heavy)))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=repository, check=True)

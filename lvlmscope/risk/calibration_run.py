@@ -8,7 +8,6 @@ import numpy as np
 from tqdm import tqdm
 
 from lvlmscope.capture.trace_one import trace
-from lvlmscope.diagnosis.calibration import SHARES, Calibration, Probe, Reference
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.cross_validation import fitted_probe, strongest
 from lvlmscope.evaluation.detector_table import Detector
@@ -18,6 +17,7 @@ from lvlmscope.evaluation.signal_detection import detect
 from lvlmscope.evaluation.word_labels import LabelledWord, label_words
 from lvlmscope.evaluation.word_table import WordTable, read_words
 from lvlmscope.models.loaded_model import LoadedModel
+from lvlmscope.risk.calibration import SHARES, Calibration, Probe, Reference
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import Tokens
 

@@ -6,8 +6,13 @@ from math import isfinite
 from pathlib import PurePath
 from typing import Any
 
-from lvlmscope.diagnosis.calibration import Calibration, bundled_calibration
-from lvlmscope.diagnosis.findings import (
+from lvlmscope.errors import ModelInputError, message
+from lvlmscope.evaluation.metrics.chair import Vocabulary
+from lvlmscope.evaluation.signal_registry import chosen_signals
+from lvlmscope.interventions import DLEAF
+from lvlmscope.risk.calibration import Calibration, bundled_calibration
+from lvlmscope.risk.diagnosis_report import parts_of
+from lvlmscope.risk.findings import (
     Drift,
     FlaggedHead,
     FlaggedLayer,
@@ -16,14 +21,9 @@ from lvlmscope.diagnosis.findings import (
     flags_of,
     head_shares,
 )
-from lvlmscope.diagnosis.proposing import Case, Proposal, propose
-from lvlmscope.diagnosis.risks import WordRisk, judged_words, read, word_risks
-from lvlmscope.diagnosis.tables import parts_of
-from lvlmscope.diagnosis.telling import Part, as_html, as_rich, as_text
-from lvlmscope.errors import ModelInputError, message
-from lvlmscope.evaluation.metrics.chair import Vocabulary
-from lvlmscope.evaluation.signal_registry import chosen_signals
-from lvlmscope.interventions import DLEAF
+from lvlmscope.risk.recommendations import Case, Proposal, propose
+from lvlmscope.risk.report_tables import Part, as_html, as_rich, as_text
+from lvlmscope.risk.word_risk import WordRisk, judged_words, read, word_risks
 from lvlmscope.runtime.attachment import Handle, intervene
 from lvlmscope.traces.requirements import require_trace
 from lvlmscope.traces.trace import Trace

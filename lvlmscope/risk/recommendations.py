@@ -10,11 +10,11 @@ from typing import Final
 import numpy as np
 
 from lvlmscope.attention.layer_bands import resolve_layers
-from lvlmscope.diagnosis.risks import Readings, WordRisk
 from lvlmscope.diagnostics import saliency_to_answer
 from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import CLVA, DLEAF, SGRS, HalluRNN, HeadRescaling, LocoRE
+from lvlmscope.risk.word_risk import Readings, WordRisk
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace
 

@@ -3,11 +3,11 @@
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from lvlmscope.diagnosis.telling import Part, configured
+from lvlmscope.risk.report_tables import Part, configured
 
 if TYPE_CHECKING:
-    from lvlmscope.diagnosis.diagnosing import Diagnosis
-    from lvlmscope.diagnosis.findings import Drift
+    from lvlmscope.risk.diagnosis import Diagnosis
+    from lvlmscope.risk.findings import Drift
 
 __all__ = ["parts_of"]
 

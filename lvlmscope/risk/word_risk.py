@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lvlmscope.diagnosis.calibration import Calibration, Probe
 from lvlmscope.evaluation.metrics.chair import Vocabulary
 from lvlmscope.evaluation.signal_registry import WordSignal
 from lvlmscope.evaluation.word_labels import LabelledWord, label_words
+from lvlmscope.risk.calibration import Calibration, Probe
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import Tokens, at_words
 

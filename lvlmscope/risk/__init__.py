@@ -1,0 +1,19 @@
+"""From a trace to what can be done: risks of words against a calibration, findings, and remedies configured from it."""
+
+from lvlmscope.risk.calibration import Calibration, bundled_calibration
+from lvlmscope.risk.calibration_run import calibrate, calibration_of
+from lvlmscope.risk.diagnosis import Diagnosis, diagnose
+from lvlmscope.risk.recommendations import Proposal
+from lvlmscope.risk.word_risk import Raised, WordRisk
+
+__all__ = [
+    "Calibration",
+    "Diagnosis",
+    "Proposal",
+    "Raised",
+    "WordRisk",
+    "bundled_calibration",
+    "calibrate",
+    "calibration_of",
+    "diagnose",
+]
