@@ -50,6 +50,8 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.evaluation import aggregate as aggregate
     from lvlmscope.evaluation import tune as tune
     from lvlmscope.evaluation.signal_detection import detection as detection
+    from lvlmscope.explorer import explore as explore
+    from lvlmscope.explorer import report as report
     from lvlmscope.interventions import CLVA as CLVA
     from lvlmscope.interventions import DLEAF as DLEAF
     from lvlmscope.interventions import SGRS as SGRS
@@ -78,8 +80,6 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.traces.trace_file import read_attention as read_attention
     from lvlmscope.verification.loading import load as load
     from lvlmscope.verification.self_check import check as check
-    from lvlmscope.views import explore as explore
-    from lvlmscope.views import report as report
 
 __version__ = "0.1.0"
 
@@ -159,8 +159,8 @@ _HOMES = {
     "Site": "lvlmscope.runtime.protocol",
     "read_attention": "lvlmscope.traces.trace_file",
     "trace": "lvlmscope.capture.trace_one",
-    "explore": "lvlmscope.views",
-    "report": "lvlmscope.views",
+    "explore": "lvlmscope.explorer",
+    "report": "lvlmscope.explorer",
 }
 
 __all__ = ["__version__", "load_trace"]

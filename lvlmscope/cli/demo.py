@@ -10,12 +10,12 @@ from lvlmscope.cli.tracing import SAVED, save_figures
 from lvlmscope.cli.writing import result_folder
 from lvlmscope.errors import ImageInputError, message
 from lvlmscope.evaluation import Mention, vocabulary
+from lvlmscope.explorer import report
 from lvlmscope.interventions import DLEAF
 from lvlmscope.tiny import Scene, scene
 from lvlmscope.traces.intervention_effect import Effect, effect
 from lvlmscope.traces.trace import Trace
 from lvlmscope.verification.loading import load
-from lvlmscope.views import report
 
 __all__ = ["PICTURES", "run_demo"]
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from lvlmscope.cli.telling import console
+from lvlmscope.explorer import report
 from lvlmscope.traces.trace import Trace
-from lvlmscope.views import report
 
 __all__ = ["run_report"]
 

@@ -13,10 +13,10 @@ from lvlmscope.cli.telling import console, extreme_heads
 from lvlmscope.cli.writing import result_folder
 from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy
 from lvlmscope.errors import GeometryError
+from lvlmscope.explorer import report
 from lvlmscope.traces.intervention_effect import Effect, effect
 from lvlmscope.traces.trace import Trace
 from lvlmscope.verification.loading import load
-from lvlmscope.views import report
 
 __all__ = ["SAVED", "run_trace", "save_figures"]
 

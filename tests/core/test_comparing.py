@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from lvlmscope.errors import ModelInputError
+from lvlmscope.explorer.html_report import page
 from lvlmscope.plot import compare
 from lvlmscope.traces.images import describe_pictures
 from lvlmscope.traces.intervention_effect import effect, side_names
-from lvlmscope.views.reporting import page
 from tests.core.test_record import make_trace
 
 

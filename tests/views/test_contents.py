@@ -17,16 +17,16 @@ from PIL import Image
 from lvlmscope import Trace, report
 from lvlmscope.diagnostics import layer_image_entropy, planted_trace, saliency_to_previous
 from lvlmscope.errors import ModelInputError, OutputError
+from lvlmscope.explorer.diagnosis_blocks import verdict_on
+from lvlmscope.explorer.document import describe_document
+from lvlmscope.explorer.encoding import packed, packed_bytes, unpacked
+from lvlmscope.explorer.image_panels import places_of
+from lvlmscope.explorer.map_budget import kept_maps
+from lvlmscope.explorer.trace_side import describe_side
+from lvlmscope.explorer.word_maps import Amounts
 from lvlmscope.risk import diagnose
 from lvlmscope.traces.images import data_uri
 from lvlmscope.traces.token_layout import Cell, ImageLayout
-from lvlmscope.views.amounts import Amounts
-from lvlmscope.views.contents import describe_side
-from lvlmscope.views.document import describe_document
-from lvlmscope.views.keeping import kept_maps
-from lvlmscope.views.packing import packed, packed_bytes, unpacked
-from lvlmscope.views.places import places_of
-from lvlmscope.views.verdicts import verdict_on
 from tests.views.planted import varied_trace, words_and_pieces
 
 
@@ -161,7 +161,7 @@ def test_the_notebook_summary_loads_neither_diagnosis_nor_figures(repository: Pa
     code = (
         "import sys; from lvlmscope.diagnostics import planted_trace; shown = planted_trace()._repr_html_();"
         "assert 'lvlmscope.diagnose(trace)' in shown;"
-        "heavy = ('lvlmscope.risk', 'lvlmscope.plot', 'lvlmscope.views.', 'lvlmscope.evaluation', 'plotly');"
+        "heavy = ('lvlmscope.risk', 'lvlmscope.plot', 'lvlmscope.explorer.', 'lvlmscope.evaluation', 'plotly');"
         "print(sorted(name for name in sys.modules if name.startswith(heavy)))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=repository, check=True)

@@ -15,9 +15,9 @@ from playwright.sync_api import Browser, Page
 import lvlmscope
 from lvlmscope import Trace
 from lvlmscope.errors import MissingExtraError, ModelInputError, ShapeError
-from lvlmscope.views.amounts import Amounts
-from lvlmscope.views.document import describe_document
-from lvlmscope.views.exploring import answer_request
+from lvlmscope.explorer.document import describe_document
+from lvlmscope.explorer.widget import answer_request
+from lvlmscope.explorer.word_maps import Amounts
 from tests.views.browsing import chromium, opened, settled
 from tests.views.planted import varied_trace
 
@@ -55,8 +55,8 @@ def trace() -> Trace:
 
 
 def harness(folder: Path, document: dict[str, Any]) -> Path:
-    source = files("lvlmscope.views").joinpath("explorer.js").read_text(encoding="utf-8")
-    style = files("lvlmscope.views").joinpath("explorer.css").read_text(encoding="utf-8")
+    source = files("lvlmscope.explorer").joinpath("explorer.js").read_text(encoding="utf-8")
+    style = files("lvlmscope.explorer").joinpath("explorer.css").read_text(encoding="utf-8")
     data = json.dumps(document).replace("<", "\\u003c")
     path = folder / "widget.html"
     path.write_text(

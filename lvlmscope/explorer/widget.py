@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from lvlmscope.errors import LvlmscopeError, MissingExtraError, message
+from lvlmscope.explorer.document import Marks, describe_document
+from lvlmscope.explorer.word_maps import Amounts
 from lvlmscope.risk import Diagnosis
 from lvlmscope.traces.trace import Trace
-from lvlmscope.views.amounts import Amounts
-from lvlmscope.views.document import Marks, describe_document
 
 __all__ = ["answer_request", "explore"]
 
@@ -50,7 +50,7 @@ def explore(
         received, todo = f"no module {error.name}", 'pip install "lvlmscope[notebook]", or write lv.report(trace, path)'
         raise MissingExtraError(message("explore a trace", received, "a notebook with anywidget", todo)) from error
     document, amounts = describe_document(trace, other, made_up=made_up, true=true, diagnosis=diagnosis)
-    source = files("lvlmscope.views")
+    source = files("lvlmscope.explorer")
     members = {
         "_esm": source.joinpath("explorer.js").read_text(encoding="utf-8"),
         "_css": source.joinpath("explorer.css").read_text(encoding="utf-8"),

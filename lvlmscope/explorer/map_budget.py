@@ -4,9 +4,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from lvlmscope.explorer.encoding import packed, packed_bytes
+from lvlmscope.explorer.word_maps import Amounts
 from lvlmscope.traces.word_values import defined_mean
-from lvlmscope.views.amounts import Amounts
-from lvlmscope.views.packing import packed, packed_bytes
 
 __all__ = ["kept_maps"]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from lvlmscope.errors import OutputError, message
+from lvlmscope.explorer.document import Marks, describe_document
+from lvlmscope.explorer.map_budget import kept_maps
 from lvlmscope.risk import Diagnosis
 from lvlmscope.traces.trace import Trace
-from lvlmscope.views.document import Marks, describe_document
-from lvlmscope.views.keeping import kept_maps
 
 __all__ = ["page", "report"]
 
@@ -115,7 +115,7 @@ def page(
 
 
 def _source(name: str) -> str:
-    return files("lvlmscope.views").joinpath(name).read_text(encoding="utf-8")
+    return files("lvlmscope.explorer").joinpath(name).read_text(encoding="utf-8")
 
 
 def _digest(text: str) -> str:

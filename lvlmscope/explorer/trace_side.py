@@ -8,13 +8,13 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy, saliency_to_image, saliency_to_previous
+from lvlmscope.explorer.encoding import plain_number
+from lvlmscope.explorer.image_panels import Place, places_of
+from lvlmscope.explorer.word_maps import AMOUNTS, Amounts
 from lvlmscope.traces.formatting import facts
 from lvlmscope.traces.images import data_uri
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word, marked_words
-from lvlmscope.views.amounts import AMOUNTS, Amounts
-from lvlmscope.views.packing import plain_number
-from lvlmscope.views.places import Place, places_of
 
 __all__ = ["SIGNALS", "describe_side", "word_signals"]
 

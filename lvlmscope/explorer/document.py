@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from lvlmscope.errors import ShapeError, message
+from lvlmscope.explorer.diagnosis_blocks import blocks_of, risks_of, verdict_on
+from lvlmscope.explorer.trace_side import SIGNALS, describe_side
+from lvlmscope.explorer.word_maps import Amounts
 from lvlmscope.palette import MADE_UP, SEQUENTIAL, TRUE, UNDEFINED
 from lvlmscope.risk import Diagnosis
 from lvlmscope.traces.intervention_effect import effect, side_names
 from lvlmscope.traces.requirements import require_trace
 from lvlmscope.traces.trace import Trace
-from lvlmscope.views.amounts import Amounts
-from lvlmscope.views.contents import SIGNALS, describe_side
-from lvlmscope.views.verdicts import blocks_of, risks_of, verdict_on
 
 __all__ = ["Marks", "describe_document"]
 

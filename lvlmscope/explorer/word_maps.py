@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 
 from lvlmscope.errors import ModelInputError, message
+from lvlmscope.explorer.image_panels import image_key_numbers
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import defined_mean
 from lvlmscope.traces.words import Word, words_of
-from lvlmscope.views.places import image_key_numbers
 
 __all__ = ["AMOUNTS", "Amounts"]
 

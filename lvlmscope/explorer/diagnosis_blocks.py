@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from lvlmscope.explorer.encoding import plain_number
 from lvlmscope.risk import Diagnosis, diagnose
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word
-from lvlmscope.views.packing import plain_number
 
 __all__ = ["blocks_of", "risks_of", "verdict_on"]
 
