@@ -8,7 +8,7 @@ import torch
 
 from lvlmscope.errors import ImageInputError, TrainingDataError
 from lvlmscope.training import Collator
-from lvlmscope.training.conversations import IGNORED, speak
+from lvlmscope.training.collation import IGNORED, speak
 from tests import tiny_models
 from tests.training.small import TEMPLATE, processor, records
 

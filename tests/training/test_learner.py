@@ -10,7 +10,7 @@ import lvlmscope as lv
 from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
 from lvlmscope.models.families import family_of
 from lvlmscope.training import CellLearner, Collator
-from lvlmscope.training.conversations import IGNORED
+from lvlmscope.training.collation import IGNORED
 from tests import tiny_families, tiny_models, tiny_others
 from tests.interventions.cells import lively
 from tests.training.small import loaded, processor, records

@@ -8,7 +8,7 @@ import pytest
 
 from lvlmscope.errors import TrainingDataError
 from lvlmscope.training import read_records
-from lvlmscope.training.records import split_records
+from lvlmscope.training.llava_instruct import split_records
 from tests.training.small import write
 
 

@@ -12,10 +12,10 @@ import torch
 from lvlmscope.errors import TrainingDataError, UnsupportedOptionError, message
 from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
 from lvlmscope.models.loaded_model import LoadedModel
-from lvlmscope.training.conversations import Collator
-from lvlmscope.training.learner import CellLearner
+from lvlmscope.training.cell_learner import CellLearner
+from lvlmscope.training.collation import Collator
+from lvlmscope.training.llava_instruct import Record, split_records
 from lvlmscope.training.options import TrainingOptions
-from lvlmscope.training.records import Record, split_records
 
 __all__ = ["TrainingResult", "train_cell"]
 
@@ -104,7 +104,7 @@ def _trainer(
     processor: Any,
     options: TrainingOptions,
 ) -> Any:
-    from lvlmscope.training.trainer import CellTrainer, arguments
+    from lvlmscope.training.cell_trainer import CellTrainer, arguments
 
     return CellTrainer(
         model=learner,

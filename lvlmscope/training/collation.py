@@ -10,7 +10,7 @@ import torch
 
 from lvlmscope.errors import TrainingDataError, message
 from lvlmscope.traces.images import read_images
-from lvlmscope.training.records import Record
+from lvlmscope.training.llava_instruct import Record
 
 __all__ = ["IGNORED", "Collator", "Spoken", "speak"]
 

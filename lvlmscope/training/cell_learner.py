@@ -14,7 +14,7 @@ from lvlmscope.attention.attention_rows import at_least_float32
 from lvlmscope.hooks.hidden_states import HiddenHooks
 from lvlmscope.interventions.depth_cell import DepthCell
 from lvlmscope.models.families import Family
-from lvlmscope.training.conversations import IGNORED
+from lvlmscope.training.collation import IGNORED
 
 __all__ = ["CellLearner"]
 

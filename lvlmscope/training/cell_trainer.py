@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from lvlmscope.training.learner import CellLearner
+from lvlmscope.training.cell_learner import CellLearner
 from lvlmscope.training.options import TrainingOptions
 
 __all__ = ["CellTrainer", "arguments"]
