@@ -12,7 +12,7 @@ import lvlmscope as lv
 from lvlmscope.capture.trace_many_examples import FailedExample
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, UnsupportedOptionError
-from lvlmscope.tiny.scenes import scenes
+from lvlmscope.tiny.composed_scenes import scenes
 from lvlmscope.traces.trace import Trace
 from tests import tiny_models
 

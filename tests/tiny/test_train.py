@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from lvlmscope.tiny import dialogues, scene, train
-from lvlmscope.tiny.blueprint import build_model, build_tokenizer
-from lvlmscope.tiny.train import Recipe, Stage
+from lvlmscope.tiny import scene
+from lvlmscope.tiny.recipe import batches as dialogues
+from lvlmscope.tiny.recipe import train
+from lvlmscope.tiny.recipe.architecture import build_model, build_tokenizer
+from lvlmscope.tiny.recipe.train import Recipe, Stage
 
 POOL = [scene("train", index, seed=7) for index in range(60)]
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from lvlmscope.tiny import captions
-from lvlmscope.tiny.blueprint import IMAGE_TOKENS, PATCH
-from lvlmscope.tiny.scenes import IMAGE_SIZE, Scene
+from lvlmscope.tiny.composed_scenes import IMAGE_SIZE, Scene
+from lvlmscope.tiny.recipe.architecture import IMAGE_TOKENS, PATCH
 from lvlmscope.tiny.world import CATEGORIES, SETTINGS
 
 __all__ = ["WORDS", "Batch", "Turn", "batch", "patch_words", "turns", "word_ids"]

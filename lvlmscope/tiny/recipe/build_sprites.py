@@ -2,7 +2,7 @@
 
     npm pack @lobehub/fluent-emoji-3d @iconify-json/fluent-emoji-flat @iconify-json/noto   # unpack each into DIR/NAME
     pip install resvg-py
-    python -m lvlmscope.tiny.build_sprites DIR
+    python -m lvlmscope.tiny.recipe.build_sprites DIR
 
 The result is committed, so users and training need neither npm nor resvg. Licences: NOTICE beside this file.
 """

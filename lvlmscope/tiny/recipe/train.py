@@ -1,6 +1,6 @@
 """Trains the bundled model the way large ones come about: language first, then alignment, then both together.
 
-    python -m lvlmscope.tiny.train OUT        # resumes from OUT/checkpoint.pt when it is there
+    python -m lvlmscope.tiny.recipe.train OUT        # resumes from OUT/checkpoint.pt when it is there
 
 1. `language`: the decoder alone. A third of the samples are captions without any picture; this plants the prior. The
    others are dialogues about scenes written out as 64 words, from which objects are dropped at times, so that it learns
@@ -26,9 +26,10 @@ from torch.nn import functional
 from tqdm import tqdm
 from transformers import LlavaForConditionalGeneration, LlavaProcessor, PreTrainedTokenizerFast
 
-from lvlmscope.tiny import captions, dialogues
-from lvlmscope.tiny.blueprint import build_model, build_processor, build_tokenizer
-from lvlmscope.tiny.scenes import Scene, scene
+from lvlmscope.tiny import captions
+from lvlmscope.tiny.composed_scenes import Scene, scene
+from lvlmscope.tiny.recipe import batches as dialogues
+from lvlmscope.tiny.recipe.architecture import build_model, build_processor, build_tokenizer
 from lvlmscope.tiny.world import CATEGORIES, SETTINGS, SYNONYMS, plural
 
 BLIND_RATE: Final = 0.35  # language stage: share of captions without a written scene

@@ -16,7 +16,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from lvlmscope.tiny.scenes import IMAGE_SIZE
+from lvlmscope.tiny.composed_scenes import IMAGE_SIZE
 
 __all__ = ["CHAT_TEMPLATE", "IMAGE_TOKENS", "PATCH", "build_model", "build_processor", "build_tokenizer"]
 

@@ -1,0 +1,1 @@
+"""How the bundled model was made: architecture, drawings, batches, training."""
