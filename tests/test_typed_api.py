@@ -12,7 +12,7 @@ import jedi
 import pytest
 
 import lvlmscope
-from lvlmscope.cli.completing import complete_remedy
+from lvlmscope.cli.completion import complete_remedy
 from lvlmscope.interventions.registry import remedy_names
 
 FOLDERS = ("lvlmscope.interventions", "lvlmscope.diagnostics")

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from lvlmscope import __version__
-from lvlmscope.cli.completing import complete_remedy
-from lvlmscope.cli.quieting import quieten
-from lvlmscope.cli.training import train_app
+from lvlmscope.cli.commands.train import train_app
+from lvlmscope.cli.completion import complete_remedy
+from lvlmscope.cli.library_progress import quieten
 from lvlmscope.errors import LvlmscopeError
 
 __all__ = ["app", "main"]
@@ -50,7 +50,7 @@ def demo(
 ) -> None:
     """Traces the bundled model on a picture about which it makes something up, then switches a remedy on."""
     quieten()
-    from lvlmscope.cli.demo import run_demo
+    from lvlmscope.cli.commands.demo import run_demo
 
     run_demo(out, picture)
 
@@ -73,8 +73,8 @@ def trace(  # noqa: PLR0917 - typer reads options from parameters
 ) -> None:
     """Traces a model's answer about a picture; writes the trace, its figures and a report."""
     quieten()
-    from lvlmscope.cli.remedies import parse_remedy
-    from lvlmscope.cli.tracing import run_trace
+    from lvlmscope.cli.commands.trace import run_trace
+    from lvlmscope.cli.intervention_syntax import parse_remedy
 
     options: dict[str, Any] = {"gradients": gradients, "seed": seed}
     options |= {"max_new_tokens": max_new_tokens} if answer is None else {"answer": answer}
@@ -95,7 +95,7 @@ def report(
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Where the model looked, word by word",
 ) -> None:
     """Writes one HTML file to look through a trace word by word, without server or network."""
-    from lvlmscope.cli.reporting import run_report
+    from lvlmscope.cli.commands.report import run_report
 
     run_report(trace, compare, out, title)
 
@@ -111,7 +111,7 @@ def evaluate(  # noqa: PLR0917 - typer reads options from parameters
 ) -> None:
     """Measures CHAIR and yes/no accuracy on held-out scenes, and how much of it needs the picture."""
     quieten()
-    from lvlmscope.cli.evaluating import run_evaluation
+    from lvlmscope.cli.commands.evaluate import run_evaluation
 
     sizes = {"n": n, "seed": seed, "max_new_tokens": max_new_tokens}
     run_evaluation(model, remedies=remedy or [], as_json=as_json, **sizes)
@@ -122,7 +122,7 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of a table.")] = False,
 ) -> None:
     """Lists the installed transformers' vision-language models: verified, generic, or unsupported and why."""
-    from lvlmscope.cli.models import run_models
+    from lvlmscope.cli.commands.models import run_models
 
     run_models(as_json=as_json)
 
@@ -136,7 +136,7 @@ def methods(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of text.")] = False,
 ) -> None:
     """Lists the remedies: paper, what is the paper's and what is our reading, parameters, cost."""
-    from lvlmscope.cli.methods import run_methods
+    from lvlmscope.cli.commands.interventions import run_methods
 
     run_methods(name, as_json=as_json)
 
@@ -147,7 +147,7 @@ def check(
 ) -> None:
     """Checks numerically that a model's rows can be trusted; exit code 1 when they cannot."""
     quieten()
-    from lvlmscope.cli.telling import console
+    from lvlmscope.cli.console import console
     from lvlmscope.verification.loading import load
     from lvlmscope.verification.self_check import check as check_model
 

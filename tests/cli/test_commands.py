@@ -15,9 +15,10 @@ import torch
 from rich.console import Console
 
 from lvlmscope import __version__, load_trace
-from lvlmscope.cli import main, telling
-from lvlmscope.cli.progressing import stages
-from lvlmscope.cli.writing import result_folder
+from lvlmscope.cli import console as telling
+from lvlmscope.cli import main
+from lvlmscope.cli.output_folder import result_folder
+from lvlmscope.cli.progress import stages
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import OutputError
 from lvlmscope.evaluation import Vocabulary
@@ -155,7 +156,7 @@ def test_an_interruption_is_exit_code_130_and_leaves_nothing(tmp_path: Path, mon
     def interrupted(**_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lvlmscope.cli.tracing.load", interrupted)
+    monkeypatch.setattr("lvlmscope.cli.commands.trace.load", interrupted)
     done = run("trace", str(picture), "What?", "-o", str(tmp_path / "t"))
     assert done.returncode == 130
     assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import lvlmscope as lv
-from lvlmscope.cli.training import train_app
+from lvlmscope.cli.commands.train import train_app
 from lvlmscope.errors import CellError, ModelInputError, TrainingDataError, UnsupportedOptionError
 from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
 from lvlmscope.tiny.world import SETTINGS

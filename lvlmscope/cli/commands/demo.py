@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from lvlmscope import plot
 from lvlmscope.capture.trace_one import trace
-from lvlmscope.cli.telling import coloured, console, extreme_heads, plain_output
-from lvlmscope.cli.tracing import SAVED, save_figures
-from lvlmscope.cli.writing import result_folder
+from lvlmscope.cli.commands.trace import SAVED, save_figures
+from lvlmscope.cli.console import coloured, console, extreme_heads, plain_output
+from lvlmscope.cli.output_folder import result_folder
 from lvlmscope.errors import ImageInputError, message
 from lvlmscope.evaluation import Mention, vocabulary
 from lvlmscope.explorer import report

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from rich.table import Table
 
-from lvlmscope.cli.telling import console
+from lvlmscope.cli.console import console
 from lvlmscope.models.supported import list_models
 
 __all__ = ["run_models"]

@@ -8,9 +8,9 @@ import xarray as xr
 
 from lvlmscope import plot
 from lvlmscope.capture.trace_one import trace
-from lvlmscope.cli.progressing import stages
-from lvlmscope.cli.telling import console, extreme_heads
-from lvlmscope.cli.writing import result_folder
+from lvlmscope.cli.console import console, extreme_heads
+from lvlmscope.cli.output_folder import result_folder
+from lvlmscope.cli.progress import stages
 from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy
 from lvlmscope.errors import GeometryError
 from lvlmscope.explorer import report

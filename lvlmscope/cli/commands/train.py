@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from lvlmscope.cli.quieting import quieten
+from lvlmscope.cli.library_progress import quieten
 
 __all__ = ["train_app"]
 
@@ -65,7 +65,7 @@ def scenes(
     ] = None,
 ) -> None:
     """Writes composed scenes with reference captions as LLaVA-Instruct JSON."""
-    from lvlmscope.cli.telling import console
+    from lvlmscope.cli.console import console
     from lvlmscope.training import write_scenes
 
     path = write_scenes(out, n=n, split=split, seed=seed, surprising=surprising)
@@ -87,7 +87,7 @@ def _train(
     new: dict[str, Any],
     bias: float,
 ) -> None:
-    from lvlmscope.cli.telling import console
+    from lvlmscope.cli.console import console
     from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
     from lvlmscope.training import TrainingOptions, read_records, train_cell
     from lvlmscope.verification.loading import load

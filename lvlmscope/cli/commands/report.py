@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lvlmscope.cli.telling import console
+from lvlmscope.cli.console import console
 from lvlmscope.explorer import report
 from lvlmscope.traces.trace import Trace
 

@@ -3,8 +3,8 @@
 import json
 from collections.abc import Sequence
 
-from lvlmscope.cli.remedies import parse_remedy
-from lvlmscope.cli.telling import console, score_table
+from lvlmscope.cli.console import console, score_table
+from lvlmscope.cli.intervention_syntax import parse_remedy
 from lvlmscope.evaluation import report_card
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.verification.loading import load

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from lvlmscope.cli.telling import console
+from lvlmscope.cli.console import console
 from lvlmscope.errors import RemedyError
 from lvlmscope.interventions.registry import remedy_class, remedy_names
 
