@@ -19,8 +19,6 @@ from lvlmscope.diagnostics.token_confidence import confidence
 from lvlmscope.diagnostics.token_grounding import saliency_to_answer, saliency_to_image, saliency_to_previous
 from lvlmscope.diagnostics.uniform_reference import uniform_baseline
 from lvlmscope.diagnostics.vision_sensitive_heads import sensitive_head_entropy, sensitive_heads
-from lvlmscope.lenses.answer_lens import logit_lens
-from lvlmscope.lenses.image_token_lens import internal_confidence
 from lvlmscope.traces.synthetic import planted_trace
 
 __all__ = [
@@ -29,10 +27,8 @@ __all__ = [
     "confidence",
     "functional_heads",
     "image_attention_focus",
-    "internal_confidence",
     "layer_correlation",
     "layer_image_entropy",
-    "logit_lens",
     "planted_trace",
     "representation_drift",
     "saliency",

@@ -3,17 +3,16 @@
 import torch
 import xarray as xr
 
-from lvlmscope.attention.entropy_threshold_rule import Walk, weak_heads
+from lvlmscope.attention.entropy_threshold_rule import EntropyRule, RunningThreshold, heads_to_edit
 from lvlmscope.attention.layer_bands import resolve_layers
 from lvlmscope.errors import EvaluationError, message
-from lvlmscope.interventions.dleaf import DLEAF
 from lvlmscope.traces.labelled_arrays import labelled
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["flagged_heads"]
 
 
-def flagged_heads(trace: Trace, rule: DLEAF | None = None) -> xr.DataArray:
+def flagged_heads(trace: Trace, rule: EntropyRule | None = None) -> xr.DataArray:
     """Heads that D-LEAF's own rule would mend at each generated token: 1 or 0.
 
     The remedy's walk over the layers that the trace holds, on the attention as it is there: a remedy that edits earlier
@@ -21,7 +20,8 @@ def flagged_heads(trace: Trace, rule: DLEAF | None = None) -> xr.DataArray:
 
     Args:
         trace: A trace with image keys.
-        rule: Whose threshold, layers and choice of heads count; the strength does not. None for `DLEAF()`.
+        rule: Whose threshold, layers and choice of heads count; the strength does not. None for `EntropyRule()`;
+            that of an intervention is `DLEAF(...).rule`.
 
     Returns:
         Dims (layer, head, step). A layer is flagged where any of its heads is.
@@ -39,15 +39,15 @@ def flagged_heads(trace: Trace, rule: DLEAF | None = None) -> xr.DataArray:
     if not bool(trace.image_keys.any()):
         received, todo = "a trace without image keys", "trace a prompt with an image"
         raise EvaluationError(message("flag heads", received, "traces of a picture", todo))
-    rule = rule or DLEAF()
+    rule = rule or EntropyRule()
     rows = trace.rows()
     walked = resolve_layers(rule.layers, max(trace.layer_indices) + 1)
-    walk = Walk(rule.threshold)
+    level = RunningThreshold(rule.threshold)
     flags = torch.zeros(rows.image_mass.shape, dtype=torch.bool)
     for place, layer in enumerate(trace.layer_indices):
         if layer in walked:
-            flagged = walk.flag(rows.layer_image_entropy[:, place])
-            flags[:, place] = weak_heads(rows.image_mass[:, place], rule.heads) & flagged.unsqueeze(-1)
+            flagged = level.flag(rows.layer_image_entropy[:, place])
+            flags[:, place] = heads_to_edit(rows.image_mass[:, place], rule.heads) & flagged.unsqueeze(-1)
     return labelled(
         trace,
         flags.permute(1, 2, 0),

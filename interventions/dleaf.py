@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.attention.entropy_threshold_rule import Walk, weak_heads
+from lvlmscope.attention.entropy_threshold_rule import EntropyRule, RunningThreshold, heads_to_edit
 from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interventions.image_session import ImageSession
@@ -61,13 +61,12 @@ class DLEAF:
         asked = "configure DLEAF"
         if not 0 <= self.gamma <= 1:
             raise ModelInputError(message(asked, f"gamma={self.gamma}", "a number from 0 to 1", "choose gamma there"))
-        if self.threshold not in {"min", "max", "mean"}:
-            received, possible = f"threshold={self.threshold!r}", "min, max or mean"
-            raise ModelInputError(message(asked, received, possible, "choose one of them"))
-        counted = isinstance(self.heads, int) and not isinstance(self.heads, bool) and self.heads >= 1
-        if self.heads not in {"below_mean", "all"} and not counted:
-            received, possible = f"heads={self.heads!r}", "below_mean, all, or a number of heads from 1"
-            raise ModelInputError(message(asked, received, possible, "choose one of them"))
+        _ = self.rule  # checks its own part
+
+    @property
+    def rule(self) -> EntropyRule:
+        """The rule by itself, as `flagged_heads` and `diagnose` take it."""
+        return EntropyRule(threshold=self.threshold, layers=self.layers, heads=self.heads)
 
     def start(self, site: Site) -> Session:
         """A session for one model.
@@ -97,7 +96,7 @@ class _DLEAFSession(ImageSession):
         super().__init__()
         self._config = config
         self._layers = layers
-        self._walk = Walk(config.threshold)
+        self._level = RunningThreshold(config.threshold)
         self._pairs = 0
         self._flagged = 0
         self._mended = 0
@@ -106,20 +105,20 @@ class _DLEAFSession(ImageSession):
     def begin_forward(self, forward: ForwardInfo) -> None:
         """Forget the threshold."""
         super().begin_forward(forward)
-        self._walk = Walk(self._config.threshold)
+        self._level = RunningThreshold(self._config.threshold)
 
     def edit_attention(self, rows: AttentionRows) -> torch.Tensor | None:
         """The walk's next layer: mend it where it is flagged."""
         if rows.layer not in self._layers or not self.sees_image:
             return None
         entropy = rows.layer_image_entropy
-        flagged = self._walk.flag(entropy)
+        flagged = self._level.flag(entropy)
         self._pairs += entropy.numel()
         self._flagged += (count := int(flagged.sum()))
         if not count:
             return None
         self._flagged_in[rows.layer] = self._flagged_in.get(rows.layer, 0) + count
-        chosen = weak_heads(rows.image_mass, self._config.heads) & flagged.unsqueeze(-1)
+        chosen = heads_to_edit(rows.image_mass, self._config.heads) & flagged.unsqueeze(-1)
         self._mended += int(chosen.sum())
         best = rows.image_mass.argmax(-1)[..., None, None].expand(*rows.weights.shape[:2], 1, rows.weights.shape[-1])
         gamma = self._config.gamma

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, name by name
     from lvlmscope import attribution as attribution
-    from lvlmscope import diagnosis as diagnosis
     from lvlmscope import diagnostics as diagnostics
     from lvlmscope import errors as errors
     from lvlmscope import evaluation as evaluation
-    from lvlmscope import families as families
+    from lvlmscope import explorer as explorer
     from lvlmscope import interventions as interventions
+    from lvlmscope import lenses as lenses
+    from lvlmscope import models as models
     from lvlmscope import plot as plot
+    from lvlmscope import risk as risk
     from lvlmscope import tiny as tiny
     from lvlmscope import training as training
-    from lvlmscope import views as views
     from lvlmscope.attention.attention_rows import AttentionRows as AttentionRows
     from lvlmscope.attention.layer_bands import resolve_layers as resolve_layers
     from lvlmscope.attribution import infidelity as infidelity
@@ -32,10 +33,8 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.diagnostics import confidence as confidence
     from lvlmscope.diagnostics import functional_heads as functional_heads
     from lvlmscope.diagnostics import image_attention_focus as image_attention_focus
-    from lvlmscope.diagnostics import internal_confidence as internal_confidence
     from lvlmscope.diagnostics import layer_correlation as layer_correlation
     from lvlmscope.diagnostics import layer_image_entropy as layer_image_entropy
-    from lvlmscope.diagnostics import logit_lens as logit_lens
     from lvlmscope.diagnostics import planted_trace as planted_trace
     from lvlmscope.diagnostics import representation_drift as representation_drift
     from lvlmscope.diagnostics import saliency as saliency
@@ -61,6 +60,8 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.interventions import load_remedies as load_remedies
     from lvlmscope.interventions import registered as registered
     from lvlmscope.interventions import save_remedies as save_remedies
+    from lvlmscope.lenses import internal_confidence as internal_confidence
+    from lvlmscope.lenses import logit_lens as logit_lens
     from lvlmscope.models.loaded_model import LoadedModel as LoadedModel
     from lvlmscope.models.supported import list_models as list_models
     from lvlmscope.risk import Calibration as Calibration
@@ -87,16 +88,17 @@ __version__ = "0.1.0"
 # so that the import costs nothing. A name stands here, above and in `__all__`; tests/test_typed_api.py compares them.
 _MODULES = (
     "attribution",
-    "diagnosis",
     "diagnostics",
     "errors",
     "evaluation",
-    "families",
+    "explorer",
+    "lenses",
+    "models",
+    "risk",
     "interventions",
     "plot",
     "tiny",
     "training",
-    "views",
 )
 _HOMES = {
     "attach": "lvlmscope.runtime.attachment",
@@ -150,8 +152,8 @@ _HOMES = {
     "ImageLayout": "lvlmscope.traces.token_layout",
     "Layout": "lvlmscope.traces.token_layout",
     "LoadedModel": "lvlmscope.models.loaded_model",
-    "load": "lvlmscope.models.loaded_model",
-    "estimate": "lvlmscope.capture.memory",
+    "load": "lvlmscope.verification.loading",
+    "estimate": "lvlmscope.capture.trace_one",
     "Trace": "lvlmscope.traces.trace",
     "AttentionRows": "lvlmscope.attention.attention_rows",
     "Intervention": "lvlmscope.runtime.protocol",
@@ -175,8 +177,8 @@ __all__ += ["anchor_correlation", "attention_sinks", "confidence", "functional_h
 __all__ += ["internal_confidence", "layer_correlation", "layer_image_entropy", "logit_lens", "planted_trace"]
 __all__ += ["representation_drift", "saliency", "saliency_to_answer", "saliency_to_image", "saliency_to_previous"]
 __all__ += ["sensitive_head_entropy", "sensitive_heads", "uniform_baseline", "visual_attention_ratio"]
-__all__ += ["attribution", "diagnosis", "diagnostics", "errors", "evaluation", "families", "interventions", "plot"]
-__all__ += ["tiny", "training", "views"]
+__all__ += ["attribution", "diagnostics", "errors", "evaluation", "explorer", "interventions", "lenses", "models"]
+__all__ += ["plot", "risk", "tiny", "training"]
 
 
 def load_trace(path: str | os.PathLike[str]) -> "Trace":

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-__all__ = ["DIVERGING", "MADE_UP", "OTHER", "SEQUENTIAL", "TRUE", "UNDEFINED"]
+__all__ = ["DIVERGING", "MADE_UP", "OTHER", "SEQUENTIAL", "SEQUENTIAL_STOPS", "TRUE", "UNDEFINED"]
 
 # Okabe and Ito's vermilion and bluish green differ in brightness too, and each comes with a mark of its own
 TRUE: Final = "#009E73"
@@ -11,3 +11,23 @@ OTHER: Final = "#5B6470"
 UNDEFINED: Final = "#C4C8CE"
 SEQUENTIAL: Final = "viridis"  # amounts
 DIVERGING: Final = "RdBu_r"  # differences, white at 0
+# Seventeen evenly spaced colours of it, for what is drawn without a plotting library
+SEQUENTIAL_STOPS: Final = (
+    "#440154",
+    "#48186a",
+    "#472d7b",
+    "#424086",
+    "#3b528b",
+    "#33638d",
+    "#2c728e",
+    "#26828e",
+    "#21918c",
+    "#1fa088",
+    "#28ae80",
+    "#3fbc73",
+    "#5ec962",
+    "#84d44b",
+    "#addc30",
+    "#d8e219",
+    "#fde725",
+)

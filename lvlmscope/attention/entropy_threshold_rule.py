@@ -1,18 +1,55 @@
 """D-LEAF's rule without a model: layers whose image attention entropy is above a running threshold."""
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 
-__all__ = ["Walk", "weak_heads"]
+from lvlmscope.attention.layer_bands import LayerSpec
+from lvlmscope.errors import ModelInputError, message
+
+__all__ = ["EntropyRule", "RunningThreshold", "heads_to_edit"]
 
 
-class Walk:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntropyRule:
+    """Which layers D-LEAF flags, and which of their heads it edits. Our reading of arXiv 2509.07864.
+
+    Attributes:
+        threshold: Running `"min"`, `"max"` or `"mean"` of LIAE over the layers walked before.
+        layers: Layers that are walked: ints, a band of depth (two floats), or None for all.
+        heads: Heads of a flagged layer: those `"below_mean"` of IAF, `"all"` but the best, or the given number of
+            those with the least image mass.
+    """
+
+    threshold: Literal["min", "max", "mean"] = "min"
+    layers: LayerSpec = (0.0, 1.0)
+    heads: Literal["below_mean", "all"] | int = "below_mean"
+
+    def __post_init__(self) -> None:
+        """Check the parameters.
+
+        Raises:
+            ModelInputError: A parameter outside its choices.
+        """
+        asked = "configure D-LEAF's rule"
+        if self.threshold not in {"min", "max", "mean"}:
+            received, possible = f"threshold={self.threshold!r}", "min, max or mean"
+            raise ModelInputError(message(asked, received, possible, "choose one of them"))
+        counted = isinstance(self.heads, int) and not isinstance(self.heads, bool) and self.heads >= 1
+        if self.heads not in {"below_mean", "all"} and not counted:
+            received, possible = f"heads={self.heads!r}", "below_mean, all, or a number of heads from 1"
+            raise ModelInputError(message(asked, received, possible, "choose one of them"))
+
+
+class RunningThreshold:
     """The threshold of a walk through layers: flags those whose entropy is above the layers walked before.
 
     Args:
         threshold: Running `"min"`, `"max"` or `"mean"`.
 
-    >>> walk = Walk("min")
-    >>> [bool(walk.flag(torch.tensor(entropy))) for entropy in (2.0, 3.0, 1.0, 1.5)]
+    >>> level = RunningThreshold("min")
+    >>> [bool(level.flag(torch.tensor(entropy))) for entropy in (2.0, 3.0, 1.0, 1.5)]
     [False, True, False, True]
     """
 
@@ -42,7 +79,7 @@ class Walk:
         return entropy > level
 
 
-def weak_heads(focus: torch.Tensor, heads: str | int) -> torch.Tensor:
+def heads_to_edit(focus: torch.Tensor, heads: str | int) -> torch.Tensor:
     """The heads to mend in a flagged layer; never the best one.
 
     Args:

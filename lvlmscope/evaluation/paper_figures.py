@@ -5,11 +5,11 @@ from typing import Any
 
 import xarray as xr
 
+from lvlmscope.attention.entropy_threshold_rule import EntropyRule
 from lvlmscope.diagnostics import anchor_correlation
 from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.evaluation.aggregation import aggregate
 from lvlmscope.evaluation.word_labels import LabelledWord
-from lvlmscope.interventions.dleaf import DLEAF
 from lvlmscope.traces.trace import Trace
 
 __all__ = [
@@ -92,12 +92,12 @@ def entropy_by_word(traces: Iterable[Trace], labels: Iterable[Sequence[LabelledW
     return aggregate(traces, "layer_image_entropy", by=("layer", "word"), labels=labels, **options)
 
 
-def abnormal_heads_by_layer(traces: Iterable[Trace], rule: DLEAF | None = None, **options: Any) -> xr.Dataset:
+def abnormal_heads_by_layer(traces: Iterable[Trace], rule: EntropyRule | None = None, **options: Any) -> xr.Dataset:
     """Heads that D-LEAF's rule flags in each layer at a token, a number of heads (D-LEAF, arXiv 2509.07864, fig. 3).
 
     Args:
         traces: Traces of one model.
-        rule: Whose threshold and choice of heads count; None for `DLEAF()`.
+        rule: Whose threshold and choice of heads count; None for `EntropyRule()`.
         **options: Of `aggregate`: resamples, level, seed.
 
     Returns:

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import torch
 import xarray as xr
 
-from lvlmscope import diagnostics
+from lvlmscope import diagnostics, lenses
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.traces.labelled_arrays import labelled
 from lvlmscope.traces.trace import Trace
@@ -100,7 +100,7 @@ _ALL: Final = (
         partial(diagnostics.representation_drift, measure="relative"),
         "hidden_states",
     ),
-    _signal("internal_confidence", "lens", "low", diagnostics.internal_confidence, "model"),
+    _signal("internal_confidence", "lens", "low", lenses.internal_confidence, "model"),
 )
 # What is possible and what to do, by what is lacking
 _CURES: Final = {

@@ -6,10 +6,10 @@ from math import isfinite
 from pathlib import PurePath
 from typing import Any
 
+from lvlmscope.attention.entropy_threshold_rule import EntropyRule
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.evaluation.metrics.chair import Vocabulary
 from lvlmscope.evaluation.signal_registry import chosen_signals
-from lvlmscope.interventions import DLEAF
 from lvlmscope.risk.calibration import Calibration, bundled_calibration
 from lvlmscope.risk.diagnosis_report import parts_of
 from lvlmscope.risk.findings import (
@@ -121,7 +121,7 @@ def diagnose(
     *,
     model: Any = None,
     words: Vocabulary | None = None,
-    rule: DLEAF | None = None,
+    rule: EntropyRule | None = None,
 ) -> Diagnosis:
     """Which words are at risk, what layers and heads did, and which remedies fit, each configured from this trace.
 
@@ -159,7 +159,7 @@ def diagnose(
     tokens = calibration.tokens if calibration else "first"
     readings = read(trace, judged, signals, calibration=calibration, model=model, tokens=tokens)
     risks = word_risks(readings)
-    layers, heads = flags_of(trace, rule or DLEAF())
+    layers, heads = flags_of(trace, rule or EntropyRule())
     usual = _usual(calibration)
     risky = _risky(risks, usual)
     # Where no word is at risk, the remedies are configured for the one that ranks highest

@@ -5,11 +5,11 @@ from math import isfinite
 
 import numpy as np
 
+from lvlmscope.attention.entropy_threshold_rule import EntropyRule
 from lvlmscope.attention.layer_bands import DEEP, MIDDLE, resolve_layers
 from lvlmscope.diagnostics import anchor_correlation, functional_heads, visual_attention_ratio
 from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.errors import ModelInputError
-from lvlmscope.interventions import DLEAF
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["Drift", "FlaggedHead", "FlaggedLayer", "HeadShares", "drift_of", "flags_of", "head_shares"]
@@ -82,7 +82,7 @@ class Drift:
         return self.r_neg_deep > self.r_neg_middle and self.r_pos_deep < self.r_pos_middle
 
 
-def flags_of(trace: Trace, rule: DLEAF) -> tuple[tuple[FlaggedLayer, ...], tuple[FlaggedHead, ...]]:
+def flags_of(trace: Trace, rule: EntropyRule) -> tuple[tuple[FlaggedLayer, ...], tuple[FlaggedHead, ...]]:
     """Flagged layers, in order, and flagged heads, most often flagged first.
 
     Args:

@@ -4,15 +4,17 @@ import base64
 import html
 import io
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from lvlmscope.palette import SEQUENTIAL, UNDEFINED
+from lvlmscope.palette import SEQUENTIAL_STOPS, UNDEFINED
 from lvlmscope.traces.formatting import facts
 from lvlmscope.traces.images import data_uri
-from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import defined_mean
+
+if TYPE_CHECKING:
+    from lvlmscope.traces.trace import Trace
 
 __all__ = ["html_summary"]
 
@@ -22,7 +24,7 @@ _TOKENS: Final = 300  # of the answer, each a few dozen bytes of HTML
 _CELL: Final = 14  # pixels of a head in the small map, fewer where there are many
 
 
-def html_summary(trace: Trace) -> str:
+def html_summary(trace: "Trace") -> str:
     """The summary, at most some 100 KB, with every text escaped.
 
     Args:
@@ -41,13 +43,13 @@ def html_summary(trace: Trace) -> str:
     return f'<div style="font-size:13px;line-height:1.6">{"".join(parts)}</div>'
 
 
-def _picture(trace: Trace) -> str:
+def _picture(trace: "Trace") -> str:
     if trace.image is None:
         return "<span>no picture in the trace</span>"
     return f'<img alt="the picture that was traced" src="{data_uri(trace.image, longest=_LONGEST)}">'
 
 
-def _words(trace: Trace, mass: np.ndarray | None) -> str:
+def _words(trace: "Trace", mass: np.ndarray | None) -> str:
     if not trace.num_steps:
         return "<em>the answer is empty</em>"
     steps = np.full(trace.num_steps, np.nan) if mass is None else defined_mean(mass.reshape(trace.num_steps, -1), 1)
@@ -74,15 +76,16 @@ def _map(mass: np.ndarray | None) -> str:
     """Mean attention on the image of each layer and head, as a picture of the map."""
     if mass is None or 0 in mass.shape:
         return "<span>no attention on an image to show</span>"
-    import matplotlib as mpl
     from PIL import Image
 
     values = defined_mean(mass, 0)
     finite = np.isfinite(values)
     most = float(values[finite].max()) if finite.any() else 0.0
     share = np.where(finite, values, 0.0) / (most or 1.0)
-    colours = mpl.colormaps[SEQUENTIAL](share, bytes=True)[..., :3]
-    colours[~finite] = [int(UNDEFINED[n : n + 2], 16) for n in (1, 3, 5)]
+    stops = np.array([_rgb(colour) for colour in SEQUENTIAL_STOPS], dtype=np.float64)
+    at = np.linspace(0.0, 1.0, len(stops))
+    colours = np.stack([np.interp(share, at, stops[:, part]) for part in range(3)], -1).round().astype(np.uint8)
+    colours[~finite] = _rgb(UNDEFINED)
     size = max(2, min(_CELL, 240 // max(values.shape)))
     enlarged = colours[::-1].repeat(size, 0).repeat(size, 1)  # layer 0 at the bottom
     buffer = io.BytesIO()
@@ -100,7 +103,11 @@ def _map(mass: np.ndarray | None) -> str:
     )
 
 
-def _facts_table(trace: Trace) -> str:
+def _rgb(colour: str) -> tuple[int, ...]:
+    return tuple(int(colour[n : n + 2], 16) for n in (1, 3, 5))
+
+
+def _facts_table(trace: "Trace") -> str:
     rows = "".join(
         f'<tr><th style="text-align:left">{name}</th><td style="text-align:left">{html.escape(_cut(text))}</td></tr>'
         for name, text in facts(trace)

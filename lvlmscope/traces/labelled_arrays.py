@@ -7,8 +7,6 @@ import numpy as np
 import torch
 import xarray as xr
 
-from lvlmscope.traces.trace import Trace
-
 if TYPE_CHECKING:
     from lvlmscope.traces.trace import Trace
 
@@ -77,7 +75,7 @@ _OF_TRACE = ("step", "layer", "head", "key")
 
 
 def labelled(
-    trace: Trace,
+    trace: "Trace",
     values: torch.Tensor,
     dims: tuple[str, ...],
     *,

@@ -3,13 +3,15 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.traces.requirements import require_trace
-from lvlmscope.traces.trace import Trace
+
+if TYPE_CHECKING:
+    from lvlmscope.traces.trace import Trace
 
 __all__ = ["Word", "find_word", "marked_words", "words_of"]
 
@@ -35,7 +37,7 @@ class Word:
     steps: tuple[int, ...]
 
 
-def words_of(trace: Trace) -> tuple[Word, ...]:
+def words_of(trace: "Trace") -> tuple[Word, ...]:
     """The words of the answer, in order; punctuation belongs to none, unless there is nothing else.
 
     Args:
@@ -66,7 +68,7 @@ def words_of(trace: Trace) -> tuple[Word, ...]:
     return tuple(words)
 
 
-def find_word(trace: Trace, asked: "str | int | np.integer | Word") -> Word:
+def find_word(trace: "Trace", asked: "str | int | np.integer | Word") -> Word:
     """A word by its text (one or several words, the first place where they stand), or a step by its number.
 
     Args:
@@ -95,13 +97,13 @@ def find_word(trace: Trace, asked: "str | int | np.integer | Word") -> Word:
     return Word(text=match[0], start=match.start(), end=match.end(), steps=steps)
 
 
-def _places(asked: str, trace: Trace) -> Iterator[re.Match[str]]:
+def _places(asked: str, trace: "Trace") -> Iterator[re.Match[str]]:
     """Where a text stands in the answer as a word or several, in any letter case."""
     if asked.strip():
         yield from re.finditer(rf"(?<!\w){re.escape(asked.strip())}(?!\w)", "".join(trace.answer_tokens), re.IGNORECASE)
 
 
-def _step(trace: Trace, step: int) -> Word:
+def _step(trace: "Trace", step: int) -> Word:
     if not -trace.num_steps <= step < trace.num_steps:
         possible = f"{-trace.num_steps} to {trace.num_steps - 1}" if trace.num_steps else "none: the answer is empty"
         raise ModelInputError(message("show a step", f"step {step}", possible, "choose another, or a word's text"))
@@ -111,7 +113,7 @@ def _step(trace: Trace, step: int) -> Word:
     return Word(text=piece.strip() or f"step {step}", start=start, end=start + len(piece), steps=(step,))
 
 
-def marked_words(trace: Trace, words: tuple[Word, ...], marks: Iterable[Any]) -> set[int]:
+def marked_words(trace: "Trace", words: tuple[Word, ...], marks: Iterable[Any]) -> set[int]:
     """Which words are meant.
 
     Args:

@@ -155,7 +155,7 @@ def test_the_generic_rules_say_that_a_family_is_needed(toy: tuple[ToyModel, dict
 
 
 def test_a_registered_family_is_found(toy: tuple[ToyModel, dict[str, torch.Tensor]]) -> None:
-    from lvlmscope import families
+    from lvlmscope.models import families
 
     model, inputs = toy
     families.register_family(ToyFamily())

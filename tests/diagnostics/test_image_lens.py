@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import lvlmscope as lv
-from lvlmscope.diagnostics import internal_confidence, planted_trace
+from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ModelInputError, UnsupportedModelError
+from lvlmscope.lenses import internal_confidence
 from lvlmscope.tiny import scene
 
 

@@ -10,9 +10,9 @@ import torch
 import xarray as xr
 
 import lvlmscope as lv
-from lvlmscope.diagnostics import logit_lens, planted_trace
+from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ModelInputError, UnsupportedModelError
-from lvlmscope.lenses import unembedding
+from lvlmscope.lenses import logit_lens, unembedding
 from tests import tiny_models
 from tests.reference import lens
 from tests.tiny_families import FAMILIES

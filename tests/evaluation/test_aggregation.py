@@ -106,12 +106,12 @@ def test_missing_readings_single_traces_and_signals_without_steps() -> None:
 @pytest.mark.parametrize("threshold", ["min", "max", "mean"])
 def test_flags_equal_the_walk_of_the_paper(threshold: str) -> None:
     trace = random_trace(5, steps=4, layers=6, heads=5)
-    found = flagged_heads(trace, DLEAF(threshold=threshold))
+    found = flagged_heads(trace, DLEAF(threshold=threshold).rule)
     entropy, mass = layer_image_entropy(trace).values, image_attention_focus(trace).values
     for step in range(4):
         expected = twin.flagged(entropy[:, step].tolist(), mass[..., step].tolist(), threshold)
         assert found.values[..., step].astype(bool).tolist() == expected
-    later = flagged_heads(trace, DLEAF(threshold=threshold, layers=[3, 4]))
+    later = flagged_heads(trace, DLEAF(threshold=threshold, layers=[3, 4]).rule)
     assert not later.sel(layer=[0, 1, 2, 3, 5]).any()
 
 
