@@ -15,7 +15,7 @@ import lvlmscope
 from lvlmscope.cli.completion import complete_remedy
 from lvlmscope.interventions.registry import remedy_names
 
-FOLDERS = ("lvlmscope.interventions", "lvlmscope.diagnostics")
+FOLDERS = ("lvlmscope.interventions", "lvlmscope.diagnostics", "lvlmscope.lenses")
 HEAVY = ("torch", "transformers", "numpy", "matplotlib", "plotly", "xarray", "pandas", "PIL", "sklearn")
 USER = """\
 import lvlmscope as lv

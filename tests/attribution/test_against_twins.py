@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 import lvlmscope as lv
-from tests import tiny_models
 from tests.reference import decoder, second_opinions
+from tests.support import tiny_models
 
 PROMPT = "<image> w7 w9 w11"
 ANSWER = [31, 45, 77]

@@ -12,9 +12,9 @@ from lvlmscope.capture.trace_one import trace
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.protocol import Intervention, Session, Site
 from lvlmscope.traces.trace import Trace
-from tests.contract.test_remedies import OPTIONS, REMEDIES, STEPS
-from tests.contract.test_remedies_in_families import fitting
-from tests.tiny_families import FAMILIES, FamilyCase
+from tests.contract.test_interventions import OPTIONS, REMEDIES, STEPS
+from tests.contract.test_interventions_in_families import fitting
+from tests.support.tiny_families import FAMILIES, FamilyCase
 
 Seen = dict[tuple[int, int], torch.Tensor]
 NAMES = ("llava", "qwen2_5_vl", "gemma3", "smolvlm")

@@ -23,9 +23,9 @@ from lvlmscope.diagnostics import (
 )
 from lvlmscope.errors import ModelInputError
 from lvlmscope.traces.trace import Trace
-from tests.diagnostics.random_traces import as_lists, blind, random_trace
 from tests.reference import attention_signals, over_depth
 from tests.reference import functional_heads as heads_twin
+from tests.support.random_traces import as_lists, blind, random_trace
 
 NAMES = np.array(["other", "perception", "reasoning"])
 

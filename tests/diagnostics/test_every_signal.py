@@ -15,10 +15,10 @@ from lvlmscope import diagnostics
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ModelInputError
 from lvlmscope.traces.trace import Trace
-from tests import tiny_models
-from tests.diagnostics.random_traces import blind, random_trace
-from tests.tiny_families import FAMILIES
-from tests.tiny_others import OTHERS
+from tests.support import tiny_models
+from tests.support.random_traces import blind, random_trace
+from tests.support.tiny_families import FAMILIES
+from tests.support.tiny_others import OTHERS
 
 SIGNALS: dict[str, Callable[[Trace], xr.DataArray]] = {
     name: getattr(diagnostics, name)

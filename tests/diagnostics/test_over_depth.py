@@ -19,8 +19,8 @@ from lvlmscope.diagnostics import (
 )
 from lvlmscope.errors import ModelInputError
 from lvlmscope.traces.trace import Trace
-from tests.diagnostics.random_traces import as_lists, blind, random_trace
 from tests.reference import over_depth as twin
+from tests.support.random_traces import as_lists, blind, random_trace
 
 
 def with_maps(maps: list[int], heads: int = 4) -> Trace:

@@ -18,8 +18,8 @@ from lvlmscope.diagnostics import (
 )
 from lvlmscope.errors import ModelInputError
 from lvlmscope.traces.trace import Trace
-from tests.diagnostics.random_traces import blind, random_trace
 from tests.reference import saliency as twin
+from tests.support.random_traces import blind, random_trace
 
 SCORES = (saliency_to_previous, saliency_to_answer, saliency_to_image)
 

@@ -15,8 +15,8 @@ from lvlmscope.diagnostics import (
 )
 from lvlmscope.errors import ModelInputError, ShapeError
 from lvlmscope.traces.trace import Trace
-from tests.diagnostics.random_traces import as_lists, random_trace
 from tests.reference import attention_signals, sinks
+from tests.support.random_traces import as_lists, random_trace
 
 
 def with_sinks(seed: int) -> tuple[Trace, list[set[int]]]:

@@ -21,9 +21,9 @@ from lvlmscope.evaluation.paper_figures import (
 )
 from lvlmscope.interventions import DLEAF
 from lvlmscope.traces.trace import Trace
-from tests.evaluation.planted import LAYERS, labels_of, made
 from tests.reference import aggregation as twin
 from tests.reference import detection as intervals
+from tests.support.labelled_traces import LAYERS, labels_of, made
 
 HEADS = 2
 

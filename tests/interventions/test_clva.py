@@ -6,10 +6,10 @@ import torch
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import CLVA
 from lvlmscope.runtime.attachment import attach
-from tests import tiny_models
-from tests.interventions.started import STEPS, layer_rows, session, traced
 from tests.reference import clva as twin
 from tests.reference import decoder
+from tests.support import tiny_models
+from tests.support.started_sessions import STEPS, layer_rows, session, traced
 
 BANDS = ({0, 1}, {3}, {5, 6, 7})
 BY_NUMBER = {"initial": (0, 1), "middle": (3,), "deep": (5, 6, 7)}

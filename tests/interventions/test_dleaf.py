@@ -12,9 +12,9 @@ from lvlmscope.interventions import DLEAF
 from lvlmscope.runtime.attachment import attach, intervene
 from lvlmscope.runtime.protocol import ForwardInfo, Session, Site
 from lvlmscope.traces.trace import Trace
-from tests import tiny_models
 from tests.reference import decoder
 from tests.reference import dleaf as twin
+from tests.support import tiny_models
 
 STEPS = 4
 OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}

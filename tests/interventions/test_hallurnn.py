@@ -13,11 +13,11 @@ import lvlmscope as lv
 from lvlmscope.errors import CellError, ModelInputError
 from lvlmscope.interventions import HalluRNN
 from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
-from tests import tiny_models
-from tests.interventions.cells import lively, saved
-from tests.interventions.started import OPTIONS, STEPS, traced
 from tests.reference import decoder
 from tests.reference import depth_cell as twin
+from tests.support import tiny_models
+from tests.support.depth_cells import lively, saved
+from tests.support.started_sessions import OPTIONS, STEPS, traced
 
 KINDS: dict[str, dict[str, Any]] = {
     "dual": {},

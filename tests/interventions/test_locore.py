@@ -5,10 +5,10 @@ import torch
 
 from lvlmscope.errors import InterventionError, ModelInputError
 from lvlmscope.interventions import LocoRE
-from tests import tiny_models
-from tests.interventions.started import STEPS, layer_rows, session, traced
 from tests.reference import decoder
 from tests.reference import locore as twin
+from tests.support import tiny_models
+from tests.support.started_sessions import STEPS, layer_rows, session, traced
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from lvlmscope.errors import InterventionError, ModelInputError, OutputError, Re
 from lvlmscope.interventions import DLEAF, HalluRNN, LocoRE, load_remedies, registered, registry, save_remedies
 from lvlmscope.runtime.parameters import check_types
 from lvlmscope.runtime.protocol import Session, Site
-from tests.interventions.cells import saved
+from tests.support.depth_cells import saved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ from lvlmscope.errors import InterventionError, ModelInputError, UnsupportedOpti
 from lvlmscope.interventions import SGRS, LocoRE, sgrs
 from lvlmscope.interventions.sgrs_rule import choose
 from lvlmscope.runtime.attachment import intervene
-from tests import tiny_models
-from tests.interventions.started import session
 from tests.reference import sgrs as twin
+from tests.support import tiny_models
+from tests.support.started_sessions import session
 
 STEPS = 6
 OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from lvlmscope import plot
 from lvlmscope.diagnostics import image_attention_focus, planted_trace, visual_attention_ratio
 from lvlmscope.errors import ModelInputError, ShapeError
-from tests.plot.drawn import overlapping_labels, texts_outside
+from tests.support.drawn_figures import overlapping_labels, texts_outside
 
 
 def test_the_difference_is_after_minus_before_and_centred():

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from lvlmscope import plot
 from lvlmscope.diagnostics import anchor_correlation, layer_correlation, layer_image_entropy, planted_trace, saliency
 from lvlmscope.errors import ModelInputError, ShapeError
-from tests.plot.drawn import texts_outside
+from tests.support.drawn_figures import texts_outside
 
 VIEWS = {
     "heatmap": plot.heatmap,

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from lvlmscope import plot
 from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy, planted_trace
 from lvlmscope.errors import ModelInputError, ShapeError
-from tests.plot.drawn import overlapping_labels, texts_outside
+from tests.support.drawn_figures import overlapping_labels, texts_outside
 
 
 def signal(values, **attrs):

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from lvlmscope import plot
 from lvlmscope.diagnostics import anchor_correlation, layer_correlation, layer_image_entropy, planted_trace, saliency
 from lvlmscope.errors import ModelInputError, ShapeError
-from tests.plot.drawn import overlapping_labels, texts_outside, with_answer
+from tests.support.drawn_figures import overlapping_labels, texts_outside, with_answer
 
 
 def per_layer(values, **attrs):

@@ -17,7 +17,7 @@ from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ImageInputError, ModelInputError
 from lvlmscope.plot.data.box_raster import gridded, rastered, smoothed
 from lvlmscope.traces.trace import Trace
-from tests.plot.drawn import texts_outside, with_picture
+from tests.support.drawn_figures import texts_outside, with_picture
 
 
 def titles(figure):

@@ -16,7 +16,7 @@ from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import GeometryError, ModelInputError
 from lvlmscope.plot.data.box_raster import add_up
 from lvlmscope.traces.token_layout import Cell, ImageLayout, Layout
-from tests.plot.drawn import overlapping_labels, texts_outside, with_answer, with_picture
+from tests.support.drawn_figures import overlapping_labels, texts_outside, with_answer, with_picture
 
 
 def patches(axes) -> PolyCollection:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from lvlmscope import plot
 from lvlmscope.diagnostics import image_attention_focus, planted_trace
 from lvlmscope.errors import ModelInputError, ShapeError
-from tests.plot.drawn import overlapping_labels, texts_outside, with_answer
+from tests.support.drawn_figures import overlapping_labels, texts_outside, with_answer
 
 
 def over_steps(values, **attrs):

@@ -132,7 +132,7 @@ def main(folder: Path) -> None:
         row, column = divmod(number, COLUMNS)
         sheet[row * SIZE : (row + 1) * SIZE, column * SIZE : (column + 1) * SIZE] = np.asarray(picture)
         index.append({"category": category, "source": source, "row": row, "column": column})
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     Image.fromarray(sheet).save(here / "sprites.webp", quality=90, method=6)
     (here / "sprites.json").write_text(json.dumps({"size": SIZE, "drawings": index}, indent=0) + "\n")
     sys.stdout.write(f"{len(drawings)} drawings of {len(DRAWINGS)} categories\n")

@@ -1,0 +1,173 @@
+"""What every remedy promises, whatever it does: one test for each common rule of methods 2."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lvlmscope.capture.trace_one import trace
+from lvlmscope.errors import InterventionError, UnsupportedOptionError
+from lvlmscope.interventions import CLVA, DLEAF, SGRS, HalluRNN, HeadRescaling, LocoRE, load_remedies, save_remedies
+from lvlmscope.runtime.attachment import attach, intervene
+from lvlmscope.runtime.protocol import Intervention
+from lvlmscope.traces.trace import Trace
+from tests.support import tiny_models
+from tests.support.depth_cells import saved
+
+STEPS = 5
+OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
+REMEDIES: dict[str, Intervention] = {
+    "DLEAF": DLEAF(),
+    "CLVA": CLVA(initial=[0], middle=[1], deep=[2]),
+    "LocoRE": LocoRE(beta=0.3),
+    "HalluRNN": HalluRNN(cell=saved()),
+    "SGRS": SGRS(alpha=0.99, layers=[1], J="after_image"),
+    "HeadRescaling": HeadRescaling(l_perc=1.0, l_reas=0, tau_perc=0.5, tau_reas=0.2, g_perc=1.3, g_reas=1.5),
+}
+IDENTITIES: dict[str, Intervention] = {
+    "DLEAF": DLEAF(gamma=0.0),
+    "CLVA": CLVA(alpha=0.0, beta=0.0, initial=[0], middle=[1], deep=[2]),
+    "LocoRE": LocoRE(beta=0.0),
+    "HalluRNN": HalluRNN(cell=saved(), strength=0.0),
+    "SGRS": SGRS(alpha=0.0),
+    "HeadRescaling": HeadRescaling(g_perc=1.0, g_reas=1.0),
+}
+each_remedy = pytest.mark.parametrize("remedy", REMEDIES.values(), ids=REMEDIES)
+
+
+def generate(case: tiny_models.TinyCase, inputs: dict[str, Any] | None = None, **options: Any) -> Any:
+    chosen = case.inputs if inputs is None else inputs
+    return case.model.generate(**chosen, **(OPTIONS | options), return_dict_in_generate=True, output_logits=True)
+
+
+def test_every_identity_has_its_remedy() -> None:
+    assert list(REMEDIES) == list(IDENTITIES)
+
+
+@pytest.mark.parametrize("remedy", IDENTITIES.values(), ids=IDENTITIES)
+def test_strength_zero_is_the_untouched_model_to_the_last_bit(remedy: Intervention) -> None:
+    case = tiny_models.llava(2)
+    plain = generate(case)
+    with intervene(case.model, remedy) as handle:
+        edited = generate(case)
+    assert all(torch.equal(a, b) for a, b in zip(plain.logits, edited.logits, strict=True))
+    assert not handle.report()[0]["changed"]
+
+
+@each_remedy
+def test_replay_equals_stepwise_generation(remedy: Intervention) -> None:
+    case = tiny_models.llava()
+    found = trace(case.model, inputs=case.inputs, interventions=[remedy], **OPTIONS)
+    assert isinstance(found, Trace)
+    assert found.provenance["replay"]["difference"] < 1e-4
+    assert found.effects[0]["changed"]
+    torch.testing.assert_close(found.attention.sum(-1), torch.ones(found.attention.shape[:3]), atol=1e-5, rtol=0)
+
+
+def test_a_stack_is_replayed_as_it_was_generated() -> None:
+    case = tiny_models.llava()
+    stack = list(REMEDIES.values())
+    found = trace(case.model, inputs=case.inputs, interventions=stack, **OPTIONS)
+    assert isinstance(found, Trace)
+    assert found.provenance["replay"]["difference"] < 1e-4
+    assert [effect["name"] for effect in found.effects] == list(REMEDIES)
+    assert all(effect["changed"] for effect in found.effects)
+
+
+@pytest.mark.parametrize("stack", [*([each] for each in REMEDIES.values()), list(REMEDIES.values())])
+def test_gradients_of_a_padded_batch_are_finite(stack: list[Intervention]) -> None:
+    case = tiny_models.llava(2)
+    found = trace(case.model, inputs=case.inputs, interventions=stack, gradients=True, **OPTIONS)
+    assert isinstance(found, list)
+    for one in found:
+        assert one.gradient is not None
+        assert torch.isfinite(one.gradient).all()
+        assert (one.gradient != 0).any()
+
+
+@each_remedy
+@pytest.mark.parametrize("options", [{}, {"num_beams": 3}, {"use_cache": False}])
+def test_a_left_padded_batch_is_edited_like_single_samples(remedy: Intervention, options: dict[str, Any]) -> None:
+    case = tiny_models.llava(2)
+    if isinstance(remedy, SGRS) and "num_beams" in options:
+        with intervene(case.model, remedy), pytest.raises(UnsupportedOptionError, match="num_beams=3"):
+            generate(case, **options)
+        return
+    with intervene(case.model, remedy):
+        batch = generate(case, **options).sequences[:, -STEPS:]
+        alone = [generate(case, case.sample(n), **options).sequences[0, -STEPS:] for n in range(2)]
+    assert batch.tolist() == [one.tolist() for one in alone]
+
+
+@each_remedy
+def test_sampling_runs_and_is_repeatable(remedy: Intervention) -> None:
+    case = tiny_models.llava()
+    found = []
+    with intervene(case.model, remedy):
+        for _ in range(2):
+            torch.manual_seed(3)
+            found.append(generate(case, do_sample=True).sequences.tolist())
+    assert found[0] == found[1]
+
+
+@each_remedy
+def test_nothing_is_left_behind_also_after_an_exception(remedy: Intervention) -> None:
+    case = tiny_models.llava()
+    plain = generate(case).sequences  # generate itself leaves attributes behind
+    before = tiny_models.footprint(case.model)
+
+    def stop(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), intervene(case.model, remedy):
+        generate(case, stopping_criteria=[stop])
+    assert tiny_models.footprint(case.model) == before
+    assert torch.equal(generate(case).sequences, plain)
+
+
+@each_remedy
+def test_other_models_and_nested_blocks_are_not_mixed_up(remedy: Intervention) -> None:
+    case, other = tiny_models.llava(), tiny_models.llava(seed=1)
+    plain = generate(other).logits
+    with intervene(case.model, remedy) as outer:
+        assert all(torch.equal(a, b) for a, b in zip(plain, generate(other).logits, strict=True))
+        with intervene(case.model, DLEAF(gamma=0.3)) as inner:
+            generate(case)
+        assert len(inner.report()) == len(outer.report()) == 1
+        once = generate(case).logits
+    with intervene(case.model, remedy):
+        assert all(torch.equal(a, b) for a, b in zip(once, generate(case).logits, strict=True))
+
+
+def test_a_second_remedy_that_chooses_tokens_is_refused_and_leaves_the_first() -> None:
+    case = tiny_models.llava()
+    with intervene(case.model, SGRS()) as handle:
+        with pytest.raises(InterventionError, match="SGRS and SGRS, which each choose every token"):
+            attach(case.model, SGRS(k=3))
+        assert repr(handle) == "Handle(SGRS)"
+        generate(case)
+        assert handle.report()[0]["tokens"] == STEPS
+    with pytest.raises(InterventionError, match="SGRS and SGRS"), intervene(case.model, LocoRE(), SGRS(), SGRS(k=3)):
+        pass
+    assert repr(handle) == "Handle(SGRS, removed)"
+
+
+@each_remedy
+def test_a_description_is_json_and_makes_the_remedy_again(remedy: Intervention) -> None:
+    described = json.loads(json.dumps(remedy.describe()))
+    assert set(described) == {"name", "reference", "parameters"}
+    again = type(remedy)(**described["parameters"])
+    assert json.loads(json.dumps(again.describe())) == described
+
+
+@each_remedy
+def test_a_saved_configuration_makes_the_same_edit(remedy: Intervention, tmp_path: Path) -> None:
+    save_remedies(tmp_path / "remedy.json", remedy)
+    (again,) = load_remedies(tmp_path / "remedy.json")
+    case, found = tiny_models.llava(), []
+    for each in (remedy, again):
+        with intervene(case.model, each):
+            found.append(generate(case).logits)
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))

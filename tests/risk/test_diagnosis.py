@@ -1,0 +1,205 @@
+"""Diagnoses: planted risks, ranges, the table, remedies that work, the bundled model, and bad input."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+import lvlmscope as lv
+from lvlmscope.diagnostics import planted_trace
+from lvlmscope.errors import ModelInputError
+from lvlmscope.evaluation.word_table import read_words
+from lvlmscope.interventions import DLEAF
+from lvlmscope.risk import Calibration, calibration_of, diagnose
+from lvlmscope.risk.recommendations import _layers as told_layers
+from lvlmscope.risk.report_tables import configured
+from lvlmscope.risk.word_risk import Raised
+from lvlmscope.tiny import scene
+from tests.reference import detection as twin
+from tests.support.labelled_traces import LAYERS, WORDS, labels_of, made
+from tests.support.random_traces import random_trace
+
+
+def focused(made_up: bool) -> float:
+    return 0.2 if made_up else 0.8
+
+
+@pytest.fixture(scope="module")
+def planted() -> Calibration:
+    traces = made(60, focus=focused)
+    labels = [tuple(word for word in words if word.text == "word1") for words in labels_of(traces)]
+    table = read_words(traces, labels)
+    return calibration_of(table, model="planted", num_layers=LAYERS, num_heads=2, words=WORDS)
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """A held-out scene without its carrot, of which the bundled model speaks."""
+    model = lv.load("tiny")
+    options = {"gradients": True, "hidden_states": True, "max_new_tokens": 24, "progress": False}
+    return model, lv.trace(model, scene("prior", 3).image, "Describe the image.", **options)
+
+
+def test_a_planted_risk_is_found_with_its_signal_and_range(planted: Calibration) -> None:
+    true, made_up = (diagnose(t, planted) for t in made(2, seed=9, focus=focused))
+    assert [word.text for word in true.words] == ["word1", "word2"]
+    assert true.words[0].risk < 0.2 < 0.8 < made_up.words[0].risk
+    assert true.words[0].raised == ()
+    raised = made_up.words[0].raised[0]
+    assert (raised.signal, raised.layer) == ("image_attention_focus", 1)
+    assert raised.value == pytest.approx(0.2)
+    assert (raised.low, raised.high) == pytest.approx((0.8, 0.8))
+    assert made_up.words[0] in made_up.risky
+    assert true.words[0] not in true.risky
+    assert made_up.usual_risk == 0.5
+
+
+def test_ranks_within_an_answer_equal_their_twin() -> None:
+    trace = made(1, seed=3)[0]
+    trace = dataclasses.replace(trace, image_keys=trace.image_keys)
+    found = diagnose(planted_like(trace))
+    assert not found.calibrated
+    assert np.isnan(found.usual_risk)
+    assert "NOT CALIBRATED" in str(found)
+    few = diagnose(trace)
+    assert all(np.isnan(word.risk) for word in few.words)
+    assert few.risky == ()
+
+
+def test_words_without_a_risk_are_told_without_numbers() -> None:
+    few = diagnose(random_trace(0, steps=3, layers=8))
+    assert few.remedies
+    for told in (str(few), few._repr_html_()):
+        assert "too few words, or signals without values, to rank any" in told
+        assert "for the first word, diagnosis.apply(model)" in told
+        assert "nan" not in told
+    assert [line.split()[:2] for line in str(few).splitlines() if line.startswith("word")][2:] == [
+        ["word0", "-"],
+        ["word1", "-"],
+        ["word2", "-"],
+    ]
+    ranked = diagnose(planted_like(made(1)[0]))
+    half = dataclasses.replace(
+        ranked, words=(dataclasses.replace(ranked.words[0], risk=float("nan")), *ranked.words[1:])
+    )
+    lines = [line for line in str(half).splitlines() if line.startswith("word")][2:]
+    assert lines[-1].split()[:2] == ["word0", "-"]  # after those with a risk
+    assert lines[0].startswith("word7")
+    assert "too few" not in str(half)
+
+
+def planted_like(trace):
+    """Eight words whose log-probabilities fall; nothing else differs between them."""
+    longer = planted_trace(steps=8, layers=trace.num_layers)
+    return dataclasses.replace(longer, log_probs=torch.linspace(-0.1, -4.0, 8))
+
+
+def test_the_least_likely_word_ranks_highest_without_a_calibration() -> None:
+    found = diagnose(planted_like(made(1)[0]))
+    risks = [word.risk for word in found.words]
+    assert risks == sorted(risks)
+    assert [word.text for word in found.risky] == ["word6", "word7"]
+    assert [one.signal for one in found.words[7].raised][:1] == ["log_prob"]
+    values = planted_like(made(1)[0]).log_probs.tolist()
+    assert found.words[7].raised[0].low == pytest.approx(twin.percentile(values, 0.05), abs=1e-5)
+
+
+def test_the_bundled_calibration_is_used_by_itself(seen) -> None:
+    model, trace = seen
+    found = diagnose(trace)
+    assert found.calibrated
+    assert [word.category for word in found.words] == ["broccoli", "carrot"]
+    assert "internal_confidence (no model)" in found.left_out
+    better = diagnose(trace, model=model)
+    assert better.left_out == ()
+    assert [word.text for word in better.risky] == ["carrot"]
+    assert better.risky[0].raised[0].signal == "internal_confidence"
+    plain = diagnose(dataclasses.replace(trace, gradient=None, hidden_states=None))
+    assert "saliency_to_previous (no gradient)" in plain.left_out
+    assert all(0 < word.risk < 1 for word in plain.words)
+
+
+def test_flags_are_those_of_the_remedy_itself(seen) -> None:
+    model, trace = seen
+    options = {"max_new_tokens": 24, "progress": False}
+    watched = lv.trace(model, trace.image, trace.prompt, interventions=[DLEAF(gamma=0.0)], **options)
+    expected = watched.effects[0]["flagged_rows_per_layer"]
+    found = {str(one.layer): round(one.share * trace.num_steps) for one in diagnose(trace).layers}
+    assert found == expected
+
+
+@pytest.mark.filterwarnings("ignore:.* changed nothing in")  # three tokens: SGRS may accept them all
+def test_every_remedy_works_and_is_gone_afterwards(seen) -> None:
+    model, trace = seen
+    found = diagnose(trace, model=model)
+    assert {one.name for one in found.remedies} == {"DLEAF", "CLVA", "LocoRE", "SGRS", "HeadRescaling", "HalluRNN"}
+    assert [one.evidence for one in found.remedies] == sorted((one.evidence for one in found.remedies), reverse=True)
+    options = {"max_new_tokens": 4, "progress": False}
+    before = lv.trace(model, trace.image, trace.prompt, **options)
+    for one in found.remedies:
+        with found.apply(model, one.name.lower()) as handle:
+            assert handle.interventions == (one.intervention,)
+            model.model.generate(**inputs_of(model, trace), max_new_tokens=3, do_sample=False)
+        assert handle.report()[0]["forwards"] > 0
+    with found.apply(model) as handle:
+        assert handle.interventions == (found.remedies[0].intervention,)
+    after = lv.trace(model, trace.image, trace.prompt, **options)
+    assert torch.equal(before.attention, after.attention)
+
+
+def inputs_of(model, trace):
+    text = model.processor.apply_chat_template(
+        [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": trace.prompt}]}],
+        add_generation_prompt=True,
+    )
+    return model.processor(images=[trace.image], text=text, return_tensors="pt")
+
+
+def test_the_table_tells_all_in_a_few_lines(seen) -> None:
+    model, trace = seen
+    found = diagnose(trace, model=model)
+    text = str(found)
+    assert text == repr(found)
+    assert max(map(len, text.splitlines())) <= 110
+    for part in ("answer", "carrot", "internal_confidence, layer -1", "flagged layers", "perception", "LocoRE("):
+        assert part in text
+        assert part.replace(", ", ", ") in found._repr_html_()
+    assert found.__rich__() is not None
+    assert configured(DLEAF(gamma=0.5)) == "DLEAF(gamma=0.5)"
+
+
+def test_ranges_show_that_the_value_is_outside() -> None:
+    told = [
+        str(Raised(signal="r_neg", layer=layer, value=value, low=low, high=high))
+        for layer, value, low, high in ((2, 0.5, 0.1, 0.25), (None, 3.9912, 3.99, 3.991), (1, 3.9, 3.5, 3.5))
+    ]
+    assert told[0] == "r_neg, layer 2: 0.5 (usual 0.1 to 0.25)"
+    assert told[1] == "r_neg: 3.9912 (usual 3.99 to 3.991)"
+    assert told[2] == "r_neg, layer 1: 3.9 (usual 3.5)"
+
+
+def test_one_layer_looks_and_several_look() -> None:
+    assert told_layers([4], "looks", "look") == "layer 4 looks"
+    assert told_layers([5, 4], "looks", "look") == "layers 4, 5 look"
+    assert told_layers([4]) == "layer 4"
+
+
+def test_nothing_to_judge_and_no_remedy() -> None:
+    trace = planted_trace(steps=1)
+    silent = dataclasses.replace(trace, answer_tokens=("",), answer="")
+    found = diagnose(silent)
+    assert found.words == ()
+    assert "no word to judge" in str(found)
+    with pytest.raises(ModelInputError, match=r"no proposal at all; possible: none for this trace"):
+        found.apply(torch.nn.Linear(1, 1))
+
+
+def test_bad_input_is_refused(planted: Calibration, seen) -> None:
+    model, trace = seen
+    with pytest.raises(ModelInputError, match="8 layers of 8 heads, and a calibration of 'planted'"):
+        diagnose(trace, planted)
+    with pytest.raises(ModelInputError, match="a trace without image keys"):
+        diagnose(dataclasses.replace(trace, image_keys=trace.image_keys & False))
+    with pytest.raises(ModelInputError, match="got 'magic'; possible: "):
+        diagnose(trace, model=model).apply(model, "magic")

@@ -1,0 +1,52 @@
+"""Sessions started by hand, and traces under a remedy."""
+
+from typing import Any
+
+import torch
+
+from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.capture.trace_one import trace
+from lvlmscope.runtime.protocol import ForwardInfo, Intervention, Session, Site
+from lvlmscope.traces.trace import Trace
+from tests.support import tiny_models
+
+STEPS = 4
+OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
+IMAGE = torch.tensor([[False, True, True, False]])
+
+
+def traced(case: tiny_models.TinyCase, remedy: Intervention, **options: Any) -> Trace:
+    found = trace(case.model, inputs=case.inputs, interventions=[remedy], **(OPTIONS | options))
+    assert isinstance(found, Trace)
+    return found
+
+
+def session(remedy: Intervention, layers: int) -> Session:
+    """A session in a forward of four keys, of which 1 and 2 are the image and the last row predicts."""
+    layer = torch.nn.Linear(1, 1)
+    started = remedy.start(
+        Site(
+            model=layer,
+            decoder_layers=(layer,) * layers,
+            num_layers=layers,
+            num_heads=3,
+            hidden_size=1,
+            family="hand-made",
+        )
+    )
+    started.begin_forward(
+        ForwardInfo(
+            token_ids=torch.zeros(1, 4, dtype=torch.int64),
+            image_keys=IMAGE,
+            prompt_length=4,
+            past_length=0,
+            first_row=3,
+            num_queries=4,
+        )
+    )
+    return started
+
+
+def layer_rows(layer: int, weights: list[list[float]], **keys: Any) -> AttentionRows:
+    """One row's weights [head][key]."""
+    return AttentionRows(torch.tensor([[weights]]), IMAGE[:, None], layer=layer, **keys)

@@ -1,0 +1,109 @@
+"""Words and the steps that wrote them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lvlmscope.errors import ModelInputError
+from lvlmscope.plot import Word, find_word, words_of
+from lvlmscope.traces.words import marked_words
+from tests.support.drawn_figures import with_answer
+
+PIECES = (" A", " traf", "fic", " light", ",", " a", " dog", ".", "")
+
+
+def test_a_word_of_several_tokens_has_all_their_steps():
+    words = words_of(with_answer(*PIECES))
+    assert [(word.text, word.steps) for word in words] == [
+        ("A", (0,)),
+        ("traffic", (1, 2)),
+        ("light", (3,)),
+        ("a", (5,)),
+        ("dog", (6,)),
+    ]
+
+
+def test_several_words_are_found_together_and_in_any_case():
+    found = find_word(with_answer(*PIECES), "Traffic Light")
+    assert (found.text, found.steps) == ("traffic light", (1, 2, 3))
+
+
+def test_a_part_of_a_word_is_not_the_word():
+    with pytest.raises(ModelInputError, match=r"show a word: got 'raf'; possible: A, traffic, light, a, dog; choose"):
+        find_word(with_answer(*PIECES), "raf")
+
+
+@pytest.mark.parametrize("asked", ["", "  "])
+def test_an_empty_word_is_refused(asked):
+    with pytest.raises(ModelInputError, match="show a word"):
+        find_word(with_answer(*PIECES), asked)
+
+
+def test_a_step_counts_from_either_end():
+    trace = with_answer(*PIECES)
+    assert find_word(trace, -3).text == "dog"
+    assert find_word(trace, 6).steps == find_word(trace, -3).steps == (6,)
+    assert find_word(with_answer(*PIECES), np.int64(-3)).text == "dog"  # as numpy and xarray give it
+
+
+@pytest.mark.parametrize("step", [9, -10])
+def test_a_step_out_of_range_is_refused(step):
+    with pytest.raises(ModelInputError, match=rf"got step {step}; possible: -9 to 8; choose another"):
+        find_word(with_answer(*PIECES), step)
+
+
+def test_a_step_without_text_is_called_by_its_number():
+    assert find_word(with_answer(*PIECES), 8).text == "step 8"
+
+
+def test_punctuation_alone_and_scripts_without_spaces_still_have_words():
+    assert [word.text for word in words_of(with_answer("!", "!", " ?"))] == ["!!", "?"]
+    assert [(word.text, word.steps) for word in words_of(with_answer("猫と", "犬"))] == [
+        ("猫", (0,)),
+        ("と", (0,)),
+        ("犬", (1,)),
+    ]
+
+
+def test_marks_are_steps_spans_or_mentions():
+    trace = with_answer(*PIECES)
+    words = words_of(trace)
+    mention = Word(text="dog", start=trace.answer.index("dog"), end=trace.answer.index("dog") + 3, steps=())
+    assert marked_words(trace, words, [2, (1, 2), mention]) == {1, 0, 4}
+
+
+def test_marks_are_words_wherever_they_stand():
+    trace = with_answer(*PIECES)
+    words = words_of(trace)
+    assert [words[n].text for n in sorted(marked_words(trace, words, ["a", "Traffic light"]))] == [
+        "A",
+        "traffic",
+        "light",
+        "a",
+    ]
+    assert marked_words(trace, words, "dog") == {4}  # one text is no list of letters
+    with pytest.raises(ModelInputError, match="got 'cake'; possible: A, traffic, light, a, dog"):
+        marked_words(trace, words, ["cake"])
+
+
+@pytest.mark.parametrize("mark", [1.5, (1, 2, 3), None])
+def test_a_mark_of_another_kind_is_refused(mark):
+    trace = with_answer(*PIECES)
+    with pytest.raises(ModelInputError, match=r"mark words: got .* a step, a pair"):
+        marked_words(trace, words_of(trace), [mark])
+
+
+@pytest.mark.parametrize("span", [(0, 99), (-1, 2), (3, 3)])
+def test_a_mark_outside_the_answer_is_refused(span):
+    trace = with_answer(*PIECES)
+    with pytest.raises(ModelInputError, match="take the spans from this answer"):
+        marked_words(trace, words_of(trace), [span])
+
+
+@given(st.lists(st.text(alphabet="ab ,.猫'\n", max_size=4), min_size=1, max_size=12))
+def test_every_word_lies_where_it_says_and_its_steps_hold_it(pieces):
+    trace = with_answer(*pieces)
+    for word in words_of(trace):
+        assert trace.answer[word.start : word.end] == word.text
+        assert word.text in "".join(pieces[step] for step in word.steps)

@@ -1,0 +1,100 @@
+"""check, load(check=) and the list of models."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import lvlmscope as lv
+from lvlmscope.errors import LvlmscopeError, UnsupportedModelError
+from lvlmscope.models.families import DefaultFamily
+from lvlmscope.models.supported import list_models
+from lvlmscope.verification.check_cache import cache_folder
+from lvlmscope.verification.self_check import check
+from tests.support import tiny_models
+from tests.support.tiny_families import FAMILIES
+from tests.support.tiny_others import OTHERS
+
+
+@pytest.mark.parametrize("name", ["llava", "gemma3", "mllama", "instructblip", "lfm2_vl"])
+def test_a_sound_model_passes_and_is_left_as_it_was(name: str) -> None:
+    case = (FAMILIES | OTHERS)[name]()
+    case.model.generate(**case.samples[0], max_new_tokens=1)  # transformers installs hooks of its own
+    before = tiny_models.footprint(case.model)
+    found = check(case.model, inputs=case.samples[0])
+    assert found.passed
+    assert "rows equal eager attention's" in repr(found)
+    assert [f.passed for f in found.findings].count(None) == (1 if name == "mllama" else 0)
+    assert tiny_models.footprint(case.model) == before
+
+
+class OneKeyLess(DefaultFamily):
+    """A wrong adapter: it overlooks an image token in its layout."""
+
+    name = "wrong"
+
+    def image_layouts(self, model: Any, keys: Any, inputs: Any, **options: Any) -> Any:
+        return super().image_layouts(model, keys[1:], inputs, **options)
+
+
+def test_a_wrong_adapter_is_found_out() -> None:
+    case = FAMILIES["llava"]()
+    found = check(case.model, inputs=case.samples[0], family=OneKeyLess())
+    assert not found.passed
+    with pytest.raises(UnsupportedModelError, match="FAILED      every image token has its cell: 16 image tokens, 15"):
+        found.raise_if_failed()
+
+
+def test_a_kernel_that_lies_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows made with another scale than the model's own are not eager attention's."""
+    from lvlmscope.runtime import model_hooks as stage
+
+    honest = stage.row_scores
+    monkeypatch.setattr(stage, "row_scores", lambda call, **options: honest(call, **options) * 1.1)
+    case = FAMILIES["llava"]()
+    failed = [finding.name for finding in check(case.model, inputs=case.samples[0]).findings if not finding.passed]
+    assert failed == ["rows equal eager attention's"]
+
+
+def test_weights_of_nan_are_refused() -> None:
+    case = FAMILIES["llava"]()
+    with torch.no_grad():
+        case.model.lm_head.weight.fill_(float("nan"))
+    before = tiny_models.footprint(case.model)
+    with pytest.raises(LvlmscopeError, match="differ by nan"):
+        lv.trace(case.model, inputs=case.samples[0], max_new_tokens=2, do_sample=False)
+    assert [hooks[:1] for hooks in tiny_models.footprint(case.model)] == [hooks[:1] for hooks in before]
+
+
+def test_load_checks_once_for_each_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LVLMSCOPE_CACHE", str(tmp_path))
+    lv.load("tiny", check=False)
+    assert not (cache_folder() / "checks").exists()
+    lv.load("tiny")
+    records = list((tmp_path / "checks").iterdir())
+    assert len(records) == 1
+    assert "rows sum to 1" in json.loads(records[0].read_text())["check"]
+    monkeypatch.setattr("lvlmscope.verification.check_cache.check", lambda _: pytest.fail("checked twice"))
+    lv.load("tiny")
+
+
+def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("LVLMSCOPE_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="cannot be remembered"):
+        lv.load("tiny")
+
+
+def test_verified_models_are_those_of_the_test_suite() -> None:
+    tested = set()
+    for build in (FAMILIES | OTHERS).values():
+        config = build().model.config
+        if not (config.is_encoder_decoder or getattr(config.get_text_config(), "is_encoder_decoder", False)):
+            tested.add(config.model_type)
+    listed = {model.model_type: model for model in list_models()}
+    assert {name for name, model in listed.items() if model.status == "verified"} == tested
+    assert listed["florence2"].status == "unsupported"
+    assert "encoder-decoder" in listed["florence2"].note
+    assert listed["glmga"].status == "generic"
