@@ -7,8 +7,8 @@ import torch
 from tqdm import tqdm
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
-from lvlmscope.families import Family, family_of
-from lvlmscope.preparing import join, prepare
+from lvlmscope.inputs.preparation import join, prepare
+from lvlmscope.models.families import Family, family_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image

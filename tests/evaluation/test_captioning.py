@@ -3,13 +3,14 @@
 import pytest
 from PIL import Image
 
+from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import ImageInputError
-from lvlmscope.evaluation.benefit import measure
-from lvlmscope.evaluation.generating import answers
-from lvlmscope.loading import LoadedModel, load
+from lvlmscope.evaluation.captioning import answers
+from lvlmscope.evaluation.intervention_trials import measure
+from lvlmscope.models.loaded_model import LoadedModel
 from lvlmscope.tiny import scenes
-from lvlmscope.tracing import trace
-from tests import tiny_models
+from lvlmscope.verification.loading import load
+from tests.support import tiny_models
 
 QUESTIONS = ("Describe the image.", "Is there a dog in the image?", "Is there a cat?", "Describe the image.")
 LENGTH = 16

@@ -1,0 +1,1 @@
+"""Registries of signals, interventions and model families: names, entry points, close matches."""
