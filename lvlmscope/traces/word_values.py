@@ -7,10 +7,10 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ShapeError, message
-from lvlmscope.traces.words import Word
 
 if TYPE_CHECKING:
     from lvlmscope.traces.trace import Trace
+    from lvlmscope.traces.words import Word
 
 __all__ = ["Tokens", "at_words", "defined_mean", "per_word"]
 
@@ -37,7 +37,7 @@ def at_words(array: xr.DataArray, steps: Sequence[tuple[int, ...]], tokens: Toke
     return np.array(rows).reshape(len(rows), values.shape[1])
 
 
-def per_word(trace: "Trace", words: Sequence[Word], signal: Any) -> np.ndarray:
+def per_word(trace: "Trace", words: "Sequence[Word]", signal: Any) -> np.ndarray:
     """A signal for each word: the mean over its tokens, layers and heads.
 
     Args:
