@@ -14,7 +14,6 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope import explorer as explorer
     from lvlmscope import interventions as interventions
     from lvlmscope import lenses as lenses
-    from lvlmscope import models as models
     from lvlmscope import plot as plot
     from lvlmscope import risk as risk
     from lvlmscope import tiny as tiny
@@ -93,7 +92,6 @@ _MODULES = (
     "evaluation",
     "explorer",
     "lenses",
-    "models",
     "risk",
     "interventions",
     "plot",
@@ -177,7 +175,7 @@ __all__ += ["anchor_correlation", "attention_sinks", "confidence", "functional_h
 __all__ += ["internal_confidence", "layer_correlation", "layer_image_entropy", "logit_lens", "planted_trace"]
 __all__ += ["representation_drift", "saliency", "saliency_to_answer", "saliency_to_image", "saliency_to_previous"]
 __all__ += ["sensitive_head_entropy", "sensitive_heads", "uniform_baseline", "visual_attention_ratio"]
-__all__ += ["attribution", "diagnostics", "errors", "evaluation", "explorer", "interventions", "lenses", "models"]
+__all__ += ["attribution", "diagnostics", "errors", "evaluation", "explorer", "interventions", "lenses"]
 __all__ += ["plot", "risk", "tiny", "training"]
 
 

@@ -22,8 +22,7 @@ MODULES = (
     "lvlmscope.hooks.gradient_path",
     "lvlmscope.hooks.hidden_states",
     "lvlmscope.runtime.protocol",
-    "lvlmscope.capture.replay",
-    "lvlmscope.repeating",  # its tensors lie in dictionaries of arguments
+    "lvlmscope.capture.replay",  # its tensors lie in dictionaries of arguments
     "lvlmscope.runtime.output_patching",
     "lvlmscope.attention.sensitive_head_rule",
     "lvlmscope.attention.functional_head_rule",

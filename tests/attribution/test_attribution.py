@@ -80,7 +80,7 @@ def test_an_objects_box_speaks_for_its_word_more_than_the_background(bundled) ->
 
 def test_one_token_off_its_baseline_takes_everything(small) -> None:
     case, trace = small
-    answerer = lv.attribution.answering.answerer_of(trace, case.model, inputs=case.inputs, asked="test")
+    answerer = lv.attribution.answer_scorer.answerer_of(trace, case.model, inputs=case.inputs, asked="test")
     with answerer.with_embeddings(1) as (own, _):
         start = own.clone()
     start[5] = own.mean(0)
