@@ -36,7 +36,7 @@ def build() -> LlavaForConditionalGeneration:
 
 
 def prompt() -> dict[str, torch.Tensor]:
-    """26 text tokens around one picture."""
+    """26 text tokens around one image."""
     ids = torch.cat(
         [torch.randint(5, 31_000, (6,)), torch.full((IMAGE_TOKENS,), IMAGE), torch.randint(5, 31_000, (20,))]
     )[None]
@@ -89,7 +89,7 @@ def main() -> None:
     traced: dict[str, Any] = {"inputs": inputs, "progress": False} | options
     generate: Any = model.generate
 
-    def remedied() -> None:
+    def edited() -> None:
         with lv.intervene(model, lv.DLEAF()):
             generate(**inputs, **options)
 
@@ -97,7 +97,7 @@ def main() -> None:
         "generate": lambda: generate(**inputs, **options),
         "trace": lambda: lv.trace(model, **traced),
         "trace, gradients": lambda: lv.trace(model, gradients=True, **traced),
-        "generate under DLEAF": remedied,
+        "generate under DLEAF": edited,
         "generate, eager, output_attentions": lambda: eager_attentions(model, inputs, options),
     }
     for run in variants.values():

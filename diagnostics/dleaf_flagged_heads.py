@@ -15,8 +15,8 @@ __all__ = ["flagged_heads"]
 def flagged_heads(trace: Trace, rule: EntropyRule | None = None) -> xr.DataArray:
     """Heads that D-LEAF's own rule would mend at each generated token: 1 or 0.
 
-    The remedy's walk over the layers that the trace holds, on the attention as it is there: a remedy that edits earlier
-    layers changes what later ones see, so that with its strength above 0 it may flag others.
+    The intervention's walk over the layers that the trace holds, on the attention as it is there: an intervention that
+    edits earlier layers changes what later ones see, so that with its strength above 0 it may flag others.
 
     Args:
         trace: A trace with image keys.
@@ -38,7 +38,7 @@ def flagged_heads(trace: Trace, rule: EntropyRule | None = None) -> xr.DataArray
     """
     if not bool(trace.image_keys.any()):
         received, todo = "a trace without image keys", "trace a prompt with an image"
-        raise EvaluationError(message("flag heads", received, "traces of a picture", todo))
+        raise EvaluationError(message("flag heads", received, "traces of an image", todo))
     rule = rule or EntropyRule()
     rows = trace.rows()
     walked = resolve_layers(rule.layers, max(trace.layer_indices) + 1)

@@ -15,8 +15,8 @@ def confidence(trace: Trace) -> xr.DataArray:
 
     `log_probability[t] = ln p(token_t | before)`; `entropy[t] = - sum_v p ln p` of the whole next-token distribution;
     `margin[t]` the gap between the two highest log-probabilities. All are of the model's own distribution, before
-    temperature and other sampling settings. Models are often sure of made-up words, and unsure of words that have
-    synonyms: the numbers tell about the choice of a word, not about the picture.
+    temperature and other sampling settings. Models are often sure of hallucinated words, and unsure of words that have
+    synonyms: the numbers tell about the choice of a word, not about the image.
 
     Args:
         trace: Any trace.

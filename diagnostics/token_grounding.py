@@ -23,7 +23,7 @@ def saliency_to_previous(
     `to_previous[l,t] = S[l,t,j]` at the key of generated token `t - 1`: the paper's hallucination statistic, which is
     low where a token comes from nowhere. NaN for the first token. For LLaVA-1.5-7B the paper reports 0.472 on correct
     and 0.193 on hallucinated tokens; other models and prompts have other ranges. In a word of several tokens the later
-    ones lean on the earlier ones whatever the picture shows: compare first tokens with first tokens.
+    ones lean on the earlier ones whatever the image shows: compare first tokens with first tokens.
 
     Args:
         trace: A trace made with `gradients=True`.
@@ -94,7 +94,7 @@ def saliency_to_image(
     """Saliency of all image keys together, in units of the row's norm, from 0 to `sqrt(n)`.
 
     `to_image[l,t] = sum_{j in V} S[l,t,j]`. Rows have L2 norm 1, so the sum grows with the number of patches that share
-    the saliency: it compares tokens of one picture, not pictures or models.
+    the saliency: it compares tokens of one image, not images or models.
 
     Args:
         trace: A trace with image keys, made with `gradients=True`.

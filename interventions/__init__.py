@@ -1,4 +1,4 @@
-"""Remedies: one method a file, each a frozen dataclass that is its own configuration.
+"""Interventions: one method a file, each a frozen dataclass that is its own configuration.
 
 The folder lies at the top of the repository and is imported as `lvlmscope.interventions`.
 """
@@ -14,7 +14,7 @@ from lvlmscope.interventions.dleaf import DLEAF
 from lvlmscope.interventions.hallurnn import HalluRNN
 from lvlmscope.interventions.head_rescaling import HeadRescaling
 from lvlmscope.interventions.locore import LocoRE
-from lvlmscope.interventions.registry import load_remedies, registered, save_remedies
+from lvlmscope.interventions.registry import load_interventions, registered, save_interventions
 from lvlmscope.interventions.sgrs import SGRS
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "HalluRNN",
     "HeadRescaling",
     "LocoRE",
-    "load_remedies",
+    "load_interventions",
     "registered",
-    "save_remedies",
+    "save_interventions",
 ]

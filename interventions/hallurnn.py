@@ -47,7 +47,7 @@ class HalluRNN:
     )
 
     def __post_init__(self) -> None:
-        """Check the parameters; files are read when the remedy is switched on.
+        """Check the parameters; files are read when the intervention is switched on.
 
         Raises:
             InterventionError: A parameter of another type.

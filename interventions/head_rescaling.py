@@ -92,7 +92,7 @@ class HeadRescaling:
             **changes: Parameters that are to differ.
 
         Returns:
-            The remedy.
+            The intervention.
 
         Raises:
             ModelInputError: No such preset.
@@ -110,19 +110,19 @@ class HeadRescaling:
         The thresholds lie between the values of heads, as a head on a threshold would change its class by rounding.
 
         Args:
-            trace: An answer of the model about a picture that is typical of its use.
+            trace: An answer of the model about an image that is typical of its use.
             share: Share of all heads to select, half of it for each class; 0.064 is the paper's best.
             step: Step whose row gives `S_v`; 0 is the prompt's last row, the paper's choice. `"mean"` over all steps.
             **changes: Parameters that are to differ, such as the gains.
 
         Returns:
-            The remedy.
+            The intervention.
 
         Raises:
             ModelInputError: No image in the trace, a bad share, or heads so alike that the classes meet.
         """
         if not bool(trace.image_keys.any()):
-            possible = "a trace of an answer about a picture"
+            possible = "a trace of an answer about an image"
             raise ModelInputError(message(_ASKED, "a trace without an image", possible, "trace with an image"))
         ratio = trace.rows().image_mass
         chosen = ratio.mean(0) if step == "mean" else ratio[step]

@@ -1,4 +1,4 @@
-"""What every remedy that works on image attention shares: without an image it does nothing, and says so once."""
+"""What every intervention that works on image attention shares: without an image it does nothing, and says so once."""
 
 import warnings
 from typing import Any
@@ -12,11 +12,11 @@ class ImageSession(Session):
     """A session that knows whether the prompt holds an image.
 
     Attributes:
-        method: Name of the remedy, for the warning.
+        method: Name of the intervention, for the warning.
         sees_image: Whether any sample of the current forward has image keys.
     """
 
-    method = "the remedy"
+    method = "the intervention"
 
     def __init__(self) -> None:
         """Start without having seen anything."""
@@ -32,7 +32,7 @@ class ImageSession(Session):
         self.sees_image = bool(forward.image_keys.any())
         if not self.sees_image and not self._warned:
             self._warned = True
-            text = f"{self.method} does nothing: the prompt holds no image. Put an image in it, or take the remedy off."
+            text = f"{self.method} does nothing: the prompt holds no image. Put one in it, or remove the intervention."
             warnings.warn(text, UserWarning, stacklevel=2)
 
     def report(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Remedies by name: this package's own and those that other packages offer, and their configurations as JSON."""
+"""Interventions by name: this package's own and those that other packages offer, and their configurations as JSON."""
 
 import inspect
 import json
@@ -9,47 +9,56 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Final
 
-from lvlmscope.errors import OutputError, RemedyError, message
+from lvlmscope.errors import InterventionError, OutputError, message
 from lvlmscope.runtime.protocol import Intervention
 
-__all__ = ["GROUP", "load_remedies", "registered", "remedy_class", "remedy_names", "save_remedies"]
+__all__ = [
+    "GROUP",
+    "intervention_class",
+    "intervention_names",
+    "load_interventions",
+    "registered",
+    "save_interventions",
+]
 
 GROUP: Final = "lvlmscope.interventions"
 _VERSION: Final = 1
 _TODO: Final = (
-    "lvlmscope methods lists them; other packages add one by an entry point of the group lvlmscope.interventions"
+    "lvlmscope interventions lists them; other packages add one by an entry point of the group lvlmscope.interventions"
 )
 
 
 def registered() -> dict[str, type[Intervention]]:
-    """All remedies by name: this package's first, then those of other packages in alphabetical order.
+    """All interventions by name: this package's first, then those of other packages in alphabetical order.
 
     Returns:
         The classes. Other packages offer one by an entry point of the group `lvlmscope.interventions`, whose name is
-        the remedy's and whose value is the class.
+        the intervention's and whose value is the class.
 
     Raises:
-        RemedyError: An entry point that cannot be loaded, is no remedy, or takes a name that is in use.
+        InterventionError: An entry point that cannot be loaded, is no intervention, or takes a name that is in use.
     """
-    return {name: remedy_class(name) for name in remedy_names()}
+    return {name: intervention_class(name) for name in intervention_names()}
 
 
-def remedy_names() -> tuple[str, ...]:
-    """Names of all remedies, without loading those of other packages.
+def intervention_names() -> tuple[str, ...]:
+    """Names of all interventions, without loading those of other packages.
 
     Raises:
-        RemedyError: Two remedies of one name.
+        InterventionError: Two interventions of one name.
     """
     names = [*_own(), *sorted(point.name for point in _points())]
     twice = sorted({name for name in names if [n.lower() for n in names].count(name.lower()) > 1})
     if twice:
         received = f"{', '.join(twice)} from more than one package"
-        raise RemedyError(message("list the remedies", received, "one remedy of each name", "uninstall one"))
+        raise InterventionError(
+            message("list the interventions", received, "one intervention of each name", "uninstall one")
+        )
     return tuple(names)
 
 
-def remedy_class(name: str) -> type[Intervention]:
-    """One remedy's class.
+def intervention_class(name: str) -> type[Intervention]:
+    """One intervention's class.
 
     Args:
         name: Its name in any letter case.
@@ -58,72 +67,78 @@ def remedy_class(name: str) -> type[Intervention]:
         The class.
 
     Raises:
-        RemedyError: No such remedy, or its entry point cannot be loaded or is no remedy.
+        InterventionError: No such intervention, or its entry point cannot be loaded or is no intervention.
 
-    >>> remedy_class("dleaf").__name__
+    >>> intervention_class("dleaf").__name__
     'DLEAF'
     """
-    known = {each.lower(): each for each in remedy_names()}
+    known = {each.lower(): each for each in intervention_names()}
     if name.lower() not in known:
-        raise RemedyError(message("switch on a remedy", repr(name), ", ".join(known.values()), _TODO))
+        raise InterventionError(message("switch on an intervention", repr(name), ", ".join(known.values()), _TODO))
     own = _own().get(known[name.lower()])
     return own or _loaded(next(point for point in _points() if point.name == known[name.lower()]))
 
 
-def save_remedies(path: str | os.PathLike[str], remedies: Intervention | Sequence[Intervention]) -> None:
-    """Write one remedy, or a stack in its order, as JSON.
+def save_interventions(path: str | os.PathLike[str], interventions: Intervention | Sequence[Intervention]) -> None:
+    """Write one intervention, or a stack in its order, as JSON.
 
     Args:
         path: File to write; an existing one is replaced.
-        remedies: What to write.
+        interventions: What to write.
 
     Raises:
-        RemedyError: A remedy without a registered name, or with a parameter that JSON cannot hold.
+        InterventionError: An intervention without a registered name, or with a parameter that JSON cannot hold.
         OutputError: The file cannot be written.
     """
-    stack = [remedies] if isinstance(remedies, Intervention) else list(remedies)
-    written = {"lvlmscope_remedies": _VERSION, "remedies": [_saved(each) for each in stack]}
+    stack = [interventions] if isinstance(interventions, Intervention) else list(interventions)
+    written = {"lvlmscope_interventions": _VERSION, "interventions": [_saved(each) for each in stack]}
     target = Path(path)
     try:
         target.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         received, possible = str(error.strerror or error), "a file in a folder that exists and can be written to"
-        raise OutputError(message(f"save remedies to {target}", received, possible, "choose another path")) from error
+        raise OutputError(
+            message(f"save interventions to {target}", received, possible, "choose another path")
+        ) from error
 
 
-def load_remedies(path: str | os.PathLike[str]) -> tuple[Intervention, ...]:
-    """Read what `save_remedies` wrote.
+def load_interventions(path: str | os.PathLike[str]) -> tuple[Intervention, ...]:
+    """Read what `save_interventions` wrote.
 
     Args:
         path: File to read.
 
     Returns:
-        The remedies in the order in which they act: `lv.intervene(model, *lv.load_remedies(path))`.
+        The interventions in the order in which they act: `lv.intervene(model, *lv.load_interventions(path))`.
 
     Raises:
-        RemedyError: No such file, no remedies in it, or one that is not registered or refuses its parameters.
+        InterventionError: No such file, no interventions in it, or one that is not registered or refuses its
+            parameters.
     """
-    asked = f"load remedies from {Path(path)}"
+    asked = f"load interventions from {Path(path)}"
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
-        version, described = found["lvlmscope_remedies"], [(d["name"], d["parameters"]) for d in found["remedies"]]
+        version, described = (
+            found["lvlmscope_interventions"],
+            [(d["name"], d["parameters"]) for d in found["interventions"]],
+        )
     except OSError as error:
         received = str(error.strerror or error)
-        raise RemedyError(message(asked, received, "a file of save_remedies", "check the path")) from error
+        raise InterventionError(message(asked, received, "a file of save_interventions", "check the path")) from error
     except (ValueError, KeyError, TypeError) as error:
         received = f"no such configuration ({type(error).__name__}: {error})"
-        raise RemedyError(message(asked, received, "a file of save_remedies", "save it again")) from error
+        raise InterventionError(message(asked, received, "a file of save_interventions", "save it again")) from error
     if version != _VERSION:
         received, possible = f"format {version!r}", f"format {_VERSION}"
-        raise RemedyError(message(asked, received, possible, "use the version that wrote it"))
+        raise InterventionError(message(asked, received, possible, "use the version that wrote it"))
     return tuple(_made(asked, name, parameters) for name, parameters in described)
 
 
 def _own() -> dict[str, type[Intervention]]:
-    """This package's remedies: whatever its front page exports that can be switched on."""
+    """This package's interventions: whatever its front page exports that can be switched on."""
     package = import_module("lvlmscope.interventions")
     offered = {name: getattr(package, name) for name in package.__all__}
-    return {name: value for name, value in offered.items() if _is_remedy(value)}
+    return {name: value for name, value in offered.items() if _is_intervention(value)}
 
 
 def _points() -> tuple[EntryPoint, ...]:
@@ -132,22 +147,22 @@ def _points() -> tuple[EntryPoint, ...]:
 
 def _loaded(point: EntryPoint) -> type[Intervention]:
     asked, todo = (
-        f"load the remedy {point.name!r}",
+        f"load the intervention {point.name!r}",
         f"repair or uninstall {point.dist.name if point.dist else point.value}",
     )
     try:
         found: Any = point.load()
     except (ImportError, AttributeError) as error:
         received = f"{point.value}: {error}"
-        raise RemedyError(message(asked, received, "an importable class", todo)) from error
-    if not _is_remedy(found):
+        raise InterventionError(message(asked, received, "an importable class", todo)) from error
+    if not _is_intervention(found):
         received = f"{point.value}, of type {type(found).__name__}"
-        raise RemedyError(message(asked, received, "a class with start and describe", todo))
-    remedy: type[Intervention] = found
-    return remedy
+        raise InterventionError(message(asked, received, "a class with start and describe", todo))
+    intervention: type[Intervention] = found
+    return intervention
 
 
-def _is_remedy(value: Any) -> bool:
+def _is_intervention(value: Any) -> bool:
     return (
         inspect.isclass(value)
         and callable(getattr(value, "start", None))
@@ -155,17 +170,17 @@ def _is_remedy(value: Any) -> bool:
     )
 
 
-def _saved(remedy: Intervention) -> dict[str, Any]:
-    described = remedy.describe()
-    name, asked = str(described.get("name", type(remedy).__name__)), f"save {type(remedy).__name__}"
-    if remedy_class(name) is not type(remedy):
-        received = f"the name {name!r}, which is {remedy_class(name).__name__}'s"
-        raise RemedyError(message(asked, received, "a name of its own", "register it under another name"))
-    values = {key: getattr(remedy, key, None) for key in inspect.signature(type(remedy)).parameters}
+def _saved(intervention: Intervention) -> dict[str, Any]:
+    described = intervention.describe()
+    name, asked = str(described.get("name", type(intervention).__name__)), f"save {type(intervention).__name__}"
+    if intervention_class(name) is not type(intervention):
+        received = f"the name {name!r}, which is {intervention_class(name).__name__}'s"
+        raise InterventionError(message(asked, received, "a name of its own", "register it under another name"))
+    values = {key: getattr(intervention, key, None) for key in inspect.signature(type(intervention)).parameters}
     objects = [key for key, value in values.items() if not _plain(value)]
     if objects:
         received = f"{objects[0]}={type(values[objects[0]]).__name__} object"
-        raise RemedyError(message(asked, received, "numbers, texts, lists", "save the object, name its path"))
+        raise InterventionError(message(asked, received, "numbers, texts, lists", "save the object, name its path"))
     return {"name": name, "reference": described.get("reference", ""), "parameters": described.get("parameters", {})}
 
 
@@ -176,10 +191,10 @@ def _plain(value: Any) -> bool:
 
 
 def _made(asked: str, name: Any, parameters: Any) -> Intervention:
-    chosen = remedy_class(str(name))
+    chosen = intervention_class(str(name))
     try:
-        remedy = chosen(**parameters)
+        intervention = chosen(**parameters)
     except TypeError as error:
         possible = ", ".join(inspect.signature(chosen).parameters)
-        raise RemedyError(message(asked, f"{name}: {error}", possible, "change the file")) from error
-    return remedy
+        raise InterventionError(message(asked, f"{name}: {error}", possible, "change the file")) from error
+    return intervention

@@ -1,4 +1,4 @@
-"""See why a vision-language model said something that is not in the picture, and switch on a remedy."""
+"""See why a vision-language model said something that is not in the image, and switch on an intervention."""
 
 import difflib
 import importlib
@@ -56,9 +56,9 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.interventions import HalluRNN as HalluRNN
     from lvlmscope.interventions import HeadRescaling as HeadRescaling
     from lvlmscope.interventions import LocoRE as LocoRE
-    from lvlmscope.interventions import load_remedies as load_remedies
+    from lvlmscope.interventions import load_interventions as load_interventions
     from lvlmscope.interventions import registered as registered
-    from lvlmscope.interventions import save_remedies as save_remedies
+    from lvlmscope.interventions import save_interventions as save_interventions
     from lvlmscope.lenses import internal_confidence as internal_confidence
     from lvlmscope.lenses import logit_lens as logit_lens
     from lvlmscope.models.loaded_model import LoadedModel as LoadedModel
@@ -83,7 +83,8 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
 
 __version__ = "0.1.0"
 
-# Names of submodules and of what others define, remedies and signals too (lv.DLEAF, lv.saliency): served on first use,
+# Names of submodules and of what others define, interventions and signals too (lv.DLEAF, lv.saliency): served on first
+# use,
 # so that the import costs nothing. A name stands here, above and in `__all__`; tests/test_typed_api.py compares them.
 _MODULES = (
     "attribution",
@@ -143,9 +144,9 @@ _HOMES = {
     "HalluRNN": "lvlmscope.interventions",
     "HeadRescaling": "lvlmscope.interventions",
     "LocoRE": "lvlmscope.interventions",
-    "load_remedies": "lvlmscope.interventions",
+    "load_interventions": "lvlmscope.interventions",
     "registered": "lvlmscope.interventions",
-    "save_remedies": "lvlmscope.interventions",
+    "save_interventions": "lvlmscope.interventions",
     "Cell": "lvlmscope.traces.token_layout",
     "ImageLayout": "lvlmscope.traces.token_layout",
     "Layout": "lvlmscope.traces.token_layout",
@@ -169,8 +170,8 @@ __all__ += ["LoadedModel", "LvlmscopeError", "Session", "Site", "Trace", "aggreg
 __all__ += ["detection", "diagnose", "effect", "estimate", "explore", "infidelity", "integrated_gradients"]
 __all__ += ["intervene", "list_models", "load", "occlusion", "read_attention", "report", "resolve_layers"]
 __all__ += ["sensitivity", "trace", "trace_many", "tune"]
-__all__ += ["CLVA", "DLEAF", "SGRS", "HalluRNN", "HeadRescaling", "LocoRE", "load_remedies", "registered"]
-__all__ += ["save_remedies"]
+__all__ += ["CLVA", "DLEAF", "SGRS", "HalluRNN", "HeadRescaling", "LocoRE", "load_interventions", "registered"]
+__all__ += ["save_interventions"]
 __all__ += ["anchor_correlation", "attention_sinks", "confidence", "functional_heads", "image_attention_focus"]
 __all__ += ["internal_confidence", "layer_correlation", "layer_image_entropy", "logit_lens", "planted_trace"]
 __all__ += ["representation_drift", "saliency", "saliency_to_answer", "saliency_to_image", "saliency_to_previous"]

@@ -18,7 +18,6 @@ __all__ = [
     "ModelInputError",
     "OutputError",
     "PromptError",
-    "RemedyError",
     "ReplayError",
     "ShapeError",
     "TraceFileError",
@@ -35,7 +34,7 @@ class LvlmscopeError(Exception):
 
 
 class ImageInputError(LvlmscopeError, ValueError):
-    """The picture is missing, unreadable, or of a kind or number that cannot be used."""
+    """The image is missing, unreadable, or of a kind or number that cannot be used."""
 
 
 class OutputError(LvlmscopeError, OSError):
@@ -71,11 +70,7 @@ class ReplayError(LvlmscopeError, RuntimeError):
 
 
 class InterventionError(LvlmscopeError, RuntimeError):
-    """A remedy that cannot be switched on, or that returned something that cannot be put into the model."""
-
-
-class RemedyError(LvlmscopeError, ValueError):
-    """A remedy that is not registered, or whose configuration cannot be written or read."""
+    """An intervention that is not registered, cannot be switched on, written or read, or that returned a wrong edit."""
 
 
 class CellError(LvlmscopeError, ValueError):

@@ -2,11 +2,11 @@
 
 from typing import Final
 
-__all__ = ["DIVERGING", "MADE_UP", "OTHER", "SEQUENTIAL", "SEQUENTIAL_STOPS", "TRUE", "UNDEFINED"]
+__all__ = ["DIVERGING", "GROUNDED", "HALLUCINATED", "OTHER", "SEQUENTIAL", "SEQUENTIAL_STOPS", "UNDEFINED"]
 
 # Okabe and Ito's vermilion and bluish green differ in brightness too, and each comes with a mark of its own
-TRUE: Final = "#009E73"
-MADE_UP: Final = "#D55E00"
+GROUNDED: Final = "#009E73"
+HALLUCINATED: Final = "#D55E00"
 OTHER: Final = "#5B6470"
 UNDEFINED: Final = "#C4C8CE"
 SEQUENTIAL: Final = "viridis"  # amounts

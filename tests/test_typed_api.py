@@ -12,8 +12,8 @@ import jedi
 import pytest
 
 import lvlmscope
-from lvlmscope.cli.completion import complete_remedy
-from lvlmscope.interventions.registry import remedy_names
+from lvlmscope.cli.completion import complete_intervention
+from lvlmscope.interventions.registry import intervention_names
 
 FOLDERS = ("lvlmscope.interventions", "lvlmscope.diagnostics", "lvlmscope.lenses")
 HEAVY = ("torch", "transformers", "numpy", "matplotlib", "plotly", "xarray", "pandas", "PIL", "sklearn")
@@ -207,7 +207,9 @@ def test_version_and_help_load_nothing_heavy(arguments: list[str], expected: str
     assert loaded == set()
 
 
-@pytest.mark.parametrize(("words", "expected"), [("lvlmscope rep", "report"), ("lvlmscope trace --remedy dl", "dleaf")])
+@pytest.mark.parametrize(
+    ("words", "expected"), [("lvlmscope rep", "report"), ("lvlmscope trace --intervention dl", "dleaf")]
+)
 def test_completion_loads_nothing_heavy(words: str, expected: str, repository: Path) -> None:
     asked = {"_LVLMSCOPE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
     code = "sys.argv = ['lvlmscope']\nfrom lvlmscope.cli import main\nmain()"
@@ -217,4 +219,4 @@ def test_completion_loads_nothing_heavy(words: str, expected: str, repository: P
 
 
 def test_completion_offers_the_interventions_that_can_be_switched_on() -> None:
-    assert complete_remedy("") == sorted(name.lower() for name in remedy_names())
+    assert complete_intervention("") == sorted(name.lower() for name in intervention_names())

@@ -1,4 +1,4 @@
-"""Before and after a remedy on one scale, with the difference and both answers."""
+"""Before and after an intervention on one scale, with the difference and both answers."""
 
 import lvlmscope as lv
 from lvlmscope.tiny import scene
@@ -6,7 +6,7 @@ from lvlmscope.tiny import scene
 model, image = lv.load("tiny"), scene("prior", 112, seed=11).image
 trace = lv.trace(model, image, "Describe the image.", max_new_tokens=48)
 
-remedy = [lv.DLEAF(gamma=0.5)]
-after = lv.trace(model, image, "Describe the image.", max_new_tokens=48, interventions=remedy)
+intervention = [lv.DLEAF(gamma=0.5)]
+after = lv.trace(model, image, "Describe the image.", max_new_tokens=48, interventions=intervention)
 figure = lv.plot.compare(trace, after)
 figure.savefig("compare.png", dpi=110)

@@ -8,7 +8,7 @@ trace = lv.trace(model, image, "Describe the image.", max_new_tokens=48)
 
 entropy = trace.to_xarray()["entropy"].assign_attrs(long_name="next-token entropy")
 mentions = lv.evaluation.vocabulary().mentions(trace.answer)
-true = [mention for mention in mentions if mention.category == "knife"]
-made_up = [mention for mention in mentions if mention.category != "knife"]
-figure = lv.plot.distribution(trace, entropy, true=true, made_up=made_up)
+grounded = [mention for mention in mentions if mention.category == "knife"]
+hallucinated = [mention for mention in mentions if mention.category != "knife"]
+figure = lv.plot.distribution(trace, entropy, grounded=grounded, hallucinated=hallucinated)
 figure.savefig("distribution.png", dpi=110)

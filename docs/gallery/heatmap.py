@@ -1,4 +1,4 @@
-"""Which heads look at the picture: each head's share of attention on it, with the numbers."""
+"""Which heads look at the image: each head's share of attention on it, with the numbers."""
 
 import lvlmscope as lv
 from lvlmscope.tiny import scene

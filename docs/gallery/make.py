@@ -52,8 +52,8 @@ def main(chosen: list[str], folder: Path = IMAGES) -> None:
 
 def _compact(path: Path) -> None:
     """Without the channel for transparency, which no figure uses, and packed tightly; no pixel changes."""
-    with Image.open(path) as picture:
-        opaque = picture.convert("RGB")
+    with Image.open(path) as image:
+        opaque = image.convert("RGB")
     opaque.save(path, optimize=True)
 
 

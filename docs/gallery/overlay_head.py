@@ -1,4 +1,4 @@
-"""One head, as contour lines over the picture, beside the mean of three words: a set of words is one map."""
+"""One head, as contour lines over the image, beside the mean of three words: a set of words is one map."""
 
 import matplotlib.pyplot as plt
 

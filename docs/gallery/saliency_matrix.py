@@ -1,4 +1,4 @@
-"""Which earlier words and how much of the picture each word depends on."""
+"""Which earlier words and how much of the image each word depends on."""
 
 import lvlmscope as lv
 from lvlmscope.tiny import scene

@@ -1,4 +1,4 @@
-"""How unsure the model was before each word and how much it looked, with the true and the made-up words marked."""
+"""How unsure the model was before each word and how much it looked, with the true and the hallucinated words marked."""
 
 import lvlmscope as lv
 from lvlmscope.tiny import scene
@@ -7,7 +7,7 @@ model, image = lv.load("tiny"), scene("prior", 112, seed=11).image
 trace = lv.trace(model, image, "Describe the image.", max_new_tokens=48)
 
 mentions = lv.evaluation.vocabulary().mentions(trace.answer)
-true = [mention for mention in mentions if mention.category == "knife"]
-made_up = [mention for mention in mentions if mention.category != "knife"]
-figure = lv.plot.timeline(trace, true=true, made_up=made_up)
+grounded = [mention for mention in mentions if mention.category == "knife"]
+hallucinated = [mention for mention in mentions if mention.category != "knife"]
+figure = lv.plot.timeline(trace, grounded=grounded, hallucinated=hallucinated)
 figure.savefig("timeline.png", dpi=110)

@@ -55,7 +55,7 @@ class Run:
 
 
 def by_split(table: WordTable, found: Detection, splits: np.ndarray) -> dict[str, Any]:
-    """AUROC of each signal within each split, greater values taken for made up, at the layer most folds chose."""
+    """AUROC of each signal within each split, greater values taken for hallucinated, at the layer most folds chose."""
     told: dict[str, Any] = {}
     for split in SPLITS:
         chosen, areas = splits == split, {}
@@ -64,8 +64,14 @@ def by_split(table: WordTable, found: Detection, splits: np.ndarray) -> dict[str
             place = table.layers[signal.name].index(layers[0][0]) if layers else 0
             values = table.values[signal.name][chosen, place]
             known = np.isfinite(values)
-            areas[signal.name] = float(auroc(values[known], table.made_up[chosen][known], np.ones((1, known.sum())))[0])
-        told[split] = {"words": int(chosen.sum()), "made_up": int(table.made_up[chosen].sum()), "auroc": areas}
+            areas[signal.name] = float(
+                auroc(values[known], table.hallucinated[chosen][known], np.ones((1, known.sum())))[0]
+            )
+        told[split] = {
+            "words": int(chosen.sum()),
+            "hallucinated": int(table.hallucinated[chosen].sum()),
+            "auroc": areas,
+        }
     return told
 
 
@@ -78,7 +84,7 @@ def main() -> None:
     weights = resampled_weights(table.trace, resamples=1000, seed=0)
     shipped = {}
     for name, risks in run.risks.items():
-        area = estimate(auroc(np.array(risks), table.made_up, weights), 0.95)
+        area = estimate(auroc(np.array(risks), table.hallucinated, weights), 0.95)
         shipped[name] = [area.value, area.low, area.high]
     told = found.to_json() | {"scenes_of_each_split": count, "shipped_risk": shipped}
     told["by_split"] = by_split(table, found, np.array(run.splits))

@@ -45,19 +45,19 @@ def train_all(out: Path, steps: int, scenes: int) -> None:
 
 
 def measure(model: lv.LoadedModel, cell: str | None, held: list[lv.tiny.Scene]) -> tuple[Any, dict[str, Any]]:
-    """CHAIR of greedy captions, and what the remedy reports."""
+    """CHAIR of greedy captions, and what the intervention reports."""
     pairs = [(scene.image, PROMPT) for scene in held]
-    remedies = [] if cell is None else [lv.HalluRNN(cell=cell)]
-    with lv.intervene(model, *remedies) as handle:
+    interventions = [] if cell is None else [lv.HalluRNN(cell=cell)]
+    with lv.intervene(model, *interventions) as handle:
         texts = answers(model.model, model.processor, pairs, max_new_tokens=MAX_NEW_TOKENS, description=cell or "plain")
     scores = lv.evaluation.chair(texts, [scene.present for scene in held], vocabulary())
-    return scores, handle.report()[0] if remedies else {}
+    return scores, handle.report()[0] if interventions else {}
 
 
 def interval(plain: Any, edited: Any, rounds: int = 2000) -> tuple[float, float]:
     """Paired bootstrap 95 % interval of the difference in CHAIR_I, over captions."""
     chosen = np.random.default_rng(0).integers(0, len(plain.named), (rounds, len(plain.named)))
-    parts = [s.made_up[chosen].sum(1) / s.named[chosen].sum(1) for s in (edited, plain)]
+    parts = [s.hallucinated[chosen].sum(1) / s.named[chosen].sum(1) for s in (edited, plain)]
     low, high = np.quantile(parts[0] - parts[1], [0.025, 0.975])
     return float(low), float(high)
 

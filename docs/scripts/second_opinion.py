@@ -1,4 +1,4 @@
-"""Makes the pictures and numbers of docs/second-opinion.md: python docs/scripts/second_opinion.py; some minutes."""
+"""Makes the images and numbers of docs/second-opinion.md: python docs/scripts/second_opinion.py; some minutes."""
 
 import sys
 import time
@@ -28,7 +28,7 @@ def attention(trace: lv.Trace, steps: slice) -> xr.DataArray:
 
 
 def main() -> None:
-    """Prints every number that the page shows, and draws its picture."""
+    """Prints every number that the page shows, and draws its image."""
     model = lv.load("tiny")
     options = {"max_new_tokens": 48, "gradients": True, "hidden_states": True, "progress": False}
     trace = lv.trace(model, scene("prior", 0).image, "Describe the image.", **options)

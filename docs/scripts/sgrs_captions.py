@@ -42,7 +42,7 @@ def main() -> None:
                 )
                 for split in SPLITS
             }
-        found[name] = {"captions": scores, "remedies": handle.report()}
+        found[name] = {"captions": scores, "interventions": handle.report()}
         sys.stdout.write(f"{name}: {json.dumps(found[name])}\n")
         sys.stdout.flush()
     target = Path(__file__).parents[1] / "data" / "sgrs_captions.json"

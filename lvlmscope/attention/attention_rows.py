@@ -138,7 +138,7 @@ class AttentionRows:
     def image_distribution(self) -> Float[torch.Tensor, "*lead head key"]:
         """``p = a / M`` on image keys, 0 elsewhere, ``[..., head, key]``.
 
-        A head without any image mass has no distribution: NaN on its image keys, never a made-up uniform.
+        A head without any image mass has no distribution: NaN on its image keys, never a hallucinated uniform.
         """
         return self.image_weights / self.image_mass.unsqueeze(-1).where(self._mask, 1.0)
 

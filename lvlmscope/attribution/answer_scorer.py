@@ -1,4 +1,4 @@
-"""A traced answer given once more, with other pictures or other image embeddings: log-probability of each token."""
+"""A traced answer given once more, with other images or other image embeddings: log-probability of each token."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,9 +37,9 @@ class Answerer:
 
     Attributes:
         trace: The trace.
-        model: The bare model, without remedies.
+        model: The bare model, without interventions.
         family: Its family's rules.
-        processor: Makes inputs from pictures, None where inputs were given.
+        processor: Makes inputs from images, None where inputs were given.
         inputs: The prompt's own inputs.
         image: Which of its positions hold image tokens, bool `[position]`.
         asked: What for, for messages.
@@ -54,34 +54,34 @@ class Answerer:
     asked: str
 
     @torch.no_grad()
-    def with_pictures(self, pictures: "Sequence[Image]", *, place: int = 0) -> torch.Tensor:
-        """Log-probability of each answer token had the model been shown another picture, nats.
+    def with_images(self, images: "Sequence[Image]", *, place: int = 0) -> torch.Tensor:
+        """Log-probability of each answer token had the model been shown another image, nats.
 
         Args:
-            pictures: Each takes the place of the trace's own in a prompt of its own.
-            place: Which picture of the prompt is replaced.
+            images: Each takes the place of the trace's own in a prompt of its own.
+            place: Which image of the prompt is replaced.
 
         Returns:
-            `[picture, step]`, float32 on the CPU.
+            `[image, step]`, float32 on the CPU.
         """
         own, prompt = self.trace.images, self.trace.prompt
-        shown = [[*own[:place], picture, *own[place + 1 :]] for picture in pictures]
+        shown = [[*own[:place], image, *own[place + 1 :]] for image in images]
         batch = join([prepare(one, prompt, self.processor, self.family) for one in shown], self.family)
         made = self._forced(batch.inputs)
         arguments, _ = replayed_arguments(self.model, self.family, made)
         return self._log_probs(self.family.core(self.model)(**arguments, return_dict=True).logits)
 
     @torch.no_grad()
-    def embeddings_of(self, pictures: "Sequence[Image]") -> torch.Tensor:
-        """What the decoder would be handed at the image positions for other pictures of the same sizes.
+    def embeddings_of(self, images: "Sequence[Image]") -> torch.Tensor:
+        """What the decoder would be handed at the image positions for other images of the same sizes.
 
         Args:
-            pictures: As many as the prompt has.
+            images: As many as the prompt has.
 
         Returns:
             `[image token, hidden]`, float32.
         """
-        inputs = prepare(list(pictures), self.trace.prompt, self.processor, self.family).inputs
+        inputs = prepare(list(images), self.trace.prompt, self.processor, self.family).inputs
         handed: list[torch.Tensor] = []
 
         def keep(layer: int, stream: torch.Tensor) -> None:
@@ -154,14 +154,14 @@ class Answerer:
             log_probs: With nothing changed `[1, step]`.
 
         Raises:
-            ReplayError: They are not the trace's: another model, other inputs, or a trace made under remedies.
+            ReplayError: They are not the trace's: another model, other inputs, or a trace made under interventions.
         """
         expected = self.trace.log_probs
         gap = (log_probs[0].cpu() - expected).abs().max()
         share = _TOLERANCE.get(getattr(self.model, "dtype", torch.float32), 2e-3)
         if not bool(gap <= share * expected.abs().max().clamp(min=1.0)):
             received = f"log-probabilities that differ from the trace's by {float(gap):.3g} nats"
-            possible = "the model that made the trace, without remedies"
+            possible = "the model that made the trace, without interventions"
             todo = "trace the answer again with this model: lvlmscope.trace(..., answer=trace.answer_ids.tolist())"
             raise ReplayError(message(self.asked, received, possible, todo))
 
@@ -184,7 +184,7 @@ def answerer_of(
         trace: A trace with an image.
         model: What `load` gave, or a bare model: the one that made the trace.
         processor: Its processor, when it cannot be found from the model's name.
-        inputs: Prepared inputs that the trace was made from, instead of its pictures.
+        inputs: Prepared inputs that the trace was made from, instead of its images.
         in_sequence: Image tokens in the decoder's sequence are needed.
         asked: What for.
 
@@ -192,13 +192,13 @@ def answerer_of(
         The answerer.
 
     Raises:
-        ModelInputError: No image, remedies that are on, or inputs that are not the trace's.
+        ModelInputError: No image, interventions that are on, or inputs that are not the trace's.
         UnsupportedModelError: Image tokens in the sequence are needed and the model has none.
     """
     require_image(trace, asked)
     bare = unwrap(model)
     if stage_of(bare) is not None:
-        received, possible = "a model with remedies switched on", "the plain model"
+        received, possible = "a model with interventions switched on", "the plain model"
         raise ModelInputError(message(asked, received, possible, "call it outside lv.intervene"))
     family = model.family if isinstance(model, LoadedModel) else family_of(bare)
     found = find_processor(model, processor) if inputs is None and trace.images else processor

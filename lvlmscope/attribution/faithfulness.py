@@ -30,7 +30,7 @@ def infidelity(
     samples: int = 64,
     normalise: bool = True,
     baseline: Any = "mean",
-    picture: int = 0,
+    image_index: int = 0,
     batch_size: int = 8,
     seed: int = 0,
     processor: Any = None,
@@ -42,19 +42,19 @@ def infidelity(
     `INFD = E_I[(I . phi - (s_w(x) - s_w(x without I)))^2]`; with `normalise` of `b phi` with the b that is best for the
     map, so that maps in any unit can be compared, and the value is at most that of an empty map. By captum's
     `infidelity`. 0 is a perfect map for this way of taking parts away; a map can be unfaithful to that and still show
-    where the model looked. Compare maps of one word, one picture and one seed with each other, and with a flat one.
+    where the model looked. Compare maps of one word, one image and one seed with each other, and with a flat one.
 
     Args:
-        trace: A trace of an image, made without remedies.
+        trace: A trace of an image, made without interventions.
         model: The model that made it.
-        saliency: A map with dims row and column (parts of the picture are covered), or with dim key, one value for each
+        saliency: A map with dims row and column (parts of the image are covered), or with dim key, one value for each
             image token (embeddings are exchanged for a baseline).
         word: A word of the answer, or a step's number.
         share: Share of the parts that go each time, in (0, 1).
         samples: Draws.
         normalise: As above.
-        baseline: As in `occlusion` for parts of the picture, as in `integrated_gradients` for image tokens.
-        picture: Which picture of the prompt, for parts of it.
+        baseline: As in `occlusion` for parts of the image, as in `integrated_gradients` for image tokens.
+        image_index: Which image of the prompt, for parts of it.
         batch_size: Variants that are run at once.
         seed: Of the draws.
         processor: The model's processor, when it cannot be found from the model's name.
@@ -115,7 +115,7 @@ def infidelity(
 
     if not on_keys:
         shape = tuple(weights.shape)
-        of_parts = presence_scorer(answerer, chosen, shape, baseline=baseline, picture=picture)
+        of_parts = presence_scorer(answerer, chosen, shape, baseline=baseline, image_index=image_index)
         return measure(lambda presence: of_parts(presence)[:, 0])
     with answerer.with_embeddings(min(batch_size, samples)) as (own, log_probs), torch.no_grad():
         start = embedding_baseline(answerer, own, baseline)

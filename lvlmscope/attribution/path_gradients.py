@@ -1,4 +1,4 @@
-"""Integrated gradients: each image token's share of what the picture did for a word."""
+"""Integrated gradients: each image token's share of what the image did for a word."""
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -39,20 +39,20 @@ def integrated_gradients(
     is `s_w(e) - s_w(e')` (completeness), kept beside it as `difference`: where the sum is far from it, take more steps.
     By captum's `IntegratedGradients`, Gauss-Legendre quadrature. Attention plays no part in it as a quantity.
 
-    The path runs through blends of embeddings that no picture gives. A token's value says what its embedding did, and
+    The path runs through blends of embeddings that no image gives. A token's value says what its embedding did, and
     embeddings carry what the vision tower mixed into them: a patch of background may speak for the object beside it.
-    Families that hand features to later layers as well (DeepStack in Qwen3-VL) keep those of the picture.
+    Families that hand features to later layers as well (DeepStack in Qwen3-VL) keep those of the image.
 
     Args:
-        trace: A trace of an image, made without remedies.
+        trace: A trace of an image, made without interventions.
         model: The model that made it.
         words: A word of the answer, a step's number, several of them, or None for all words; each takes `n_steps`
             forward and backward passes.
         n_steps: Points on the path.
-        baseline: `"blank"`, the embeddings of a picture in the mean colour; `"mean"`, the mean of the image's
-            embeddings at each position, which still tells a little of everything in the picture; `"zero"`, near which
+        baseline: `"blank"`, the embeddings of an image in the mean colour; `"mean"`, the mean of the image's
+            embeddings at each position, which still tells a little of everything in the image; `"zero"`, near which
             the norms of the layers make the path jump, so that many more steps are needed; or a tensor
-            `[image token, hidden]`. None: `"blank"` where the trace holds its pictures, else `"mean"`.
+            `[image token, hidden]`. None: `"blank"` where the trace holds its images, else `"mean"`.
         batch_size: Points that are run at once.
         processor: The model's processor, when it cannot be found from the model's name.
         inputs: Prepared inputs, where the trace was made from such.
@@ -62,7 +62,7 @@ def integrated_gradients(
         image) and `difference` (to the baseline) of each word. `lvlmscope.plot.overlay` draws it.
 
     Raises:
-        ModelInputError: A trace without image or pictures, remedies that are on, no such word, or a baseline or a
+        ModelInputError: A trace without image or images, interventions that are on, no such word, or a baseline or a
             number of steps that cannot be used.
         UnsupportedModelError: The model's image keys lie outside the decoder's sequence.
         UnsupportedOptionError: Called under `torch.inference_mode`.
@@ -109,7 +109,7 @@ def embedding_baseline(answerer: Answerer, own: torch.Tensor, baseline: Embeddin
     """What stands in an image token's place.
 
     Args:
-        answerer: Has the pictures.
+        answerer: Has the images.
         own: The model's own embeddings `[image token, hidden]`.
         baseline: As in `integrated_gradients`.
 
@@ -117,30 +117,30 @@ def embedding_baseline(answerer: Answerer, own: torch.Tensor, baseline: Embeddin
         `[image token, hidden]`.
 
     Raises:
-        ModelInputError: None of these, or a blank picture for a trace without pictures.
+        ModelInputError: None of these, or a blank image for a trace without images.
     """
-    pictures = answerer.trace.images if answerer.processor is not None else ()
+    images = answerer.trace.images if answerer.processor is not None else ()
     if isinstance(baseline, torch.Tensor) and baseline.shape == own.shape:
         return baseline.to(own)
     if not isinstance(baseline, torch.Tensor):
         if baseline == "zero":
             return torch.zeros_like(own)
-        if baseline == "mean" or (baseline is None and not pictures):
+        if baseline == "mean" or (baseline is None and not images):
             return own.mean(0).expand_as(own)
-        if baseline in (None, "blank") and pictures:
-            return answerer.embeddings_of([_blank(picture) for picture in pictures]).to(own)
+        if baseline in (None, "blank") and images:
+            return answerer.embeddings_of([_blank(image) for image in images]).to(own)
     received = f"of shape {list(baseline.shape)}" if isinstance(baseline, torch.Tensor) else repr(baseline)
-    blank = "'blank', " if pictures else ""
+    blank = "'blank', " if images else ""
     possible = f"{blank}'mean', 'zero', or a tensor of shape {list(own.shape)}"
     raise ModelInputError(message(answerer.asked, f"a baseline {received}", possible, "choose one of these"))
 
 
-def _blank(picture: "Image") -> "Image":
-    """A picture of the same size, all in the mean colour."""
-    shown = np.asarray(picture.convert("RGB"))
-    from PIL import Image as Pictures
+def _blank(image: "Image") -> "Image":
+    """An image of the same size, all in the mean colour."""
+    shown = np.asarray(image.convert("RGB"))
+    from PIL import Image as Images
 
-    return Pictures.fromarray(np.broadcast_to(shown.mean((0, 1)).round().astype(np.uint8), shown.shape).copy())
+    return Images.fromarray(np.broadcast_to(shown.mean((0, 1)).round().astype(np.uint8), shown.shape).copy())
 
 
 def _labelled(trace: Trace, values: torch.Tensor, words: dict[str, Any], ends: torch.Tensor) -> xr.DataArray:

@@ -1,4 +1,4 @@
-"""Occlusion: how much less probable each word is with a part of the picture covered."""
+"""Occlusion: how much less probable each word is with a part of the image covered."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Baseline", "occlusion", "presence_scorer"]
 
-Baseline = Literal["mean"] | Sequence[int] | Any  # Any: a picture
+Baseline = Literal["mean"] | Sequence[int] | Any  # Any: an image
 
-_ASKED: Final = "cover parts of the picture"
+_ASKED: Final = "cover parts of the image"
 
 
 def occlusion(
@@ -31,13 +31,13 @@ def occlusion(
     patches: tuple[int, int] = (8, 8),
     mask: "np.ndarray | torch.Tensor | None" = None,
     baseline: Baseline = "mean",
-    picture: int = 0,
+    image_index: int = 0,
     batch_size: int = 8,
     processor: Any = None,
 ) -> xr.DataArray:
-    """Log-probability that each word loses when a part of the picture is covered, in nats.
+    """Log-probability that each word loses when a part of the image is covered, in nats.
 
-    With `s_w(x) = sum_{t in w} ln p(token_t | x, tokens before)` for the picture x: `O[w,r] = s_w(x) - s_w(x with part
+    With `s_w(x) = sum_{t in w} ln p(token_t | x, tokens before)` for the image x: `O[w,r] = s_w(x) - s_w(x with part
     r covered)`. Above 0 the part spoke for the word, below 0 against it. Attention plays no part in it. By captum's
     `FeatureAblation`; the whole answer is given again for each part, so that one pass serves all words.
 
@@ -46,16 +46,16 @@ def occlusion(
     certain whatever is shown: its map is flat.
 
     Args:
-        trace: A trace that holds its pictures, made without remedies.
+        trace: A trace that holds its images, made without interventions.
         model: The model that made it.
         words: A word of the answer, a step's number, several of them, or None for all words.
         patches: Rows and columns of parts.
-        mask: Instead of `patches`, whole numbers `[row, column]` of any size up to the picture's, laid over it: cells
+        mask: Instead of `patches`, whole numbers `[row, column]` of any size up to the image's, laid over it: cells
             of one number are covered together. A segmentation, or one object's box in ones.
-        baseline: What covers: `"mean"`, the picture's mean colour; a colour (red, green, blue) in 0 to 255; or a
-            picture to take the parts from.
-        picture: Which picture of the prompt.
-        batch_size: Covered pictures that are run at once.
+        baseline: What covers: `"mean"`, the image's mean colour; a colour (red, green, blue) in 0 to 255; or a
+            image to take the parts from.
+        image_index: Which image of the prompt.
+        batch_size: Covered images that are run at once.
         processor: The model's processor, when it cannot be found from the model's name.
 
     Returns:
@@ -63,8 +63,8 @@ def occlusion(
         covered, and the edges `top`, `bottom`, `left` and `right` in pixels. `lvlmscope.plot.overlay` draws it.
 
     Raises:
-        ModelInputError: A trace without pictures, remedies that are on, or no such word, picture or part.
-        GeometryError: A mask finer than the picture, or a baseline picture of another size.
+        ModelInputError: A trace without images, interventions that are on, or no such word, image or part.
+        GeometryError: A mask finer than the image, or a baseline image of another size.
         ReplayError: The model does not give the trace's answer its log-probabilities.
 
     Reference:
@@ -83,13 +83,13 @@ def occlusion(
     chosen = chosen_words(trace, words, _ASKED)
     parts = _parts(patches, mask)
     answerer = answerer_of(trace, model, processor=processor, in_sequence=False, asked=_ASKED)
-    scorer = presence_scorer(answerer, chosen, parts.shape, baseline=baseline, picture=picture)
+    scorer = presence_scorer(answerer, chosen, parts.shape, baseline=baseline, image_index=image_index)
     whole = torch.ones(1, *parts.shape)
     own = scorer(whole)
     lost = FeatureAblation(scorer).attribute(
         whole, feature_mask=torch.from_numpy(parts)[None], perturbations_per_eval=_positive(batch_size)
     )
-    width, height = trace.images[picture].size
+    width, height = trace.images[image_index].size
     return xr.DataArray(
         lost.view(len(chosen), *parts.shape).numpy(),
         dims=("word", "row", "column"),
@@ -100,51 +100,51 @@ def occlusion(
             "units": "nats",
             "bounds": (None, None),
             "reference": "arXiv 1311.2901",
-            "picture": picture,
+            "image_index": image_index,
         },
     )
 
 
 def presence_scorer(
-    answerer: Answerer, words: Sequence[Word], shape: tuple[int, ...], *, baseline: Baseline, picture: int
+    answerer: Answerer, words: Sequence[Word], shape: tuple[int, ...], *, baseline: Baseline, image_index: int
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Scores of words from which parts of a picture are there.
+    """Scores of words from which parts of an image are there.
 
     Args:
         answerer: Gives the answer again.
         words: The words.
         shape: Rows and columns of parts.
         baseline: What stands where a part is not there, as in `occlusion`.
-        picture: Which picture of the prompt.
+        image_index: Which image of the prompt.
 
     Returns:
         A function from presence `[variant, row, column]`, 1 or 0, to scores `[variant, word]` in nats. It has been
         checked that with everything there the scores are the trace's.
 
     Raises:
-        ModelInputError: No such picture.
+        ModelInputError: No such image.
         GeometryError: More rows or columns than pixels, or a baseline of another size.
         ReplayError: They are not the trace's.
     """
     images = answerer.trace.images
-    if not 0 <= picture < len(images):
-        received, possible = f"picture {picture}", f"0 to {len(images) - 1}"
+    if not 0 <= image_index < len(images):
+        received, possible = f"image {image_index}", f"0 to {len(images) - 1}"
         raise ModelInputError(message(_ASKED, received, possible, "choose another"))
-    from PIL import Image as Pictures
+    from PIL import Image as PillowImage
 
-    shown = np.asarray(images[picture].convert("RGB"))
+    shown = np.asarray(images[image_index].convert("RGB"))
     cover = _cover(shown, baseline)
     rows, columns = (_places(count, pixels) for count, pixels in zip(shape, shown.shape[:2], strict=True))
 
     def painted(present: torch.Tensor) -> "Image":
         there = present.bool().numpy()[rows[:, None], columns[None, :]]
-        return Pictures.fromarray(np.where(there[..., None], shown, cover).astype(np.uint8))
+        return PillowImage.fromarray(np.where(there[..., None], shown, cover).astype(np.uint8))
 
     def score(presence: torch.Tensor) -> torch.Tensor:
-        pictures = [painted(present) for present in presence.detach().cpu()]
-        return word_scores(answerer.with_pictures(pictures, place=picture), words)
+        images = [painted(present) for present in presence.detach().cpu()]
+        return word_scores(answerer.with_images(images, place=image_index), words)
 
-    own = answerer.with_pictures([images[picture]], place=picture)
+    own = answerer.with_images([images[image_index]], place=image_index)
     answerer.confirm(own)
     return whole_once(score, word_scores(own, words))
 
@@ -172,7 +172,7 @@ def _cover(shown: np.ndarray, baseline: Baseline) -> np.ndarray:
     if isinstance(baseline, Image):
         if baseline.size != (shown.shape[1], shown.shape[0]):
             received = f"a baseline of {baseline.width} x {baseline.height} pixels"
-            possible = f"the picture's {shown.shape[1]} x {shown.shape[0]}"
+            possible = f"the image's {shown.shape[1]} x {shown.shape[0]}"
             raise GeometryError(message(_ASKED, received, possible, "resize it"))
         return np.asarray(baseline.convert("RGB"))
     if isinstance(baseline, str) and baseline == "mean":
@@ -180,7 +180,7 @@ def _cover(shown: np.ndarray, baseline: Baseline) -> np.ndarray:
         return mean
     colour = np.asarray(() if isinstance(baseline, str) else baseline)
     if colour.shape != (3,) or colour.min() < 0 or colour.max() > 255:
-        received, possible = f"baseline={baseline!r}", "'mean', a colour (red, green, blue) in 0 to 255, or a picture"
+        received, possible = f"baseline={baseline!r}", "'mean', a colour (red, green, blue) in 0 to 255, or an image"
         raise ModelInputError(message(_ASKED, received, possible, "choose one of these"))
     return colour.reshape(1, 1, 3)
 

@@ -1,4 +1,4 @@
-"""How steady a map of the image is: its largest change when the picture is disturbed a little."""
+"""How steady a map of the image is: its largest change when the image is disturbed a little."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -26,18 +26,18 @@ def sensitivity(
     seed: int = 0,
     processor: Any = None,
 ) -> float:
-    """Largest relative change of a map when the picture is disturbed a little, as a share of the map's own size.
+    """Largest relative change of a map when the image is disturbed a little, as a share of the map's own size.
 
     `SENS_MAX = max_{|d| <= radius} |phi(x + d) - phi(x)| / |phi(x)|` over random d, uniform for each pixel and colour;
     the answer stays the trace's. By captum's `sensitivity_max`: the largest of a few draws, so a lower bound. A map
     that never changes has 0, whatever it shows: read it beside `infidelity`.
 
     Args:
-        trace: A trace that holds its pictures.
-        model: The model that made it; of a trace made with remedies, with these on.
+        trace: A trace that holds its images.
+        model: The model that made it; of a trace made with interventions, with these on.
         explain: From a trace to a map: a signal, or a function that calls `occlusion` for one word.
         radius: Most that a pixel's colour is changed, as a share of its range, 1/255 to 1.
-        samples: Disturbed pictures; each is traced anew, with the keys, gradients and hidden states that the trace has.
+        samples: Disturbed images; each is traced anew, with the keys, gradients and hidden states that the trace has.
         seed: Of the draws.
         processor: The model's processor, when it cannot be found from the model's name.
 
@@ -45,8 +45,8 @@ def sensitivity(
         A share, at least 0; NaN where a map is.
 
     Raises:
-        ModelInputError: A trace without pictures, remedies that are on for the trace or the model alone, or a radius or
-            number of samples that is not possible.
+        ModelInputError: A trace without images, interventions that are on for the trace or the model alone, or a radius
+            or number of samples that is not possible.
         ShapeError: Maps that differ in shape.
 
     Reference:
@@ -65,15 +65,15 @@ def sensitivity(
         received, possible = f"radius={radius}, samples={samples}", "a radius from 1/255 to 1, 1 or more samples"
         raise ModelInputError(message(_ASKED, received, possible, "choose them there"))
     if not trace.images:
-        received, todo = "a trace without its pictures", "trace an image and a prompt, not prepared inputs"
-        raise ModelInputError(message(_ASKED, received, "a trace with pictures", todo))
+        received, todo = "a trace without its images", "trace an image and a prompt, not prepared inputs"
+        raise ModelInputError(message(_ASKED, received, "a trace with images", todo))
     if bool(trace.effects) != (stage_of(model) is not None):
-        received = "remedies on in the trace alone" if trace.effects else "remedies on in the model alone"
+        received = "interventions on in the trace alone" if trace.effects else "interventions on in the model alone"
         todo = "switch on with lv.intervene what the trace was made with, and nothing else"
-        raise ModelInputError(message(_ASKED, received, "the same remedies for both", todo))
+        raise ModelInputError(message(_ASKED, received, "the same interventions for both", todo))
     draws = torch.Generator().manual_seed(seed)
     own = torch.from_numpy(_values(explain(trace)))
-    pictures = tuple(torch.from_numpy(np.array(one.convert("RGB"))).float()[None] / 255 for one in trace.images)
+    images = tuple(torch.from_numpy(np.array(one.convert("RGB"))).float()[None] / 255 for one in trace.images)
 
     def disturb(shown: Any, _: float) -> tuple[torch.Tensor, ...]:
         given = shown if isinstance(shown, tuple) else (shown,)
@@ -82,7 +82,7 @@ def sensitivity(
 
     def explained(shown: Any) -> tuple[torch.Tensor]:  # captum takes a lone tensor's first axis for a tuple
         given = shown if isinstance(shown, tuple) else (shown,)
-        if all(torch.equal(one[:1], picture) for one, picture in zip(given, pictures, strict=True)):
+        if all(torch.equal(one[:1], image) for one, image in zip(given, images, strict=True)):
             return (own[None],)
         maps = [
             _explained_again(trace, model, explain, [p[n].numpy() for p in given], processor)
@@ -93,16 +93,16 @@ def sensitivity(
             raise ShapeError(message(_ASKED, received, "maps of one shape", "choose words by step number"))
         return (torch.stack(maps),)
 
-    found = sensitivity_max(explained, pictures, disturb, radius, samples, max_examples_per_batch=1)
+    found = sensitivity_max(explained, images, disturb, radius, samples, max_examples_per_batch=1)
     return float(found)
 
 
 def _explained_again(
-    trace: Trace, model: Any, explain: Callable[[Trace], Any], pictures: list[np.ndarray], processor: Any
+    trace: Trace, model: Any, explain: Callable[[Trace], Any], images: list[np.ndarray], processor: Any
 ) -> torch.Tensor:
     again = trace_again(
         model,
-        pictures,
+        images,
         trace.prompt,
         answer=trace.answer_ids.tolist(),
         processor=processor,

@@ -25,10 +25,10 @@ def recalled_inputs(
     """The prompt's inputs on the model's device, and which of its positions hold image tokens.
 
     Args:
-        trace: A trace of pictures and a prompt, or of the inputs given.
+        trace: A trace of images and a prompt, or of the inputs given.
         model: The bare model.
         family: Its family's rules.
-        processor: The model's processor, where inputs are to be made from the trace's pictures.
+        processor: The model's processor, where inputs are to be made from the trace's images.
         inputs: Prepared inputs of the trace, one sample, where it was made from such.
         in_sequence: Image tokens in the decoder's sequence are needed, not only cross-attention to them.
         asked: What for.
@@ -37,12 +37,12 @@ def recalled_inputs(
         Inputs, batch axis 1, and bool `[position]`, on the device where the model begins.
 
     Raises:
-        ModelInputError: No pictures and no inputs, several samples, or a prompt of other tokens than the trace's.
+        ModelInputError: No images and no inputs, several samples, or a prompt of other tokens than the trace's.
         UnsupportedModelError: Image tokens in the sequence are needed and the model has none.
     """
     if inputs is None and (not trace.images or not bool(trace.image_keys.any())):
-        received, todo = "a trace without its pictures", "trace an image and a prompt, not prepared inputs"
-        raise ModelInputError(message(asked, received, "a trace with pictures", todo))
+        received, todo = "a trace without its images", "trace an image and a prompt, not prepared inputs"
+        raise ModelInputError(message(asked, received, "a trace with images", todo))
     found = prepare(list(trace.images), trace.prompt, processor, family).inputs if inputs is None else inputs
     found = check_inputs(found)
     ids, mask = found["input_ids"], found["attention_mask"]

@@ -1,4 +1,4 @@
-"""Where a trace comes from: versions, model, settings, remedies, and how well the replay agreed."""
+"""Where a trace comes from: versions, model, settings, interventions, and how well the replay agreed."""
 
 import platform
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def describe_origin(
         model: The bare model.
         name: What it was loaded from.
         settings: Generation settings and seed; objects among them are told by their class.
-        interventions: Remedies that were on, in order.
+        interventions: Interventions that were on, in order.
         replay: The replay.
 
     Returns:

@@ -93,7 +93,7 @@ def replay_answer(
 
     Args:
         model: The bare model.
-        stage: Its stage, with whatever remedies were on while it generated.
+        stage: Its stage, with whatever interventions were on while it generated.
         generation: What to repeat; its cache is cut back to the prompt.
         gradients: Keep ``d loss_t / d attention`` of every token, in one backward (methods 1.4).
         hidden_states: Keep the residual stream of the predicting rows.
@@ -164,10 +164,10 @@ def _layerwise(stage: Stage, generation: Generation, in_block: bool) -> Abstract
 
 
 def _refuse_layerwise(stage: Stage, *, recurrent: bool) -> None:
-    why = "a remedy that is on" if stage.performances else "recurrent layers" if recurrent else ""
+    why = "an intervention that is on" if stage.performances else "recurrent layers" if recurrent else ""
     if why:
         asked, todo = "differentiate one layer at a time", "give more max_memory, or trace without gradients"
-        raise UnsupportedOptionError(message(asked, why, "models without remedies and recurrence", todo))
+        raise UnsupportedOptionError(message(asked, why, "models without interventions and recurrence", todo))
 
 
 def compare_logits(

@@ -12,7 +12,7 @@ from lvlmscope.capture.replay import Replay
 from lvlmscope.inputs.detokenization import alternative_pieces, answer_pieces, prompt_pieces
 from lvlmscope.inputs.preparation import Prepared
 from lvlmscope.models.families import Family
-from lvlmscope.traces.images import describe_pictures
+from lvlmscope.traces.images import describe_images
 from lvlmscope.traces.token_layout import Kind, Layout
 from lvlmscope.traces.trace import Trace
 
@@ -47,7 +47,7 @@ def assemble_trace(
         batch: Generation and replay.
         sample: Index in the batch.
         provenance: JSON values to keep.
-        effects: Reports of the remedies that were on.
+        effects: Reports of the interventions that were on.
 
     Returns:
         The trace.
@@ -104,7 +104,7 @@ def assemble_trace(
         answer="".join(pieces),
         images=asked.images if asked else (),
         kept_keys="all" if replay.columns is None else "image_answer",
-        provenance=provenance | {"pictures": describe_pictures(asked.images, asked.names) if asked else []},
+        provenance=provenance | {"images": describe_images(asked.images, asked.names) if asked else []},
         effects=effects,
     )
 
@@ -131,20 +131,20 @@ def _layout(
     batch: TracedBatch, sample: int, prompt_ids: torch.Tensor, steps: int, *, seen: torch.Tensor | None
 ) -> Layout:
     model, family, prepared = batch.model, batch.family, batch.prepared
-    image = family.image_mask(model, prompt_ids.unsqueeze(0))[0]
-    keys = image.nonzero().flatten()
+    mask = family.image_mask(model, prompt_ids.unsqueeze(0))[0]
+    keys = mask.nonzero().flatten()
     first = int(keys[0]) if len(keys) else 0
     outside: list[Kind] = []
     if seen is not None:
         keys = torch.arange(int(seen.sum()))
         outside = ["image"] * len(keys)
     asked = prepared.asked[sample] if prepared.asked else None
-    sizes = [picture.size for picture in asked.images] if asked else []
+    sizes = [image.size for image in asked.images] if asked else []
     inputs = asked.inputs if asked else family.sample_inputs(model, prepared.inputs, sample)
     images = family.image_layouts(model, keys, inputs, processor=prepared.processor, sizes=sizes)
     prompt: list[Kind] = [
         "image" if is_image else "system" if number < first else "question"
-        for number, is_image in enumerate(image.tolist())
+        for number, is_image in enumerate(mask.tolist())
     ]
     answer: list[Kind] = ["answer"] * (steps - 1)
     return Layout(kinds=tuple(outside + prompt + answer), images=images)

@@ -31,7 +31,7 @@ __all__ = ["FailedExample", "trace_many"]
 
 # The call itself is wrong: no other example would fare better
 _FATAL = (UnsupportedModelError, UnsupportedOptionError, InterventionError)
-# What a picture, a processor, a model or a full memory may raise for one example
+# What an image, a processor, a model or a full memory may raise for one example
 _OF_ONE = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, MemoryError)
 
 
@@ -60,7 +60,7 @@ def trace_many(
 
     Args:
         model: What ``load`` gave, or a bare Hugging Face model.
-        examples: Pictures, pairs (image, prompt), or mappings with "image", "prompt" and perhaps "answer"; any
+        examples: Images, pairs (image, prompt), or mappings with "image", "prompt" and perhaps "answer"; any
             iterable, read as needed.
         batch_size: Examples that are generated together, padded on the left. Those with an answer of their own go
             one by one.
@@ -81,11 +81,11 @@ def trace_many(
         An iterator of a ``Trace`` or a ``FailedExample`` per example; nothing runs before it is asked for the first.
 
     Raises:
-        ModelInputError: A batch size below 1, or examples that are one text or one picture.
+        ModelInputError: A batch size below 1, or examples that are one text or one image.
         PromptError: An example without a prompt, and none for all.
         UnsupportedModelError: A model that cannot be traced.
         UnsupportedOptionError: An option that cannot be traced.
-        InterventionError: A remedy that cannot be switched on.
+        InterventionError: An intervention that cannot be switched on.
     """
     if batch_size < 1:
         todo = "pass 1 or more"
@@ -94,20 +94,25 @@ def trace_many(
     _check_examples(examples, prompt)
     family = family or family_for(model)
     family.require_vision(unwrap(model))
-    remedies = stack_of(interventions)
+    stack = stack_of(interventions)
     wishes = Wishes(
         gradients=gradients, hidden_states=hidden_states, keep=keep, precision=precision, max_memory=max_memory
     )
     runner = _Runner(model, family, find_processor(model, processor), wishes, generation, seed, prompt)
-    return _traced(runner, examples, batch_size, remedies, progress=progress)
+    return _traced(runner, examples, batch_size, stack, progress=progress)
 
 
 def _traced(
-    runner: "_Runner", examples: Iterable[Any], batch_size: int, remedies: tuple[Intervention, ...], *, progress: bool
+    runner: "_Runner",
+    examples: Iterable[Any],
+    batch_size: int,
+    interventions: tuple[Intervention, ...],
+    *,
+    progress: bool,
 ) -> Iterator[Trace | FailedExample]:
     total = len(examples) if isinstance(examples, Sized) else None
     numbered = enumerate(examples)
-    switch = intervene(runner.model, *remedies, family=runner.family) if remedies else nullcontext()
+    switch = intervene(runner.model, *interventions, family=runner.family) if interventions else nullcontext()
     with switch, tqdm(total=total, desc="trace", unit="example", disable=not progress) as bar:
         while group := list(islice(numbered, batch_size)):
             for result in runner.run(group):
@@ -202,7 +207,7 @@ def _read(example: Any, prompt: str | None) -> tuple[Any, Any, Any]:
     if isinstance(example, Mapping):
         if "image" not in example:
             received, possible = f"keys {sorted(map(str, example))}", "'image', 'prompt' and perhaps 'answer'"
-            raise ModelInputError(message("read an example", received, possible, "name the picture 'image'"))
+            raise ModelInputError(message("read an example", received, possible, "name the image 'image'"))
         return example["image"], example.get("prompt", prompt), example.get("answer")
     if isinstance(example, tuple) and len(example) == 2:
         return example[0], example[1], None

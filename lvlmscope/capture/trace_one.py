@@ -1,4 +1,4 @@
-"""``trace``: what a model attended to while it wrote an answer about a picture."""
+"""``trace``: what a model attended to while it wrote an answer about an image."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from lvlmscope.capture.provenance import describe_origin
 from lvlmscope.capture.replay import replay_answer
 from lvlmscope.capture.trace_assembly import TracedBatch, assemble_trace
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.inputs.limits import require_context, require_pictures
+from lvlmscope.inputs.limits import require_context, require_images
 from lvlmscope.inputs.preparation import Prepared, check_inputs, prepare, tokenize_answer
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.loaded_model import LoadedModel, family_for, find_processor, unwrap
@@ -101,12 +101,12 @@ def trace(
     Args:
         model: What ``load`` gave, or a bare Hugging Face model.
         image: PIL image, path or array; a list for families that take several.
-        prompt: Question or instruction; the chat template puts the picture in, so that no placeholder is needed. One
+        prompt: Question or instruction; the chat template puts the image in, so that no placeholder is needed. One
             with the model's image token and the template's own marks (`USER:`, `<|im_start|>`) is the whole prompt.
         inputs: Prepared model inputs instead of image and prompt: one sample, or a batch padded on the left.
         answer: Text or ids to trace instead of a generated answer (teacher forcing).
         processor: The model's processor, when it cannot be found from the model's name.
-        interventions: Remedies (or one) to switch on for this call, after those already attached.
+        interventions: Interventions (or one) to switch on for this call, after those already attached.
         gradients: Also keep ``d loss_t / d attention`` of every token, from one backward (methods 1.4).
         hidden_states: Also keep the residual stream of the predicting rows.
         keep: "all" keys of a row, or only "image_answer": those of the image and of the answer.
@@ -123,8 +123,8 @@ def trace(
         One trace; with a batch of ``inputs`` a list of them.
 
     Raises:
-        ImageInputError: No picture, one that cannot be read, or too many.
-        PromptError: An empty prompt, one in the picture's place or with another model's placeholder, an answer that
+        ImageInputError: No image, one that cannot be read, or too many.
+        PromptError: An empty prompt, one in the image's place or with another model's placeholder, an answer that
             cannot be used, or both longer than the model's context.
         ModelInputError: Prepared inputs that do not fit, or on which the model fails.
         UnsupportedModelError: A text-only model, or no processor.
@@ -141,8 +141,8 @@ def trace(
         gradients=gradients, hidden_states=hidden_states, keep=keep, precision=precision, max_memory=max_memory
     )
     given = None if answer is None else tokenize_answer(answer, prepared.processor)
-    remedies = stack_of(interventions)
-    switch = intervene(model, *remedies, family=family) if remedies else nullcontext()
+    stack = stack_of(interventions)
+    switch = intervene(model, *stack, family=family) if stack else nullcontext()
     with switch:
         traces = trace_prepared(
             model, family, prepared, wishes, answer=given, generation=generation, seed=seed, progress=progress
@@ -171,7 +171,7 @@ def trace_prepared(
     seed: int | None = None,
     progress: bool = False,
 ) -> list[Trace]:
-    """Traces of a batch that is ready, under the remedies that are on.
+    """Traces of a batch that is ready, under the interventions that are on.
 
     Args:
         model: What ``load`` gave, or a bare model.
@@ -193,7 +193,7 @@ def trace_prepared(
     with _seeded(seed):
         stage = stage_of(bare) or Stage(bare, family)
         stage.restart()
-        require_pictures(bare, family, prepared.inputs)
+        require_images(bare, family, prepared.inputs)
         asked = generation.get("max_new_tokens") or 1 if answer is None else len(answer)
         require_context(bare, family, prepared.inputs["input_ids"].shape[1], asked)
         layerwise = False

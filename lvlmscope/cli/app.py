@@ -9,7 +9,7 @@ import typer
 
 from lvlmscope import __version__
 from lvlmscope.cli.commands.train import train_app
-from lvlmscope.cli.completion import complete_remedy
+from lvlmscope.cli.completion import complete_intervention
 from lvlmscope.cli.library_progress import quieten
 from lvlmscope.errors import LvlmscopeError
 
@@ -18,9 +18,9 @@ __all__ = ["app", "main"]
 app = typer.Typer(name="lvlmscope", no_args_is_help=True, pretty_exceptions_enable=False)
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; files of the same name are replaced.")]
-Remedies = Annotated[
+Interventions = Annotated[
     list[str] | None,
-    typer.Option(help="Such as dleaf:gamma=0.5; several act in order.", autocompletion=complete_remedy),
+    typer.Option(help="Such as dleaf:gamma=0.5; several act in order.", autocompletion=complete_intervention),
 ]
 app.add_typer(train_app, name="train")
 
@@ -38,26 +38,24 @@ def _common(
         bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """See why a vision-language model made it up."""
+    """See why a vision-language model hallucinated."""
 
 
 @app.command()
 def demo(
     out: Out = Path("lvlmscope-demo"),
-    picture: Annotated[
-        str, typer.Option(help="Number of a bundled picture (0 to 7), or a picture file of your own.")
-    ] = "0",
+    image: Annotated[str, typer.Option(help="Number of a bundled image (0 to 7), or an image file of your own.")] = "0",
 ) -> None:
-    """Traces the bundled model on a picture about which it makes something up, then switches a remedy on."""
+    """Traces the bundled model on an image about which it hallucinates, then switches an intervention on."""
     quieten()
     from lvlmscope.cli.commands.demo import run_demo
 
-    run_demo(out, picture)
+    run_demo(out, image)
 
 
 @app.command()
 def trace(  # noqa: PLR0917 - typer reads options from parameters
-    image: Annotated[Path, typer.Argument(help="Picture file.")],
+    image: Annotated[Path, typer.Argument(help="Image file.")],
     prompt: Annotated[str, typer.Argument(help="Question or instruction.")],
     model: Annotated[str, typer.Option(help="'tiny', a folder, or a hub id.")] = "tiny",
     dtype: Annotated[str, typer.Option(help="Such as bfloat16; 'auto' takes the files' own.")] = "auto",
@@ -66,19 +64,19 @@ def trace(  # noqa: PLR0917 - typer reads options from parameters
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length allowed to the answer.")] = 128,
     gradients: Annotated[bool, typer.Option(help="Keep the gradient of every token's loss to the attention.")] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of sampling.")] = None,
-    remedy: Remedies = None,
-    compare: Annotated[bool, typer.Option(help="With a remedy: trace without it too, for the report.")] = True,
+    intervention: Interventions = None,
+    compare: Annotated[bool, typer.Option(help="With an intervention: trace without it too, for the report.")] = True,
     out: Out = Path("lvlmscope-trace"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
-    """Traces a model's answer about a picture; writes the trace, its figures and a report."""
+    """Traces a model's answer about an image; writes the trace, its figures and a report."""
     quieten()
     from lvlmscope.cli.commands.trace import run_trace
-    from lvlmscope.cli.intervention_syntax import parse_remedy
+    from lvlmscope.cli.intervention_syntax import parse_intervention
 
     options: dict[str, Any] = {"gradients": gradients, "seed": seed}
     options |= {"max_new_tokens": max_new_tokens} if answer is None else {"answer": answer}
-    options["interventions"] = [parse_remedy(each) for each in remedy or []]
+    options["interventions"] = [parse_intervention(each) for each in intervention or []]
     loading = {"source": model, "dtype": dtype, "device_map": device_map}
     run_trace(image, prompt, out, loading=loading, as_json=as_json, compare=compare, options=options)
 
@@ -87,7 +85,7 @@ def trace(  # noqa: PLR0917 - typer reads options from parameters
 def report(
     trace: Annotated[Path, typer.Argument(help="Trace file (.safetensors).")],
     compare: Annotated[
-        Path | None, typer.Option(help="Second trace file of the same prompt, such as with a remedy on.")
+        Path | None, typer.Option(help="Second trace file of the same prompt, such as with an intervention on.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="HTML file to write; an existing one is replaced.")] = Path(
         "case.html"
@@ -106,15 +104,15 @@ def evaluate(  # noqa: PLR0917 - typer reads options from parameters
     n: Annotated[int, typer.Option("-n", min=1, help="Scenes of each split.")] = 500,
     seed: Annotated[int, typer.Option(help="Seed of the held-out scenes.")] = 0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length allowed to each caption.")] = 48,
-    remedy: Remedies = None,
+    intervention: Interventions = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Measures CHAIR and yes/no accuracy on held-out scenes, and how much of it needs the picture."""
+    """Measures CHAIR and yes/no accuracy on held-out scenes, and how much of it needs the image."""
     quieten()
     from lvlmscope.cli.commands.evaluate import run_evaluation
 
     sizes = {"n": n, "seed": seed, "max_new_tokens": max_new_tokens}
-    run_evaluation(model, remedies=remedy or [], as_json=as_json, **sizes)
+    run_evaluation(model, interventions=intervention or [], as_json=as_json, **sizes)
 
 
 @app.command()
@@ -128,17 +126,19 @@ def models(
 
 
 @app.command()
-def methods(
+def interventions(
     name: Annotated[
         str | None,
-        typer.Argument(help="One remedy, in any letter case; all when left out.", autocompletion=complete_remedy),
+        typer.Argument(
+            help="One intervention, in any letter case; all when left out.", autocompletion=complete_intervention
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of text.")] = False,
 ) -> None:
-    """Lists the remedies: paper, what is the paper's and what is our reading, parameters, cost."""
-    from lvlmscope.cli.commands.interventions import run_methods
+    """Lists the interventions: paper, what is the paper's and what is our reading, parameters, cost."""
+    from lvlmscope.cli.commands.interventions import run_interventions
 
-    run_methods(name, as_json=as_json)
+    run_interventions(name, as_json=as_json)
 
 
 @app.command()

@@ -4,11 +4,11 @@ from importlib.metadata import entry_points
 
 import lvlmscope
 
-__all__ = ["complete_remedy"]
+__all__ = ["complete_intervention"]
 
 
-def complete_remedy(incomplete: str) -> list[str]:
-    """Names of remedies, found without torch, so that Tab answers at once.
+def complete_intervention(incomplete: str) -> list[str]:
+    """Names of interventions, found without torch, so that Tab answers at once.
 
     Args:
         incomplete: What has been typed of the name.
@@ -16,7 +16,7 @@ def complete_remedy(incomplete: str) -> list[str]:
     Returns:
         Names in lower case.
 
-    >>> complete_remedy("dl")
+    >>> complete_intervention("dl")
     ['dleaf']
     """
     served = lvlmscope._HOMES.items()  # noqa: SLF001 - the package's own table

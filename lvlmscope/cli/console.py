@@ -16,21 +16,23 @@ console = Console(highlight=False)
 
 
 def coloured(answer: str, mentions: Sequence[Mention], present: frozenset[str] | None) -> Text:
-    """An answer with object words green where they are true and red, underlined, where they are made up.
+    """An answer with object words green where they are true and red, underlined, where they are hallucinated.
 
-    Where colours are not shown (a file, a pipe, `NO_COLOR`) made-up words stand between asterisks.
+    Where colours are not shown (a file, a pipe, `NO_COLOR`) hallucinated words stand between asterisks.
 
     Args:
         answer: The answer.
         mentions: Its object words.
-        present: Categories in the picture; None when they are not known: nothing is coloured.
+        present: Categories in the image; None when they are not known: nothing is coloured.
     """
     text, place = Text(), 0
     for mention in sorted(mentions, key=lambda one: one.start) if present is not None else ():
-        true = present is not None and mention.category in present
+        grounded = present is not None and mention.category in present
         word = answer[mention.start : mention.end]
         text.append(answer[place : mention.start])
-        text.append(word if true or not plain_output() else f"*{word}*", "bold green" if true else "bold red underline")
+        text.append(
+            word if grounded or not plain_output() else f"*{word}*", "bold green" if grounded else "bold red underline"
+        )
         place = mention.end
     return text.append(answer[place:])
 

@@ -1,4 +1,4 @@
-"""Remedies named on the command line: `dleaf`, `dleaf:gamma=0.5,threshold=max`."""
+"""Interventions named on the command line: `dleaf`, `dleaf:gamma=0.5,threshold=max`."""
 
 import ast
 import re
@@ -6,36 +6,36 @@ from inspect import signature
 from typing import Any, Final
 
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.interventions.registry import remedy_class
+from lvlmscope.interventions.registry import intervention_class
 from lvlmscope.runtime.protocol import Intervention
 
-__all__ = ["parse_remedy"]
+__all__ = ["parse_intervention"]
 
 _OUTSIDE_BRACKETS: Final = re.compile(r",(?![^(\[]*[)\]])")  # a band of layers has a comma of its own
 
 
-def parse_remedy(text: str) -> Intervention:
-    """A remedy from its name and parameters.
+def parse_intervention(text: str) -> Intervention:
+    """An intervention from its name and parameters.
 
     Args:
         text: Name in any letter case, then `:` and `key=value` pairs separated by commas; values are Python literals,
             or plain words.
 
     Returns:
-        The remedy.
+        The intervention.
 
     Raises:
-        RemedyError: No such remedy.
+        InterventionError: No such intervention.
         ModelInputError: No such parameter, or a value outside its range.
         InterventionError: A value of another type.
 
-    >>> parse_remedy("dleaf:gamma=0.5,threshold=max").threshold
+    >>> parse_intervention("dleaf:gamma=0.5,threshold=max").threshold
     'max'
-    >>> parse_remedy("dleaf:layers=(0.0,0.5),gamma=0.5").layers
+    >>> parse_intervention("dleaf:layers=(0.0,0.5),gamma=0.5").layers
     (0.0, 0.5)
     """
     name, _, options = text.partition(":")
-    chosen = remedy_class(name)
+    chosen = intervention_class(name)
     parameters = {
         key.strip(): _value(value.strip()) for key, _, value in map(_halves, _OUTSIDE_BRACKETS.split(options))
     }

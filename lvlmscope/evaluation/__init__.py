@@ -1,4 +1,4 @@
-"""Measuring hallucination: CHAIR on captions, POPE on yes/no probes, signals as detectors of made-up words."""
+"""Measuring hallucination: CHAIR on captions, POPE on yes/no probes, signals as detectors of hallucinated words."""
 
 from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.evaluation.aggregation import aggregate

@@ -1,4 +1,4 @@
-"""The bundled model's report card: captions and probes on held-out scenes, and how much of it needs the picture."""
+"""The bundled model's report card: captions and probes on held-out scenes, and how much of it needs the image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class ReportCard:
         captions: CHAIR_I, CHAIR_S, recall and mean words of each split, and of `"all"` splits together.
         probes: POPE scores by split and kind of negative: `"neutral/random"`, `"prior/partner"`, ...;
             left out where no scene offers a question of the kind.
-        blank: POPE scores on the same questions with a grey picture: what the language prior alone answers.
+        blank: POPE scores on the same questions with a grey image: what the language prior alone answers.
         scenes: Scenes of each split.
         max_new_tokens: Length allowed to each caption.
     """
@@ -70,7 +70,7 @@ def questions(held_out: Sequence[Scene], against: Against) -> list[tuple[Scene, 
 def probe_scores(
     model: PreTrainedModel, processor: ProcessorMixin, asked: Sequence[tuple[Scene, str, bool]], *, blank: bool = False
 ) -> dict[str, int | float]:
-    """POPE scores of the questions; with `blank`, on a plain grey picture instead of each scene's own."""
+    """POPE scores of the questions; with `blank`, on a plain grey image instead of each scene's own."""
     grey = Image.new("RGB", (112, 112), (127, 127, 127))
     pairs = [(grey if blank else s.image, f"Is there {with_article(name)} in the image?") for s, name, _ in asked]
     texts = answers(model, processor, pairs, max_new_tokens=12, batch_size=100, description="probes")
@@ -96,10 +96,8 @@ def report_card(
     """
     drawn: dict[str, list[Scene]] = {split: list(scenes(split, n=n, seed=seed)) for split in SPLITS}
     everything = [scene for held in drawn.values() for scene in held]
-    pictures = {**drawn, "all": everything}
-    captions = {
-        s: caption_scores(model, processor, held, max_new_tokens=max_new_tokens) for s, held in pictures.items()
-    }
+    images = {**drawn, "all": everything}
+    captions = {s: caption_scores(model, processor, held, max_new_tokens=max_new_tokens) for s, held in images.items()}
     probes: dict[str, dict[str, int | float]] = {}
     blank: dict[str, dict[str, int | float]] = {}
     for split, held in drawn.items():

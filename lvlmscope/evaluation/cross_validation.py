@@ -16,12 +16,12 @@ INNER_FOLDS: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Chosen:
-    """Scores of words, greater for words more likely made up, each made without that word's trace.
+    """Scores of words, greater for words more likely hallucinated, each made without that word's trace.
 
     Attributes:
         scores: float64 [word]; NaN where the signal has no value.
         layers: Index of the layer chosen in each fold; empty for a combination.
-        direction: Whether `"higher"` or `"lower"` values were taken for made up, `"mixed"` when folds disagree;
+        direction: Whether `"higher"` or `"lower"` values were taken for hallucinated, `"mixed"` when folds disagree;
             empty for a combination.
     """
 
@@ -30,35 +30,37 @@ class Chosen:
     direction: str = ""
 
 
-def fold_of(groups: np.ndarray, made_up: np.ndarray, *, folds: int, seed: int) -> np.ndarray:
+def fold_of(groups: np.ndarray, hallucinated: np.ndarray, *, folds: int, seed: int) -> np.ndarray:
     """The fold of each word, int64 [word]: whole groups, shuffled, in folds of nearly equal size.
 
     Args:
         groups: Group number of each word, 0..G-1.
-        made_up: bool [word].
+        hallucinated: bool [word].
         folds: Number of folds.
         seed: Of the shuffle.
 
     Raises:
-        EvaluationError: Some fold's training words would lack true or made-up ones, or there are fewer groups.
+        EvaluationError: Some fold's training words would lack true or hallucinated ones, or there are fewer groups.
     """
     count = int(groups.max()) + 1
     order = np.random.default_rng(seed).permutation(count)
     fold: np.ndarray = (order % folds)[groups]
-    poor = [n for n in range(folds) if len(set(made_up[fold != n].tolist())) < 2]
+    poor = [n for n in range(folds) if len(set(hallucinated[fold != n].tolist())) < 2]
     if count < folds or poor:
-        received = f"{int(made_up.sum())} made-up and {int((~made_up).sum())} true words in {count} traces"
+        received = (
+            f"{int(hallucinated.sum())} hallucinated and {int((~hallucinated).sum())} grounded words in {count} traces"
+        )
         possible = f"both kinds in the training part of each of {folds} folds"
         raise EvaluationError(message("measure detection", received, possible, "give more traces, or fewer folds"))
     return fold
 
 
-def strongest(values: np.ndarray, made_up: np.ndarray) -> tuple[int, float] | None:
-    """The layer whose AUROC is farthest from 0.5, and that AUROC with greater values taken for made up.
+def strongest(values: np.ndarray, hallucinated: np.ndarray) -> tuple[int, float] | None:
+    """The layer whose AUROC is farthest from 0.5, and that AUROC with greater values taken for hallucinated.
 
     Args:
         values: float64 [word, layer].
-        made_up: bool [word].
+        hallucinated: bool [word].
 
     Returns:
         Index and AUROC; None where no layer has values of both kinds of words.
@@ -67,7 +69,7 @@ def strongest(values: np.ndarray, made_up: np.ndarray) -> tuple[int, float] | No
     for column in values.T:
         known = np.isfinite(column)
         found.append(
-            float(auroc(column[known], made_up[known], np.ones((1, known.sum())))[0]) if known.any() else np.nan
+            float(auroc(column[known], hallucinated[known], np.ones((1, known.sum())))[0]) if known.any() else np.nan
         )
     distance = np.abs(np.array(found) - 0.5)
     if not np.isfinite(distance).any():
@@ -76,22 +78,22 @@ def strongest(values: np.ndarray, made_up: np.ndarray) -> tuple[int, float] | No
     return best, found[best]
 
 
-def best_layer_scores(values: np.ndarray, made_up: np.ndarray, fold: np.ndarray) -> Chosen:
+def best_layer_scores(values: np.ndarray, hallucinated: np.ndarray, fold: np.ndarray) -> Chosen:
     """Each fold's words scored at the layer, and in the direction, that the other folds' words chose.
 
     Args:
         values: float64 [word, layer].
-        made_up: bool [word].
+        hallucinated: bool [word].
         fold: int64 [word].
 
     Returns:
         Scores: the quantile of a value among the training words, or 1 minus it; so folds can be judged together.
     """
-    scores = np.full(len(made_up), np.nan)
+    scores = np.full(len(hallucinated), np.nan)
     layers, signs = [], set()
     for number in range(int(fold.max()) + 1):
         test = fold == number
-        best = strongest(values[~test], made_up[~test])
+        best = strongest(values[~test], hallucinated[~test])
         if best is None:
             continue
         layer, area = best
@@ -109,24 +111,24 @@ def quantile_among(reference: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), below / max(len(known), 1), np.nan)
 
 
-def combined_scores(columns: np.ndarray, made_up: np.ndarray, groups: np.ndarray, fold: np.ndarray) -> Chosen:
+def combined_scores(columns: np.ndarray, hallucinated: np.ndarray, groups: np.ndarray, fold: np.ndarray) -> Chosen:
     """Log-odds of a logistic regression fitted on the other folds.
 
     Args:
         columns: float64 [word, column]; NaN takes the training median.
-        made_up: bool [word].
+        hallucinated: bool [word].
         groups: Group number of each word.
         fold: int64 [word].
     """
-    scores = np.full(len(made_up), np.nan)
+    scores = np.full(len(hallucinated), np.nan)
     for number in range(int(fold.max()) + 1):
         test = fold == number
-        probe = fitted_probe(columns[~test], made_up[~test], groups[~test])
+        probe = fitted_probe(columns[~test], hallucinated[~test], groups[~test])
         scores[test] = probe.decision_function(columns[test])
     return Chosen(scores=scores)
 
 
-def fitted_probe(columns: np.ndarray, made_up: np.ndarray, groups: np.ndarray) -> Any:
+def fitted_probe(columns: np.ndarray, hallucinated: np.ndarray, groups: np.ndarray) -> Any:
     """A pipeline of median imputation, standardisation and logistic regression (scikit-learn).
 
     The L2 penalty is the one of a few with the greatest likelihood over inner folds by group; without both kinds of
@@ -134,27 +136,27 @@ def fitted_probe(columns: np.ndarray, made_up: np.ndarray, groups: np.ndarray) -
 
     Args:
         columns: float64 [word, column].
-        made_up: bool [word].
+        hallucinated: bool [word].
         groups: Group number of each word.
     """
     inner = np.unique(groups, return_inverse=True)[1] % INNER_FOLDS
-    tried = {strength: _inner_likelihood(columns, made_up, inner, strength) for strength in STRENGTHS}
+    tried = {strength: _inner_likelihood(columns, hallucinated, inner, strength) for strength in STRENGTHS}
     if any(np.isnan(score) for score in tried.values()):
         best = STRENGTHS[len(STRENGTHS) // 2]
     else:
         best = max(tried, key=lambda strength: tried[strength])
-    return _pipeline(best).fit(columns, made_up)
+    return _pipeline(best).fit(columns, hallucinated)
 
 
-def _inner_likelihood(columns: np.ndarray, made_up: np.ndarray, inner: np.ndarray, strength: float) -> float:
+def _inner_likelihood(columns: np.ndarray, hallucinated: np.ndarray, inner: np.ndarray, strength: float) -> float:
     """Mean log-likelihood of words that took no part in fitting; NaN where a fold lacks a kind of word."""
-    scores = np.full(len(made_up), np.nan)
+    scores = np.full(len(hallucinated), np.nan)
     for number in range(INNER_FOLDS):
         test = inner == number
-        if len(set(made_up[~test].tolist())) < 2 or not test.any():
+        if len(set(hallucinated[~test].tolist())) < 2 or not test.any():
             return float("nan")
-        scores[test] = _pipeline(strength).fit(columns[~test], made_up[~test]).decision_function(columns[test])
-    return -float(np.logaddexp(0, np.where(made_up, -scores, scores)).mean())
+        scores[test] = _pipeline(strength).fit(columns[~test], hallucinated[~test]).decision_function(columns[test])
+    return -float(np.logaddexp(0, np.where(hallucinated, -scores, scores)).mean())
 
 
 def _pipeline(strength: float) -> Any:

@@ -19,16 +19,16 @@ __all__ = ["Detection", "Detector"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detector:
-    """One signal, or combination, as a detector of made-up object words.
+    """One signal, or combination, as a detector of hallucinated object words.
 
     Attributes:
         name: The signal.
         kind: Where it is read from, or `"combination"`.
         auroc: In the direction chosen on other words; 0.5 is chance.
-        average_precision: Of finding made-up words; chance is their share.
+        average_precision: Of finding hallucinated words; chance is their share.
         gain: AUROC minus that of all confidence signals together, on the same words; None without them, and for them.
         layers: The layer chosen in each fold; empty for a signal without layers and for a combination.
-        direction: `"higher"` or `"lower"` values mark made-up words; `"mixed"` when folds disagree; else empty.
+        direction: `"higher"` or `"lower"` values mark hallucinated words; `"mixed"` when folds disagree; else empty.
         words: Words that have a value.
     """
 
@@ -58,20 +58,20 @@ class Detector:
             "average precision": _interval(self.average_precision),
             "over confidence": "" if self.gain is None else _interval(self.gain, signed=True),
             "layer": layer,
-            "made-up words": self.direction,
+            "hallucinated words": self.direction,
             "separates": verdict,
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Detection:
-    """Signals as detectors of made-up object words.
+    """Signals as detectors of hallucinated object words.
 
     Attributes:
         rows: One detector for each signal, then the combinations.
-        by_layer: `auroc`, `low`, `high` over (signal, layer), greater values taken for made up: descriptive.
+        by_layer: `auroc`, `low`, `high` over (signal, layer), greater values taken for hallucinated: descriptive.
         words: Object words.
-        made_up: Those whose object is not in the picture.
+        hallucinated: Those whose object is not in the image.
         traces: Traces with at least one object word.
         left_out: Signals that the traces cannot give, with the reason.
         settings: Folds, draws, level, seed.
@@ -80,7 +80,7 @@ class Detection:
     rows: tuple[Detector, ...]
     by_layer: xr.Dataset
     words: int
-    made_up: int
+    hallucinated: int
     traces: int
     left_out: tuple[str, ...]
     settings: dict[str, Any]
@@ -123,7 +123,7 @@ class Detection:
             ]
             for name in self.by_layer["signal"].values
         }
-        counts = {"words": self.words, "made_up": self.made_up, "traces": self.traces}
+        counts = {"words": self.words, "hallucinated": self.hallucinated, "traces": self.traces}
         rest = {"left_out": list(self.left_out), "settings": self.settings, "auroc_by_layer": by_layer}
         return counts | {"detectors": detectors} | rest
 
@@ -155,9 +155,11 @@ class Detection:
         return sorted(self.rows, key=lambda row: (row.kind == "combination", -_known(row.auroc.value)))
 
     def _title(self) -> str:
-        share = self.made_up / self.words
+        share = self.hallucinated / self.words
         left = f"; left out: {', '.join(self.left_out)}" if self.left_out else ""
-        return f"{self.words} object words of {self.traces} answers, {self.made_up} made up ({share:.0%}){left}"
+        return (
+            f"{self.words} object words of {self.traces} answers, {self.hallucinated} hallucinated ({share:.0%}){left}"
+        )
 
 
 def _flat(name: str, found: Estimate) -> dict[str, float]:

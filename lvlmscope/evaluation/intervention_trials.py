@@ -1,4 +1,4 @@
-"""Does a remedy help: the same captions and questions with and without it, and intervals of the differences."""
+"""Does an intervention help: the same captions and questions with and without it, and intervals of the differences."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Outcome:
     Attributes:
         captions: CHAIR counts of each caption.
         probes: Verdict of each question.
-        reports: What each remedy tells of itself, captions and questions together.
+        reports: What each intervention tells of itself, captions and questions together.
     """
 
     captions: ChairScores
@@ -71,16 +71,16 @@ def asked_of(scene: Scene) -> tuple[str, bool]:
 def measure(
     model: Any,
     held: Sequence[Scene],
-    *remedies: Intervention,
+    *interventions: Intervention,
     max_new_tokens: int = MAX_NEW_TOKENS,
     batch_size: int = 100,
 ) -> Outcome:
-    """Greedy captions of the scenes, and one yes/no question each, under a stack of remedies.
+    """Greedy captions of the scenes, and one yes/no question each, under a stack of interventions.
 
     Args:
         model: The bundled model, as `load` gives it, or another that knows its world.
         held: The scenes.
-        *remedies: In the order in which they act; none for the plain model.
+        *interventions: In the order in which they act; none for the plain model.
         max_new_tokens: Length allowed to each caption.
         batch_size: Answers in one `generate`.
 
@@ -91,11 +91,13 @@ def measure(
         EvaluationError: No scenes.
     """
     if not held:
-        raise EvaluationError(message("measure a remedy", "no scenes", "at least one", "draw some with tiny.scenes"))
+        raise EvaluationError(
+            message("measure an intervention", "no scenes", "at least one", "draw some with tiny.scenes")
+        )
     asked = [asked_of(scene) for scene in held]
     pairs = [(s.image, f"Is there {with_article(n)} in the image?") for s, (n, _) in zip(held, asked, strict=True)]
     bare, processor = model.model, model.processor
-    with intervene(model, *remedies) as handle:
+    with intervene(model, *interventions) as handle:
         described = [(scene.image, PROMPT) for scene in held]
         texts = answers(bare, processor, described, max_new_tokens=max_new_tokens, batch_size=batch_size)
         verdicts = answers(bare, processor, pairs, max_new_tokens=12, batch_size=batch_size)
@@ -111,7 +113,7 @@ def differences(before: Outcome, after: Outcome, *, resamples: int = 2000, seed:
 
     Args:
         before: Usually the plain model.
-        after: With the remedies.
+        after: With the interventions.
         resamples: Number of draws.
         seed: Of the draws.
 
@@ -139,7 +141,7 @@ def mcnemar(before: PopeScores, after: PopeScores) -> tuple[int, int, float]:
     """McNemar's exact test of the questions whose answers changed between right and wrong.
 
     Args:
-        before: Verdicts without the remedies.
+        before: Verdicts without the interventions.
         after: With them, on the same questions.
 
     Returns:
@@ -170,8 +172,8 @@ def _f1(outcome: Outcome, weights: np.ndarray) -> np.ndarray:
 
 
 _SCORES: dict[str, Callable[[Outcome, np.ndarray], np.ndarray]] = {
-    "chair_i": lambda o, w: _ratio(o.captions.made_up, o.captions.named, w),
-    "chair_s": lambda o, w: _ratio(o.captions.made_up > 0, np.ones(len(o.captions.named)), w),
+    "chair_i": lambda o, w: _ratio(o.captions.hallucinated, o.captions.named, w),
+    "chair_s": lambda o, w: _ratio(o.captions.hallucinated > 0, np.ones(len(o.captions.named)), w),
     "recall": lambda o, w: _ratio(o.captions.found, o.captions.present, w),
     "mean_words": lambda o, w: _ratio(o.captions.words, np.ones(len(o.captions.words)), w),
     "accuracy": lambda o, w: _ratio(o.probes.correct, np.ones(len(o.probes.truth)), w),

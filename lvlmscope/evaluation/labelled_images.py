@@ -1,4 +1,4 @@
-"""Pictures whose objects are known, in the forms in which they are accepted."""
+"""Images whose objects are known, in the forms in which they are accepted."""
 
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
@@ -8,16 +8,16 @@ from lvlmscope.errors import EvaluationError, message
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["MAX_NEW_TOKENS", "PROMPT", "Example", "known_pictures"]
+__all__ = ["MAX_NEW_TOKENS", "PROMPT", "Example", "known_images"]
 
 
 @runtime_checkable
 class Example(Protocol):
-    """A picture whose objects are known; the scenes of `lvlmscope.tiny` are such."""
+    """An image whose objects are known; the scenes of `lvlmscope.tiny` are such."""
 
     @property
     def image(self) -> "Image":
-        """The picture."""
+        """The image."""
         ...
 
     @property
@@ -26,10 +26,10 @@ class Example(Protocol):
         ...
 
 
-def known_pictures(
+def known_images(
     examples: Iterable[Example | tuple[Any, Collection[str]]], asked: str
 ) -> Iterator[tuple[Any, Collection[str]]]:
-    """Pictures with the objects in them, one by one.
+    """Images with the objects in them, one by one.
 
     Args:
         examples: Pairs (image, objects), or objects with `image` and `present`.
@@ -41,7 +41,7 @@ def known_pictures(
     Raises:
         EvaluationError: An example of another form.
 
-    >>> list(known_pictures([("a.png", {"cat"})], "look"))
+    >>> list(known_images([("a.png", {"cat"})], "look"))
     [('a.png', {'cat'})]
     """
     example: Any

@@ -1,4 +1,4 @@
-"""How well each signal, and all together, tell made-up object words from true ones."""
+"""How well each signal, and all together, tell hallucinated object words from grounded ones."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -36,7 +36,7 @@ def detection(
     level: float = 0.95,
     seed: int = 0,
 ) -> Detection:
-    """How well each signal finds made-up object words: AUROC and average precision, with bootstrap intervals.
+    """How well each signal finds hallucinated object words: AUROC and average precision, with bootstrap intervals.
 
     Everything is grouped by trace: the words of one answer are never in training and test together, and the bootstrap
     draws whole traces. **A signal's best single number is chosen without the words that it is tested on:** in each fold
@@ -60,7 +60,7 @@ def detection(
         One row for each signal, then the combinations, with a table by layer beside them.
 
     Raises:
-        EvaluationError: Lengths that differ, no object words, or too few true or made-up words for the folds.
+        EvaluationError: Lengths that differ, no object words, or too few true or hallucinated words for the folds.
 
     >>> from lvlmscope.diagnostics import planted_trace
     >>> from lvlmscope.evaluation import Vocabulary, label_words
@@ -91,17 +91,17 @@ def detect(table: WordTable, *, folds: int = 5, resamples: int = 1000, level: fl
         The same as `detection`.
 
     Raises:
-        EvaluationError: Too few true or made-up words for the folds.
+        EvaluationError: Too few true or hallucinated words for the folds.
     """
     _check_options(folds, resamples, level)
-    fold = fold_of(table.trace, table.made_up, folds=folds, seed=seed)
+    fold = fold_of(table.trace, table.hallucinated, folds=folds, seed=seed)
     weights = resampled_weights(table.trace, resamples=resamples, seed=seed)
     scores: dict[str, tuple[str, Chosen]] = {
-        signal.name: (signal.kind, best_layer_scores(table.values[signal.name], table.made_up, fold))
+        signal.name: (signal.kind, best_layer_scores(table.values[signal.name], table.hallucinated, fold))
         for signal in table.signals
     }
     for name, members in _combinations(table).items():
-        scores[name] = ("combination", combined_scores(table.columns(members), table.made_up, table.trace, fold))
+        scores[name] = ("combination", combined_scores(table.columns(members), table.hallucinated, table.trace, fold))
     bar = scores[BAR][1].scores if BAR in scores else None
     rows = tuple(
         _detector(name, kind, chosen, table=table, weights=weights, level=level, bar=None if name == BAR else bar)
@@ -111,8 +111,8 @@ def detect(table: WordTable, *, folds: int = 5, resamples: int = 1000, level: fl
     return Detection(
         rows=rows,
         by_layer=_by_layer(table, weights, level),
-        words=len(table.made_up),
-        made_up=int(table.made_up.sum()),
+        words=len(table.hallucinated),
+        hallucinated=int(table.hallucinated.sum()),
         traces=int(table.trace.max()) + 1,
         left_out=table.left_out,
         settings=settings,
@@ -140,12 +140,12 @@ def _detector(
     name: str, kind: str, chosen: Chosen, *, table: WordTable, weights: np.ndarray, level: float, bar: np.ndarray | None
 ) -> Detector:
     known = np.isfinite(chosen.scores)
-    values, made_up, drawn = chosen.scores[known], table.made_up[known], weights[:, known]
-    numbers = auroc(values, made_up, drawn) if known.any() else np.full(len(weights), np.nan)
-    precision = average_precision(values, made_up, drawn) if known.any() else numbers
+    values, hallucinated, drawn = chosen.scores[known], table.hallucinated[known], weights[:, known]
+    numbers = auroc(values, hallucinated, drawn) if known.any() else np.full(len(weights), np.nan)
+    precision = average_precision(values, hallucinated, drawn) if known.any() else numbers
     gain: Estimate | None = None
     if bar is not None and known.any():
-        gain = estimate(numbers - auroc(bar[known], made_up, drawn), level)
+        gain = estimate(numbers - auroc(bar[known], hallucinated, drawn), level)
     layers = table.layers.get(name, ())
     return Detector(
         name=name,
@@ -160,7 +160,7 @@ def _detector(
 
 
 def _by_layer(table: WordTable, weights: np.ndarray, level: float) -> xr.Dataset:
-    """AUROC by signal and layer with its interval, greater values taken for made up; below 0.5 lower ones are."""
+    """AUROC by signal and layer with its interval, greater values taken for hallucinated; below 0.5 lower ones are."""
     names = [name for name, layers in table.layers.items() if layers]
     layers = sorted({layer for name in names for layer in table.layers[name]})
     numbers = np.full((3, len(names), len(layers)), np.nan)
@@ -168,7 +168,7 @@ def _by_layer(table: WordTable, weights: np.ndarray, level: float) -> xr.Dataset
         for values, layer in zip(table.values[name].T, table.layers[name], strict=True):
             known = np.isfinite(values)
             if known.any():
-                found = estimate(auroc(values[known], table.made_up[known], weights[:, known]), level)
+                found = estimate(auroc(values[known], table.hallucinated[known], weights[:, known]), level)
                 numbers[:, row, layers.index(layer)] = found.value, found.low, found.high
     coords = {"signal": names, "layer": layers}
     parts = zip(("auroc", "low", "high"), numbers, strict=True)

@@ -27,7 +27,8 @@ class WordSignal:
         name: Its name in tables.
         kind: What it is read from: the next-token distribution (`"confidence"`), attention, gradients, hidden states,
             or the image tokens through the logit lens; `"baseline"` for what is known without looking into the model.
-        suspicious: The side that its paper, or common sense, connects with made-up words; None where there is no claim.
+        suspicious: The side that its paper, or common sense, connects with hallucinated words; None where there is no
+            claim.
         compute: From a trace (and the model, where that is needed) to an array with dims among layer, head, step.
         needs: Optional parts of a trace that it reads, and `"model"` for one that runs the model once more.
     """
@@ -107,7 +108,7 @@ _CURES: Final = {
     "gradient": ("a trace made with gradients=True", "pass gradients=True to lvlmscope.trace"),
     "hidden_states": ("a trace made with hidden_states=True", "pass hidden_states=True to lvlmscope.trace"),
     "model": ("the model that made the traces", "pass model="),
-    "image keys": ("traces of a picture", "trace a prompt with an image"),
+    "image keys": ("traces of an image", "trace a prompt with an image"),
 }
 SIGNALS: Final[dict[str, WordSignal]] = {signal.name: signal for signal in _ALL}
 

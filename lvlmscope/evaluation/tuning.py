@@ -1,4 +1,4 @@
-"""`tune`: a remedy's parameters, chosen on pictures that are kept for that purpose alone."""
+"""`tune`: an intervention's parameters, chosen on images that are kept for that purpose alone."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from typing import Any
 
 from lvlmscope.errors import EvaluationError, ModelInputError, message
 from lvlmscope.evaluation.captioning import answers
-from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT, Example, known_pictures
+from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT, Example, known_images
 from lvlmscope.evaluation.metrics.chair import ChairScores, Vocabulary, chair, vocabulary
-from lvlmscope.interventions.registry import remedy_class
+from lvlmscope.interventions.registry import intervention_class
 from lvlmscope.models.loaded_model import find_processor, unwrap
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.protocol import Intervention
@@ -16,7 +16,7 @@ from lvlmscope.runtime.protocol import Intervention
 __all__ = ["Example", "Trial", "Tuning", "tune"]
 
 Space = Mapping[str, Sequence[Any]]
-_ASKED = "tune a remedy"
+_ASKED = "tune an intervention"
 _EDITS = ("edited_heads", "scaled_heads", "changed_tokens")
 _PENALTY = 10.0  # CHAIR_I a point of recall beyond the limit is worth: a soft wall that the sampler can climb down
 
@@ -26,13 +26,13 @@ class Trial:
     """One setting and what it did.
 
     Attributes:
-        remedy: The setting.
+        intervention: The setting.
         scores: CHAIR_I, CHAIR_S, recall, mean words and the count of captions.
-        edited: (row, head) pairs whose attention or output was changed, a pair for each layer; tokens for a remedy that
-            chooses tokens.
+        edited: (row, head) pairs whose attention or output was changed, a pair for each layer; tokens for an
+            intervention that chooses tokens.
     """
 
-    remedy: Intervention
+    intervention: Intervention
     scores: dict[str, int | float]
     edited: int
 
@@ -42,7 +42,7 @@ class Tuning:
     """What was tried and what was best.
 
     Attributes:
-        plain: The untouched model's scores on the same pictures.
+        plain: The untouched model's scores on the same images.
         trials: All trials that ran, in order; settings that the method refuses are not among them.
         max_recall_loss: Recall that may be lost, in shares of 1.
     """
@@ -88,21 +88,21 @@ def tune(
     processor: Any = None,
     progress: Callable[[Trial], None] | None = None,
 ) -> Tuning:
-    """The setting of a remedy with the lowest CHAIR_I whose captions keep their recall (shares of 1).
+    """The setting of an intervention with the lowest CHAIR_I whose captions keep their recall (shares of 1).
 
     Optuna's TPE sampler lowers `CHAIR_I + 10 * (recall lost beyond the limit)`. Captions are greedy and all have the
-    same length allowed. The pictures are to be kept for this alone: scores on pictures that chose it are too good.
+    same length allowed. The images are to be kept for this alone: scores on images that chose it are too good.
 
     Args:
         model: What `load` gave, or a bare model with `processor`.
-        intervention: A remedy's name or class.
-        examples: Pictures with the objects in them: pairs, or objects with `image` and `present`.
+        intervention: An intervention's name or class.
+        examples: Images with the objects in them: pairs, or objects with `image` and `present`.
         space: For each parameter `(low, high)` of two numbers (whole ones stay whole), or a list of choices; the
             method's own space when None.
         fixed: Parameters that are to have one value.
         trials: Number of settings to try.
         max_recall_loss: Recall that may be lost, in shares of 1.
-        prompt: Asked of every picture.
+        prompt: Asked of every image.
         words: Which words name which object; the bundled world's when None.
         max_new_tokens: Length allowed to each caption.
         batch_size: Captions in one `generate`.
@@ -114,17 +114,17 @@ def tune(
         All trials, the plain model's scores, and `best`.
 
     Raises:
-        EvaluationError: No pictures, no space, fewer than one trial, or settings that the method all refuses.
-        RemedyError: No such remedy.
+        EvaluationError: No images, no space, fewer than one trial, or settings that the method all refuses.
+        InterventionError: No such intervention.
     """
     import optuna
 
-    held = list(known_pictures(examples, _ASKED))
-    kind = remedy_class(intervention) if isinstance(intervention, str) else intervention
+    held = list(known_images(examples, _ASKED))
+    kind = intervention_class(intervention) if isinstance(intervention, str) else intervention
     card = getattr(kind, "card", None)
     where = dict(space if space is not None else card.space if card else {})
     if not held or not where or trials < 1:
-        received = f"{len(held)} pictures, {len(where)} parameters to vary, {trials} trials"
+        received = f"{len(held)} images, {len(where)} parameters to vary, {trials} trials"
         raise EvaluationError(message(_ASKED, received, "at least one of each", "pass examples=, space= and trials="))
     bare, reader = unwrap(model), find_processor(model, processor)
     options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
@@ -135,10 +135,10 @@ def tune(
     def objective(trial: Any) -> float:
         chosen = {name: _suggest(trial, name, choices) for name, choices in where.items()} | dict(fixed or {})
         try:
-            scores, edited = measure(remedy := kind(**chosen))
+            scores, edited = measure(intervention := kind(**chosen))
         except ModelInputError as error:
             raise optuna.TrialPruned(str(error)) from error
-        done.append(Trial(remedy=remedy, scores=scores.summary(), edited=edited))
+        done.append(Trial(intervention=intervention, scores=scores.summary(), edited=edited))
         if progress is not None:
             progress(done[-1])
         return scores.chair_i + _PENALTY * max(0.0, plain.recall - scores.recall - max_recall_loss)
@@ -173,10 +173,10 @@ def _measure(
     truths = [present for _, present in held]
     pairs = [(image, prompt) for image, _ in held]
 
-    def measured(remedy: Intervention | None) -> tuple[ChairScores, int]:
-        if remedy is None:
+    def measured(intervention: Intervention | None) -> tuple[ChairScores, int]:
+        if intervention is None:
             return chair(answers(model, processor, pairs, **options), truths, words), 0
-        with intervene(model, remedy) as handle:
+        with intervene(model, intervention) as handle:
             texts = answers(model, processor, pairs, **options)
         report = handle.report()[0]
         return chair(texts, truths, words), sum(int(report.get(key, 0)) for key in _EDITS)

@@ -1,4 +1,4 @@
-"""Which words of an answer name an object, whether it is in the picture, and which tokens wrote the word."""
+"""Which words of an answer name an object, whether it is in the image, and which tokens wrote the word."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from lvlmscope.traces.words import words_of
 
 __all__ = ["LABELS", "Label", "LabelledWord", "label_words"]
 
-Label = Literal["true", "made_up", "other"]
+Label = Literal["grounded", "hallucinated", "other"]
 LABELS: Final[tuple[Label, ...]] = get_args(Label)
 
 
@@ -23,7 +23,8 @@ class LabelledWord:
     Attributes:
         text: The word as written; an object's name may be several words ("traffic lights").
         category: The object that it names, None for a word that names none.
-        label: `"true"`: the object is in the picture; `"made_up"`: it is not; `"other"`: the word names no object.
+        label: `"grounded"`: the object is in the image; `"hallucinated"`: it is not; `"other"`: the word names no
+            object.
         start: Its first character in the answer.
         end: One past its last.
         steps: The steps whose tokens wrote any of it, ascending.
@@ -45,7 +46,7 @@ def label_words(trace: Trace, present: Collection[str], vocabulary: Vocabulary) 
 
     Args:
         trace: A trace.
-        present: Categories in the picture, in the vocabulary's words.
+        present: Categories in the image, in the vocabulary's words.
         vocabulary: Which words stand for which category.
 
     Returns:
@@ -53,12 +54,12 @@ def label_words(trace: Trace, present: Collection[str], vocabulary: Vocabulary) 
 
     Raises:
         ModelInputError: No trace.
-        EvaluationError: An object in the picture that the vocabulary does not know.
+        EvaluationError: An object in the image that the vocabulary does not know.
 
     >>> from lvlmscope.diagnostics import planted_trace
     >>> words = Vocabulary({"dog": ["word0"], "cat": ["word1"]})
     >>> [(word.text, word.label, word.steps) for word in label_words(planted_trace(), {"dog"}, words)]
-    [('word0', 'true', (0,)), ('word1', 'made_up', (1,)), ('word2', 'other', (2,))]
+    [('word0', 'grounded', (0,)), ('word1', 'hallucinated', (1,)), ('word2', 'other', (2,))]
     """
     trace = require_trace(trace, "label words")
     unknown = set(present) - set(vocabulary.categories)
@@ -71,7 +72,7 @@ def label_words(trace: Trace, present: Collection[str], vocabulary: Vocabulary) 
         LabelledWord(
             text=text[mention.start : mention.end],
             category=mention.category,
-            label="true" if mention.category in present else "made_up",
+            label="grounded" if mention.category in present else "hallucinated",
             start=mention.start,
             end=mention.end,
             steps=_steps(trace, mention.start, mention.end),

@@ -25,7 +25,7 @@ class WordTable:
         signals: What was read.
         values: By signal name, float64 [word, layer]; one layer for a signal without layers.
         layers: Layer numbers of each signal's layer axis; empty for a signal without layers.
-        made_up: Whether the word's object is missing from the picture. bool [word]
+        hallucinated: Whether the word's object is missing from the image. bool [word]
         trace: Number of the trace that the word comes from, 0..T-1. int64 [word]
         words: The words.
         left_out: Signals that the traces cannot give, with the reason.
@@ -34,7 +34,7 @@ class WordTable:
     signals: tuple[WordSignal, ...]
     values: dict[str, np.ndarray]
     layers: dict[str, tuple[int, ...]]
-    made_up: np.ndarray
+    hallucinated: np.ndarray
     trace: np.ndarray
     words: tuple[LabelledWord, ...]
     left_out: tuple[str, ...]
@@ -120,7 +120,7 @@ def read_words(
         signals=chosen,
         values={name: np.concatenate(found) for name, found in rows.items()},
         layers=layers,
-        made_up=np.array([word.label == "made_up" for word in words]),
+        hallucinated=np.array([word.label == "hallucinated" for word in words]),
         trace=np.unique(numbers, return_inverse=True)[1],
         words=tuple(words),
         left_out=left_out,

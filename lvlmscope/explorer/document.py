@@ -7,7 +7,7 @@ from lvlmscope.errors import ShapeError, message
 from lvlmscope.explorer.diagnosis_blocks import blocks_of, risks_of, verdict_on
 from lvlmscope.explorer.trace_side import SIGNALS, describe_side
 from lvlmscope.explorer.word_maps import Amounts
-from lvlmscope.palette import MADE_UP, SEQUENTIAL, TRUE, UNDEFINED
+from lvlmscope.palette import GROUNDED, HALLUCINATED, SEQUENTIAL, UNDEFINED
 from lvlmscope.risk import Diagnosis
 from lvlmscope.traces.intervention_effect import effect, side_names
 from lvlmscope.traces.requirements import require_trace
@@ -23,25 +23,25 @@ def describe_document(
     trace: Trace,
     other: Trace | None = None,
     *,
-    made_up: Marks = (),
-    true: Marks = (),
+    hallucinated: Marks = (),
+    grounded: Marks = (),
     diagnosis: Diagnosis | bool = True,
 ) -> tuple[dict[str, Any], tuple[Amounts, ...]]:
     """The document without its maps, and where they are computed from.
 
     Args:
         trace: A trace.
-        other: A second one of the same prompt, such as with a remedy on.
-        made_up: Words to mark as made up: those of the first answer, as `plot.timeline` takes them, or a function that
-            gives them for each trace.
-        true: Words to mark as true, likewise.
+        other: A second one of the same prompt, such as with an intervention on.
+        hallucinated: Words to mark as hallucinated: those of the first answer, as `plot.timeline` takes them, or a
+            function that gives them for each trace.
+        grounded: Words to mark as true, likewise.
         diagnosis: The first trace's, such as with a calibration of your own; True diagnoses each, False leaves it out.
 
     Returns:
         JSON values, and one `Amounts` per trace.
 
     Raises:
-        ModelInputError: The traces are of different prompts or pictures, or a mark lies outside the answer.
+        ModelInputError: The traces are of different prompts or images, or a mark lies outside the answer.
         ShapeError: They have different layers or heads.
     """
     for shown in (trace,) if other is None else (trace, other):
@@ -53,7 +53,7 @@ def describe_document(
     amounts = tuple(Amounts(each) for each in (trace, other) if each is not None)
     labels = ("",) if other is None else side_names(trace, other)
     sides = [
-        describe_side(each, label, made_up=_of(made_up, each, trace), true=_of(true, each, trace))
+        describe_side(each, label, hallucinated=_of(hallucinated, each, trace), grounded=_of(grounded, each, trace))
         for each, label in zip(amounts, labels, strict=True)
     ]
     for side, each in zip(sides, amounts, strict=True):
@@ -67,7 +67,7 @@ def describe_document(
         "sides": sides,
         "signals": [dict(zip(("id", "name", "unit", "said"), (n, *SIGNALS[n]), strict=True)) for n in used],
         "effect": [] if other is None else str(effect(trace, other)).splitlines(),
-        "colours": {"map": _colours(), "undefined": UNDEFINED, "true": TRUE, "made up": MADE_UP},
+        "colours": {"map": _colours(), "undefined": UNDEFINED, "grounded": GROUNDED, "hallucinated": HALLUCINATED},
     }, amounts
 
 

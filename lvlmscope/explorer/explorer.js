@@ -200,7 +200,7 @@ class Side {
 
   firstWord() {
     const { sides } = this.explorer.data, last = this.data.words.length - 1;
-    let first = sides[0].words.findIndex((word) => word.kind === "made up");
+    let first = sides[0].words.findIndex((word) => word.kind === "hallucinated");
     if (first < 0 && sides.length > 1)
       first = sides[0].words.findIndex((word, n) => !samePlace(sides[0], sides[1], n));
     return Math.min(last, Math.max(0, first));
@@ -214,7 +214,7 @@ class Side {
     let place = 0;
     data.words.forEach((word, number) => {
       this.words.append(number ? data.answer.slice(place, word.start) : data.answer.slice(0, word.start).trimStart());
-      const mark = word.kind === "made up" ? "is-wrong" : word.kind === "true" ? "is-true" : "";
+      const mark = word.kind === "hallucinated" ? "is-wrong" : word.kind === "grounded" ? "is-true" : "";
       const button = h("button", { type: "button", className: mark, onclick: () => this.choose(number) }, data.answer.slice(word.start, word.end));
       this.buttons.push(button);
       this.words.append(button);
@@ -223,15 +223,15 @@ class Side {
     this.words.append(data.answer.slice(place));
     this.shading = h("p", { className: "faint" });
     this.line = h("canvas", { className: "line", role: "img", onclick: (event) => this.chooseOnLine(event) });
-    this.image = h("img", { alt: "the picture that was traced" });
+    this.image = h("img", { alt: "the image that was traced" });
     this.overlay = h("canvas", { role: "img" });
     this.overlay.addEventListener("pointermove", (event) => this.pointAtMap(event));
     this.overlay.addEventListener("pointerleave", () => this.tellMap());
-    this.picture = h("div", { className: "picture" }, this.image, this.overlay);
+    this.image = h("div", { className: "image" }, this.image, this.overlay);
     this.mapText = h("span", { "data-role": "map-text" });
     this.mapNote = h("span", { className: "faint", "data-role": "map-note" });
     this.mapLegend = h("div", { className: "legend" });
-    this.places = h("select", { "aria-label": "picture, overview or tiles", onchange: () => this.explorer.update(() => { this.place = Number(this.places.value); }) });
+    this.places = h("select", { "aria-label": "image, overview or tiles", onchange: () => this.explorer.update(() => { this.place = Number(this.places.value); }) });
     options(this.places, data.places.map((entry, n) => [n, entry.name]), 0);
     this.places.hidden = data.places.length < 2;
     this.heat = h("canvas", { className: "heat", tabIndex: 0, role: "img" });
@@ -242,7 +242,7 @@ class Side {
     this.heat.addEventListener("blur", () => { this.cursor = null; this.drawHeat(); });
     this.heatText = h("span", { "aria-live": "polite", "data-role": "heat-text" });
     this.heatLegend = h("div", { className: "legend" });
-    this.mapFigure = h("figure", {}, this.places, this.picture, this.mapLegend, h("figcaption", { "aria-live": "polite" }, this.mapText, " ", this.mapNote));
+    this.mapFigure = h("figure", {}, this.places, this.image, this.mapLegend, h("figcaption", { "aria-live": "polite" }, this.mapText, " ", this.mapNote));
     this.heatFigure = h("figure", {}, this.heat, this.heatLegend, h("figcaption", {}, this.heatText));
     this.numbers = h("table", { "data-role": "numbers" });
     this.alternatives = h("table", { "data-role": "alternatives" });
@@ -338,10 +338,10 @@ class Side {
     values.forEach((value, n) => {
       const { kind } = this.data.words[n];
       if (!defined(value) || (values.length > 150 && !kind && n !== this.word)) return;
-      pen.fillStyle = kind === "made up" ? colours.wrong : kind === "true" ? colours.good : colours.accent;
+      pen.fillStyle = kind === "hallucinated" ? colours.wrong : kind === "grounded" ? colours.good : colours.accent;
       const size = n === this.word ? 5 : kind ? 4 : 2.5;
       pen.beginPath();
-      if (kind === "made up") pen.rect(x(n) - size, y(value) - size, 2 * size, 2 * size); else pen.arc(x(n), y(value), size, 0, 7);
+      if (kind === "hallucinated") pen.rect(x(n) - size, y(value) - size, 2 * size, 2 * size); else pen.arc(x(n), y(value), size, 0, 7);
       pen.fill();
     });
     pen.fillStyle = colours.faint;
@@ -371,13 +371,13 @@ class Side {
 
   drawMap() {
     const place = this.spot(), { state, data } = this.explorer, [width, height] = place.size;
-    this.picture.style.aspectRatio = `${width} / ${height}`;
-    this.image.hidden = !place.picture;
-    if (place.picture && this.image.src !== place.picture) this.image.src = place.picture;
+    this.image.style.aspectRatio = `${width} / ${height}`;
+    this.image.hidden = !place.image;
+    if (place.image && this.image.src !== place.image) this.image.src = place.image;
     const shown = this.overlay.clientWidth || 300, pen = sized(this.overlay, shown, (shown * height) / width), scale = shown / width;
     const high = this.explorer.mapHigh || 1;
     this.image.style.filter = `grayscale(${Math.min(1, 2 * state.opacity)})`;
-    pen.globalAlpha = place.picture ? state.opacity : 1;
+    pen.globalAlpha = place.image ? state.opacity : 1;
     place.boxes.forEach(([left, top, right, bottom], n) => {
       const value = this.map.values[place.cells[n]];
       pen.fillStyle = Number.isFinite(value) ? colourOf(data.colours.map, value / high) : data.colours.undefined;
@@ -608,14 +608,14 @@ export class Explorer {
     this.row = h("div", { className: "sides" }, ...this.sides.map((each) => each.element));
     const kinds = data.sides.some((each) => each.words.some((word) => word.kind));
     return h("div", {}, h("p", { className: "prompt" }, data.prompt), tools, this.trouble,
-      kinds ? h("p", { className: "faint" }, "marked words: ", h("span", { className: "is-true" }, "true"), ", ", h("span", { className: "is-wrong" }, "made up")) : null,
+      kinds ? h("p", { className: "faint" }, "marked words: ", h("span", { className: "is-true" }, "grounded"), ", ", h("span", { className: "is-wrong" }, "hallucinated")) : null,
       this.row, ...this.parts());
   }
 
   parts() {
     const { data } = this, found = [];
-    const repaired = data.sides.some((side) => side.label === "with the remedy");
-    if (data.effect.length) found.push(h("h2", {}, repaired ? "What the remedy did" : "From the first to the second"), ...data.effect.map((line) => h("p", {}, line)));
+    const repaired = data.sides.some((side) => side.label === "with the intervention");
+    if (data.effect.length) found.push(h("h2", {}, repaired ? "What the intervention did" : "From the first to the second"), ...data.effect.map((line) => h("p", {}, line)));
     data.sides.forEach((side, number) => {
       if (side.diagnosis.length) found.push(h("details", { open: number === 0, "data-role": "diagnosis" },
         h("summary", {}, `Diagnosis${side.label ? `, ${side.label}` : ""}`), ...side.diagnosis.flatMap(block)));

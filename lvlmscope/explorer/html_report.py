@@ -1,4 +1,4 @@
-"""``report``: the explorer, its data and its picture as one HTML file that fetches nothing."""
+"""``report``: the explorer, its data and its image as one HTML file that fetches nothing."""
 
 import base64
 import hashlib
@@ -28,8 +28,8 @@ def report(
     *,
     compare: Trace | None = None,
     title: str = "Where the model looked, word by word",
-    made_up: Marks = (),
-    true: Marks = (),
+    hallucinated: Marks = (),
+    grounded: Marks = (),
     diagnosis: Diagnosis | bool = True,
 ) -> Path:
     """Writes an explorer of a trace as one HTML file, complete or not at all.
@@ -40,23 +40,23 @@ def report(
     Args:
         trace: A trace.
         path: File to write; an existing one is replaced.
-        compare: A second trace of the same prompt, such as with a remedy on.
+        compare: A second trace of the same prompt, such as with an intervention on.
         title: Heading.
-        made_up: Words of the answer to mark as made up, as `plot.timeline` takes them; or a function that gives them
-            for each trace.
-        true: Words to mark as true, likewise.
+        hallucinated: Words of the answer to mark as hallucinated, as `plot.timeline` takes them; or a function that
+            gives them for each trace.
+        grounded: Words to mark as true, likewise.
         diagnosis: The trace's, such as with a calibration of your own; True diagnoses it, False leaves that out.
 
     Returns:
         The path.
 
     Raises:
-        ModelInputError: The traces are of different prompts or pictures, or a mark lies outside the answer.
+        ModelInputError: The traces are of different prompts or images, or a mark lies outside the answer.
         ShapeError: The traces have different layers or heads.
         OutputError: The file cannot be written.
     """
     target = Path(path)
-    text = page(trace, compare=compare, title=title, made_up=made_up, true=true, diagnosis=diagnosis)
+    text = page(trace, compare=compare, title=title, hallucinated=hallucinated, grounded=grounded, diagnosis=diagnosis)
     temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.part"
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -74,8 +74,8 @@ def page(
     *,
     compare: Trace | None = None,
     title: str = "",
-    made_up: Marks = (),
-    true: Marks = (),
+    hallucinated: Marks = (),
+    grounded: Marks = (),
     diagnosis: Diagnosis | bool = True,
 ) -> str:
     """The text of the HTML file.
@@ -84,16 +84,18 @@ def page(
         trace: A trace.
         compare: A second one of the same prompt.
         title: Heading.
-        made_up: Words to mark as made up.
-        true: Words to mark as true.
+        hallucinated: Words to mark as hallucinated.
+        grounded: Words to mark as true.
         diagnosis: As in `report`.
 
     Returns:
         A document with a policy that forbids every request.
     """
-    document, amounts = describe_document(trace, compare, made_up=made_up, true=true, diagnosis=diagnosis)
-    pictures = sum(len(place["picture"]) for side in document["sides"] for place in side["places"])
-    room = max((_LIMIT - pictures - 200_000) // len(amounts), 100_000)
+    document, amounts = describe_document(
+        trace, compare, hallucinated=hallucinated, grounded=grounded, diagnosis=diagnosis
+    )
+    images = sum(len(place["image"]) for side in document["sides"] for place in side["places"])
+    room = max((_LIMIT - images - 200_000) // len(amounts), 100_000)
     document["maps"] = [kept_maps(each, room=room) for each in amounts]
     script = _source("explorer.js") + _START
     style = _source("explorer.css")

@@ -1,4 +1,4 @@
-"""Where a trace's image keys lie: boxes over each picture, or a row in key order where that is not known."""
+"""Where a trace's image keys lie: boxes over each image, or a row in key order where that is not known."""
 
 import math
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ _SIDE = 16.0  # pixels of a cell that has no place of its own
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """One picture, overview, set of tiles or video frame, and the image keys over it.
+    """One image, overview, set of tiles or video frame, and the image keys over it.
 
     Attributes:
         name: What to call it.
-        picture: Index among the trace's pictures, None where the cells have no place in one.
+        image: Index among the trace's images, None where the cells have no place in one.
         size: Width and height that the boxes refer to.
         boxes: Left, top, right, bottom of each cell.
         cells: Position of each cell among the trace's image keys.
@@ -25,7 +25,7 @@ class Place:
     """
 
     name: str
-    picture: int | None
+    image_index: int | None
     size: tuple[float, float]
     boxes: tuple[Box, ...]
     cells: tuple[int, ...]
@@ -44,11 +44,11 @@ def places_of(trace: Trace) -> tuple[Place, ...]:
         trace: A trace.
 
     Returns:
-        Overviews before their tiles, pictures in the order of the prompt.
+        Overviews before their tiles, images in the order of the prompt.
 
     >>> from lvlmscope.diagnostics import planted_trace
     >>> [(place.name, place.boxes[0]) for place in places_of(planted_trace())]
-    [('picture', (0.0, 0.0, 14.0, 14.0))]
+    [('image', (0.0, 0.0, 14.0, 14.0))]
     """
     keys = image_key_numbers(trace)
     order = {key: position for position, key in enumerate(keys)}
@@ -57,7 +57,7 @@ def places_of(trace: Trace) -> tuple[Place, ...]:
     several = len(trace.layout.images) > 1
     found: list[Place] = []
     for number, image in enumerate(trace.layout.images):
-        name = f"picture {number + 1}" if several else "picture"
+        name = f"image {number + 1}" if several else "image"
         found += _of_image(image, number, name, order)
     return tuple(found)
 
@@ -66,7 +66,7 @@ def _of_image(image: ImageLayout, number: int, name: str, order: dict[int, int])
     placed = [c for c in image.cells if c.role == "patch" and c.box is not None and c.key in order]
     if image.reason or image.size is None or not placed:
         known = [order[c.key] for c in image.cells if c.key in order]
-        reason = image.reason or "its tokens have no place in the picture"
+        reason = image.reason or "its tokens have no place in the image"
         return [_in_order(name, known, reason)] if known else []
     groups: dict[tuple[int, bool], list[Cell]] = {}
     for cell in placed:
@@ -76,7 +76,7 @@ def _of_image(image: ImageLayout, number: int, name: str, order: dict[int, int])
     return [
         Place(
             name=name + (f", frame {frame + 1}" if frames else "") + (_kind(is_tile) if tiled else ""),
-            picture=number,
+            image_index=number,
             size=(float(image.size[0]), float(image.size[1])),
             boxes=tuple(c.box for c in cells if c.box is not None),
             cells=tuple(order[c.key] for c in cells),
@@ -97,4 +97,4 @@ def _in_order(name: str, cells: list[int], reason: str) -> Place:
     )
     size = (wide * _SIDE, math.ceil(len(cells) / wide) * _SIDE)
     note = f"{reason}: image tokens in the order of the prompt, row by row, not where they lie"
-    return Place(name=name, picture=None, size=size, boxes=boxes, cells=tuple(cells), note=note)
+    return Place(name=name, image_index=None, size=size, boxes=boxes, cells=tuple(cells), note=note)

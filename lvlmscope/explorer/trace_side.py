@@ -1,4 +1,4 @@
-"""What an explorer shows of a trace, as JSON values: words with numbers and alternatives, pictures, facts."""
+"""What an explorer shows of a trace, as JSON values: words with numbers and alternatives, images, facts."""
 
 import math
 from collections.abc import Iterable
@@ -34,7 +34,11 @@ SIGNALS: Final = {
     ),
     "entropy": ("next-token entropy", "nats", "how unsure the model was"),
     "log_prob": ("log-probability", "nats", "ln p of the token written"),
-    "risk": ("risk of being made up", "share of 1", "of judged words; without a calibration a rank in this answer"),
+    "risk": (
+        "risk of being hallucinated",
+        "share of 1",
+        "of judged words; without a calibration a rank in this answer",
+    ),
     "margin": ("margin", "nats", "gap of the two highest log-probabilities"),
 }
 _SAME_SHAPE: Final = 0.01  # relative difference of two aspect ratios
@@ -65,24 +69,24 @@ def word_signals(amounts: Amounts) -> dict[str, list[float | None]]:
 
 
 def describe_side(
-    amounts: Amounts, label: str, *, made_up: Iterable[Any] = (), true: Iterable[Any] = ()
+    amounts: Amounts, label: str, *, hallucinated: Iterable[Any] = (), grounded: Iterable[Any] = ()
 ) -> dict[str, Any]:
     """One trace without its maps.
 
     Args:
         amounts: The trace's amounts.
         label: What to call it beside another.
-        made_up: Words to mark as made up, as `plot.timeline` takes them.
-        true: Words to mark as true.
+        hallucinated: Words to mark as hallucinated, as `plot.timeline` takes them.
+        grounded: Words to mark as true.
 
     Returns:
         JSON values.
     """
     trace, words = amounts.trace, amounts.words
-    kinds = dict.fromkeys(marked_words(trace, words, true), "true")
-    kinds |= dict.fromkeys(marked_words(trace, words, made_up), "made up")
+    kinds = dict.fromkeys(marked_words(trace, words, grounded), "grounded")
+    kinds |= dict.fromkeys(marked_words(trace, words, hallucinated), "hallucinated")
     places = places_of(trace)
-    shown = [_picture(trace, place) for place in places]
+    shown = [_image(trace, place) for place in places]
     return {
         "label": label,
         "answer": "".join(trace.answer_tokens),
@@ -92,7 +96,7 @@ def describe_side(
         "layers": list(trace.layer_indices),
         "heads": trace.num_heads,
         "cells": len(amounts.keys),
-        "places": [_place(place, picture) for place, picture in zip(places, shown, strict=True)],
+        "places": [_place(place, image) for place, image in zip(places, shown, strict=True)],
         "notes": _notes(amounts),
         "facts": [[name, _cut(text)] for name, text in facts(trace)] + _origin(trace),
     }
@@ -138,28 +142,28 @@ def _probability(log_prob: float) -> float | None:
     return plain_number(math.exp(log_prob)) if math.isfinite(log_prob) else None
 
 
-def _picture(trace: Trace, place: Place) -> tuple[str, str]:
-    """The picture's data URI, empty when there is none to draw over, and a note."""
-    if place.picture is None:
+def _image(trace: Trace, place: Place) -> tuple[str, str]:
+    """The image's data URI, empty when there is none to draw over, and a note."""
+    if place.image_index is None:
         return "", place.note
-    if place.picture >= len(trace.images):
-        return "", "the trace holds no picture: image tokens only"
-    picture = trace.images[place.picture]
-    ratio = (picture.width / picture.height) / (place.size[0] / place.size[1])
+    if place.image_index >= len(trace.images):
+        return "", "the trace holds no image: image tokens only"
+    image = trace.images[place.image_index]
+    ratio = (image.width / image.height) / (place.size[0] / place.size[1])
     if abs(ratio - 1) > _SAME_SHAPE:
-        size = f"{picture.width} x {picture.height}"
-        return "", f"the picture kept ({size} pixels) has another shape than the one traced: image tokens only"
-    return data_uri(picture), place.note
+        size = f"{image.width} x {image.height}"
+        return "", f"the image kept ({size} pixels) has another shape than the one traced: image tokens only"
+    return data_uri(image), place.note
 
 
-def _place(place: Place, picture: tuple[str, str]) -> dict[str, Any]:
+def _place(place: Place, image: tuple[str, str]) -> dict[str, Any]:
     return {
         "name": place.name,
         "size": list(place.size),
         "boxes": [[round(edge, 2) for edge in box] for box in place.boxes],
         "cells": list(place.cells),
-        "picture": picture[0],
-        "note": picture[1],
+        "image": image[0],
+        "note": image[1],
     }
 
 

@@ -19,20 +19,20 @@ def explore(
     trace: Trace,
     other: Trace | None = None,
     *,
-    made_up: Marks = (),
-    true: Marks = (),
+    hallucinated: Marks = (),
+    grounded: Marks = (),
     diagnosis: Diagnosis | bool = True,
 ) -> Any:
     """A widget for Jupyter, VS Code and Colab: choose a word, see its image map, heads, signals and alternatives.
 
-    Words, signals and pictures are sent at once, each word's maps when it is chosen, unrounded.
+    Words, signals and images are sent at once, each word's maps when it is chosen, unrounded.
 
     Args:
         trace: A trace.
-        other: A second one of the same prompt, such as with a remedy on, shown beside it.
-        made_up: Words of the answer to mark as made up, as `plot.timeline` takes them; or a function that gives them
-            for each trace.
-        true: Words to mark as true, likewise.
+        other: A second one of the same prompt, such as with an intervention on, shown beside it.
+        hallucinated: Words of the answer to mark as hallucinated, as `plot.timeline` takes them; or a function that
+            gives them for each trace.
+        grounded: Words to mark as true, likewise.
         diagnosis: The trace's, such as with a calibration of your own; True diagnoses it, False leaves that out.
 
     Returns:
@@ -40,7 +40,7 @@ def explore(
 
     Raises:
         MissingExtraError: anywidget is not installed.
-        ModelInputError: The traces are of different prompts or pictures, or a mark lies outside the answer.
+        ModelInputError: The traces are of different prompts or images, or a mark lies outside the answer.
         ShapeError: The traces have different layers or heads.
     """
     try:
@@ -49,7 +49,9 @@ def explore(
     except ModuleNotFoundError as error:
         received, todo = f"no module {error.name}", 'pip install "lvlmscope[notebook]", or write lv.report(trace, path)'
         raise MissingExtraError(message("explore a trace", received, "a notebook with anywidget", todo)) from error
-    document, amounts = describe_document(trace, other, made_up=made_up, true=true, diagnosis=diagnosis)
+    document, amounts = describe_document(
+        trace, other, hallucinated=hallucinated, grounded=grounded, diagnosis=diagnosis
+    )
     source = files("lvlmscope.explorer")
     members = {
         "_esm": source.joinpath("explorer.js").read_text(encoding="utf-8"),

@@ -56,7 +56,7 @@ def require_gradients(model: torch.nn.Module, asked: str, *, running: bool) -> N
     Args:
         model: The bare model.
         asked: What for.
-        running: Whether generation is about to begin; while a remedy is attached, the mode may still change.
+        running: Whether generation is about to begin; while an intervention is attached, the mode may still change.
 
     Raises:
         UnsupportedModelError: Weights quantised for kernels without a backward, or recurrent layers.

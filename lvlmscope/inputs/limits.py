@@ -1,4 +1,4 @@
-"""Refusals before anything runs: prompts past the model's context, image tokens without pictures."""
+"""Refusals before anything runs: prompts past the model's context, image tokens without images."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,14 +9,14 @@ import torch
 from lvlmscope.errors import LvlmscopeError, ModelInputError, PromptError, message
 from lvlmscope.models.families import Family
 
-__all__ = ["blame_inputs", "context_length", "is_image_input", "require_context", "require_pictures"]
+__all__ = ["blame_inputs", "context_length", "is_image_input", "require_context", "require_images"]
 
 _STRETCHING = ("linear", "dynamic", "yarn")
 _IMAGE_INPUTS = ("pixel", "image", "video", "mm_encoder_outputs")
 
 
 def is_image_input(name: str) -> bool:
-    """Whether a model input of that name carries pictures, or says how they are cut.
+    """Whether a model input of that name carries images, or says how they are cut.
 
     Args:
         name: A keyword of the model's forward.
@@ -72,12 +72,12 @@ def require_context(model: torch.nn.Module, family: Family, prompt: int, steps: 
     if limit is not None and prompt + steps > limit:
         received = f"{prompt} prompt tokens, those of images counted, and {steps} of the answer"
         room = limit - prompt
-        todo = f"ask for max_new_tokens={room} at most" if room > 0 else "shorten the prompt, or use smaller pictures"
+        todo = f"ask for max_new_tokens={room} at most" if room > 0 else "shorten the prompt, or use smaller images"
         raise PromptError(message("fit the model's context", received, f"{limit} positions in all", todo))
 
 
-def require_pictures(model: torch.nn.Module, family: Family, inputs: Mapping[str, Any]) -> None:
-    """Refuse image tokens whose pictures are missing: the placeholders' own embeddings would be traced.
+def require_images(model: torch.nn.Module, family: Family, inputs: Mapping[str, Any]) -> None:
+    """Refuse image tokens whose images are missing: the placeholders' own embeddings would be traced.
 
     Args:
         model: The bare model.
@@ -90,7 +90,7 @@ def require_pictures(model: torch.nn.Module, family: Family, inputs: Mapping[str
     count = int(family.image_mask(model, inputs["input_ids"]).sum())
     if count and not any(_shows(name, value) for name, value in inputs.items()):
         received, todo = f"{count} image tokens and no pixels", "pass all that the processor returns, pixel_values too"
-        raise ModelInputError(message("use prepared inputs", received, "the pictures of every image token", todo))
+        raise ModelInputError(message("use prepared inputs", received, "the images of every image token", todo))
 
 
 def _shows(name: str, value: Any) -> bool:
@@ -123,6 +123,6 @@ def blame_inputs(forwards: Callable[[], int]) -> Iterator[None]:
         if forwards() > 1 or isinstance(error, others):
             raise
         received = f"inputs on which it fails: {str(error).strip().splitlines()[0] if str(error) else error!r}"
-        possible = "as many image tokens as its pictures give, and ids of its vocabulary"
+        possible = "as many image tokens as its images give, and ids of its vocabulary"
         todo = "pass what the model's own processor returns, unchanged"
         raise ModelInputError(message("run the model on the prompt", received, possible, todo)) from error

@@ -1,4 +1,4 @@
-"""From pictures and words to model inputs, with a clear refusal for what cannot be used."""
+"""From images and words to model inputs, with a clear refusal for what cannot be used."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ class Asked:
     """What one sample was made from.
 
     Attributes:
-        images: The pictures.
-        names: The pictures' file names, empty where there is none.
+        images: The images.
+        names: The images' file names, empty where there is none.
         prompt: The prompt as the user gave it.
         inputs: The sample's own model inputs, batch axis 1, without padding.
     """
@@ -52,23 +52,23 @@ class Prepared:
 
 
 def prepare(image: Any, prompt: Any, processor: Any, family: Family) -> Prepared:
-    """Model inputs for one prompt about one or several pictures.
+    """Model inputs for one prompt about one or several images.
 
     Args:
         image: What ``read_images`` takes.
         prompt: The question, which goes into the processor's chat template. With the image token and the template's
             own marks in it (`USER:`, `<|im_start|>`) it is taken as the whole prompt; with the image token alone the
-            pictures come where the tokens stand.
+            images come where the tokens stand.
         processor: The model's processor.
-        family: The model's family, which knows how many pictures it takes.
+        family: The model's family, which knows how many images it takes.
 
     Returns:
         The inputs.
 
     Raises:
-        ImageInputError: No picture, more than the family takes, or one that the processor refuses.
+        ImageInputError: No image, more than the family takes, or one that the processor refuses.
         PromptError: An empty prompt, image and prompt swapped, a placeholder of another model, or another number of
-            placeholders than of pictures.
+            placeholders than of images.
     """
     _refuse_swapped(image, prompt)
     images = read_images(image)
@@ -83,7 +83,7 @@ def prepare(image: Any, prompt: Any, processor: Any, family: Family) -> Prepared
         inputs = dict(processor(images=list(images), text=text, return_tensors="pt"))
     except ValueError as error:  # some refuse long strips
         sizes = ", ".join(f"{image.width} x {image.height}" for image in images)
-        received, todo = f"pictures of {sizes} pixels: {error}", "crop or resize them first"
+        received, todo = f"images of {sizes} pixels: {error}", "crop or resize them first"
         possible = f"what {type(processor).__name__} takes"
         raise ImageInputError(message("prepare images", received, possible, todo)) from error
     asked = Asked(images=images, names=names_of(image), prompt=prompt, inputs=inputs)
@@ -95,7 +95,7 @@ def join(samples: Sequence[Prepared], family: Family) -> Prepared:
 
     Args:
         samples: At least one, of one processor.
-        family: The model's family, which knows how many pictures it takes.
+        family: The model's family, which knows how many images it takes.
 
     Returns:
         The batch, by one call of the processor.
@@ -118,10 +118,10 @@ def join(samples: Sequence[Prepared], family: Family) -> Prepared:
 
 
 def _refuse_swapped(image: Any, prompt: Any) -> None:
-    """A text where the picture belongs, and a picture where the text does."""
+    """A text where the image belongs, and an image where the text does."""
     if isinstance(image, str) and not _is_file(image):
-        pictured = isinstance(prompt, Image.Image | np.ndarray | torch.Tensor | Path)
-        if pictured or (isinstance(prompt, str) and _is_file(prompt)):
+        shown = isinstance(prompt, Image.Image | np.ndarray | torch.Tensor | Path)
+        if shown or (isinstance(prompt, str) and _is_file(prompt)):
             received, possible = f"the text {image!r}"[:80] + " as image", "the image first, then the prompt"
             raise PromptError(message("trace a prompt", received, possible, "swap the two"))
 
@@ -137,7 +137,7 @@ def _fill_template(prompt: str, processor: Any, count: int) -> str:
     token = getattr(processor, "image_token", None) or _PLACEHOLDER
     if _PLACEHOLDER in prompt and token != _PLACEHOLDER:
         received, possible = f"{_PLACEHOLDER} in the prompt", f"a question alone, or a whole prompt with {token}"
-        todo = f"leave {_PLACEHOLDER} out: the chat template puts the picture in"
+        todo = f"leave {_PLACEHOLDER} out: the chat template puts the image in"
         raise PromptError(message("fill a prompt", received, possible, todo))
     templated = bool(getattr(processor, "chat_template", None))
     if token in prompt:
@@ -153,7 +153,7 @@ def _fill_template(prompt: str, processor: Any, count: int) -> str:
 
 
 def _templated(texts: Sequence[str], processor: Any) -> str:
-    """The chat template around texts with a picture between any two of them."""
+    """The chat template around texts with an image between any two of them."""
     content: list[dict[str, str]] = []
     for number, text in enumerate(texts):
         content += [{"type": "image"}] if number else []
@@ -164,7 +164,7 @@ def _templated(texts: Sequence[str], processor: Any) -> str:
 
 
 def _has_marks(prompt: str, processor: Any, token: str) -> bool:
-    """Whether a prompt holds what the template puts before the picture or after the question."""
+    """Whether a prompt holds what the template puts before the image or after the question."""
     before, _, after = _templated(["", _QUESTION], processor).partition(token)
     marks = [*before.split()[-1:], *after.partition(_QUESTION)[2].split()]
     return any(mark in prompt for mark in marks)

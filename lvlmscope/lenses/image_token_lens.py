@@ -30,10 +30,10 @@ def internal_confidence(trace: Trace, model: Any, *, processor: Any = None) -> x
 
     It is read at an answer token, so that a word of several tokens is judged by each apart. Models whose patches were
     trained towards words, as the bundled one's, show it far more clearly than others; early layers of large models
-    spell little. It needs the model: one more forward over the prompt, plain whatever remedies made the trace.
+    spell little. It needs the model: one more forward over the prompt, plain whatever interventions made the trace.
 
     Args:
-        trace: A trace that holds its pictures and prompt.
+        trace: A trace that holds its images and prompt.
         model: The model that made it.
         processor: Its processor, when it cannot be found from the model's name.
 
@@ -41,7 +41,7 @@ def internal_confidence(trace: Trace, model: Any, *, processor: Any = None) -> x
         Dims (layer, step), layers -1 to L-1, nats, at most 0.
 
     Raises:
-        ModelInputError: No pictures in the trace, or a model whose prompt has other tokens.
+        ModelInputError: No images in the trace, or a model whose prompt has other tokens.
         UnsupportedModelError: The model's unembedding is more than its final norm, output matrix, scale and cap.
 
     Reference:

@@ -17,7 +17,7 @@ _SOURCES = "'tiny', a hub id, a folder, or (model, processor)"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LoadedModel:
-    """A model with what is needed to ask it about a picture.
+    """A model with what is needed to ask it about an image.
 
     Attributes:
         model: The Hugging Face model, in eval mode.

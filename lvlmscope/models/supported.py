@@ -24,7 +24,7 @@ _NAMED = {
     "mistral3": "Mistral3",
     "aya_vision": "Aya Vision",
     "instructblip": "InstructBLIP with a decoder-only language model",
-    "mllama": "Llama 3.2 Vision; remedies are refused",
+    "mllama": "Llama 3.2 Vision; interventions are refused",
     "lfm2_vl": "LFM2-VL: replayed from the start",
     "qwen3_5": "Qwen3.5: replayed from the start",
     "llama4": "Llama 4",

@@ -34,13 +34,13 @@ def compare(
     ax: "Sequence[Axes] | None" = None,
     width: float = WIDTH * 1.35,
 ) -> Any:
-    """A signal of each head before and after a remedy on one scale, the difference, and both answers.
+    """A signal of each head before and after an intervention on one scale, the difference, and both answers.
 
     The maps average over the steps that both answers share: up to the first word that differs, which both predict from
     the same text. Later steps answer different questions.
 
     Args:
-        before: Without the remedy.
+        before: Without the intervention.
         after: With it.
         signal: From a trace to an array with layers and heads; the usual one is the attention on the image.
         backend: `"matplotlib"`, or `"plotly"` with hover.
@@ -51,7 +51,7 @@ def compare(
         The matplotlib or plotly figure.
 
     Raises:
-        ModelInputError: The traces are of different prompts or pictures, or hold no image keys; an unknown backend,
+        ModelInputError: The traces are of different prompts or images, or hold no image keys; an unknown backend,
             `ax` with plotly, or another number of axes.
         ShapeError: They have different layers or heads, or no steps; or the signal has no layers and heads.
 

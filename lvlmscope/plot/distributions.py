@@ -1,4 +1,4 @@
-"""``distribution``: a signal's values on true, made-up and other words."""
+"""``distribution``: a signal's values on true, hallucinated and other words."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -35,8 +35,8 @@ def distribution(
     trace: Trace | xr.Dataset,
     signal: xr.DataArray | None = None,
     *,
-    made_up: Iterable[Any] = (),
-    true: Iterable[Any] = (),
+    hallucinated: Iterable[Any] = (),
+    grounded: Iterable[Any] = (),
     backend: Literal["matplotlib", "plotly"] = "matplotlib",
     ax: "Axes | None" = None,
     width: float = WIDTH * 0.75,
@@ -50,8 +50,8 @@ def distribution(
     Args:
         trace: Where the words come from; or an aggregate by word, which needs no more.
         signal: A labelled array with a step axis; None for a trace's attention on the image.
-        made_up: Words that are made up, as in `timeline`.
-        true: Words that are in the picture, likewise.
+        hallucinated: Words that are hallucinated, as in `timeline`.
+        grounded: Words that are in the image, likewise.
         backend: `"matplotlib"`, or `"plotly"`, which names the words on hover.
         ax: Axes to draw into; matplotlib only.
         width: Inches of a new figure.
@@ -67,14 +67,14 @@ def distribution(
     Examples:
         >>> import xarray as xr
         >>> from lvlmscope.diagnostics import planted_trace
-        >>> figure = distribution(planted_trace(), xr.DataArray([1.0, 2.0, 3.0], dims="step"), made_up=[1])
+        >>> figure = distribution(planted_trace(), xr.DataArray([1.0, 2.0, 3.0], dims="step"), hallucinated=[1])
         >>> [label.get_text() for label in figure.axes[0].get_xticklabels()]
-        ['made up\n1 word', 'other words\n2 words']
+        ['hallucinated\n1 word', 'other words\n2 words']
     """
     check_backend(_ASKED, backend, ax)
     if isinstance(trace, xr.Dataset):
-        if signal is not None or made_up != () or true != ():
-            received, todo = "an aggregate and signal=, made_up= or true=", "leave these out: it has its own"
+        if signal is not None or hallucinated != () or grounded != ():
+            received, todo = "an aggregate and signal=, hallucinated= or grounded=", "leave these out: it has its own"
             raise ModelInputError(message(_ASKED, received, "an aggregate by word alone", todo))
         return draw_classes(trace, backend, ax, width)
     signal = signal if signal is not None else head_image_attention(trace)
@@ -83,7 +83,7 @@ def distribution(
         raise ModelInputError(message(_ASKED, "an empty answer", "one word or more", "trace an answer with words"))
     values = per_word(trace, words, signal)
     kinds = np.array(["other words"] * len(words), dtype=object)
-    for kind, marks in (("true", true), ("made up", made_up)):
+    for kind, marks in (("grounded", grounded), ("hallucinated", hallucinated)):
         kinds[sorted(marked_words(trace, words, marks))] = kind
     defined = np.isfinite(values)
     groups = {kind: np.flatnonzero((kinds == kind) & defined) for kind in COLOURS if (kinds == kind).any()}

@@ -1,4 +1,4 @@
-"""``overlay``: where in the picture the model looked while it wrote a word."""
+"""``overlay``: where in the image the model looked while it wrote a word."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,7 +13,7 @@ from lvlmscope.plot.data.image_boxes import background_of, boxes_of, largest_are
 from lvlmscope.plot.data.overlay_arrays import given_maps, label_of
 from lvlmscope.plot.data.overlay_panels import Asked, Sights, listed_words, sights_of
 from lvlmscope.plot.data.scale import scale_of
-from lvlmscope.plot.drawing.overlay_mpl import Look, note_of, paint, picture_panels, show_picture, surface_of
+from lvlmscope.plot.drawing.overlay_mpl import Look, image_panels, note_of, paint, show_image, surface_of
 from lvlmscope.plot.drawing.overlay_plotly import Panels, hovering_overlay
 from lvlmscope.plot.drawing.plotly_figures import check_backend
 from lvlmscope.plot.style import WIDTH, add_note, inscription, paper_style, wrapped
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["overlay"]
 
-_ASKED: Final = "draw attention over the picture"
+_ASKED: Final = "draw attention over the image"
 
 
 def overlay(
@@ -45,17 +45,17 @@ def overlay(
     contour: bool = False,
     smoothing: float = 0.0,
     image: "Image | str | Path | None" = None,
-    picture: int = 0,
+    image_index: int = 0,
     frame: int = 0,
     tile: int | None = None,
     backend: Literal["matplotlib", "plotly"] = "matplotlib",
     ax: "Axes | None" = None,
     width: float = WIDTH,
 ) -> Any:
-    r"""A word's attention on each patch, over the picture; the mean over its tokens, the layers and the heads.
+    r"""A word's attention on each patch, over the image; the mean over its tokens, the layers and the heads.
 
     A list of words gives a panel for each, a set of words one panel of their mean; panels share one scale. A new figure
-    shows the picture itself first. Where tokens lie over each other (tiles over an overview), the attention of all is
+    shows the image itself first. Where tokens lie over each other (tiles over an overview), the attention of all is
     added up, each token's spread evenly over its box, and given per area of the largest patch; the title's share is
     that of the tokens drawn.
 
@@ -65,7 +65,7 @@ def overlay(
     Args:
         trace: A trace whose layout knows the patches.
         word: A word of the answer, a step's number, a set of them, or a list of such.
-        values: Maps of words to draw instead of attention; rows and columns divide the whole picture.
+        values: Maps of words to draw instead of attention; rows and columns divide the whole image.
         each: What panels differ in: the `"word"`, or for one word or set the `"layer"` or `"head"`; of more than 12
             layers or heads 12 are shown, evenly spaced.
         layers: Decoder layer numbers to average over, or to show, negative ones counted from the end; None for all.
@@ -74,8 +74,8 @@ def overlay(
         contour: Lines around what is above 25, 50 and 75 % of the highest value; with `alpha=0` the lines alone.
         smoothing: Standard deviation of a blur in widths of the largest patch, for the eye: values are then of no
             patch, and the colour bar says so. 0 shows what was measured.
-        image: The picture or its file; None takes the trace's own, which it keeps wherever the file went.
-        picture: Which picture of the prompt, counted from 0.
+        image: The image or its file; None takes the trace's own, which it keeps wherever the file went.
+        image_index: Which image of the prompt, counted from 0.
         frame: Which frame of a video, counted from 0.
         tile: Only this tile, 0 being the overview; None for all.
         backend: `"matplotlib"`, or `"plotly"` with hover and zoom.
@@ -86,11 +86,11 @@ def overlay(
         The matplotlib or plotly figure.
 
     Raises:
-        ModelInputError: The answer has no such word, no such picture, tile, frame, layer or head, no image keys, an
+        ModelInputError: The answer has no such word, no such image, tile, frame, layer or head, no image keys, an
             option outside its range, several panels for one `ax`, or `ax` with plotly.
-        GeometryError: Which pixels a token covers is not known (with the reason), or the picture is another one.
+        GeometryError: Which pixels a token covers is not known (with the reason), or the image is another one.
         ShapeError: `values` has other dims, or no map of the word.
-        ImageInputError: `image` names a file that is not there, or that is no picture.
+        ImageInputError: `image` names a file that is not there, or that is no image.
 
     Examples:
         >>> from lvlmscope.diagnostics import planted_trace
@@ -100,8 +100,8 @@ def overlay(
     check_backend(_ASKED, backend, ax)
     require_image(trace, _ASKED)
     look = _look(alpha, contour=contour, smoothing=smoothing)
-    where = layout_of(trace, picture)
-    background = background_of(trace, where, image, picture)
+    where = layout_of(trace, image_index)
+    background = background_of(trace, where, image, image_index)
     place = partial(boxes_of, where, tile, frame)
     if values is None:
         shown = _attention(sights_of(trace, word, each, layers, heads), where, place, look)
@@ -125,7 +125,7 @@ def _painted(
     look, width, ax = how
     notes = [note_of(surface) for surface in shown.surfaces]
     lines = 3 if any(notes) else 1
-    made = None if ax is not None else picture_panels(len(notes) + 1, where.size or (1, 1), width, lines)
+    made = None if ax is not None else image_panels(len(notes) + 1, where.size or (1, 1), width, lines)
     maps = [ax] if ax is not None else (made.panels[1:] if made else [])
     inches = made.panel_width if made else maps[0].get_window_extent().width / maps[0].figure.dpi
     scale = scale_of(*(surface.shown for surface in shown.surfaces))
@@ -138,9 +138,9 @@ def _painted(
     bar = maps[0].figure.colorbar(cells, **bar_place, orientation="horizontal", ticks=_few_ticks(room))
     bar.set_label(wrapped(inscription(shown.label), inches=room, lines=1 if made else 4))
     if made:
-        show_picture(made.panels[0], where, background, shown.note)
+        show_image(made.panels[0], where, background, shown.note)
     elif background is None:
-        add_note(maps[0], "the trace holds no picture: patches only")
+        add_note(maps[0], "the trace holds no image: patches only")
     return maps[0].get_figure(root=True)
 
 

@@ -95,12 +95,12 @@ def _word_rows(
         part = seen[list(word.steps)]
         count = np.isfinite(part).sum(0)
         np.divide(np.where(np.isfinite(part), part, 0.0).sum(0), count, out=rows[number], where=count > 0)
-    names, pictures = [token.strip() or "·" for token in trace.tokens], trace.image_keys.numpy()
-    if image == "each" or not pictures.any():
+    names, images = [token.strip() or "·" for token in trace.tokens], trace.image_keys.numpy()
+    if image == "each" or not images.any():
         return rows, tuple(names)
-    first = int(pictures.argmax())
-    kept = ~pictures
+    first = int(images.argmax())
+    kept = ~images
     kept[first] = True
-    rows[:, first] = rows[:, pictures].sum(1)
-    names[first] = f"image ({int(pictures.sum())})"
+    rows[:, first] = rows[:, images].sum(1)
+    names[first] = f"image ({int(images.sum())})"
     return rows[:, kept], tuple(name for name, keep in zip(names, kept, strict=True) if keep)

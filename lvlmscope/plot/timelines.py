@@ -1,4 +1,4 @@
-"""``timeline``: signals over the words of an answer, with the made-up ones marked."""
+"""``timeline``: signals over the words of an answer, with the hallucinated ones marked."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.palette import MADE_UP, OTHER, TRUE
+from lvlmscope.palette import GROUNDED, HALLUCINATED, OTHER
 from lvlmscope.plot.data.signals import head_image_attention, name_of
 from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, stacked_figure
 from lvlmscope.plot.style import WIDTH, inscription, new_figure, paper_style, quantity_label, wrapped
@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["timeline"]
 
-_MARKS: Final = {"made up": (MADE_UP, "X", 62), "true": (TRUE, "o", 46), "other words": (OTHER, ".", 34)}
-_SYMBOLS: Final = {"made up": "x", "true": "circle", "other words": "circle"}
+_MARKS: Final = {
+    "hallucinated": (HALLUCINATED, "X", 62),
+    "grounded": (GROUNDED, "o", 46),
+    "other words": (OTHER, ".", 34),
+}
+_SYMBOLS: Final = {"hallucinated": "x", "grounded": "circle", "other words": "circle"}
 _SIGNALS: Final = (
     "labelled arrays: lv.image_attention_focus(trace), lv.layer_image_entropy(trace), lv.saliency_to_image(trace), "
     "lv.confidence(trace).sel(measure='entropy') and others of lvlmscope.diagnostics"
@@ -36,8 +40,8 @@ def timeline(
     trace: Trace,
     signals: "xr.DataArray | Sequence[xr.DataArray] | Mapping[str, xr.DataArray] | None" = None,
     *,
-    made_up: Iterable[Any] = (),
-    true: Iterable[Any] = (),
+    hallucinated: Iterable[Any] = (),
+    grounded: Iterable[Any] = (),
     backend: Literal["matplotlib", "plotly"] = "matplotlib",
     ax: "Axes | Sequence[Axes] | None" = None,
     width: float = WIDTH,
@@ -48,8 +52,9 @@ def timeline(
         trace: Where the words come from.
         signals: Labelled arrays with a step axis (layers and heads are averaged over), or such arrays by title; None
             draws the next token's entropy and the attention on the image.
-        made_up: Words to mark as made up: texts, steps, (start, end) characters of the answer, or CHAIR's mentions.
-        true: Words to mark as being in the picture, likewise.
+        hallucinated: Words to mark as hallucinated: texts, steps, (start, end) characters of the answer, or CHAIR's
+            mentions.
+        grounded: Words to mark as being in the image, likewise.
         backend: `"matplotlib"`, or `"plotly"`, which names the words on hover.
         ax: Axes to draw into, as many as signals; matplotlib only.
         width: Inches of a new figure.
@@ -64,9 +69,9 @@ def timeline(
 
     Examples:
         >>> from lvlmscope.diagnostics import planted_trace
-        >>> figure = timeline(planted_trace(), made_up=[1])
+        >>> figure = timeline(planted_trace(), hallucinated=[1])
         >>> [text.get_text() for text in figure.legends[0].get_texts()]
-        ['made up', 'other words']
+        ['hallucinated', 'other words']
     """
     check_backend("draw a timeline", backend, ax)
     words = words_of(trace)
@@ -75,7 +80,7 @@ def timeline(
         raise ModelInputError(message("draw a timeline", received, "one word or more", todo))
     rows = [(title, per_word(trace, words, array)) for title, array in _named(trace, signals)]
     kinds = ["other words"] * len(words)
-    for kind, marks in (("true", true), ("made up", made_up)):
+    for kind, marks in (("grounded", grounded), ("hallucinated", hallucinated)):
         for number in marked_words(trace, words, marks):
             kinds[number] = kind
     if backend == "plotly":
@@ -135,9 +140,11 @@ def _draw(ax: "Axes", values: np.ndarray, kinds: Sequence[str]) -> None:
         if kind == "other words" and len(values) > _MANY:
             continue
         ax.scatter(across[chosen], values[chosen], color=colour, marker=mark, s=size, linewidths=0, zorder=3)
-    made_up = [n for n, kind in enumerate(kinds) if kind == "made up"]
-    spans = [(n - 0.5, 1.0) for n in made_up]
-    ax.broken_barh(spans, (0, 1), transform=ax.get_xaxis_transform(), color=MADE_UP, alpha=0.13, linewidth=0, zorder=0)
+    hallucinated = [n for n, kind in enumerate(kinds) if kind == "hallucinated"]
+    spans = [(n - 0.5, 1.0) for n in hallucinated]
+    ax.broken_barh(
+        spans, (0, 1), transform=ax.get_xaxis_transform(), color=HALLUCINATED, alpha=0.13, linewidth=0, zorder=0
+    )
     ax.set_xlim(-0.6, len(values) - 0.4)
     finite = values[np.isfinite(values)]
     if finite.size and finite.min() >= 0:
@@ -173,7 +180,7 @@ def _label_words(ax: "Axes", words: Sequence[Word], kinds: Sequence[str]) -> Non
     """Upright words under the axis, as many as fit: marked words first, then others evenly."""
     box = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted())
     pitch = max(1.0, _LABEL_PITCH * len(words) / max(box.width, 0.1))
-    rank = {"made up": 0, "true": 1, "other words": 2}
+    rank = {"hallucinated": 0, "grounded": 1, "other words": 2}
     kept: list[int] = []
     for number in sorted(range(len(words)), key=lambda n: (rank[kinds[n]], n)):
         if all(abs(number - other) >= pitch for other in kept):

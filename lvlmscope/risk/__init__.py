@@ -1,4 +1,4 @@
-"""From a trace to what can be done: risks of words against a calibration, findings, and remedies configured from it."""
+"""Risks of words against a calibration, findings, and interventions configured from a trace."""
 
 from lvlmscope.risk.calibration import Calibration, bundled_calibration
 from lvlmscope.risk.calibration_run import calibrate, calibration_of

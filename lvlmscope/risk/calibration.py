@@ -28,8 +28,9 @@ class Reference:
     Attributes:
         layers: Layer numbers; empty for a signal without layers.
         quantiles: At `SHARES`, for each layer (one row without layers).
-        place: Index of the layer that told made-up from true words best.
-        direction: `"higher"` or `"lower"` values there on made-up words, `"mixed"` where halves of the data disagree.
+        place: Index of the layer that told hallucinated from grounded words best.
+        direction: `"higher"` or `"lower"` values there on hallucinated words, `"mixed"` where halves of the data
+            disagree.
         auroc: Of that best number, chosen and judged on different words; its interval in `low` and `high`.
         low: Lower end of the interval.
         high: Upper end.
@@ -45,7 +46,7 @@ class Reference:
 
     @property
     def separates(self) -> bool:
-        """Whether the signal told made-up from true words in the calibration, in one direction."""
+        """Whether the signal told hallucinated from grounded words in the calibration, in one direction."""
         return self.low > 0.5 and self.direction != "mixed"
 
     def rank(self, place: int, value: float) -> float:
@@ -78,7 +79,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """A logistic regression from a few signals, each at its best layer, to the risk that an object word is made up.
+    """A logistic regression from a few signals, each at its best layer, to the risk of hallucination of a word.
 
     Attributes:
         needs: What it needs beside a plain trace, among gradient, hidden_states, model.
@@ -119,8 +120,8 @@ class Calibration:
         num_layers: Its decoder layers.
         num_heads: Its query heads.
         tokens: Which tokens of a word were read.
-        true_words: Correct object words that the ranges come from.
-        made_up_words: Made-up object words that the probes learned from beside them.
+        grounded_words: Correct object words that the ranges come from.
+        hallucinated_words: Hallucinated object words that the probes learned from beside them.
         references: By signal.
         probes: Each for what may be at hand.
         words: Surface forms by category: the object words that the ranges are about.
@@ -131,8 +132,8 @@ class Calibration:
     num_layers: int
     num_heads: int
     tokens: Tokens
-    true_words: int
-    made_up_words: int
+    grounded_words: int
+    hallucinated_words: int
     references: dict[str, Reference]
     probes: tuple[Probe, ...]
     words: dict[str, tuple[str, ...]]
@@ -141,7 +142,7 @@ class Calibration:
     def __repr__(self) -> str:
         """One line: model, words and signals."""
         size = f"{self.num_layers} layers x {self.num_heads} heads"
-        words = f"{self.true_words} true and {self.made_up_words} made-up words"
+        words = f"{self.grounded_words} true and {self.hallucinated_words} hallucinated words"
         return f"Calibration({self.model!r}, {size}, {words}, {len(self.references)} signals)"
 
     @property

@@ -1,4 +1,4 @@
-"""``calibrate``: reference ranges of a model from answers about pictures whose objects are known."""
+"""``calibrate``: reference ranges of a model from answers about images whose objects are known."""
 
 from collections.abc import Collection, Iterable, Iterator, Sized
 from itertools import chain, combinations
@@ -11,7 +11,7 @@ from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.cross_validation import fitted_probe, strongest
 from lvlmscope.evaluation.detector_table import Detector
-from lvlmscope.evaluation.labelled_images import PROMPT, Example, known_pictures
+from lvlmscope.evaluation.labelled_images import PROMPT, Example, known_images
 from lvlmscope.evaluation.metrics.chair import Vocabulary, vocabulary
 from lvlmscope.evaluation.signal_detection import detect
 from lvlmscope.evaluation.word_labels import LabelledWord, label_words
@@ -41,18 +41,18 @@ def calibrate(
     seed: int = 0,
     progress: bool = True,
 ) -> Calibration:
-    """Traces the model's answers about known pictures and keeps what its signals are like on correct words.
+    """Traces the model's answers about known images and keeps what its signals are like on correct words.
 
     Every example is traced with gradients and hidden states, greedily. Ranges are quantiles over the correct object
-    words. The made-up ones teach the probes, which give a word's risk, which layer of a signal to look at, and on which
-    side; signals that do not tell the two apart over held-out folds take no part in a risk. Ranges hold for the prompt,
-    the kind of picture and the length that they were made with.
+    words. The hallucinated ones teach the probes, which give a word's risk, which layer of a signal to look at, and on
+    which side; signals that do not tell the two apart over held-out folds take no part in a risk. Ranges hold for the
+    prompt, the kind of image and the length that they were made with.
 
     Args:
         model: What `load` gave, or a bare model.
-        examples: Pictures with the categories in them: pairs, or objects with `image` and `present`; a generator too.
+        examples: Images with the categories in them: pairs, or objects with `image` and `present`; a generator too.
         words: Which words stand for which category; None for the bundled model's world.
-        prompt: Asked about every picture.
+        prompt: Asked about every image.
         max_new_tokens: Length allowed to each answer.
         tokens: Read at the `"first"` token of a word, or the `"mean"` over all.
         processor: The model's processor, when it cannot be found.
@@ -64,14 +64,14 @@ def calibrate(
         The calibration; `save` writes it.
 
     Raises:
-        EvaluationError: No examples, or too few correct or made-up words.
+        EvaluationError: No examples, or too few correct or hallucinated words.
     """
     known = words or vocabulary()
     labels: list[tuple[LabelledWord, ...]] = []
     first: list[Trace] = []
 
     def traced() -> Iterator[Trace]:
-        pairs, total = known_pictures(examples, _ASKED), len(examples) if isinstance(examples, Sized) else None
+        pairs, total = known_images(examples, _ASKED), len(examples) if isinstance(examples, Sized) else None
         for image, present in tqdm(pairs, total=total, desc="calibrating", delay=2, disable=not progress):
             options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": False}
             found = trace(
@@ -123,9 +123,9 @@ def calibration_of(
         The calibration.
 
     Raises:
-        EvaluationError: Too few correct or made-up words.
+        EvaluationError: Too few correct or hallucinated words.
     """
-    correct = int((~table.made_up).sum())
+    correct = int((~table.hallucinated).sum())
     if correct < _LEAST:
         received, possible = f"{correct} correct words", f"at least {_LEAST}"
         raise EvaluationError(message(_ASKED, received, possible, "give more examples"))
@@ -136,8 +136,8 @@ def calibration_of(
         num_layers=num_layers,
         num_heads=num_heads,
         tokens=tokens,
-        true_words=correct,
-        made_up_words=int(table.made_up.sum()),
+        grounded_words=correct,
+        hallucinated_words=int(table.hallucinated.sum()),
         references=references,
         probes=_probes(table, references),
         words=words.forms,
@@ -155,9 +155,9 @@ def _taken(labels: list[tuple[LabelledWord, ...]]) -> Iterator[tuple[LabelledWor
 
 def _reference(table: WordTable, name: str, detector: Detector) -> Reference:
     values = table.values[name]
-    columns = [column[np.isfinite(column)] for column in values[~table.made_up].T]
+    columns = [column[np.isfinite(column)] for column in values[~table.hallucinated].T]
     quantiles = [np.quantile(column, SHARES) if len(column) else np.full(len(SHARES), np.nan) for column in columns]
-    best = strongest(values, table.made_up)
+    best = strongest(values, table.hallucinated)
     return Reference(
         layers=table.layers[name],
         quantiles=tuple(tuple(row.tolist()) for row in quantiles),
@@ -184,7 +184,7 @@ def _probes(table: WordTable, references: dict[str, Reference]) -> tuple[Probe, 
 
 def _probe(table: WordTable, references: dict[str, Reference], names: tuple[str, ...], needs: tuple[str, ...]) -> Probe:
     columns = np.stack([table.values[name][:, references[name].place] for name in names], axis=1)
-    imputer, scaler, regression = (step for _, step in fitted_probe(columns, table.made_up, table.trace).steps)
+    imputer, scaler, regression = (step for _, step in fitted_probe(columns, table.hallucinated, table.trace).steps)
     return Probe(
         needs=needs,
         signals=names,

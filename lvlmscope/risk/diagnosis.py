@@ -1,4 +1,4 @@
-"""``diagnose``: which words of an answer are at risk, what the layers and heads did, and which remedy fits."""
+"""``diagnose``: which words of an answer are at risk, what the layers and heads did, and which intervention fits."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -41,14 +41,15 @@ class Diagnosis:
         answer: The answer.
         model: Name of the model.
         calibrated: Whether risks and ranges come from a calibration of the model.
-        usual_risk: Share of made-up words in the calibration, the risk of a word that nothing is known of; NaN without.
+        usual_risk: Share of hallucinated words in the calibration, the risk of a word that nothing is known of; NaN
+            without.
         words: The judged words with their risks, in the order of the answer.
         risky: Those at risk: 1.5 times the usual risk; without a calibration the quarter that ranks highest.
         layers: Layers that D-LEAF's own rule flags.
         heads: Heads that it would mend, most often flagged first.
         drift: Whether deep layers go back to the first layers' noise; None where no layer can be compared.
         shares: Heads by function; None where they cannot be told apart.
-        remedies: Remedies configured from this trace, the one with the most evidence first.
+        interventions: Interventions configured from this trace, the one with the most evidence first.
         left_out: Signals that the trace cannot give, with what they lack.
     """
 
@@ -62,11 +63,11 @@ class Diagnosis:
     heads: tuple[FlaggedHead, ...]
     drift: Drift | None
     shares: HeadShares | None
-    remedies: tuple[Proposal, ...]
+    interventions: tuple[Proposal, ...]
     left_out: tuple[str, ...]
 
-    def remedy(self, name: str | None = None) -> Proposal:
-        """A proposed remedy.
+    def intervention(self, name: str | None = None) -> Proposal:
+        """A proposed intervention.
 
         Args:
             name: Its name in any letter case; None for the first.
@@ -74,19 +75,19 @@ class Diagnosis:
         Raises:
             ModelInputError: None is proposed, or none of that name.
         """
-        for proposal in self.remedies:
+        for proposal in self.interventions:
             if name is None or proposal.name.lower() == name.lower():
                 return proposal
-        possible = ", ".join(proposal.name for proposal in self.remedies) or "none for this trace"
+        possible = ", ".join(proposal.name for proposal in self.interventions) or "none for this trace"
         received = "no proposal at all" if name is None else repr(name)
-        raise ModelInputError(message("apply a remedy", received, possible, "choose one of them"))
+        raise ModelInputError(message("apply an intervention", received, possible, "choose one of them"))
 
     def apply(self, model: Any, name: str | None = None) -> AbstractContextManager[Handle]:
-        """Switches a proposed remedy on inside a `with` block.
+        """Switches a proposed intervention on inside a `with` block.
 
         Args:
             model: What `load` gave, or a bare model.
-            name: The remedy's name; None for the first.
+            name: The intervention's name; None for the first.
 
         Returns:
             The context of `lvlmscope.intervene`.
@@ -94,7 +95,7 @@ class Diagnosis:
         Raises:
             ModelInputError: None is proposed, or none of that name.
         """
-        return intervene(model, self.remedy(name).intervention)
+        return intervene(model, self.intervention(name).intervention)
 
     def blocks(self) -> list[Part]:
         """The blocks it prints: title, note and rows, in order."""
@@ -123,18 +124,18 @@ def diagnose(
     words: Vocabulary | None = None,
     rule: EntropyRule | None = None,
 ) -> Diagnosis:
-    """Which words are at risk, what layers and heads did, and which remedies fit, each configured from this trace.
+    """Which words are at risk, what layers and heads did, and which interventions fit, each configured from this trace.
 
-    With a calibration a word's risk is a probability among object words of the calibration's pictures, from the signals
-    that told made-up from true words there; a signal is listed where it leaves the middle 90 % of correct words on the
-    side of made-up ones. Without one, words are ranked among themselves on the sides that the papers claim, and the
-    diagnosis says that it is not calibrated. The bundled model's calibration is found by itself.
+    With a calibration a word's risk is a probability among object words of the calibration's images, from the signals
+    that told hallucinated from grounded words there; a signal is listed where it leaves the middle 90 % of correct
+    words on the side of hallucinated ones. Without one, words are ranked among themselves on the sides that the papers
+    claim, and the diagnosis says that it is not calibrated. The bundled model's calibration is found by itself.
 
-    Remedies are ranked by how unusual, at the words at risk, the quantity is that they mend. That is a reason to try
-    one, no promise: what each does over many pictures is a matter of measuring (`lvlmscope eval --remedy`).
+    Interventions are ranked by how unusual, at the words at risk, the quantity is that they mend. That is a reason to
+    try one, no promise: what each does over many images is a matter of measuring (`lvlmscope eval --intervention`).
 
     Args:
-        trace: A trace of a picture; made with `gradients=True` and `hidden_states=True` it tells more.
+        trace: A trace of an image; made with `gradients=True` and `hidden_states=True` it tells more.
         calibration: What `calibrate` gave for this model.
         model: The model: then what its image tokens spell is read too, in one more forward.
         words: Which words name objects; None for the calibration's. Without either, every word is judged.
@@ -162,7 +163,7 @@ def diagnose(
     layers, heads = flags_of(trace, rule or EntropyRule())
     usual = _usual(calibration)
     risky = _risky(risks, usual)
-    # Where no word is at risk, the remedies are configured for the one that ranks highest
+    # Where no word is at risk, the interventions are configured for the one that ranks highest
     subject = risky or tuple(sorted(range(len(risks)), key=lambda number: -_known(risks[number].risk))[:1])
     case = Case(trace=trace, readings=readings, risks=risks, risky=subject, bundled=_is_bundled(trace))
     return Diagnosis(
@@ -176,7 +177,7 @@ def diagnose(
         heads=heads,
         drift=drift_of(trace),
         shares=head_shares(trace),
-        remedies=propose(case),
+        interventions=propose(case),
         left_out=left_out,
     )
 
@@ -202,7 +203,7 @@ def _is_bundled(trace: Trace) -> bool:
 def _usual(calibration: Calibration | None) -> float:
     if calibration is None:
         return float("nan")
-    return calibration.made_up_words / (calibration.true_words + calibration.made_up_words)
+    return calibration.hallucinated_words / (calibration.grounded_words + calibration.hallucinated_words)
 
 
 def _risky(risks: tuple[WordRisk, ...], usual: float) -> tuple[int, ...]:
@@ -216,7 +217,7 @@ def _risky(risks: tuple[WordRisk, ...], usual: float) -> tuple[int, ...]:
 def _check(trace: Trace, calibration: Calibration | None) -> None:
     if not bool(trace.image_keys.any()) or not trace.num_steps:
         received = "a trace without image keys" if trace.num_steps else "an empty answer"
-        raise ModelInputError(message(_ASKED, received, "an answer about a picture", "trace a prompt with an image"))
+        raise ModelInputError(message(_ASKED, received, "an answer about an image", "trace a prompt with an image"))
     if calibration is None:
         return
     sizes = (max(trace.layer_indices) + 1, trace.num_heads)

@@ -24,7 +24,7 @@ def parts_of(diagnosis: "Diagnosis") -> list[Part]:
     parts += [_layers(diagnosis), _heads(diagnosis)]
     if diagnosis.drift is not None:
         parts.append(_drift(diagnosis.drift))
-    parts.append(_remedies(diagnosis))
+    parts.append(_interventions(diagnosis))
     if diagnosis.left_out:
         parts.append(Part(title="not read", note=", ".join(diagnosis.left_out)))
     return parts
@@ -32,7 +32,7 @@ def parts_of(diagnosis: "Diagnosis") -> list[Part]:
 
 def _words(diagnosis: "Diagnosis") -> Part:
     if diagnosis.calibrated:
-        note = f"risk of being made up; {diagnosis.usual_risk:.0%} is usual; ranges: 90 % of correct words"
+        note = f"risk of being hallucinated; {diagnosis.usual_risk:.0%} is usual; ranges: 90 % of correct words"
     else:
         note = "NOT CALIBRATED: ranks among this answer's words, no probabilities (lvlmscope.calibrate makes ranges)"
     shown = sorted(diagnosis.words, key=lambda word: -word.risk if isfinite(word.risk) else 1.0)[:_MOST]
@@ -89,13 +89,13 @@ def _drift(drift: "Drift") -> Part:
     return Part(title="drift", note=note)
 
 
-def _remedies(diagnosis: "Diagnosis") -> Part:
+def _interventions(diagnosis: "Diagnosis") -> Part:
     rows = tuple(
         (str(rank), configured(one.intervention), f"{one.evidence:.0%}", one.reason)
-        for rank, one in enumerate(diagnosis.remedies, start=1)
+        for rank, one in enumerate(diagnosis.interventions, start=1)
     )
     note = "diagnosis.apply(model) switches the first on" if rows else "none: no word to judge, or nothing to configure"
     if rows and not diagnosis.risky:
         subject = "no word is at risk; for the one that ranks highest" if _ranked(diagnosis) else "for the first word"
         note = f"{subject}, {note}"
-    return Part(title="remedies", note=note, header=("", "remedy", "evidence", "because"), rows=rows)
+    return Part(title="interventions", note=note, header=("", "intervention", "evidence", "because"), rows=rows)

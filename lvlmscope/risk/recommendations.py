@@ -1,4 +1,4 @@
-"""Which remedies a trace speaks for: each configured from the trace, with the evidence and a reason."""
+"""Which interventions a trace speaks for: each configured from the trace, with the evidence and a reason."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -26,11 +26,11 @@ _STRICTEST: Final = 0.8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """A remedy for this trace.
+    """An intervention for this trace.
 
     Attributes:
         name: Its class.
-        intervention: The remedy, with head sets, layers and thresholds from this trace.
+        intervention: The intervention, with head sets, layers and thresholds from this trace.
         evidence: How far what it mends lies on its paper's bad side at the risky words: the mean rank among
             correct words (without a calibration, among this answer's words), in [0, 1]; a half is nothing unusual.
         reason: One sentence.
@@ -86,7 +86,7 @@ class Case:
 
 
 def propose(case: Case) -> tuple[Proposal, ...]:
-    """All remedies that the trace can say something about, the one with the most evidence first.
+    """All interventions that the trace can say something about, the one with the most evidence first.
 
     Args:
         case: The trace and what was read from it.
@@ -129,12 +129,12 @@ def _clva(case: Case) -> Proposal | None:
     if not deep:
         return None
     evidence = _mean(ranks, deep)
-    remedy = CLVA(initial=initial, middle=middle, deep=deep)
+    intervention = CLVA(initial=initial, middle=middle, deep=deep)
     reason = (
         f"{_layers(middle, 'looks', 'look')} at the image most; {_layers(deep)} after {_which(middle, 'it', 'them')} "
         f"{_which(deep, 'resembles', 'resemble')} the first layers' noise ({_share(case, evidence)})"
     )
-    return Proposal(name="CLVA", intervention=remedy, evidence=evidence, reason=reason)
+    return Proposal(name="CLVA", intervention=intervention, evidence=evidence, reason=reason)
 
 
 def _locore(case: Case) -> Proposal | None:
@@ -149,8 +149,8 @@ def _locore(case: Case) -> Proposal | None:
     window = int(np.clip(np.median(gaps), 1, _LONGEST_WINDOW))
     reason = f"the risky words rest little on the token before them ({_share(case, evidence)})"
     reason += f", less than usual in {_layers(weak)}" if weak else ""
-    remedy = LocoRE(layers=sorted(weak) or None, window=window)
-    return Proposal(name="LocoRE", intervention=remedy, evidence=evidence, reason=reason)
+    intervention = LocoRE(layers=sorted(weak) or None, window=window)
+    return Proposal(name="LocoRE", intervention=intervention, evidence=evidence, reason=reason)
 
 
 def _sgrs(case: Case) -> Proposal | None:
@@ -167,13 +167,13 @@ def _sgrs(case: Case) -> Proposal | None:
         return None
     wanted = math.ceil(20 * float(max(known)) + 1e-6) / 20
     # Above that it would reject most words, risky or not, and spoil the text
-    remedy = SGRS(alpha=wanted if plain.alpha < wanted <= _STRICTEST else plain.alpha)
+    intervention = SGRS(alpha=wanted if plain.alpha < wanted <= _STRICTEST else plain.alpha)
     evidence = _mean(ranks, list(ranks))
     reason = (
         f"the risky words rest on the answer so far with {max(known):.0%} of the tokens before them at most "
         f"({_share(case, evidence)})"
     )
-    return Proposal(name="SGRS", intervention=remedy, evidence=evidence, reason=reason)
+    return Proposal(name="SGRS", intervention=intervention, evidence=evidence, reason=reason)
 
 
 def _rescaling(case: Case) -> Proposal | None:
@@ -183,12 +183,12 @@ def _rescaling(case: Case) -> Proposal | None:
     if not ranks:
         return None
     try:
-        remedy = HeadRescaling.from_trace(case.trace)
+        intervention = HeadRescaling.from_trace(case.trace)
     except ModelInputError:  # heads too alike to be classed
         return None
     evidence = _mean(ranks, early)
     reason = f"{_layers(early, 'looks', 'look')} little at the image at the risky words ({_share(case, evidence)})"
-    return Proposal(name="HeadRescaling", intervention=remedy, evidence=evidence, reason=reason)
+    return Proposal(name="HeadRescaling", intervention=intervention, evidence=evidence, reason=reason)
 
 
 def _hallurnn(case: Case) -> Proposal | None:

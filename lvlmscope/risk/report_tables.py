@@ -22,10 +22,10 @@ class Part:
 
 
 def configured(intervention: Any) -> str:
-    """A remedy as the call that makes it, parameters at their defaults left out, numbers to four digits.
+    """An intervention as the call that makes it, parameters at their defaults left out, numbers to four digits.
 
     Args:
-        intervention: A remedy: a dataclass with defaults.
+        intervention: An intervention: a dataclass with defaults.
     """
     plain = type(intervention)
     told = [

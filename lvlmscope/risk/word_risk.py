@@ -20,7 +20,7 @@ _FEWEST = 5  # words of an answer from which ranges of its own can be told
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raised:
-    """A signal outside its reference range on the side of made-up words.
+    """A signal outside its reference range on the side of hallucinated words.
 
     Attributes:
         signal: Its name.
@@ -54,8 +54,8 @@ class WordRisk:
         text: The word.
         steps: The steps that wrote it.
         category: The object that it names, None where that is not known.
-        risk: With a calibration the probability, among its words, that the word is made up; without one the mean rank
-            of its signals among this answer's words, 1 for the most suspicious on all of them: no probability.
+        risk: With a calibration the probability, among its words, that the word is hallucinated; without one the mean
+            rank of its signals among this answer's words, 1 for the most suspicious on all of them: no probability.
         raised: Signals outside their ranges, farthest first.
     """
 
@@ -74,7 +74,7 @@ class Readings:
         words: The words.
         values: By signal, float64 [word, layer], one layer for a signal without layers.
         layers: Layer numbers by signal; empty without layers.
-        suspicious: By signal, the side that its paper connects with made-up words, None without a claim.
+        suspicious: By signal, the side that its paper connects with hallucinated words, None without a claim.
         calibration: Where ranks and ranges come from; None for the answer itself.
     """
 
@@ -101,7 +101,7 @@ class Readings:
             return np.where(np.isfinite(values) & (known > 1), below / (known - 1), np.nan)
 
     def suspicion(self, name: str) -> np.ndarray:
-        """`ranks`, turned so that 1 is the side that the signal's paper connects with made-up words.
+        """`ranks`, turned so that 1 is the side that the signal's paper connects with hallucinated words.
 
         Args:
             name: A signal with such a claim.
@@ -117,7 +117,7 @@ def judged_words(trace: Trace, vocabulary: Vocabulary | None) -> tuple[LabelledW
         vocabulary: Which words name objects; None when that is not known.
 
     Returns:
-        Words with their steps; their labels mean nothing, as the picture's objects are not known.
+        Words with their steps; their labels mean nothing, as the image's objects are not known.
     """
     if vocabulary is not None:
         return tuple(word for word in label_words(trace, (), vocabulary) if word.label != "other" and word.steps)

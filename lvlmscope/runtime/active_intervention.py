@@ -1,4 +1,4 @@
-"""One remedy at work with its counts, and what a replay hangs in to look on."""
+"""One intervention at work with its counts, and what a replay hangs in to look on."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -25,7 +25,7 @@ class Recorder(Protocol):
 
 
 class Performance:
-    """One remedy at work: its configuration, its session, and counts of what it changed."""
+    """One intervention at work: its configuration, its session, and counts of what it changed."""
 
     def __init__(self, intervention: Intervention, session: Session) -> None:
         """Start counting.
@@ -51,7 +51,7 @@ class Performance:
         self.__init__(self.intervention, self.intervention.start(site))  # type: ignore[misc]
 
     def take(self, other: "Performance") -> None:
-        """Take over what another performance of the same remedy did.
+        """Take over what another performance of the same intervention did.
 
         Args:
             other: Whose session and counts.
@@ -61,11 +61,11 @@ class Performance:
 
     @property
     def name(self) -> str:
-        """The remedy's name."""
+        """The intervention's name."""
         return str(self.intervention.describe().get("name", type(self.intervention).__name__))
 
     def report(self) -> dict[str, Any]:
-        """Counts kept for every remedy, then what its session reports (JSON values)."""
+        """Counts kept for every intervention, then what its session reports (JSON values)."""
         counts = {
             "name": self.name,
             "forwards": self.forwards,

@@ -1,4 +1,4 @@
-"""Remedies switched on in a model: ``intervene`` for a block, ``attach`` until removed, alone or stacked."""
+"""Interventions switched on in a model: ``intervene`` for a block, ``attach`` until removed, alone or stacked."""
 
 import functools
 import warnings
@@ -19,43 +19,43 @@ from lvlmscope.runtime.protocol import Intervention, Session, Site
 
 __all__ = ["Handle", "Intervention", "Session", "Site", "attach", "intervene", "stack_of", "stage_of"]
 
-_ASKED = "switch on a remedy"
+_ASKED = "switch on an intervention"
 
-# One stage a model, alive while anything is attached: stacked and nested remedies share it.
+# One stage a model, alive while anything is attached: stacked and nested interventions share it.
 _STAGES: "weakref.WeakKeyDictionary[torch.nn.Module, Stage]" = weakref.WeakKeyDictionary()
 
 
 class Handle:
-    """Remedies attached to one model by one call."""
+    """Interventions attached to one model by one call."""
 
     def __init__(self, stage: Stage, performances: tuple[Performance, ...]) -> None:
         """Hold what ``attach`` put on the stage.
 
         Args:
             stage: The model's stage.
-            performances: The remedies at work, in order.
+            performances: The interventions at work, in order.
         """
         self._stage = stage
         self._performances = performances
         self._active = True
 
     def __repr__(self) -> str:
-        """The remedies in the order in which they act."""
+        """The interventions in the order in which they act."""
         return f"Handle({' -> '.join(p.name for p in self._performances)}{'' if self._active else ', removed'})"
 
     @property
     def interventions(self) -> tuple[Intervention, ...]:
-        """The remedies in order."""
+        """The interventions in order."""
         return tuple(p.intervention for p in self._performances)
 
     def report(self) -> tuple[dict[str, Any], ...]:
-        """What each remedy has edited so far, in order (JSON values); also after removal."""
+        """What each intervention has edited so far, in order (JSON values); also after removal."""
         return tuple(p.report() for p in self._performances)
 
     def remove(self) -> None:
-        """Take the remedies off; the model is as before once the last one is gone. A second call does nothing.
+        """Take the interventions off; the model is as before once the last one is gone. A second call does nothing.
 
-        A remedy that ran and changed nothing warns with the reason, unless it was set to strength 0.
+        An intervention that ran and changed nothing warns with the reason, unless it was set to strength 0.
         """
         if self._active:
             self.withdraw()
@@ -84,41 +84,42 @@ def stage_of(model: Any) -> Stage | None:
 
 
 def stack_of(interventions: Any) -> tuple[Intervention, ...]:
-    """Remedies to switch on, in order; a single one stands for a list of it.
+    """Interventions to switch on, in order; a single one stands for a list of it.
 
     Args:
-        interventions: Remedies, one remedy, or None for none.
+        interventions: Interventions, one intervention, or None for none.
 
     Returns:
-        The remedies; what is none among them ``attach`` refuses.
+        The interventions; what is none among them ``attach`` refuses.
 
     Raises:
-        InterventionError: A name, or something else that is neither a remedy nor a list.
+        InterventionError: A name, or something else that is neither an intervention nor a list.
     """
     if interventions is None:
         return ()
     if isinstance(interventions, Intervention) and not isinstance(interventions, type):
         return (interventions,)
     if isinstance(interventions, str) or not isinstance(interventions, Iterable):
-        todo = "pass interventions=[lv.DLEAF()], or another remedy (lvlmscope methods lists them)"
-        raise InterventionError(message(_ASKED, f"{interventions!r}"[:80], "a list of remedies", todo))
+        todo = "pass interventions=[lv.DLEAF()], or another intervention (lvlmscope interventions lists them)"
+        raise InterventionError(message(_ASKED, f"{interventions!r}"[:80], "a list of interventions", todo))
     return tuple(interventions)
 
 
 def attach(model: Any, *interventions: Intervention, family: Family | None = None) -> Handle:
-    """Switch remedies on until ``handle.remove()``.
+    """Switch interventions on until ``handle.remove()``.
 
     Args:
         model: What ``load`` gave, or a bare Hugging Face model.
-        *interventions: Remedies in the order in which they act; each sees the edits of those before it. Remedies that
-            are on already act before these.
+        *interventions: Interventions in the order in which they act; each sees the edits of those before it.
+            Interventions that are on already act before these.
         family: Rules of the model's family, found by itself when None.
 
     Returns:
         The handle, with ``remove()`` and ``report()``.
 
     Raises:
-        InterventionError: Something given is no remedy, is given twice, or chooses the tokens as another one does.
+        InterventionError: Something given is no intervention, is given twice, or chooses the tokens as another one
+            does.
         UnsupportedModelError: The model's attention cannot be reached.
     """
     bare = unwrap(model)
@@ -130,7 +131,7 @@ def attach(model: Any, *interventions: Intervention, family: Family | None = Non
     family = family or getattr(model, "family", None) or family_of(bare)
     if family.crossing_layers(bare):
         received = f"{type(bare).__name__}, which looks at the image in cross-attention layers"
-        possible, todo = "models with image tokens in the decoder's sequence", "trace it without remedies"
+        possible, todo = "models with image tokens in the decoder's sequence", "trace it without interventions"
         raise UnsupportedModelError(message(_ASKED, received, possible, todo))
     stage = _STAGES.get(bare) or Stage(bare, family)
     _refuse_twice(interventions)
@@ -140,28 +141,28 @@ def attach(model: Any, *interventions: Intervention, family: Family | None = Non
 
 
 def _refuse_twice(interventions: Sequence[Intervention]) -> None:
-    """One list with equal remedies is a slip; a block within a block is not."""
+    """One list with equal interventions is a slip; a block within a block is not."""
     for number, intervention in enumerate(interventions):
         if intervention in interventions[:number]:
             received = f"{intervention!r} twice"
-            possible, todo = "every remedy once, or again with other parameters", "leave one out"
+            possible, todo = "every intervention once, or again with other parameters", "leave one out"
             raise InterventionError(message(_ASKED, received, possible, todo))
 
 
 @contextmanager
 def intervene(model: Any, *interventions: Intervention, family: Family | None = None) -> Iterator[Handle]:
-    """Switch remedies on inside a ``with`` block; afterwards, also after an exception, the model is as before.
+    """Switch interventions on inside a ``with`` block; afterwards, also after an exception, the model is as before.
 
     Args:
         model: What ``load`` gave, or a bare Hugging Face model.
-        *interventions: Remedies in the order in which they act.
+        *interventions: Interventions in the order in which they act.
         family: Rules of the model's family, found by itself when None.
 
     Yields:
         The handle, whose ``report()`` says what was edited.
 
     Raises:
-        InterventionError: Something given is no remedy, or is given twice.
+        InterventionError: Something given is no intervention, or is given twice.
         UnsupportedModelError: The model's attention cannot be reached.
     """
     handle = attach(model, *interventions, family=family)
@@ -174,21 +175,21 @@ def intervene(model: Any, *interventions: Intervention, family: Family | None = 
 
 
 def enter_stage(stage: Stage, performances: tuple[Performance, ...]) -> None:
-    """Put remedies on a stage, and build it up when it was empty.
+    """Put interventions on a stage, and build it up when it was empty.
 
     Args:
         stage: The model's stage.
-        performances: Remedies to add after those already there.
+        performances: Interventions to add after those already there.
 
     Raises:
-        InterventionError: Two remedies that both choose the tokens; nothing is left behind.
+        InterventionError: Two interventions that both choose the tokens; nothing is left behind.
         UnsupportedModelError: The model's attention cannot be reached; nothing is left behind.
     """
     choosing = [p.name for p in (*stage.performances, *performances) if p.session.chooses_tokens]
     if len(choosing) > 1:
         received = f"{' and '.join(choosing)}, which each choose every token"
         todo = "leave one out, or take the other off first"
-        raise InterventionError(message("switch on remedies together", received, "one that chooses tokens", todo))
+        raise InterventionError(message("switch on interventions together", received, "one that chooses tokens", todo))
     stage.performances.extend(performances)
     try:
         stage.refresh()
@@ -212,7 +213,7 @@ def _leave(stage: Stage, performances: tuple[Performance, ...]) -> None:
 
 
 def _shadow_generate(stage: Stage) -> None:
-    """Let ``generate`` tell the stage the prompt's length and take the remedies' logits processors along."""
+    """Let ``generate`` tell the stage the prompt's length and take the interventions' logits processors along."""
     original = getattr(stage.model, "generate", None)
     if original is None:
         return
@@ -222,7 +223,7 @@ def _shadow_generate(stage: Stage) -> None:
         ids = next((kwargs[n] for n in ("input_ids", "inputs") if kwargs.get(n) is not None), args[0] if args else None)
         if ids is None:
             todo = "pass input_ids, so that image positions are known"
-            raise ModelInputError(message("generate with a remedy", "no input_ids", "input_ids", todo))
+            raise ModelInputError(message("generate with an intervention", "no input_ids", "input_ids", todo))
         second = args[1] if len(args) > 1 else None  # generate's own order
         given = kwargs.get("generation_config") or second or getattr(stage.model, "generation_config", None)
         with stage.generation(ids, ({} if given is None else given.to_dict()) | kwargs):

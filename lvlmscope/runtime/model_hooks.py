@@ -72,7 +72,7 @@ class Stage:
         return any(_overrides(s, "gradient_layers") for s in self.sessions)
 
     def restart(self) -> None:
-        """Give every remedy a fresh session, so that its report speaks of what comes next only."""
+        """Give every intervention a fresh session, so that its report speaks of what comes next only."""
         for performance in self.performances:
             performance.restart(self.site)
 
@@ -85,11 +85,11 @@ class Stage:
         """Install what is not installed yet, and the hidden-state hooks only while something needs them.
 
         Raises:
-            UnsupportedModelError: The decoder's attention cannot be reached, or a remedy needs gradients that cannot
-                pass through it.
+            UnsupportedModelError: The decoder's attention cannot be reached, or an intervention needs gradients that
+                cannot pass through it.
         """
         if self._differentiates:
-            require_gradients(self.model, "switch on a remedy that needs gradients", running=False)
+            require_gradients(self.model, "switch on an intervention that needs gradients", running=False)
         if not self._built:
             self._built = True
             self._tap.install()
@@ -120,10 +120,10 @@ class Stage:
             Nothing.
 
         Raises:
-            UnsupportedOptionError: An option that a remedy refuses, or a mode without the gradients it needs.
+            UnsupportedOptionError: An option that an intervention refuses, or a mode without the gradients it needs.
         """
         if self._differentiates:
-            require_gradients(self.model, "generate with a remedy that needs gradients", running=True)
+            require_gradients(self.model, "generate with an intervention that needs gradients", running=True)
         for session in self.sessions:
             session.begin_generate(options)
         before, self._generating = (self.follower.prompt_length, self._generating), True

@@ -17,12 +17,12 @@ __all__ = ["apply_gain", "checked_weights", "mixed_rows", "replaced_rows", "with
 def checked_weights(
     rows: AttentionRows, weights: Float[torch.Tensor, "..."], intervention: Intervention
 ) -> tuple[AttentionRows, int]:
-    """Rows with a remedy's weights, and how many (row, head) pairs they change.
+    """Rows with an intervention's weights, and how many (row, head) pairs they change.
 
     Args:
-        rows: The rows the remedy saw ``[batch, row, head, key]``.
+        rows: The rows the intervention saw ``[batch, row, head, key]``.
         weights: What it returned.
-        intervention: The remedy, for the message.
+        intervention: The intervention, for the message.
 
     Returns:
         New rows and the count; the same rows and 0 when nothing changed.
@@ -61,10 +61,10 @@ def _edited_scores(
     weights: Float[torch.Tensor, "batch row head key"],
     changed: Bool[torch.Tensor, "batch row head 1"],
 ) -> Float[torch.Tensor, "batch row head key"]:
-    """Scores whose softmax is the edited weights, so that remedies on scores stack on edited rows.
+    """Scores whose softmax is the edited weights, so that interventions on scores stack on edited rows.
 
     Rows that did not change keep their own, so that a row is worth the same alone and in a block; the others are on
-    the same scale, because a remedy may multiply scores.
+    the same scale, because an intervention may multiply scores.
     """
     scale = torch.logsumexp(rows.scores, -1, keepdim=True)
     return torch.where(changed, log_weights(weights) + scale, rows.scores)
@@ -78,7 +78,7 @@ def replaced_rows(
     Args:
         output: The kernel's output ``[batch, query, head, dim]`` and weights, if it gives them.
         rows: The rows as the kernel had them.
-        edited: The rows after all remedies.
+        edited: The rows after all interventions.
         call: The attention call.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A remedy's parameters checked against the types that its class declares."""
+"""An intervention's parameters checked against the types that its class declares."""
 
 import types
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ __all__ = ["check_types"]
 _NAMES = {float: "a number", int: "a whole number", type(None): "None"}
 
 
-def check_types(remedy: Any) -> None:
-    """Refuse a parameter of another type than its field's; ranges are the remedy's own to check.
+def check_types(intervention: Any) -> None:
+    """Refuse a parameter of another type than its field's; ranges are the intervention's own to check.
 
     Args:
-        remedy: A dataclass. Fields of other types than numbers, words and layers are passed over.
+        intervention: A dataclass. Fields of other types than numbers, words and layers are passed over.
 
     Raises:
         InterventionError: A value of another type, with the field's name.
     """
-    hints = get_type_hints(type(remedy))
-    for field in fields(remedy):
-        value, wanted = getattr(remedy, field.name), _members(hints[field.name])
+    hints = get_type_hints(type(intervention))
+    for field in fields(intervention):
+        value, wanted = getattr(intervention, field.name), _members(hints[field.name])
         if not any(_fits(value, each) for each in wanted):
             received = f"{field.name}={value!r}"[:80] + f" of type {type(value).__name__}"
             possible = " or ".join(dict.fromkeys(map(_named, wanted)))
-            asked, todo = f"configure {type(remedy).__name__}", f"change {field.name}"
+            asked, todo = f"configure {type(intervention).__name__}", f"change {field.name}"
             raise InterventionError(message(asked, received, possible, todo))
 
 
@@ -42,7 +42,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is type(None):
         return value is None
     origin = get_origin(hint)
-    if origin is Literal:  # which words are possible, and which numbers beside them, the remedy's own check tells
+    if origin is Literal:  # which words are possible, and which numbers beside them, the intervention's own check tells
         return value is None or isinstance(value, str | Real)
     if origin is Sequence:
         wanted = get_args(hint)[0]

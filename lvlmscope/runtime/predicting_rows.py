@@ -81,7 +81,7 @@ class ForwardFollower:
             self._ids = ids
             self._implied_length = ids.shape[1]
         elif known is None or known.shape[1] < past or known.shape[0] != ids.shape[0]:
-            received = f"a cache of {past} positions made before the remedy was attached"
+            received = f"a cache of {past} positions made before the intervention was attached"
             todo = "start from the prompt inside the with block"
             raise ModelInputError(message("follow a forward", received, "sequences seen from their start", todo))
         else:

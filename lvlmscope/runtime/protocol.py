@@ -1,4 +1,4 @@
-"""The protocol of a remedy: a frozen configuration that starts sessions, and the hooks a session may answer."""
+"""The protocol of an intervention: a frozen configuration that starts sessions, and the hooks a session may answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ __all__ = ["ForwardInfo", "Intervention", "MethodCard", "Session", "Site"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodCard:
-    """What there is to know of a method before it is used; a remedy's class may carry one as `card`.
+    """What there is to know of a method before it is used; an intervention's class may carry one as `card`.
 
     Attributes:
         paper: Where it was published.
@@ -35,7 +35,7 @@ class MethodCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """What a remedy may know of the model it is attached to.
+    """What an intervention may know of the model it is attached to.
 
     Attributes:
         model: The whole model.
@@ -102,12 +102,13 @@ class ForwardInfo:
 
 
 class Session:
-    """One remedy at work in one model. Every hook has a default that does nothing.
+    """One intervention at work in one model. Every hook has a default that does nothing.
 
     Attributes:
         gain_rows: Where ``head_gain`` applies: "predicting" rows only, or "all" rows: those before the first
             predicting row get the gain of that row.
-        chooses_tokens: Whether its logits processor leaves one token possible; there can be one such remedy at a time.
+        chooses_tokens: Whether its logits processor leaves one token possible; there can be one such intervention at a
+            time.
     """
 
     gain_rows: Literal["predicting", "all"] = "predicting"
@@ -131,7 +132,7 @@ class Session:
         """New weights of the predicting rows of one layer.
 
         Args:
-            rows: ``[batch, row, head, key]``, as edited by the remedies before.
+            rows: ``[batch, row, head, key]``, as edited by the interventions before.
 
         Returns:
             Weights of the same shape, None for no edit. Heads whose weights stay equal keep the kernel's output.
@@ -168,7 +169,7 @@ class Session:
         return None
 
     def gradient_layers(self, forward: ForwardInfo) -> tuple[int, ...]:
-        """Layers whose rows the remedy wants in a graph with the logits; asked in every forward of ``generate``.
+        """Layers whose rows the intervention wants in a graph with the logits; asked in every forward of ``generate``.
 
         From the lowest of them on the forward runs with gradients; its logits are the same to the last bit.
 
@@ -189,7 +190,7 @@ class Session:
         """
 
     def logits_processor(self) -> LogitsProcessor | None:
-        """A processor that ``generate`` is to use while the remedy is on, None for none."""
+        """A processor that ``generate`` is to use while the intervention is on, None for none."""
         return None
 
     def end_forward(self, logits: Float[torch.Tensor, "batch kept_row vocabulary"]) -> None:
@@ -208,13 +209,13 @@ class Session:
         return None
 
     def report(self) -> dict[str, Any]:
-        """What the remedy did beyond the counts that are kept for every remedy (JSON values)."""
+        """What the intervention did beyond the counts that are kept for every intervention (JSON values)."""
         return {}
 
 
 @runtime_checkable
 class Intervention(Protocol):
-    """A remedy's configuration: frozen, and able to start a session in any model."""
+    """An intervention's configuration: frozen, and able to start a session in any model."""
 
     def start(self, site: Site) -> Session:
         """A new session.

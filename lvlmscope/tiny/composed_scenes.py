@@ -1,4 +1,4 @@
-"""Scenes composed on the fly from a seed: pictures whose objects, boxes and caption are known."""
+"""Scenes composed on the fly from a seed: images whose objects, boxes and caption are known."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,10 +39,10 @@ _GROUND: Final[dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scene:
-    """One composed picture and everything that is known about it.
+    """One composed image and everything that is known about it.
 
     Attributes:
-        image: RGB picture of `IMAGE_SIZE` x `IMAGE_SIZE` pixels.
+        image: RGB image of `IMAGE_SIZE` x `IMAGE_SIZE` pixels.
         objects: category of each object, largest first; a category may occur twice.
         boxes: (left, top, right, bottom) in pixels of each object, half-open, in the order of `objects`.
         setting: where the scene plays, a key of `world.SETTINGS`.
@@ -62,7 +62,7 @@ class Scene:
 
     @property
     def present(self) -> frozenset[str]:
-        """The categories in the picture."""
+        """The categories in the image."""
         return frozenset(self.objects)
 
     @property
@@ -100,15 +100,15 @@ def scene(split: str, index: int, *, seed: int = 0) -> Scene:
     rng = np.random.default_rng([seed, splits.index(split), index])
     setting = str(rng.choice(list(SETTINGS)))
     wanted = _company(rng, setting, partners=split != "prior")
-    picture = _background(rng, setting)
-    placed = _place(rng, picture, wanted, small=split == "hard")
+    image = _background(rng, setting)
+    placed = _place(rng, image, wanted, small=split == "hard")
     objects, boxes = tuple(o for o, _ in placed), tuple(b for _, b in placed)
     if split == "hard":
-        _hide(rng, picture, boxes)
-    picture = _degrade(rng, picture, strong=split == "hard")
+        _hide(rng, image, boxes)
+    image = _degrade(rng, image, strong=split == "hard")
     caption = captions.describe(rng, objects, boxes, setting)
     return Scene(
-        image=picture,
+        image=image,
         objects=objects,
         boxes=boxes,
         setting=setting,
@@ -120,7 +120,7 @@ def scene(split: str, index: int, *, seed: int = 0) -> Scene:
 
 
 def _company(rng: np.random.Generator, setting: str, *, partners: bool) -> list[str]:
-    """Which objects share a picture: anchors of a setting, usually with partners, at times a guest or an intruder."""
+    """Which objects share an image: anchors of a setting, usually with partners, at times a guest or an intruder."""
     pairs = [pair for pair in SETTINGS[setting] if partners or len(pair) == 2]
     chosen: list[str] = []
     count = int(rng.choice([1, 2], p=[0.4, 0.6]))
@@ -152,18 +152,18 @@ def _background(rng: np.random.Generator, setting: str) -> Image.Image:
         (IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC
     )
     texture = (np.asarray(coarse, dtype=np.float32) - 127) * rng.uniform(0.05, 0.25)
-    picture = Image.fromarray(np.clip(base + texture, 0, 255).astype(np.uint8))
-    draw = ImageDraw.Draw(picture)
+    image = Image.fromarray(np.clip(base + texture, 0, 255).astype(np.uint8))
+    draw = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(0, 5))):
         x, y, w, h = (
             int(v) for v in (rng.integers(0, 100), rng.integers(0, 100), rng.integers(4, 40), rng.integers(4, 40))
         )
         colour = tuple(int(v) for v in np.clip((far + near) / 2 + rng.normal(0, 25, 3), 0, 255))
         (draw.ellipse if rng.random() < 0.5 else draw.rectangle)((x, y, x + w, y + h), fill=colour)
-    return picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 2.5))))
+    return image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 2.5))))
 
 
-def _place(rng: np.random.Generator, picture: Image.Image, wanted: list[str], *, small: bool) -> list[tuple[str, Box]]:
+def _place(rng: np.random.Generator, image: Image.Image, wanted: list[str], *, small: bool) -> list[tuple[str, Box]]:
     """Pastes the objects, largest first, where they cover earlier ones little; returns them with their boxes."""
     low, high = (18, 30) if small else ((26, 62) if len(wanted) < 4 else (24, 46))
     sizes = sorted((int(rng.integers(low, high)) for _ in wanted), reverse=True)
@@ -180,7 +180,7 @@ def _place(rng: np.random.Generator, picture: Image.Image, wanted: list[str], *,
             size,
             size,
         )
-        picture.paste(drawing, box[:2], drawing)
+        image.paste(drawing, box[:2], drawing)
         placed.append((name, (box[0] + left, box[1] + top, box[0] + right, box[1] + bottom)))
     return placed
 
@@ -207,23 +207,23 @@ def _covered(box: Box, by: Box) -> float:
     return max(0, width) * max(0, height) / ((box[2] - box[0]) * (box[3] - box[1]))
 
 
-def _hide(rng: np.random.Generator, picture: Image.Image, boxes: tuple[Box, ...]) -> None:
+def _hide(rng: np.random.Generator, image: Image.Image, boxes: tuple[Box, ...]) -> None:
     """Covers about a third of every other object with a plain patch."""
-    draw = ImageDraw.Draw(picture)
+    draw = ImageDraw.Draw(image)
     for left, top, right, bottom in boxes:
         if rng.random() < 0.5:
             cut = round((right - left) * rng.uniform(0.25, 0.45))
-            colour = picture.getpixel((int(rng.integers(IMAGE_SIZE)), int(rng.integers(IMAGE_SIZE))))
+            colour = image.getpixel((int(rng.integers(IMAGE_SIZE)), int(rng.integers(IMAGE_SIZE))))
             side = (left, top, left + cut, bottom) if rng.random() < 0.5 else (right - cut, top, right, bottom)
             draw.rectangle(side, fill=colour)
 
 
-def _degrade(rng: np.random.Generator, picture: Image.Image, *, strong: bool) -> Image.Image:
+def _degrade(rng: np.random.Generator, image: Image.Image, *, strong: bool) -> Image.Image:
     """Blur, sensor noise and exposure; more of each when `strong`."""
     if strong or rng.random() < 0.3:
-        picture = picture.filter(
+        image = image.filter(
             ImageFilter.GaussianBlur(float(rng.uniform(0.5, 1.1) if strong else rng.uniform(0.3, 1.0)))
         )
-    pixels = np.asarray(picture, dtype=np.float32) * rng.uniform(0.8, 1.15)
+    pixels = np.asarray(image, dtype=np.float32) * rng.uniform(0.8, 1.15)
     pixels = pixels + rng.normal(0, rng.uniform(4, 11) if strong else rng.uniform(0, 7), pixels.shape)
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))

@@ -30,6 +30,6 @@ def count(category: str) -> int:
 
 @cache
 def drawing(category: str, number: int, *, size: int, mirrored: bool = False) -> Image.Image:
-    """One drawing as an RGBA picture of `size` x `size` pixels. Shared: do not draw on it."""
-    picture = _drawings()[category][number].resize((size, size), Image.Resampling.LANCZOS)
-    return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else picture
+    """One drawing as an RGBA image of `size` x `size` pixels. Shared: do not draw on it."""
+    image = _drawings()[category][number].resize((size, size), Image.Resampling.LANCZOS)
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else image

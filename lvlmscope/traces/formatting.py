@@ -15,7 +15,7 @@ def facts(trace: "Trace") -> list[tuple[str, str]]:
         trace: What to sum up.
 
     Returns:
-        Prompt, answer, sizes, images, model, replay agreement and remedies.
+        Prompt, answer, sizes, images, model, replay agreement and interventions.
     """
     shape = trace.attention.shape
     model = trace.provenance.get("model", {})
@@ -29,7 +29,7 @@ def facts(trace: "Trace") -> list[tuple[str, str]]:
         ("also", ", ".join(n for n in ("gradient", "hidden_states") if getattr(trace, n) is not None)),
         ("model", ", ".join(str(model[k]) for k in ("name", "class", "dtype", "device", "kernel") if k in model)),
         ("replay", f"logits within {replay['difference']:.1e} of generation" if "difference" in replay else ""),
-        ("remedies", ", ".join(str(e.get("name", "?")) for e in trace.provenance.get("interventions", []))),
+        ("interventions", ", ".join(str(e.get("name", "?")) for e in trace.provenance.get("interventions", []))),
     ]
     return [(name, text) for name, text in facts if text]
 

@@ -1,4 +1,4 @@
-"""A trace's summary for Jupyter: picture, shaded caption, a small layer x head map."""
+"""A trace's summary for Jupyter: image, shaded caption, a small layer x head map."""
 
 import base64
 import html
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["html_summary"]
 
-_LONGEST: Final = 220  # pixels of the picture's longer side
+_LONGEST: Final = 220  # pixels of the image's longer side
 _SAID: Final = 300  # characters of a fact
 _TOKENS: Final = 300  # of the answer, each a few dozen bytes of HTML
 _CELL: Final = 14  # pixels of a head in the small map, fewer where there are many
@@ -35,7 +35,7 @@ def html_summary(trace: "Trace") -> str:
     """
     mass = trace.rows().image_mass.double().numpy() if bool(trace.image_keys.any()) else None
     parts = [
-        f'<div style="display:flex;flex-wrap:wrap;gap:12px;align-items:flex-start">{_picture(trace)}{_map(mass)}</div>',
+        f'<div style="display:flex;flex-wrap:wrap;gap:12px;align-items:flex-start">{_image(trace)}{_map(mass)}</div>',
         f'<p style="max-width:46em;overflow-wrap:anywhere">{_words(trace, mass)}</p>',
         "<p><code>lvlmscope.diagnose(trace)</code> tells which words are at risk.</p>",
         _facts_table(trace),
@@ -43,10 +43,10 @@ def html_summary(trace: "Trace") -> str:
     return f'<div style="font-size:13px;line-height:1.6">{"".join(parts)}</div>'
 
 
-def _picture(trace: "Trace") -> str:
+def _image(trace: "Trace") -> str:
     if trace.image is None:
-        return "<span>no picture in the trace</span>"
-    return f'<img alt="the picture that was traced" src="{data_uri(trace.image, longest=_LONGEST)}">'
+        return "<span>no image in the trace</span>"
+    return f'<img alt="the image that was traced" src="{data_uri(trace.image, longest=_LONGEST)}">'
 
 
 def _words(trace: "Trace", mass: np.ndarray | None) -> str:
@@ -73,7 +73,7 @@ def _shade(value: float) -> float:
 
 
 def _map(mass: np.ndarray | None) -> str:
-    """Mean attention on the image of each layer and head, as a picture of the map."""
+    """Mean attention on the image of each layer and head, as an image of the map."""
     if mass is None or 0 in mass.shape:
         return "<span>no attention on an image to show</span>"
     from PIL import Image

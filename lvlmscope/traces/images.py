@@ -1,4 +1,4 @@
-"""Which pictures a trace is of: their names, sizes and digests, and whether two traces share them."""
+"""Which images a trace is of: their names, sizes and digests, and whether two traces share them."""
 
 import base64
 import hashlib
@@ -16,17 +16,17 @@ from lvlmscope.errors import ImageInputError, message
 if TYPE_CHECKING:
     pass
 
-__all__ = ["data_uri", "describe_pictures", "names_of", "read_images"]
+__all__ = ["data_uri", "describe_images", "names_of", "read_images"]
 
 
 def names_of(image: Any) -> tuple[str, ...]:
     """File names of what ``read_images`` takes, empty texts where there is none.
 
     Args:
-        image: A picture, a path, or a list of those.
+        image: An image, a path, or a list of those.
 
     Returns:
-        One name for each picture, without its folder.
+        One name for each image, without its folder.
 
     >>> names_of(["cats/a.png", Image.new("L", (2, 2))])
     ('a.png', '')
@@ -37,11 +37,11 @@ def names_of(image: Any) -> tuple[str, ...]:
     return (Path(source).name if isinstance(source, str | Path) else "",)
 
 
-def describe_pictures(images: Sequence[Image.Image], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Name, size and SHA-256 of the pixels of each picture.
+def describe_images(images: Sequence[Image.Image], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Name, size and SHA-256 of the pixels of each image.
 
     Args:
-        images: RGB pictures.
+        images: RGB images.
         names: Their file names.
 
     Returns:
@@ -56,11 +56,11 @@ def describe_pictures(images: Sequence[Image.Image], names: Sequence[str]) -> li
 _CRISP: Final = 256  # pixels a side up to which nothing is lost to JPEG
 
 
-def data_uri(picture: Image.Image, *, longest: int = 720) -> str:
-    """A picture as a data URI: PNG when it is small, else JPEG.
+def data_uri(image: Image.Image, *, longest: int = 720) -> str:
+    """An image as a data URI: PNG when it is small, else JPEG.
 
     Args:
-        picture: Any picture; transparency is laid on white.
+        image: Any image; transparency is laid on white.
         longest: Pixels of the longer side at most.
 
     Returns:
@@ -70,12 +70,12 @@ def data_uri(picture: Image.Image, *, longest: int = 720) -> str:
     >>> data_uri(Image.new("RGB", (8, 8)))[:22]
     'data:image/png;base64,'
     """
-    if picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info:
-        layered = picture.convert("RGBA")
+    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
+        layered = image.convert("RGBA")
         flat = Image.new("RGBA", layered.size, "white")
         flat.alpha_composite(layered)
-        picture = flat
-    small = picture.convert("RGB")
+        image = flat
+    small = image.convert("RGB")
     small.thumbnail((longest, longest))
     buffer = io.BytesIO()
     kind = "png" if max(small.size) <= _CRISP else "jpeg"
@@ -84,7 +84,7 @@ def data_uri(picture: Image.Image, *, longest: int = 720) -> str:
 
 
 def read_images(image: Any) -> tuple[Image.Image, ...]:
-    """Pictures as RGB.
+    """Images as RGB.
 
     Args:
         image: A PIL image, a path, an array ``[height, width]`` or ``[height, width, 3 or 4]`` (uint8, or floats in
@@ -94,7 +94,7 @@ def read_images(image: Any) -> tuple[Image.Image, ...]:
         PIL images.
 
     Raises:
-        ImageInputError: None given, a file that is no picture, an array of another shape, or a picture of one pixel or
+        ImageInputError: None given, a file that is no image, an array of another shape, or an image of one pixel or
             of more than PIL opens (``2 * PIL.Image.MAX_IMAGE_PIXELS``).
     """
     asked, possible = "read an image", "a PIL image, a path, or an array [height, width, 3]"
@@ -118,7 +118,7 @@ def read_images(image: Any) -> tuple[Image.Image, ...]:
 
 
 def _check_size(image: Image.Image) -> None:
-    """Pictures that no processor can do justice to: a line one pixel wide, or past what PIL itself would open."""
+    """Images that no processor can do justice to: a line one pixel wide, or past what PIL itself would open."""
     pixels = Image.MAX_IMAGE_PIXELS
     most = 2 * pixels if pixels else None
     if min(image.size) < 2 or (most and image.width * image.height > most):

@@ -1,4 +1,4 @@
-"""``effect``: did a remedy do anything, and what."""
+"""``effect``: did an intervention do anything, and what."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -37,7 +37,7 @@ class Effect:
         divergence: For each shared step at least so much `KL(before || after)` of the next-token distributions, nats: a
             trace keeps the most probable tokens only, so the KL is taken over those that both kept and all others
             together, and merging outcomes can only lower a KL (data processing inequality).
-        edits: One report per remedy: forwards, rows, edited heads and layers, and what its session tells.
+        edits: One report per intervention: forwards, rows, edited heads and layers, and what its session tells.
     """
 
     same_answer: bool
@@ -53,17 +53,17 @@ class Effect:
 
     @property
     def changed(self) -> bool:
-        """Whether any remedy edited anything."""
+        """Whether any intervention edited anything."""
         return any(report.get("changed", False) for report in self.edits)
 
     @property
     def edited_rows(self) -> int:
-        """Predicting rows that went through a remedy, over all remedies."""
+        """Predicting rows that went through an intervention, over all interventions."""
         return sum(int(report.get("rows", 0)) for report in self.edits)
 
     @property
     def edited_layers(self) -> tuple[int, ...]:
-        """Layers in which any remedy changed attention, head outputs or the residual stream."""
+        """Layers in which any intervention changed attention, head outputs or the residual stream."""
         layers: set[int] = set()
         for report in self.edits:
             for key in ("edited_heads_per_layer", "scaled_heads_per_layer"):
@@ -73,7 +73,7 @@ class Effect:
 
     def __str__(self) -> str:
         """A few lines for a terminal."""
-        lines = [line for report in self.edits for line in _edit_lines(report)] or ["no remedy was on"]
+        lines = [line for report in self.edits for line in _edit_lines(report)] or ["no intervention was on"]
         if self.first_step is not None:
             lines.append(f"first word changed: {self.before_word.strip()!r} -> {self.after_word.strip()!r}")
         else:
@@ -91,17 +91,17 @@ class Effect:
 
 
 def effect(before: Trace, after: Trace) -> Effect:
-    """Compares a trace with one of the same prompt made with remedies on.
+    """Compares a trace with one of the same prompt made with interventions on.
 
     Args:
-        before: Without the remedies.
+        before: Without the interventions.
         after: With them.
 
     Returns:
-        First differing word, image mass over the shared steps, and each remedy's own report.
+        First differing word, image mass over the shared steps, and each intervention's own report.
 
     Raises:
-        ModelInputError: One is no trace, or they are of different prompts or pictures.
+        ModelInputError: One is no trace, or they are of different prompts or images.
     """
     before, after = (require_trace(each, "compare traces") for each in (before, after))
     require_one_question(before, after, "compare traces")
@@ -123,7 +123,7 @@ def effect(before: Trace, after: Trace) -> Effect:
 
 
 def side_names(before: Trace, after: Trace) -> tuple[str, str]:
-    """What to call two traces beside each other: by their remedy where one of them alone had one on.
+    """What to call two traces beside each other: by their intervention where one of them alone had one on.
 
     Args:
         before: A trace.
@@ -136,7 +136,7 @@ def side_names(before: Trace, after: Trace) -> tuple[str, str]:
     >>> side_names(planted_trace(), planted_trace())
     ('first', 'second')
     """
-    names = {True: "with the remedy", False: "without the remedy"}
+    names = {True: "with the intervention", False: "without the intervention"}
     on = bool(before.effects), bool(after.effects)
     return ("first", "second") if on[0] == on[1] else (names[on[0]], names[on[1]])
 
@@ -174,8 +174,8 @@ def _known(trace: Trace, step: int) -> dict[int, float]:
 
 
 def _edit_lines(report: dict[str, Any]) -> list[str]:
-    """What a remedy edited, then what its session tells: numbers as they are, counts per layer left to the report."""
-    name, forwards = report.get("name", "remedy"), report.get("forwards", 0)
+    """What an intervention edited, then what its session reports, without counts per layer."""
+    name, forwards = report.get("name", "intervention"), report.get("forwards", 0)
     if not report.get("changed", False):
         reason = report.get("idle_reason") or ("the prompt holds no image" if report.get("saw_image") is False else "")
         return [f"{name}: changed nothing over {forwards} forwards{': ' if reason else ''}{reason}"]

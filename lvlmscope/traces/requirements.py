@@ -104,7 +104,7 @@ def require_image(trace: Trace, asked: str) -> None:
     """
     if not bool(require_trace(trace, asked).image_keys.any()):
         received, todo = "a trace without image keys", "trace a prompt with an image"
-        raise ModelInputError(message(asked, received, "traces of a picture", todo))
+        raise ModelInputError(message(asked, received, "traces of an image", todo))
 
 
 OneStep = int | Literal["mean"]

@@ -48,7 +48,7 @@ class ImageLayout:
         cells: One per image key, in the order of the keys.
         size: Width and height of the image the boxes refer to, None when not known.
         grid: Rows and columns of the first tile, None when the geometry is not known.
-        pixels: Whether boxes are in pixels of the picture given ("image") or of the model's input ("input").
+        pixels: Whether boxes are in pixels of the image given ("image") or of the model's input ("input").
         reason: Why the geometry is not known, empty when it is.
     """
 
@@ -75,7 +75,7 @@ class ImageLayout:
         return tuple(c for c in self.cells if c.role == "patch" and c.tile == tile and c.frame == frame)
 
     def placed(self) -> tuple[Cell, ...]:
-        """The cells of all tiles and frames that cover pixels of the picture; padding and newlines have none.
+        """The cells of all tiles and frames that cover pixels of the image; padding and newlines have none.
 
         Returns:
             Cells with a box, in the order of the keys.
@@ -88,7 +88,7 @@ class ImageLayout:
 
     def _require_places(self) -> None:
         if self.reason:
-            asked, possible = "locate image tokens", "attention per key, without a place in the picture"
+            asked, possible = "locate image tokens", "attention per key, without a place in the image"
             raise GeometryError(message(asked, self.reason, possible, "use the key axis instead of pixels"))
 
 

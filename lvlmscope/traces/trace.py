@@ -47,8 +47,8 @@ class Trace:
         top_tokens: Texts of `top_ids`, each as it would stand in the answer; empty in files of earlier versions.
         prompt: The prompt as given.
         answer: The answer's text.
-        image: The picture given, None when only prepared inputs were.
-        images: All pictures, in the order of the prompt.
+        image: The image given, None when only prepared inputs were.
+        images: All images, in the order of the prompt.
         kept_keys: "all", or "image_answer" in a trace whose key axis holds the keys of image and answer only: its rows
             sum to less than 1, and its prompt length counts kept keys.
         provenance: Versions, model, generation settings, replay agreement (JSON values).
@@ -104,7 +104,7 @@ class Trace:
 
     @property
     def image(self) -> "Image | None":
-        """The first picture, None when there is none."""
+        """The first image, None when there is none."""
         return self.images[0] if self.images else None
 
     @property
@@ -165,14 +165,14 @@ class Trace:
         """``other - self`` over the steps before the answers part (see ``lvlmscope.traces.trace_difference``).
 
         Args:
-            other: A trace of the same prompt and pictures by a model of the same shape.
+            other: A trace of the same prompt and images by a model of the same shape.
 
         Returns:
             Dataset with attention, image_mass, log_probs and entropy.
 
         Raises:
             ShapeError: Other layers, heads or prompt lengths.
-            ModelInputError: Another prompt, or other pictures.
+            ModelInputError: Another prompt, or other images.
         """
         from lvlmscope.traces.trace_difference import difference
 
@@ -181,7 +181,7 @@ class Trace:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the trace as one safetensors file with JSON metadata, complete or not at all.
 
-        Pictures of more than a million pixels are written as JPEG: read back they are close to those traced, not
+        Images of more than a million pixels are written as JPEG: read back they are close to those traced, not
         equal, and what runs the model on them again differs a little.
 
         Args:
@@ -218,7 +218,7 @@ class Trace:
         return plain_summary(self)
 
     def _repr_html_(self) -> str:
-        """The summary for Jupyter: picture, caption with shaded words, a small layer x head map."""
+        """The summary for Jupyter: image, caption with shaded words, a small layer x head map."""
         from lvlmscope.traces.formatting_html import html_summary
 
         return html_summary(self)

@@ -17,7 +17,7 @@ def difference(before: "Trace", after: "Trace") -> "xr.Dataset":
 
     Args:
         before: A trace.
-        after: A trace of the same prompt and pictures by a model of the same shape.
+        after: A trace of the same prompt and images by a model of the same shape.
 
     Returns:
         Dataset with ``attention`` [step, layer, head, key], ``image_mass`` [step, layer, head], ``log_probs`` and
@@ -25,7 +25,7 @@ def difference(before: "Trace", after: "Trace") -> "xr.Dataset":
 
     Raises:
         ShapeError: Other layers, heads or prompt lengths.
-        ModelInputError: Another prompt, or other pictures.
+        ModelInputError: Another prompt, or other images.
     """
     import xarray as xr
 
@@ -69,9 +69,9 @@ _SHOWN = 8  # hexadecimal digits of a digest
 
 
 def require_one_question(before: "Trace", after: "Trace", asked: str) -> None:
-    """Refuse two traces that are not of one prompt about the same pictures.
+    """Refuse two traces that are not of one prompt about the same images.
 
-    Pictures are told apart by the digests in the traces' provenance. Where a trace has none (prepared inputs, files of
+    Images are told apart by the digests in the traces' provenance. Where a trace has none (prepared inputs, files of
     earlier versions) the sizes and places of the image tokens are compared.
 
     Args:
@@ -80,25 +80,25 @@ def require_one_question(before: "Trace", after: "Trace", asked: str) -> None:
         asked: What for.
 
     Raises:
-        ModelInputError: Other prompts, or other pictures, which are named.
+        ModelInputError: Other prompts, or other images, which are named.
     """
     if before.prompt_length != after.prompt_length or before.prompt != after.prompt:
         received = f"{before.prompt!r} ({before.prompt_length} tokens) and {after.prompt!r} ({after.prompt_length})"
         raise ModelInputError(message(asked, received, "two traces of one prompt", "trace the same inputs"))
-    known = [trace.provenance.get("pictures", []) for trace in (before, after)]
-    digests = [[picture["sha256"] for picture in each] for each in known]
+    known = [trace.provenance.get("images", []) for trace in (before, after)]
+    digests = [[image["sha256"] for image in each] for each in known]
     same = digests[0] == digests[1] if all(digests) else before.layout.images == after.layout.images
     if not same:
         told = [
             ", ".join(map(_told, each)) or _shape(trace) for each, trace in zip(known, (before, after), strict=True)
         ]
-        received, possible = f"pictures that differ: {told[0]} and {told[1]}", "two traces of one picture"
-        raise ModelInputError(message(asked, received, possible, "trace the same picture"))
+        received, possible = f"images that differ: {told[0]} and {told[1]}", "two traces of one image"
+        raise ModelInputError(message(asked, received, possible, "trace the same image"))
 
 
-def _told(picture: dict[str, Any]) -> str:
-    name = f"{picture['name']} " if picture["name"] else ""
-    return f"{name}({picture['size'][0]} x {picture['size'][1]} pixels, sha256 {picture['sha256'][:_SHOWN]})"
+def _told(image: dict[str, Any]) -> str:
+    name = f"{image['name']} " if image["name"] else ""
+    return f"{name}({image['size'][0]} x {image['size'][1]} pixels, sha256 {image['sha256'][:_SHOWN]})"
 
 
 def _shape(trace: "Trace") -> str:

@@ -26,13 +26,13 @@ FORMAT_VERSION = 2
 _METADATA_KEY = "lvlmscope_trace"
 _TENSORS = ("attention", "image_keys", "answer_ids", "log_probs", "entropy", "margin", "top_ids", "top_log_probs")
 _OPTIONAL = ("gradient", "hidden_states", "image_scores")
-_PNG_LIMIT = 1_000_000  # pixels; above it a picture is stored as JPEG, which is some ten times smaller
+_PNG_LIMIT = 1_000_000  # pixels; above it an image is stored as JPEG, which is some ten times smaller
 
 
 def write_trace(trace: "Trace", path: str | os.PathLike[str]) -> None:
     """Write a trace under a temporary name beside its place, then rename it.
 
-    Pictures of more than a million pixels are written as JPEG: read back they are close to those traced, not equal.
+    Images of more than a million pixels are written as JPEG: read back they are close to those traced, not equal.
 
     Args:
         trace: What to write.
@@ -197,7 +197,7 @@ def _parse(text: str | None, source: Path) -> dict[str, Any]:
 
 
 def _encode(image: Image.Image) -> torch.Tensor:
-    """The picture's PNG or JPEG bytes as uint8 ``[byte]``."""
+    """The image's PNG or JPEG bytes as uint8 ``[byte]``."""
     buffer = io.BytesIO()
     if image.width * image.height <= _PNG_LIMIT:
         image.save(buffer, format="PNG")

@@ -19,14 +19,14 @@ IGNORED: Final = -100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spoken:
-    """A conversation as the model reads it, before the picture's placeholder is expanded.
+    """A conversation as the model reads it, before the image's placeholder is expanded.
 
     Attributes:
         text: The whole conversation in the chat template.
         ids: Its tokens.
         spans: Start and end among them of each answer, its end token included.
         stressed: Numbers of the tokens in answers that belong to emphasised words, or follow one: what comes after a
-            named thing, another one or none, is the picture's to decide as well.
+            named thing, another one or none, is the image's to decide as well.
     """
 
     text: str
@@ -54,8 +54,8 @@ def speak(record: Record, processor: Any, turns: int) -> Spoken:
     """
     messages, texts = [], []
     for number, (question, answer) in enumerate(record.turns[:turns]):
-        picture = [{"type": "image"}] if number == 0 else []
-        messages.append({"role": "user", "content": [*picture, {"type": "text", "text": question}]})
+        image = [{"type": "image"}] if number == 0 else []
+        messages.append({"role": "user", "content": [*image, {"type": "text", "text": question}]})
         texts.append(processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
         messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
         texts.append(processor.apply_chat_template(messages, tokenize=False))
@@ -125,7 +125,7 @@ class Collator:
             mean 1 over the batch's labels.
 
         Raises:
-            ImageInputError: A picture that cannot be read.
+            ImageInputError: An image that cannot be read.
             TrainingDataError: A first turn longer than ``max_tokens``, or a processor whose tokens cannot be followed.
         """
         images = [list(read_images(record.image)) for record in records]
@@ -163,10 +163,10 @@ def _labels(
     stressed = torch.zeros_like(ids, dtype=torch.bool)
     for row, (one, record) in enumerate(zip(spoken, records, strict=True)):
         columns = inputs["attention_mask"][row].nonzero().flatten()
-        offset = len(columns) - len(one.ids)  # what the picture's placeholder became, all of it before the answers
+        offset = len(columns) - len(one.ids)  # what the image's placeholder became, all of it before the answers
         first = one.spans[0][0]
         if tuple(ids[row, columns[first + offset :]].tolist()) != one.ids[first:]:
-            received, possible = "other tokens with the picture than without", "pictures that change no later token"
+            received, possible = "other tokens with the image than without", "images that change no later token"
             raise TrainingDataError(message(f"use {record.name}", received, possible, "use another processor"))
         for start, end in one.spans:
             where = columns[start + offset : end + offset]

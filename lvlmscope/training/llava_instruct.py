@@ -16,13 +16,13 @@ _SHAPE: Final = '{"id", "image", "conversations": [{"from": "human", "value"}, {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One picture and a conversation about it.
+    """One image and a conversation about it.
 
     Attributes:
         name: Its id and number in the file, for messages.
-        image: Picture file.
-        turns: Question and answer of each turn, without the mark of the picture.
-        emphasis: Words of the answers that the picture decides; the optional key `emphasis`, which is ours.
+        image: Image file.
+        turns: Question and answer of each turn, without the mark of the image.
+        emphasis: Words of the answers that the image decides; the optional key `emphasis`, which is ours.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Record:
 
 
 def read_records(data: Path, images: Path, *, skip: bool = False) -> tuple[list[Record], int]:
-    """Records of a LLaVA-Instruct file, each with a picture that is there.
+    """Records of a LLaVA-Instruct file, each with an image that is there.
 
     Args:
         data: JSON file: a list of ``{"id", "image", "conversations": [{"from": "human" | "gpt", "value"}, ...]}``, with
@@ -77,7 +77,7 @@ def _record(number: int, raw: Any, images: Path) -> Record:
         raise _refused(name, received, "add what is missing, or leave the record out")
     path = images / str(raw["image"])
     if not path.is_file():
-        raise _refused(name, f"no picture {path}", "check --images")
+        raise _refused(name, f"no image {path}", "check --images")
     words = raw.get("emphasis", [])
     if not isinstance(words, list) or not all(isinstance(word, str) and word for word in words):
         raise _refused(name, f"emphasis {words!r}"[:120], "make emphasis a list of words, or leave it out")

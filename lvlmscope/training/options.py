@@ -28,7 +28,7 @@ class TrainingOptions:
         emphasis: Weight of the tokens that a record's own key `emphasis` stresses, against 1 for the others; 1 is the
             paper's plain cross-entropy.
         max_tokens: Longest conversation; later turns are left out until it fits.
-        workers: Processes that read pictures.
+        workers: Processes that read images.
         seed: Seed of the order, the split and the cell.
         resume: Go on from the last checkpoint in `output`, if there is one.
     """

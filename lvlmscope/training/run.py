@@ -46,7 +46,7 @@ def train_cell(
 
     Args:
         model: The model with its processor; its weights are frozen.
-        records: Pictures with conversations.
+        records: Images with conversations.
         options: Settings of the run.
         cell: A cell to go on from or to begin with, or the options of a new one near identity; None for a whole-matrix
             DG-DPU.

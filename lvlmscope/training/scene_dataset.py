@@ -1,4 +1,4 @@
-"""Composed scenes as LLaVA-Instruct JSON with picture files, so that training runs on them as on any data."""
+"""Composed scenes as LLaVA-Instruct JSON with image files, so that training runs on them as on any data."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def write_scenes(
         split: A split for fitting; the others are held out.
         seed: Seed of the scenes.
         surprising: Share of scenes with one of a setting's partners and not the other, about 0.2 in the splits: at 0.5
-            only the picture tells whether the other is there; None leaves it as the split has it.
+            only the image tells whether the other is there; None leaves it as the split has it.
 
     Returns:
         The JSON file.
@@ -73,7 +73,7 @@ def _chosen(split: str, n: int, seed: int, surprising: float | None) -> Iterator
 
 
 def _surprises(one: Scene) -> bool:
-    """Whether the picture breaks up one of its setting's pairs."""
+    """Whether the image breaks up one of its setting's pairs."""
     return any(len(one.present.intersection(pair)) == 1 for pair in SETTINGS[one.setting] if len(pair) == 2)
 
 

@@ -90,7 +90,7 @@ class Check:
 
 
 def check(model: Any, *, inputs: Any = None, processor: Any = None, family: Family | None = None) -> Check:
-    """Numerical self-check of a model: what every trace relies on, tried on a test picture.
+    """Numerical self-check of a model: what every trace relies on, tried on a test image.
 
     A few tokens are generated and replayed. Checked are: the replay repeats the generation; rows sum to 1; rows equal
     those of the model's own eager attention; hiding the image from every layer moves the logits; every image token
@@ -112,7 +112,7 @@ def check(model: Any, *, inputs: Any = None, processor: Any = None, family: Fami
     bare = unwrap(model)
     family = family or (model.family if isinstance(model, LoadedModel) else family_of(bare))
     if inputs is None:
-        inputs = prepare(_test_picture(), "Describe the image.", find_processor(model, processor), family).inputs
+        inputs = prepare(_test_image(), "Describe the image.", find_processor(model, processor), family).inputs
     options: dict[str, Any] = {"max_new_tokens": _STEPS, "do_sample": False}
     traced = trace(model, inputs=inputs, processor=processor, family=family, progress=False, **options)
     if not isinstance(traced, Trace):
@@ -128,7 +128,7 @@ def check(model: Any, *, inputs: Any = None, processor: Any = None, family: Fami
     return Check(model=type(bare).__name__, family=family.name, findings=findings)
 
 
-def _test_picture() -> Image.Image:
+def _test_image() -> Image.Image:
     """Coloured noise over a slope: no two patches alike."""
     side = np.linspace(0, 1, 224)
     slope = np.stack([np.outer(side, side), np.outer(side, 1 - side), np.outer(1 - side, side)], -1)
@@ -238,7 +238,7 @@ class _BlindSession(Session):
 def _edit(model: torch.nn.Module, family: Family, inputs: dict[str, Any]) -> Finding:
     name = "hiding the image moves the logits"
     if family.crossing_layers(model):
-        return Finding(name=name, passed=None, note="remedies do not reach cross-attention layers")
+        return Finding(name=name, passed=None, note="interventions do not reach cross-attention layers")
     run = partial(generate_answer, model, family, inputs, {"max_new_tokens": 1, "do_sample": False}, progress=False)
     plain = run().logits
     with intervene(model, _Blindfold(), family=family) as handle:
@@ -255,4 +255,4 @@ def _cells(traced: Trace) -> Finding:
     value = f"{keys} image tokens, {cells} cells"
     if not keys:
         return Finding(name=name, passed=False, value=value, note="no image token was found in the prompt")
-    return Finding(name=name, passed=keys == cells, value=value, note=unknown and f"no place in the picture: {unknown}")
+    return Finding(name=name, passed=keys == cells, value=value, note=unknown and f"no place in the image: {unknown}")

@@ -1,4 +1,4 @@
-"""Occlusion, integrated gradients and infidelity equal their twins on a small LLaVA with a picture."""
+"""Occlusion, integrated gradients and infidelity equal their twins on a small LLaVA with an image."""
 
 from functools import partial
 from typing import Any
@@ -21,17 +21,17 @@ def asked() -> tuple[Any, Any, Any]:
     """A model, its processor, and a trace of three given tokens."""
     model, processor = tiny_models.llava(1).model, tiny_models.processor()
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    picture = Image.fromarray(noise)
-    trace = lv.trace(model, picture, PROMPT, answer=ANSWER, processor=processor, progress=False)
+    image = Image.fromarray(noise)
+    trace = lv.trace(model, image, PROMPT, answer=ANSWER, processor=processor, progress=False)
     return model, processor, trace
 
 
-def inputs_of(processor: Any, picture: np.ndarray) -> dict[str, torch.Tensor]:
-    return dict(processor(images=[Image.fromarray(picture)], text=PROMPT, return_tensors="pt"))
+def inputs_of(processor: Any, image: np.ndarray) -> dict[str, torch.Tensor]:
+    return dict(processor(images=[Image.fromarray(image)], text=PROMPT, return_tensors="pt"))
 
 
-def picture_score(model: Any, processor: Any, steps: list[int], picture: np.ndarray) -> float:
-    logs = decoder.answer_log_probs(model, inputs_of(processor, picture), torch.tensor(ANSWER))
+def image_score(model: Any, processor: Any, steps: list[int], image: np.ndarray) -> float:
+    logs = decoder.answer_log_probs(model, inputs_of(processor, image), torch.tensor(ANSWER))
     return float(logs[steps].sum())
 
 
@@ -40,11 +40,11 @@ def test_occlusion(asked) -> None:
     found = lv.occlusion(trace, model, words=[0, 2], patches=(3, 2), processor=processor, batch_size=4)
     assert found.dims == ("word", "row", "column")
     assert found.sizes == {"word": 2, "row": 3, "column": 2}
-    picture = np.asarray(trace.image)
+    image = np.asarray(trace.image)
     for place, step in enumerate([0, 2]):
-        twin = second_opinions.occlusion(picture, 3, 2, partial(picture_score, model, processor, [step]))
+        twin = second_opinions.occlusion(image, 3, 2, partial(image_score, model, processor, [step]))
         np.testing.assert_allclose(found[place], twin, atol=2e-4)
-        assert float(found.score[place]) == pytest.approx(picture_score(model, processor, [step], picture), abs=1e-4)
+        assert float(found.score[place]) == pytest.approx(image_score(model, processor, [step], image), abs=1e-4)
     assert float(abs(found).max()) > 0.01
 
 
@@ -62,8 +62,8 @@ def test_integrated_gradients(asked, baseline: str) -> None:
     own = embeds[image]
     start = own.mean(0).expand_as(own) if baseline == "mean" else torch.zeros_like(own)
     if baseline == "blank":
-        picture = np.asarray(trace.image)
-        grey = np.broadcast_to(picture.mean((0, 1)).round().astype(np.uint8), picture.shape)
+        pixels = np.asarray(trace.image)
+        grey = np.broadcast_to(pixels.mean((0, 1)).round().astype(np.uint8), pixels.shape)
         start = decoder.embeddings(
             model, torch.tensor([tiny_models.IMAGE] * 16), inputs_of(processor, grey)["pixel_values"]
         )
@@ -86,21 +86,21 @@ def test_integrated_gradients(asked, baseline: str) -> None:
 
 
 @pytest.mark.parametrize("normalise", [True, False])
-def test_infidelity_of_parts_of_the_picture(asked, normalise: bool) -> None:
+def test_infidelity_of_parts_of_the_image(asked, normalise: bool) -> None:
     model, processor, trace = asked
     saliency = lv.occlusion(trace, model, words=1, patches=(2, 2), processor=processor)[0]
     options = {"samples": 4, "batch_size": 4, "seed": 3, "share": 0.5, "normalise": normalise, "processor": processor}
     found = lv.infidelity(trace, model, saliency, 1, **options)
     gone = (torch.rand(4, 2, 2, generator=torch.Generator().manual_seed(3)) < 0.5).numpy()
-    picture = np.asarray(trace.image)
-    score = partial(picture_score, model, processor, [1])
+    image = np.asarray(trace.image)
+    score = partial(image_score, model, processor, [1])
     losses = []
     for draw in gone:
-        shown = picture.copy()
+        shown = image.copy()
         for row, column in np.argwhere(draw):
-            part = second_opinions.covered(picture, 2, 2, (row, column))
-            shown = np.where(part != picture, part, shown)
-        losses.append(score(picture) - score(shown))
+            part = second_opinions.covered(image, 2, 2, (row, column))
+            shown = np.where(part != image, part, shown)
+        losses.append(score(image) - score(shown))
     twin = second_opinions.infidelity(saliency.values, gone, losses, normalise=normalise)
     assert found == pytest.approx(twin, rel=1e-2, abs=1e-5)
 

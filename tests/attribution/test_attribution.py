@@ -45,14 +45,14 @@ def planted_answers(monkeypatch: pytest.MonkeyPatch, trace: Any) -> None:
     """The second token's log-probability falls by the darkness of the block at row 2, column 1 of 4 x 4."""
     own = np.asarray(trace.image, dtype=float)[56:84, 28:56].mean()
 
-    def answer(self: Answerer, pictures: Any, *, place: int = 0) -> torch.Tensor:
+    def answer(self: Answerer, images: Any, *, place: int = 0) -> torch.Tensor:
         del place
-        found = self.trace.log_probs.repeat(len(pictures), 1)
-        for row, picture in zip(found, pictures, strict=True):
-            row[1] += (np.asarray(picture, dtype=float)[56:84, 28:56].mean() - own) / 100
+        found = self.trace.log_probs.repeat(len(images), 1)
+        for row, image in zip(found, images, strict=True):
+            row[1] += (np.asarray(image, dtype=float)[56:84, 28:56].mean() - own) / 100
         return found
 
-    monkeypatch.setattr(Answerer, "with_pictures", answer)
+    monkeypatch.setattr(Answerer, "with_images", answer)
 
 
 def test_the_one_part_that_matters_is_found(bundled, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,13 +170,13 @@ def test_bad_input_of_any(small, bundled) -> None:
         lv.integrated_gradients(trace, case.model, words=99, inputs=case.inputs)
     with pytest.raises(ModelInputError, match="no words"):
         lv.occlusion(seen, model, words=[])
-    with pytest.raises(ModelInputError, match="a trace without its pictures"):
+    with pytest.raises(ModelInputError, match="a trace without its images"):
         lv.occlusion(trace, case.model)
     handle = lv.attach(model, lv.LocoRE())
-    with pytest.raises(ModelInputError, match=r"remedies switched on.*outside lv\.intervene"):
+    with pytest.raises(ModelInputError, match=r"interventions switched on.*outside lv\.intervene"):
         lv.occlusion(seen, model, words=0)
     handle.withdraw()
-    with pytest.raises(ReplayError, match=r"differ from the trace's by .* without remedies"):
+    with pytest.raises(ReplayError, match=r"differ from the trace's by .* without interventions"):
         lv.occlusion(dataclasses.replace(seen, log_probs=seen.log_probs - 1), model, words=0)
     with pytest.raises(ModelInputError, match="inputs of 2 samples; possible: one sample without padding"):
         lv.integrated_gradients(trace, case.model, inputs=tiny_models.llava(2).inputs)
@@ -186,7 +186,7 @@ def test_bad_input_of_occlusion(bundled) -> None:
     model, trace, _ = bundled
     with pytest.raises(GeometryError, match="200 parts along 112 pixels"):
         lv.occlusion(trace, model, patches=(200, 2))
-    with pytest.raises(GeometryError, match="a baseline of 4 x 4 pixels; possible: the picture's 112 x 112"):
+    with pytest.raises(GeometryError, match="a baseline of 4 x 4 pixels; possible: the image's 112 x 112"):
         lv.occlusion(trace, model, baseline=Image.new("RGB", (4, 4)))
     with pytest.raises(ModelInputError, match="baseline='grey'; possible: 'mean'"):
         lv.occlusion(trace, model, baseline="grey")
@@ -195,8 +195,8 @@ def test_bad_input_of_occlusion(bundled) -> None:
     for patches in ((0, 8), (2, 0)):
         with pytest.raises(ModelInputError, match=r"patches=\(.*possible: \(rows, columns\), 1 or more of each"):
             lv.occlusion(trace, model, patches=patches)
-    with pytest.raises(ModelInputError, match="picture 1; possible: 0 to 0"):
-        lv.occlusion(trace, model, picture=1)
+    with pytest.raises(ModelInputError, match="image 1; possible: 0 to 0"):
+        lv.occlusion(trace, model, image_index=1)
     with pytest.raises(ModelInputError, match="batch_size=0"):
         lv.occlusion(trace, model, batch_size=0)
 
@@ -230,9 +230,14 @@ def test_bad_input_of_infidelity_and_sensitivity(bundled) -> None:
     for several in (None, [0, 1]):
         with pytest.raises(ModelInputError, match="possible: one word of the answer, or a step's number"):
             lv.infidelity(trace, model, saliency, several)
-    with lv.intervene(model, lv.DLEAF()), pytest.raises(ModelInputError, match="got remedies on in the model alone"):
+    with (
+        lv.intervene(model, lv.DLEAF()),
+        pytest.raises(ModelInputError, match="got interventions on in the model alone"),
+    ):
         lv.sensitivity(trace, model, lambda _: np.ones(2))
-    with pytest.raises(ModelInputError, match="got remedies on in the trace alone; possible: the same remedies"):
+    with pytest.raises(
+        ModelInputError, match="got interventions on in the trace alone; possible: the same interventions"
+    ):
         lv.sensitivity(dataclasses.replace(trace, effects=({"name": "DLEAF"},)), model, lambda _: np.ones(2))
     with pytest.raises(ShapeError, match=r"a map with dims \{'layer': 2, 'key': 2\}; possible: dims row and column"):
         lv.infidelity(trace, model, saliency.rename(row="layer", column="key"), 1)
@@ -240,7 +245,7 @@ def test_bad_input_of_infidelity_and_sensitivity(bundled) -> None:
         lv.infidelity(trace, model, xr.DataArray(np.ones(2), dims="key", coords={"key": [0, 1]}), 1)
     with pytest.raises(ModelInputError, match=r"radius=0\.0, samples=10; possible: a radius from 1/255"):
         lv.sensitivity(trace, model, lambda _: np.ones(2), radius=0.0)
-    with pytest.raises(ModelInputError, match="a trace without its pictures"):
+    with pytest.raises(ModelInputError, match="a trace without its images"):
         lv.sensitivity(planted_trace(), model, lambda _: np.ones(2))
     sizes = iter(range(1, 9))
     with pytest.raises(ShapeError, match=r"maps of shapes \[\(1,\), \(2,\)\]"):

@@ -98,7 +98,7 @@ def test_sizes_that_are_none(size: str) -> None:
         parse_size(size)
 
 
-def test_recurrent_layers_and_remedies_are_not_done_one_layer_at_a_time() -> None:
+def test_recurrent_layers_and_interventions_are_not_done_one_layer_at_a_time() -> None:
     case = OTHERS["qwen3_5"]()
     options: dict[str, Any] = {"max_new_tokens": STEPS, "gradients": True}
     limit = lv.estimate(case.model, inputs=case.samples[0], layerwise=True, **options).peak
@@ -106,7 +106,7 @@ def test_recurrent_layers_and_remedies_are_not_done_one_layer_at_a_time() -> Non
         traced(case.model, case.samples[0], gradients=True, max_memory=limit)
     plain = FAMILIES["llava"]()
     limit = lv.estimate(plain.model, inputs=plain.inputs, layerwise=True, **options).peak
-    with pytest.raises(UnsupportedOptionError, match="a remedy that is on"):
+    with pytest.raises(UnsupportedOptionError, match="an intervention that is on"):
         traced(plain.model, plain.inputs, gradients=True, max_memory=limit, interventions=[lv.DLEAF()])
 
 

@@ -26,31 +26,31 @@ def model() -> Any:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[Image.Image]:
+def images() -> list[Image.Image]:
     return [one.image for one in scenes("neutral", n=4, seed=3)]
 
 
-def test_batches_give_what_each_example_gives_alone(model: Any, pictures: list[Image.Image]) -> None:
-    pairs = list(zip(pictures, PROMPTS, strict=True))
+def test_batches_give_what_each_example_gives_alone(model: Any, images: list[Image.Image]) -> None:
+    pairs = list(zip(images, PROMPTS, strict=True))
     many = list(lv.trace_many(model, iter(pairs), batch_size=3, gradients=True, **OPTIONS))
     assert len(many) == 4
-    for (picture, prompt), traced in zip(pairs, many, strict=True):
+    for (image, prompt), traced in zip(pairs, many, strict=True):
         assert isinstance(traced, Trace)
-        alone = lv.trace(model, picture, prompt, gradients=True, **OPTIONS)
+        alone = lv.trace(model, image, prompt, gradients=True, **OPTIONS)
         assert isinstance(alone, Trace)
         assert traced.answer == alone.answer
         assert traced.prompt == prompt
         assert traced.layout == alone.layout
         assert traced.image is not None
-        assert traced.image.size == picture.size
+        assert traced.image.size == image.size
         torch.testing.assert_close(traced.attention, alone.attention, atol=1e-5, rtol=1e-4)
         assert traced.gradient is not None
         assert alone.gradient is not None
         torch.testing.assert_close(traced.gradient, alone.gradient, atol=1e-4, rtol=1e-3)
 
 
-def test_failures_are_records_in_their_place(model: Any, pictures: list[Image.Image], tmp_path: Path) -> None:
-    examples = [pictures[0], tmp_path / "missing.png", (pictures[1], " "), {"prompt": "?"}, pictures[2]]
+def test_failures_are_records_in_their_place(model: Any, images: list[Image.Image], tmp_path: Path) -> None:
+    examples = [images[0], tmp_path / "missing.png", (images[1], " "), {"prompt": "?"}, images[2]]
     found = list(lv.trace_many(model, examples, batch_size=2, prompt=PROMPTS[0], **OPTIONS))
     assert [type(one).__name__ for one in found] == ["Trace", *["FailedExample"] * 3, "Trace"]
     failed = [one for one in found if isinstance(one, FailedExample)]
@@ -59,7 +59,7 @@ def test_failures_are_records_in_their_place(model: Any, pictures: list[Image.Im
     assert "example 1: ImageInputError" in str(failed[0])
 
 
-def test_a_failure_lets_go_of_what_its_batch_held(model: Any, pictures: list[Image.Image]) -> None:
+def test_a_failure_lets_go_of_what_its_batch_held(model: Any, images: list[Image.Image]) -> None:
     held: list[weakref.ref[torch.Tensor]] = []
 
     def run_out(*_: Any) -> None:
@@ -69,7 +69,7 @@ def test_a_failure_lets_go_of_what_its_batch_held(model: Any, pictures: list[Ima
 
     hook = model.model.register_forward_pre_hook(run_out)
     try:
-        found = list(lv.trace_many(model, pictures[:2], batch_size=2, prompt=PROMPTS[0], **OPTIONS))
+        found = list(lv.trace_many(model, images[:2], batch_size=2, prompt=PROMPTS[0], **OPTIONS))
     finally:
         hook.remove()
     assert [str(one) for one in found] == [f"example {n}: OutOfMemoryError: no room" for n in range(2)]
@@ -78,7 +78,7 @@ def test_a_failure_lets_go_of_what_its_batch_held(model: Any, pictures: list[Ima
 
 
 def test_an_error_inside_a_batch_stays_with_its_example(
-    model: Any, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+    model: Any, images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = model.model.generate
 
@@ -88,7 +88,7 @@ def test_an_error_inside_a_batch_stays_with_its_example(
         return original(**options)
 
     class Blind:
-        """The processor, which makes one picture black."""
+        """The processor, which makes one image black."""
 
         def __init__(self) -> None:
             self.__dict__.update(vars(model.processor))
@@ -98,23 +98,23 @@ def test_an_error_inside_a_batch_stays_with_its_example(
 
         def __call__(self, **options: Any) -> Any:
             made = model.processor(**options)
-            for number, picture in enumerate(options["images"]):
-                one = picture[0] if isinstance(picture, list) else picture
+            for number, image in enumerate(options["images"]):
+                one = image[0] if isinstance(image, list) else image
                 if one.getpixel((0, 0)) == (1, 2, 3):
                     made["pixel_values"][number] = 0
             return made
 
     monkeypatch.setattr(model.model, "generate", generate)
     black = Image.new("RGB", (112, 112), (1, 2, 3))
-    examples = [pictures[0], black, pictures[1]]
+    examples = [images[0], black, images[1]]
     found = list(lv.trace_many(model, examples, batch_size=3, prompt=PROMPTS[0], processor=Blind(), **OPTIONS))
     assert [isinstance(one, Trace) for one in found] == [True, False, True]
     assert isinstance(found[1], FailedExample)
     assert "no such kernel" in str(found[1])
 
 
-def test_answers_given_in_advance_and_remedies(model: Any, pictures: list[Image.Image]) -> None:
-    examples = [{"image": pictures[0], "answer": "A cat."}, {"image": pictures[1]}]
+def test_answers_given_in_advance_and_interventions(model: Any, images: list[Image.Image]) -> None:
+    examples = [{"image": images[0], "answer": "A cat."}, {"image": images[1]}]
     before = tiny_models.footprint(model.model)
     options = OPTIONS | {"interventions": [lv.DLEAF(gamma=0.5)], "prompt": PROMPTS[0], "batch_size": 2}
     found = list(lv.trace_many(model, examples, **options))
@@ -125,37 +125,35 @@ def test_answers_given_in_advance_and_remedies(model: Any, pictures: list[Image.
     assert tiny_models.footprint(model.model) == before
 
 
-def test_sampling_repeats_with_its_seed(model: Any, pictures: list[Image.Image]) -> None:
+def test_sampling_repeats_with_its_seed(model: Any, images: list[Image.Image]) -> None:
     options = OPTIONS | {"do_sample": True, "temperature": 2.0, "seed": 5, "prompt": PROMPTS[0], "batch_size": 2}
-    first, second = (list(lv.trace_many(model, pictures, **options)) for _ in range(2))
+    first, second = (list(lv.trace_many(model, images, **options)) for _ in range(2))
     assert [one.answer for one in first if isinstance(one, Trace)] == [
         one.answer for one in second if isinstance(one, Trace)
     ]
 
 
-def test_a_call_that_cannot_work_is_refused_at_once(model: Any, pictures: list[Image.Image]) -> None:
+def test_a_call_that_cannot_work_is_refused_at_once(model: Any, images: list[Image.Image]) -> None:
     with pytest.raises(UnsupportedOptionError, match="num_beams"):
-        list(lv.trace_many(model, pictures, prompt=PROMPTS[0], num_beams=2, **OPTIONS))
+        list(lv.trace_many(model, images, prompt=PROMPTS[0], num_beams=2, **OPTIONS))
     with pytest.raises(ModelInputError, match="batch_size=0"):
-        lv.trace_many(model, pictures, prompt=PROMPTS[0], batch_size=0, **OPTIONS)
+        lv.trace_many(model, images, prompt=PROMPTS[0], batch_size=0, **OPTIONS)
     with pytest.raises(PromptError, match=r"example 1 without a prompt; .*; pass prompt="):
-        lv.trace_many(model, [(pictures[0], "What?"), pictures[1]], **OPTIONS)
+        lv.trace_many(model, [(images[0], "What?"), images[1]], **OPTIONS)
     with pytest.raises(PromptError, match="example 0 without a prompt"):
-        list(lv.trace_many(model, iter([{"image": pictures[0]}]), **OPTIONS))
-    for one in ("mine.png", {"image": pictures[0]}):
+        list(lv.trace_many(model, iter([{"image": images[0]}]), **OPTIONS))
+    for one in ("mine.png", {"image": images[0]}):
         with pytest.raises(ModelInputError, match=r"a list of examples.*put a single example into a list"):
             lv.trace_many(model, one, prompt=PROMPTS[0], **OPTIONS)
     with pytest.raises(UnsupportedOptionError, match="max_new_tokens=0; possible: 1 token or more"):
-        list(lv.trace_many(model, pictures, prompt=PROMPTS[0], **OPTIONS | {"max_new_tokens": 0}))
+        list(lv.trace_many(model, images, prompt=PROMPTS[0], **OPTIONS | {"max_new_tokens": 0}))
 
 
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_failures_among_traces_are_named_and_paths_are_no_traces(tmp_path: Path) -> None:
     one = planted_trace()
-    failed = [FailedExample(index=n, example="x", error=ImageInputError(f"no picture {n}")) for n in range(1, 6)]
-    told = (
-        r"5 of 6 that failed \(example 1: ImageInputError: no picture 1; .* 3; \.\.\.\); .*isinstance\(t, lv\.Trace\)"
-    )
+    failed = [FailedExample(index=n, example="x", error=ImageInputError(f"no image {n}")) for n in range(1, 6)]
+    told = r"5 of 6 that failed \(example 1: ImageInputError: no image 1; .* 3; \.\.\.\); .*isinstance\(t, lv\.Trace\)"
     words: Any = [()] * 6
     for call in (
         lambda: lv.aggregate([one, *failed], "image_attention_focus"),

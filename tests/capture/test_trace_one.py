@@ -140,10 +140,10 @@ def test_sampling_is_repeated_by_its_seed_and_leaves_the_generator_alone() -> No
     assert first.answer_ids.tolist() == second.answer_ids.tolist() != other.answer_ids.tolist()
 
 
-def test_a_picture_and_a_prompt_give_texts_and_boxes() -> None:
+def test_a_image_and_a_prompt_give_texts_and_boxes() -> None:
     case = tiny_models.llava()
-    picture = Image.new("RGB", (64, 40), (10, 200, 30))
-    traced = trace(case.model, picture, "w7 w8", processor=tiny_models.processor(), **OPTIONS)
+    image = Image.new("RGB", (64, 40), (10, 200, 30))
+    traced = trace(case.model, image, "w7 w8", processor=tiny_models.processor(), **OPTIONS)
     assert "".join(traced.answer_tokens) == traced.answer
     assert [texts[0] for texts in traced.top_tokens[1:-1]] == list(traced.answer_tokens[1:-1])  # greedy
     assert traced.tokens[: traced.prompt_length] == ("<image>",) * 16 + ("w7", "w8")

@@ -63,16 +63,19 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_demo_writes_everything_and_says_where(demo: tuple[Path, str]) -> None:
     out, told = demo
     names = {"compare.png", "heatmap.png", "overlay.png", "page.html", "timeline.png"}
-    names |= {"trace.safetensors", "trace_with_remedy.safetensors"}
+    names |= {"trace.safetensors", "trace_with_intervention.safetensors"}
     assert {path.name for path in out.iterdir()} == names
     assert f"written to {out}" in told
-    for heading in ("in the picture", "caption", "looks most", "looks least", "flagged layers", "remedy"):
+    for heading in ("in the image", "caption", "looks most", "looks least", "flagged layers", "intervention"):
         assert heading in told
 
 
-def test_demo_traces_tell_of_a_made_up_word_and_of_the_remedy(demo: tuple[Path, str]) -> None:
+def test_demo_traces_tell_of_a_hallucinated_word_and_of_the_intervention(demo: tuple[Path, str]) -> None:
     out, told = demo
-    before, after = load_trace(str(out / "trace.safetensors")), load_trace(str(out / "trace_with_remedy.safetensors"))
+    before, after = (
+        load_trace(str(out / "trace.safetensors")),
+        load_trace(str(out / "trace_with_intervention.safetensors")),
+    )
     assert before.answer in " ".join(told.replace("*", "").split())
     assert "*cake*" in told
     assert "cake" in before.answer
@@ -87,15 +90,17 @@ def test_demo_page_is_whole_and_fetches_nothing(demo: tuple[Path, str]) -> None:
     assert "default-src 'none'" in page
     assert "http" not in page.replace('<meta http-equiv="', "")
     document = json.loads(page.split('id="data">')[1].split("</script>")[0])
-    made_up = [[word["text"] for word in side["words"] if word["kind"] == "made up"] for side in document["sides"]]
-    assert "cake" in made_up[0]
-    assert "cake" not in made_up[1]
+    hallucinated = [
+        [word["text"] for word in side["words"] if word["kind"] == "hallucinated"] for side in document["sides"]
+    ]
+    assert "cake" in hallucinated[0]
+    assert "cake" not in hallucinated[1]
 
 
 def test_trace_command_prints_json(tmp_path: Path) -> None:
-    picture = tmp_path / "picture.png"
-    scene("neutral", 0).image.save(picture)
-    done = run("trace", str(picture), "What do you see?", "--json", "--max-new-tokens", "8", "-o", str(tmp_path / "t"))
+    image = tmp_path / "image.png"
+    scene("neutral", 0).image.save(image)
+    done = run("trace", str(image), "What do you see?", "--json", "--max-new-tokens", "8", "-o", str(tmp_path / "t"))
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["steps"] == 8
@@ -106,29 +111,31 @@ def test_trace_command_prints_json(tmp_path: Path) -> None:
 
 
 def test_trace_command_takes_a_given_answer(tmp_path: Path) -> None:
-    picture = tmp_path / "picture.png"
-    scene("neutral", 0).image.save(picture)
-    given = ("--answer", " There is a dog.", "--remedy", "locore:beta=0.3", "-o", str(tmp_path / "t"))
-    done = run("trace", str(picture), "What do you see?", "--json", *given)
+    image = tmp_path / "image.png"
+    scene("neutral", 0).image.save(image)
+    given = ("--answer", " There is a dog.", "--intervention", "locore:beta=0.3", "-o", str(tmp_path / "t"))
+    done = run("trace", str(image), "What do you see?", "--json", *given)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["answer"] == " There is a dog."
-    without = load_trace(str(tmp_path / "t" / "trace_without_remedy.safetensors"))
+    without = load_trace(str(tmp_path / "t" / "trace_without_intervention.safetensors"))
     assert without.answer == " There is a dog."
     assert not without.effects
-    assert "What the remedy did" in (tmp_path / "t" / "report.html").read_text()
+    assert "What the intervention did" in (tmp_path / "t" / "report.html").read_text()
     assert [each["name"] for each in told["provenance"]["interventions"]] == ["LocoRE"]
     assert [each["name"] for each in told["effects"]] == ["LocoRE"]
-    assert told["answer_without_remedy"] == " There is a dog."
+    assert told["answer_without_intervention"] == " There is a dog."
     assert str(tmp_path / "t" / "compare.png") in told["files"]
 
 
-def test_trace_command_tells_what_the_remedy_did(tmp_path: Path) -> None:
-    picture = tmp_path / "picture.png"
-    scene("neutral", 0).image.save(picture)
-    done = run("trace", str(picture), "What?", "--remedy", "dleaf", "--max-new-tokens", "4", "-o", str(tmp_path / "t"))
+def test_trace_command_tells_what_the_intervention_did(tmp_path: Path) -> None:
+    image = tmp_path / "image.png"
+    scene("neutral", 0).image.save(image)
+    done = run(
+        "trace", str(image), "What?", "--intervention", "dleaf", "--max-new-tokens", "4", "-o", str(tmp_path / "t")
+    )
     assert done.returncode == 0, done.stderr
-    assert "without remedy: " in done.stdout
+    assert "without intervention: " in done.stdout
     assert "DLEAF: edited" in done.stdout
     assert "%" not in done.stderr  # no bar where nobody looks
 
@@ -150,16 +157,16 @@ def test_progress_counts_forwards_and_is_gone_afterwards() -> None:
 
 
 def test_an_interruption_is_exit_code_130_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = tmp_path / "picture.png"
-    scene("neutral", 0).image.save(picture)
+    image = tmp_path / "image.png"
+    scene("neutral", 0).image.save(image)
 
     def interrupted(**_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("lvlmscope.cli.commands.trace.load", interrupted)
-    done = run("trace", str(picture), "What?", "-o", str(tmp_path / "t"))
+    done = run("trace", str(image), "What?", "-o", str(tmp_path / "t"))
     assert done.returncode == 130
-    assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["image.png"]
 
 
 def test_report_command_writes_one_page(tmp_path: Path) -> None:
@@ -181,7 +188,7 @@ def test_report_command_writes_one_page(tmp_path: Path) -> None:
     [
         (("missing.safetensors",), "missing.safetensors: got no such file"),
         (("FOLDER/a.safetensors", "--compare", "FOLDER/other.safetensors"), "two traces of one prompt"),
-        (("FOLDER/a.safetensors", "--compare", "FOLDER/pictured.safetensors"), "(56 x 56 pixels) and (8 x 8 pixels)"),
+        (("FOLDER/a.safetensors", "--compare", "FOLDER/shown.safetensors"), "(56 x 56 pixels) and (8 x 8 pixels)"),
         (("FOLDER/a.safetensors", "-o", "FOLDER/no/case.html"), "write a report to"),
         (("FOLDER/text.safetensors",), "damaged"),
     ],
@@ -190,7 +197,7 @@ def test_report_command_tells_what_it_cannot_use(tmp_path: Path, arguments: tupl
     planted_trace().save(tmp_path / "a.safetensors")
     planted_trace(side=3).save(tmp_path / "other.safetensors")
     layout = Layout(kinds=planted_trace().layout.kinds, images=(ImageLayout(cells=(), size=(8, 8)),))
-    replace(planted_trace(), layout=layout).save(tmp_path / "pictured.safetensors")
+    replace(planted_trace(), layout=layout).save(tmp_path / "shown.safetensors")
     (tmp_path / "text.safetensors").write_text("no trace")
     before = sorted(tmp_path.iterdir())
     done = run("report", *(each.replace("FOLDER", str(tmp_path)) for each in arguments))
@@ -200,33 +207,33 @@ def test_report_command_tells_what_it_cannot_use(tmp_path: Path, arguments: tupl
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"), [("lvlmscope rep", {"report"}), ("lvlmscope trace --remedy dl", {"dleaf"})]
+    ("words", "expected"), [("lvlmscope rep", {"report"}), ("lvlmscope trace --intervention dl", {"dleaf"})]
 )
-def test_shells_complete_commands_and_remedies(words: str, expected: set[str]) -> None:
+def test_shells_complete_commands_and_interventions(words: str, expected: set[str]) -> None:
     asked = {"_LVLMSCOPE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
     command = [str(Path(sys.executable).with_name("lvlmscope"))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | asked)
     assert set(done.stdout.split()) == expected
 
 
-def test_methods_command_lists_every_remedy_with_its_paper() -> None:
-    told = run("methods", "--json")
+def test_interventions_command_lists_every_intervention_with_its_paper() -> None:
+    told = run("interventions", "--json")
     listed = {facts["name"]: facts for facts in json.loads(told.stdout)}
     assert {"CLVA", "DLEAF", "HalluRNN", "HeadRescaling", "LocoRE", "SGRS"} <= set(listed)
     assert listed["DLEAF"]["paper"] == "arXiv 2509.07864"
     assert listed["DLEAF"]["parameters"]["gamma"] == 0.9
     assert all(facts["theirs"] and facts["ours"] and facts["cost"] for facts in listed.values())
-    plain = run("methods").stdout
+    plain = run("interventions").stdout
     assert "LocoRE  arXiv 2601.20279" in plain
     assert "parameters: beta=0.15, window=5, layers=None, mode='logit'" in plain
 
 
 def test_one_method_by_its_name() -> None:
-    told = run("methods", "DLeaf")
+    told = run("interventions", "DLeaf")
     assert told.stdout.startswith("DLEAF  arXiv 2509.07864\n")
     assert "LocoRE" not in told.stdout
-    assert [facts["name"] for facts in json.loads(run("methods", "sgrs", "--json").stdout)] == ["SGRS"]
-    wrong = run("methods", "nope")
+    assert [facts["name"] for facts in json.loads(run("interventions", "sgrs", "--json").stdout)] == ["SGRS"]
+    wrong = run("interventions", "nope")
     assert (wrong.returncode, "possible: CLVA" in wrong.stderr) == (2, True)
 
 
@@ -237,7 +244,7 @@ def test_the_version_and_the_module_as_a_command() -> None:
     assert done.stdout == f"lvlmscope {__version__}\n", done.stderr
 
 
-def test_made_up_words_are_marked_where_there_is_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hallucinated_words_are_marked_where_there_is_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = "A dog and a cake."
     found = Vocabulary({"dog": ["dog"], "cake": ["cake"]}).mentions(answer)
     monkeypatch.setattr(telling, "console", Console(color_system=None))
@@ -262,29 +269,32 @@ def test_eval_command_prints_json() -> None:
     ("arguments", "expected"),
     [
         (("trace", "missing.png", "Describe."), "missing.png"),
-        (("trace", "PICTURE", " "), "prompt"),
-        (("trace", "PICTURE", "Describe.", "--model", "no/such-folder"), "no/such-folder"),
-        (("trace", "PICTURE", "Describe.", "--dtype", "nonsense"), "got dtype='nonsense'; possible: 'auto'"),
-        (("trace", "PICTURE", "Describe.", "--remedy", "nothing"), "possible: CLVA, DLEAF"),
-        (("trace", "PICTURE", "Describe.", "--remedy", "dleaf:strength=1"), "got strength; possible: gamma"),
-        (("trace", "PICTURE", "Describe.", "--remedy", "dleaf:gamma=2.5"), "gamma=2.5"),
-        (("trace", "PICTURE", "Describe.", "--remedy", "dleaf:gamma=x"), "gamma='x' of type str; possible: a number"),
-        (("demo", "--picture", "99"), "99"),
-        (("demo", "--out", "PICTURE"), "write results to"),
+        (("trace", "IMAGE", " "), "prompt"),
+        (("trace", "IMAGE", "Describe.", "--model", "no/such-folder"), "no/such-folder"),
+        (("trace", "IMAGE", "Describe.", "--dtype", "nonsense"), "got dtype='nonsense'; possible: 'auto'"),
+        (("trace", "IMAGE", "Describe.", "--intervention", "nothing"), "possible: CLVA, DLEAF"),
+        (("trace", "IMAGE", "Describe.", "--intervention", "dleaf:strength=1"), "got strength; possible: gamma"),
+        (("trace", "IMAGE", "Describe.", "--intervention", "dleaf:gamma=2.5"), "gamma=2.5"),
+        (
+            ("trace", "IMAGE", "Describe.", "--intervention", "dleaf:gamma=x"),
+            "gamma='x' of type str; possible: a number",
+        ),
+        (("demo", "--image", "99"), "99"),
+        (("demo", "--out", "IMAGE"), "write results to"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:
-    picture = tmp_path / "picture.png"
-    scene("neutral", 0).image.save(picture)
+    image = tmp_path / "image.png"
+    scene("neutral", 0).image.save(image)
     out = tmp_path / "out"
-    given = [str(picture) if a == "PICTURE" else a for a in arguments]
+    given = [str(image) if a == "IMAGE" else a for a in arguments]
     done = run(*given, *(() if "--out" in given else ("--out", str(out))))
     assert done.returncode == 2, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("lvlmscope: ")]
     assert len(lines) == 1
     assert expected in lines[0]
     assert "Traceback" not in done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["picture.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image.png"]
 
 
 def test_a_failure_leaves_nothing_behind_and_keeps_other_files(tmp_path: Path) -> None:

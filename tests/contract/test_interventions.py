@@ -1,4 +1,4 @@
-"""What every remedy promises, whatever it does: one test for each common rule of methods 2."""
+"""What every intervention promises, whatever it does: one test for each common rule of methods 2."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,16 @@ import torch
 
 from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import InterventionError, UnsupportedOptionError
-from lvlmscope.interventions import CLVA, DLEAF, SGRS, HalluRNN, HeadRescaling, LocoRE, load_remedies, save_remedies
+from lvlmscope.interventions import (
+    CLVA,
+    DLEAF,
+    SGRS,
+    HalluRNN,
+    HeadRescaling,
+    LocoRE,
+    load_interventions,
+    save_interventions,
+)
 from lvlmscope.runtime.attachment import attach, intervene
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace
@@ -18,7 +27,7 @@ from tests.support.depth_cells import saved
 
 STEPS = 5
 OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
-REMEDIES: dict[str, Intervention] = {
+INTERVENTIONS: dict[str, Intervention] = {
     "DLEAF": DLEAF(),
     "CLVA": CLVA(initial=[0], middle=[1], deep=[2]),
     "LocoRE": LocoRE(beta=0.3),
@@ -34,7 +43,7 @@ IDENTITIES: dict[str, Intervention] = {
     "SGRS": SGRS(alpha=0.0),
     "HeadRescaling": HeadRescaling(g_perc=1.0, g_reas=1.0),
 }
-each_remedy = pytest.mark.parametrize("remedy", REMEDIES.values(), ids=REMEDIES)
+each_intervention = pytest.mark.parametrize("intervention", INTERVENTIONS.values(), ids=INTERVENTIONS)
 
 
 def generate(case: tiny_models.TinyCase, inputs: dict[str, Any] | None = None, **options: Any) -> Any:
@@ -42,24 +51,24 @@ def generate(case: tiny_models.TinyCase, inputs: dict[str, Any] | None = None, *
     return case.model.generate(**chosen, **(OPTIONS | options), return_dict_in_generate=True, output_logits=True)
 
 
-def test_every_identity_has_its_remedy() -> None:
-    assert list(REMEDIES) == list(IDENTITIES)
+def test_every_identity_has_its_intervention() -> None:
+    assert list(INTERVENTIONS) == list(IDENTITIES)
 
 
-@pytest.mark.parametrize("remedy", IDENTITIES.values(), ids=IDENTITIES)
-def test_strength_zero_is_the_untouched_model_to_the_last_bit(remedy: Intervention) -> None:
+@pytest.mark.parametrize("intervention", IDENTITIES.values(), ids=IDENTITIES)
+def test_strength_zero_is_the_untouched_model_to_the_last_bit(intervention: Intervention) -> None:
     case = tiny_models.llava(2)
     plain = generate(case)
-    with intervene(case.model, remedy) as handle:
+    with intervene(case.model, intervention) as handle:
         edited = generate(case)
     assert all(torch.equal(a, b) for a, b in zip(plain.logits, edited.logits, strict=True))
     assert not handle.report()[0]["changed"]
 
 
-@each_remedy
-def test_replay_equals_stepwise_generation(remedy: Intervention) -> None:
+@each_intervention
+def test_replay_equals_stepwise_generation(intervention: Intervention) -> None:
     case = tiny_models.llava()
-    found = trace(case.model, inputs=case.inputs, interventions=[remedy], **OPTIONS)
+    found = trace(case.model, inputs=case.inputs, interventions=[intervention], **OPTIONS)
     assert isinstance(found, Trace)
     assert found.provenance["replay"]["difference"] < 1e-4
     assert found.effects[0]["changed"]
@@ -68,15 +77,15 @@ def test_replay_equals_stepwise_generation(remedy: Intervention) -> None:
 
 def test_a_stack_is_replayed_as_it_was_generated() -> None:
     case = tiny_models.llava()
-    stack = list(REMEDIES.values())
+    stack = list(INTERVENTIONS.values())
     found = trace(case.model, inputs=case.inputs, interventions=stack, **OPTIONS)
     assert isinstance(found, Trace)
     assert found.provenance["replay"]["difference"] < 1e-4
-    assert [effect["name"] for effect in found.effects] == list(REMEDIES)
+    assert [effect["name"] for effect in found.effects] == list(INTERVENTIONS)
     assert all(effect["changed"] for effect in found.effects)
 
 
-@pytest.mark.parametrize("stack", [*([each] for each in REMEDIES.values()), list(REMEDIES.values())])
+@pytest.mark.parametrize("stack", [*([each] for each in INTERVENTIONS.values()), list(INTERVENTIONS.values())])
 def test_gradients_of_a_padded_batch_are_finite(stack: list[Intervention]) -> None:
     case = tiny_models.llava(2)
     found = trace(case.model, inputs=case.inputs, interventions=stack, gradients=True, **OPTIONS)
@@ -87,33 +96,33 @@ def test_gradients_of_a_padded_batch_are_finite(stack: list[Intervention]) -> No
         assert (one.gradient != 0).any()
 
 
-@each_remedy
+@each_intervention
 @pytest.mark.parametrize("options", [{}, {"num_beams": 3}, {"use_cache": False}])
-def test_a_left_padded_batch_is_edited_like_single_samples(remedy: Intervention, options: dict[str, Any]) -> None:
+def test_a_left_padded_batch_is_edited_like_single_samples(intervention: Intervention, options: dict[str, Any]) -> None:
     case = tiny_models.llava(2)
-    if isinstance(remedy, SGRS) and "num_beams" in options:
-        with intervene(case.model, remedy), pytest.raises(UnsupportedOptionError, match="num_beams=3"):
+    if isinstance(intervention, SGRS) and "num_beams" in options:
+        with intervene(case.model, intervention), pytest.raises(UnsupportedOptionError, match="num_beams=3"):
             generate(case, **options)
         return
-    with intervene(case.model, remedy):
+    with intervene(case.model, intervention):
         batch = generate(case, **options).sequences[:, -STEPS:]
         alone = [generate(case, case.sample(n), **options).sequences[0, -STEPS:] for n in range(2)]
     assert batch.tolist() == [one.tolist() for one in alone]
 
 
-@each_remedy
-def test_sampling_runs_and_is_repeatable(remedy: Intervention) -> None:
+@each_intervention
+def test_sampling_runs_and_is_repeatable(intervention: Intervention) -> None:
     case = tiny_models.llava()
     found = []
-    with intervene(case.model, remedy):
+    with intervene(case.model, intervention):
         for _ in range(2):
             torch.manual_seed(3)
             found.append(generate(case, do_sample=True).sequences.tolist())
     assert found[0] == found[1]
 
 
-@each_remedy
-def test_nothing_is_left_behind_also_after_an_exception(remedy: Intervention) -> None:
+@each_intervention
+def test_nothing_is_left_behind_also_after_an_exception(intervention: Intervention) -> None:
     case = tiny_models.llava()
     plain = generate(case).sequences  # generate itself leaves attributes behind
     before = tiny_models.footprint(case.model)
@@ -121,27 +130,27 @@ def test_nothing_is_left_behind_also_after_an_exception(remedy: Intervention) ->
     def stop(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), intervene(case.model, remedy):
+    with pytest.raises(KeyboardInterrupt), intervene(case.model, intervention):
         generate(case, stopping_criteria=[stop])
     assert tiny_models.footprint(case.model) == before
     assert torch.equal(generate(case).sequences, plain)
 
 
-@each_remedy
-def test_other_models_and_nested_blocks_are_not_mixed_up(remedy: Intervention) -> None:
+@each_intervention
+def test_other_models_and_nested_blocks_are_not_mixed_up(intervention: Intervention) -> None:
     case, other = tiny_models.llava(), tiny_models.llava(seed=1)
     plain = generate(other).logits
-    with intervene(case.model, remedy) as outer:
+    with intervene(case.model, intervention) as outer:
         assert all(torch.equal(a, b) for a, b in zip(plain, generate(other).logits, strict=True))
         with intervene(case.model, DLEAF(gamma=0.3)) as inner:
             generate(case)
         assert len(inner.report()) == len(outer.report()) == 1
         once = generate(case).logits
-    with intervene(case.model, remedy):
+    with intervene(case.model, intervention):
         assert all(torch.equal(a, b) for a, b in zip(once, generate(case).logits, strict=True))
 
 
-def test_a_second_remedy_that_chooses_tokens_is_refused_and_leaves_the_first() -> None:
+def test_a_second_intervention_that_chooses_tokens_is_refused_and_leaves_the_first() -> None:
     case = tiny_models.llava()
     with intervene(case.model, SGRS()) as handle:
         with pytest.raises(InterventionError, match="SGRS and SGRS, which each choose every token"):
@@ -154,20 +163,20 @@ def test_a_second_remedy_that_chooses_tokens_is_refused_and_leaves_the_first() -
     assert repr(handle) == "Handle(SGRS, removed)"
 
 
-@each_remedy
-def test_a_description_is_json_and_makes_the_remedy_again(remedy: Intervention) -> None:
-    described = json.loads(json.dumps(remedy.describe()))
+@each_intervention
+def test_a_description_is_json_and_makes_the_intervention_again(intervention: Intervention) -> None:
+    described = json.loads(json.dumps(intervention.describe()))
     assert set(described) == {"name", "reference", "parameters"}
-    again = type(remedy)(**described["parameters"])
+    again = type(intervention)(**described["parameters"])
     assert json.loads(json.dumps(again.describe())) == described
 
 
-@each_remedy
-def test_a_saved_configuration_makes_the_same_edit(remedy: Intervention, tmp_path: Path) -> None:
-    save_remedies(tmp_path / "remedy.json", remedy)
-    (again,) = load_remedies(tmp_path / "remedy.json")
+@each_intervention
+def test_a_saved_configuration_makes_the_same_edit(intervention: Intervention, tmp_path: Path) -> None:
+    save_interventions(tmp_path / "intervention.json", intervention)
+    (again,) = load_interventions(tmp_path / "intervention.json")
     case, found = tiny_models.llava(), []
-    for each in (remedy, again):
+    for each in (intervention, again):
         with intervene(case.model, each):
             found.append(generate(case).logits)
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))

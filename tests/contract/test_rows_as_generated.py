@@ -1,4 +1,4 @@
-"""Rows and log-probabilities of the replay are those of stepwise generation, for every remedy in every family."""
+"""Rows and log-probabilities of the replay are those of stepwise generation, for every intervention in every family."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from lvlmscope.capture.trace_one import trace
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.protocol import Intervention, Session, Site
 from lvlmscope.traces.trace import Trace
-from tests.contract.test_interventions import OPTIONS, REMEDIES, STEPS
+from tests.contract.test_interventions import INTERVENTIONS, OPTIONS, STEPS
 from tests.contract.test_interventions_in_families import fitting
 from tests.support.tiny_families import FAMILIES, FamilyCase
 
@@ -23,7 +23,7 @@ CASES: dict[str, Callable[..., FamilyCase]] = {name: FAMILIES[name] for name in 
 
 @dataclass(frozen=True)
 class Witness:
-    """Edits nothing; remembers the rows that the remedies before it left, by step and layer."""
+    """Edits nothing; remembers the rows that the interventions before it left, by step and layer."""
 
     seen: Seen = field(default_factory=dict)
 
@@ -50,13 +50,13 @@ class _Witnessing(Session):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("remedy", REMEDIES.values(), ids=REMEDIES)
-def test_the_replay_shows_the_rows_and_logits_of_each_step(name: str, remedy: Intervention) -> None:
+@pytest.mark.parametrize("intervention", INTERVENTIONS.values(), ids=INTERVENTIONS)
+def test_the_replay_shows_the_rows_and_logits_of_each_step(name: str, intervention: Intervention) -> None:
     case, witness = CASES[name](), Witness()
-    remedy = fitting(remedy, case.model)
-    with intervene(case.model, remedy, witness):
+    intervention = fitting(intervention, case.model)
+    with intervene(case.model, intervention, witness):
         made = case.model.generate(**case.inputs, **OPTIONS, return_dict_in_generate=True, output_logits=True)
-    found = trace(case.model, inputs=case.inputs, interventions=[remedy], **OPTIONS)
+    found = trace(case.model, inputs=case.inputs, interventions=[intervention], **OPTIONS)
     assert isinstance(found, Trace)
     assert found.answer_ids.tolist() == made.sequences[0, -STEPS:].tolist()
     for step, logits in enumerate(made.logits):

@@ -67,11 +67,11 @@ def test_the_interval_resamples_traces_not_tokens() -> None:
 
 
 def test_classes_of_words_are_told_apart() -> None:
-    traces = made(10, focus=lambda made_up: 0.2 if made_up else 0.8)
+    traces = made(10, focus=lambda hallucinated: 0.2 if hallucinated else 0.8)
     labels = [tuple(word for word in words if word.text != "word2") for words in labels_of(traces)]
     found = aggregate(traces, "image_attention_focus", by=("layer", "word"), labels=labels)
-    assert found["mean"].sel(layer=1, word="true").item() == pytest.approx(0.8)
-    assert found["mean"].sel(layer=1, word="made_up").item() == pytest.approx(0.2)
+    assert found["mean"].sel(layer=1, word="grounded").item() == pytest.approx(0.8)
+    assert found["mean"].sel(layer=1, word="hallucinated").item() == pytest.approx(0.2)
     assert found["count"].sel(layer=1).values.tolist() == [5, 5, 20]
     assert found["traces"].sel(layer=1).values.tolist() == [5, 5, 10]
     by_head = aggregate(traces, "image_attention_focus", by=("word", "head"), labels=labels)
@@ -84,8 +84,8 @@ def test_tokens_of_a_word() -> None:
     values = trace.log_probs.tolist()
     first = aggregate([trace], "log_prob", by="word", labels=[words])
     mean = aggregate([trace], "log_prob", by="word", labels=[words], tokens="mean")
-    assert first["mean"].sel(word="true").item() == pytest.approx(values[1])
-    assert mean["mean"].sel(word="true").item() == pytest.approx((values[1] + values[2]) / 2)
+    assert first["mean"].sel(word="grounded").item() == pytest.approx(values[1])
+    assert mean["mean"].sel(word="grounded").item() == pytest.approx((values[1] + values[2]) / 2)
 
 
 def test_missing_readings_single_traces_and_signals_without_steps() -> None:
@@ -163,13 +163,13 @@ def test_bad_input_is_refused() -> None:
         flagged_heads(dataclasses.replace(traces[0], image_keys=traces[0].image_keys & False))
 
 
-def test_saliency_of_true_and_made_up_words() -> None:
+def test_saliency_of_true_and_hallucinated_words() -> None:
     leaning, loose = planted_trace(salient="previous"), planted_trace(salient=3)
     words = Vocabulary({"dog": ["word1"]})
     labels = [label_words(leaning, {"dog"}, words), label_words(loose, set(), words)]
     found = saliency_by_word([leaning, loose], labels)["mean"]
-    assert found.sel(word="true").item() == pytest.approx(1.0)
-    assert found.sel(word="made_up").item() == pytest.approx(0.0)
+    assert found.sel(word="grounded").item() == pytest.approx(1.0)
+    assert found.sel(word="hallucinated").item() == pytest.approx(0.0)
 
 
 @pytest.mark.usefixtures("unchecked_shapes")

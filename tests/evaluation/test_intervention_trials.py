@@ -1,4 +1,4 @@
-"""Outcomes with and without a remedy: differences, intervals, McNemar."""
+"""Outcomes with and without an intervention: differences, intervals, McNemar."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def test_the_bootstrap_is_paired_and_agrees_with_a_loop() -> None:
     for counts in drawn:
         picked = [n for n, times in enumerate(counts) for _ in range(times)]
         shares = [
-            sum(o.captions.made_up[n] for n in picked) / sum(o.captions.named[n] for n in picked)
+            sum(o.captions.hallucinated[n] for n in picked) / sum(o.captions.named[n] for n in picked)
             for o in (after, before)
         ]
         gaps.append(shares[0] - shares[1])

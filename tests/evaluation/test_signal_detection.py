@@ -57,11 +57,13 @@ def test_weighted_areas_are_those_of_repeated_items() -> None:
 
 def test_out_of_fold_scores_equal_their_twin() -> None:
     rng = np.random.default_rng(2)
-    values, made_up = rng.random((30, 3)).round(1), rng.random(30) < 0.5
-    values[:, 1] -= 0.5 * made_up
-    fold = fold_of(np.arange(30) // 2, made_up, folds=3, seed=0)
-    found = best_layer_scores(values, made_up, fold)
-    np.testing.assert_allclose(found.scores, twin.best_layer_scores(values.tolist(), made_up.tolist(), fold.tolist()))
+    values, hallucinated = rng.random((30, 3)).round(1), rng.random(30) < 0.5
+    values[:, 1] -= 0.5 * hallucinated
+    fold = fold_of(np.arange(30) // 2, hallucinated, folds=3, seed=0)
+    found = best_layer_scores(values, hallucinated, fold)
+    np.testing.assert_allclose(
+        found.scores, twin.best_layer_scores(values.tolist(), hallucinated.tolist(), fold.tolist())
+    )
     assert found.layers == (1, 1, 1)
     assert found.direction == "lower"
 
@@ -74,7 +76,7 @@ def test_folds_keep_traces_together_and_are_even() -> None:
 
 
 def test_a_planted_signal_is_found_at_its_layer_and_noise_is_not() -> None:
-    traces = made(40, focus=lambda made_up: 0.2 if made_up else 0.8)
+    traces = made(40, focus=lambda hallucinated: 0.2 if hallucinated else 0.8)
     labels = [tuple(word for word in words if word.text == "word1") for words in labels_of(traces)]
     found = detection(traces, labels, **FEW)
     planted = found["image_attention_focus"]
@@ -89,7 +91,7 @@ def test_a_planted_signal_is_found_at_its_layer_and_noise_is_not() -> None:
     assert found[BOTH].gain is not None
     assert found[BOTH].gain.low > 0
     assert found[BAR].gain is None
-    assert (found.words, found.made_up, found.traces) == (40, 20, 40)
+    assert (found.words, found.hallucinated, found.traces) == (40, 20, 40)
 
 
 def test_noise_does_not_separate_and_the_table_says_so() -> None:
@@ -98,7 +100,7 @@ def test_noise_does_not_separate_and_the_table_says_so() -> None:
     separating = sum(row.separates for row in found.rows)
     assert separating <= 1  # of 95 % intervals one in twenty is off by chance
     assert found.words == 120
-    assert repr(found).startswith("120 object words of 60 answers, 60 made up (50%); left out: ")
+    assert repr(found).startswith("120 object words of 60 answers, 60 hallucinated (50%); left out: ")
     assert found.to_markdown().count("| no |") == len(found.rows) - separating
     assert found._repr_html_().count("<tr>") == len(found.rows) + 1
     frame = found.to_pandas()
@@ -166,7 +168,7 @@ def test_bad_input_is_refused() -> None:
         detection(traces, labels, signals=[])
     with pytest.raises(EvaluationError, match="no object word"):
         detection(traces, [()] * 12)
-    with pytest.raises(EvaluationError, match="0 made-up and 24 true words in 12 traces"):
+    with pytest.raises(EvaluationError, match="0 hallucinated and 24 grounded words in 12 traces"):
         detection(traces, [label_words(t, {"dog", "cat"}, WORDS) for t in traces])
     with pytest.raises(EvaluationError, match="folds=1"):
         detection(traces, labels, folds=1)

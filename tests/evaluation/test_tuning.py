@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from lvlmscope.errors import EvaluationError, RemedyError
+from lvlmscope.errors import EvaluationError, InterventionError
 from lvlmscope.evaluation import tuning
-from lvlmscope.evaluation.labelled_images import Example, known_pictures
+from lvlmscope.evaluation.labelled_images import Example, known_images
 from lvlmscope.evaluation.metrics.chair import Vocabulary, chair
 from lvlmscope.evaluation.tuning import Trial, Tuning, tune
 from lvlmscope.interventions import CLVA, DLEAF
@@ -19,7 +19,7 @@ WORDS = Vocabulary({"dog": ["dog"], "cat": ["cat"]})
 
 
 @dataclass(frozen=True)
-class Picture:
+class Image:
     image: Any
     present: frozenset[str]
 
@@ -29,12 +29,12 @@ def ruled(monkeypatch: pytest.MonkeyPatch) -> None:
     """CHAIR_I falls with gamma, and from 0.6 on recall is lost."""
 
     def measure(*_: Any, **__: Any) -> Callable[[Any], Any]:
-        def measured(remedy: DLEAF | None) -> Any:
-            gamma = 0.0 if remedy is None else remedy.gamma
-            made_up = round(10 * (1 - gamma))
+        def measured(intervention: DLEAF | None) -> Any:
+            gamma = 0.0 if intervention is None else intervention.gamma
+            hallucinated = round(10 * (1 - gamma))
             found = 20 if gamma < 0.6 else 10
             captions = ["A dog."] * found + ["A."] * (20 - found)
-            captions = [text + " A cat." if n < made_up else text for n, text in enumerate(captions)]
+            captions = [text + " A cat." if n < hallucinated else text for n, text in enumerate(captions)]
             return chair(captions, [{"dog"}] * 20, WORDS), 7
 
         return measured
@@ -44,29 +44,29 @@ def ruled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "unwrap", lambda model: model)
 
 
-def pictures(count: int = 2) -> list[Example]:
-    return [Picture(image=None, present=frozenset({"dog"}))] * count
+def images(count: int = 2) -> list[Example]:
+    return [Image(image=None, present=frozenset({"dog"}))] * count
 
 
 @pytest.mark.usefixtures("ruled")
 def test_the_best_setting_within_the_limit_of_recall_is_found() -> None:
     seen: list[Trial] = []
-    found = tune(None, "dleaf", pictures(), space={"gamma": (0.0, 1.0)}, trials=25, progress=seen.append)
+    found = tune(None, "dleaf", images(), space={"gamma": (0.0, 1.0)}, trials=25, progress=seen.append)
     assert len(found.trials) == len(seen) == 25
-    best = found.best.remedy
+    best = found.best.intervention
     assert isinstance(best, DLEAF)
     assert 0.4 < best.gamma < 0.6
     assert found.best.edited == 7
-    assert any(isinstance(t.remedy, DLEAF) and t.remedy.gamma >= 0.6 for t in found.trials)
-    again = tune(None, DLEAF, pictures(), space={"gamma": (0.0, 1.0)}, trials=25)
-    assert [t.remedy for t in again.trials] == [t.remedy for t in found.trials]
+    assert any(isinstance(t.intervention, DLEAF) and t.intervention.gamma >= 0.6 for t in found.trials)
+    again = tune(None, DLEAF, images(), space={"gamma": (0.0, 1.0)}, trials=25)
+    assert [t.intervention for t in again.trials] == [t.intervention for t in found.trials]
 
 
 @pytest.mark.usefixtures("ruled")
 def test_spaces_of_every_kind_and_fixed_values() -> None:
     space: dict[str, Sequence[Any]] = {"heads": (1, 3), "threshold": ["min", "max"], "layers": [(0.0, 0.5), (0.5, 1.0)]}
-    found = tune(None, "DLEAF", pictures(), space=space, fixed={"gamma": 0.25}, trials=12)
-    tried: list[Any] = [t.remedy for t in found.trials]
+    found = tune(None, "DLEAF", images(), space=space, fixed={"gamma": 0.25}, trials=12)
+    tried: list[Any] = [t.intervention for t in found.trials]
     assert {r.gamma for r in tried} == {0.25}
     assert {r.heads for r in tried} <= {1, 2, 3}
     assert {r.threshold for r in tried} == {"min", "max"}
@@ -75,17 +75,17 @@ def test_spaces_of_every_kind_and_fixed_values() -> None:
 
 @pytest.mark.usefixtures("ruled")
 def test_settings_that_the_method_refuses_are_passed_over() -> None:
-    found = tune(None, "DLEAF", pictures(), space={"gamma": (0.5, 1.5)}, trials=12)
+    found = tune(None, "DLEAF", images(), space={"gamma": (0.5, 1.5)}, trials=12)
     assert 0 < len(found.trials) < 12
     with pytest.raises(EvaluationError, match=r"tune DLEAF: .*settings that it accepts"):
-        tune(None, "DLEAF", pictures(), space={"gamma": (2.0, 3.0)}, trials=2)
+        tune(None, "DLEAF", images(), space={"gamma": (2.0, 3.0)}, trials=2)
 
 
 def test_no_trial_within_the_limit_tells_the_least_loss() -> None:
     plain = {"chair_i": 0.3, "recall": 0.8}
     found = Tuning(
         plain=plain,
-        trials=(Trial(remedy=DLEAF(), scores={"chair_i": 0.1, "recall": 0.7}, edited=1),),
+        trials=(Trial(intervention=DLEAF(), scores={"chair_i": 0.1, "recall": 0.7}, edited=1),),
         max_recall_loss=0.02,
     )
     assert found.feasible == ()
@@ -103,19 +103,21 @@ def test_the_bundled_model_is_tuned_through_generate() -> None:
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_examples_are_pairs_or_objects() -> None:
     pair = ("a.png", {"dog"})
-    assert list(known_pictures([pair, *pictures(1)], "x")) == [pair, (None, frozenset({"dog"}))]
+    assert list(known_images([pair, *images(1)], "x")) == [pair, (None, frozenset({"dog"}))]
     wrong: Any
     for wrong in (3, ("a.png", "dog"), ("a.png",)):
-        with pytest.raises(EvaluationError, match=r"tune a remedy: got example 1, .*; possible: pairs \(image, names"):
+        with pytest.raises(
+            EvaluationError, match=r"tune an intervention: got example 1, .*; possible: pairs \(image, names"
+        ):
             tune(None, "dleaf", [pair, wrong])
 
 
 def test_what_cannot_be_tuned_is_refused() -> None:
-    with pytest.raises(EvaluationError, match="0 pictures"):
+    with pytest.raises(EvaluationError, match="0 images"):
         tune(None, "DLEAF", [])
     with pytest.raises(EvaluationError, match="0 parameters to vary"):
-        tune(None, "DLEAF", pictures(), space={})
+        tune(None, "DLEAF", images(), space={})
     with pytest.raises(EvaluationError, match="0 trials"):
-        tune(None, "DLEAF", pictures(), trials=0)
-    with pytest.raises(RemedyError, match="'VCD'"):
-        tune(None, "VCD", pictures())
+        tune(None, "DLEAF", images(), trials=0)
+    with pytest.raises(InterventionError, match="'VCD'"):
+        tune(None, "VCD", images())

@@ -21,9 +21,9 @@ def test_synonyms_plurals_and_two_word_objects_keep_their_tokens() -> None:
     found = label_words(trace, {"couch", "dog"}, vocabulary())
     told = [(word.text, word.category, word.label, word.steps) for word in found if word.label != "other"]
     assert told == [
-        ("sofa", "couch", "true", (1, 2)),
-        ("traffic lights", "traffic light", "made_up", (5, 6, 7)),
-        ("dog", "dog", "true", (10,)),
+        ("sofa", "couch", "grounded", (1, 2)),
+        ("traffic lights", "traffic light", "hallucinated", (5, 6, 7)),
+        ("dog", "dog", "grounded", (10,)),
     ]
     assert [word.text for word in found if word.label == "other"] == ["A", "and", "two", "a", "s"]
     assert all(trace.answer[word.start : word.end] == word.text for word in found)
@@ -34,20 +34,20 @@ def test_empty_tokens_and_repeated_mentions() -> None:
     trace = answering(" dog", "", " and", " dog", "s.")
     found = [word for word in label_words(trace, set(), vocabulary()) if word.label != "other"]
     assert [(word.text, word.steps, word.label) for word in found] == [
-        ("dog", (0,), "made_up"),
-        ("dogs", (3, 4), "made_up"),
+        ("dog", (0,), "hallucinated"),
+        ("dogs", (3, 4), "hallucinated"),
     ]
 
 
 def test_a_token_of_two_words_belongs_to_both() -> None:
     found = label_words(answering("cat dog"), {"cat"}, vocabulary())
-    assert [(word.label, word.steps) for word in found] == [("true", (0,)), ("made_up", (0,))]
+    assert [(word.label, word.steps) for word in found] == [("grounded", (0,)), ("hallucinated", (0,))]
 
 
 def test_a_longer_name_hides_the_shorter_one() -> None:
     words = Vocabulary({"bear": ["bear"], "teddy bear": ["teddy bear"]})
     found = label_words(answering("a", " teddy", " bear"), {"bear"}, words)
-    assert [(word.text, word.label) for word in found] == [("a", "other"), ("teddy bear", "made_up")]
+    assert [(word.text, word.label) for word in found] == [("a", "other"), ("teddy bear", "hallucinated")]
 
 
 def test_unknown_objects_are_refused() -> None:

@@ -16,7 +16,7 @@ from lvlmscope.diagnostics import image_attention_focus, planted_trace
 from tests.support.browser import chromium, opened, pixel, settled
 from tests.support.varied_traces import varied_trace, words_and_pieces
 
-MAP = ".picture canvas"
+MAP = ".image canvas"
 FOCUSED = """() => {
     const { dataset, className, tagName } = document.activeElement;
     return dataset.role || className || tagName;
@@ -86,7 +86,7 @@ def test_the_brightest_patch_is_where_the_mass_was_planted(browser: Browser, tmp
     with opened(browser, path) as page:
         assert pixel(page, MAP, 2.5 / 4, 1.5 / 4) == high  # row 1, column 2 of 4 x 4
         assert pixel(page, MAP, 0.5 / 4, 1.5 / 4) == low
-        assert "the trace holds no picture" in page.inner_text("[data-role=map-note]")
+        assert "the trace holds no image" in page.inner_text("[data-role=map-note]")
 
 
 def test_a_chosen_cell_shows_that_heads_map(browser: Browser, trace: Trace, written: Path) -> None:
@@ -158,9 +158,9 @@ def test_everything_is_done_with_keys(browser: Browser, trace: Trace, written: P
         assert page.locator("[data-role=head]").input_value() == "all"
 
 
-def test_canvases_and_pictures_are_told_in_words(browser: Browser, written: Path) -> None:
+def test_canvases_and_images_are_told_in_words(browser: Browser, written: Path) -> None:
     with opened(browser, written) as page:
-        assert page.locator(".picture img").get_attribute("alt")
+        assert page.locator(".image img").get_attribute("alt")
         labels = [each.get_attribute("aria-label") or "" for each in page.locator("canvas").all()]
         assert len(labels) == 3
         assert all(len(label) > 30 for label in labels)
@@ -192,10 +192,10 @@ def test_two_traces_stand_side_by_side_on_one_scale(browser: Browser, trace: Tra
         assert len({bar.split()[1] for bar in bars[::2]}) == 1
         told = page.inner_text("#explorer")
         assert "first word changed: 'word2' -> 'cat'" in told
-        assert "What the remedy did" in told
+        assert "What the intervention did" in told
         assert page.locator("[data-role=diagnosis] summary").all_inner_texts() == [
-            "Diagnosis, without the remedy",
-            "Diagnosis, with the remedy",
+            "Diagnosis, without the intervention",
+            "Diagnosis, with the intervention",
         ]
         assert "NOT CALIBRATED" in told
         page.locator(".side").nth(1).locator(".words button").nth(1).click()
@@ -205,7 +205,7 @@ def test_two_traces_stand_side_by_side_on_one_scale(browser: Browser, trace: Tra
         page.select_option("[data-role=shown]", "1")
         settled(page)
         assert page.locator(".side:visible").count() == 1
-        assert "with the remedy" in page.locator(".side:visible").inner_text()
+        assert "with the intervention" in page.locator(".side:visible").inner_text()
 
 
 def test_texts_stay_texts(browser: Browser, trace: Trace, tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def with_nan(trace: Trace) -> Trace:
     [
         (lambda: varied_trace(layers=1, heads=1), "looks most: layer 0, head 0"),
         (lambda: with_nan(varied_trace()), "not defined (1 of 12)"),
-        (lambda: varied_trace(picture=False), "the trace holds no picture"),
+        (lambda: varied_trace(image=False), "the trace holds no image"),
         (lambda: replace(varied_trace(), images=(varied_trace().images[0].resize((90, 30)),)), "has another shape"),
         (lambda: planted_trace(mass=0.0), "0 % of attention on the image"),
         (lambda: replace(planted_trace(), image_keys=torch.zeros(20, dtype=torch.bool)), "no image tokens"),

@@ -129,10 +129,10 @@ def test_words_carry_signals_probabilities_and_alternatives() -> None:
 
 
 def test_marked_words_are_told_and_marks_outside_refused() -> None:
-    document, _ = describe_document(varied_trace(), made_up=[2], true=[(1, 6)])
-    assert [word["kind"] for word in document["sides"][0]["words"]] == ["true", "", "made up", ""]
+    document, _ = describe_document(varied_trace(), hallucinated=[2], grounded=[(1, 6)])
+    assert [word["kind"] for word in document["sides"][0]["words"]] == ["grounded", "", "hallucinated", ""]
     with pytest.raises(ModelInputError, match="step 9"):
-        describe_document(varied_trace(), made_up=[9])
+        describe_document(varied_trace(), hallucinated=[9])
 
 
 def test_a_diagnosis_adds_risks_and_blocks() -> None:
@@ -178,12 +178,12 @@ def with_images(trace: Trace, *images: ImageLayout) -> Trace:
     return replace(trace, layout=replace(trace.layout, images=images))
 
 
-def test_tiles_lie_over_the_picture_in_a_place_of_their_own() -> None:
+def test_tiles_lie_over_the_image_in_a_place_of_their_own() -> None:
     trace = varied_trace()
     cells = trace.layout.images[0].cells
     tiled = [replace(cell, tile=0 if n < 4 else 1) for n, cell in enumerate(cells)]
     found = places_of(with_images(trace, replace(trace.layout.images[0], cells=tuple(tiled))))
-    assert [(place.name, len(place.cells)) for place in found] == [("picture, overview", 4), ("picture, tiles", 12)]
+    assert [(place.name, len(place.cells)) for place in found] == [("image, overview", 4), ("image, tiles", 12)]
     assert found[1].cells[0] == 4
 
 
@@ -191,28 +191,28 @@ def test_image_tokens_without_a_known_place_are_shown_in_their_order() -> None:
     trace = varied_trace()
     unknown = replace(trace.layout.images[0], reason="a resampler mixes the patches")
     (place,) = places_of(with_images(trace, unknown))
-    assert place.picture is None
+    assert place.image is None
     assert "a resampler mixes the patches" in place.note
     assert place.cells == tuple(range(16))
     queries = ImageLayout(cells=tuple(Cell(key=1 + n, image=0, role="query") for n in range(16)))
     (place,) = places_of(with_images(trace, queries))
-    assert "no place in the picture" in place.note
+    assert "no place in the image" in place.note
     (place,) = places_of(with_images(trace))
     assert "does not tell where they lie" in place.note
 
 
-def test_frames_and_pictures_are_named() -> None:
+def test_frames_and_images_are_named() -> None:
     trace = varied_trace()
     cells = trace.layout.images[0].cells
     frames = tuple(replace(cell, frame=n // 8) for n, cell in enumerate(cells))
     film = replace(trace.layout.images[0], cells=frames)
-    assert [place.name for place in places_of(with_images(trace, film))] == ["picture, frame 1", "picture, frame 2"]
+    assert [place.name for place in places_of(with_images(trace, film))] == ["image, frame 1", "image, frame 2"]
     halves = [replace(trace.layout.images[0], cells=part) for part in (cells[:8], cells[8:])]
-    assert [place.name for place in places_of(with_images(trace, *halves))] == ["picture 1", "picture 2"]
+    assert [place.name for place in places_of(with_images(trace, *halves))] == ["image 1", "image 2"]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "CMYK"])
-def test_pictures_of_any_kind_become_small_data(mode: str) -> None:
+def test_images_of_any_kind_become_small_data(mode: str) -> None:
     large = Image.effect_noise((900, 600), 40).convert("RGB").convert("RGBA" if mode == "LA" else "RGB").convert(mode)
     uri = data_uri(large, longest=300)
     assert uri.startswith("data:image/jpeg;base64,")
@@ -234,7 +234,7 @@ def test_the_notebook_summary_is_small_and_escaped() -> None:
 @pytest.mark.parametrize(
     ("trace", "told"),
     [
-        (planted_trace(), "no picture in the trace"),
+        (planted_trace(), "no image in the trace"),
         (words_and_pieces(planted_trace(), "", "", ""), "image attention 0.500"),
         (replace(planted_trace(), image_keys=torch.zeros(20, dtype=torch.bool)), "no attention on an image to show"),
         (replace(planted_trace(), attention=planted_trace().attention * torch.nan), "not defined (8 heads)"),

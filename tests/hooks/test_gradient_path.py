@@ -1,4 +1,4 @@
-"""The protocol of remedies that need gradients: what a third party's session is handed in a forward of generate."""
+"""Interventions that need gradients: what a third party's session gets in a forward of generate."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -45,7 +45,7 @@ class Watcher(Session):
 
 
 class Watching:
-    """A remedy that starts a given session."""
+    """An intervention that starts a given session."""
 
     def __init__(self, session: Session) -> None:
         self.session = session

@@ -21,7 +21,7 @@ from lvlmscope.verification.loading import load
 from tests.support import tiny_models
 from tests.support.tiny_families import FAMILIES
 
-PICTURE = Image.new("RGB", (40, 40))
+IMAGE = Image.new("RGB", (40, 40))
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +38,18 @@ def model() -> LoadedModel:
         ("nowhere.png", "No such file"),
         (np.zeros((3, 4, 5)), "array of shape"),
         (np.full((4, 4, 3), 7.0), "floats outside"),
-        ([PICTURE, PICTURE], "2 images"),
+        ([IMAGE, IMAGE], "2 images"),
         (Image.new("RGB", (1, 1)), "1 x 1 pixels; possible: at least 2 x 2"),
         (Image.new("L", (20_000, 20_000)), "20000 x 20000 pixels"),
         (Image.new("RGB", (20_000, 1)), "20000 x 1 pixels"),
     ],
 )
-def test_pictures_that_cannot_be_used(model: LoadedModel, image: Any, match: str) -> None:
+def test_images_that_cannot_be_used(model: LoadedModel, image: Any, match: str) -> None:
     with pytest.raises(ImageInputError, match=match):
         trace(model, image, "w7")
 
 
-def test_a_file_that_is_no_picture(model: LoadedModel, tmp_path: Path) -> None:
+def test_a_file_that_is_no_image(model: LoadedModel, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_text("words")
     with pytest.raises(ImageInputError, match="cannot identify image"):
         trace(model, tmp_path / "x.png", "w7")
@@ -58,27 +58,27 @@ def test_a_file_that_is_no_picture(model: LoadedModel, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("prompt", "match"), [("", "empty prompt"), ("  ", "empty prompt"), (None, "NoneType")])
 def test_prompts_that_cannot_be_used(model: LoadedModel, prompt: Any, match: str) -> None:
     with pytest.raises(PromptError, match=match):
-        trace(model, PICTURE, prompt)
+        trace(model, IMAGE, prompt)
 
 
-def test_placeholders_must_match_pictures(model: LoadedModel) -> None:
+def test_placeholders_must_match_images(model: LoadedModel) -> None:
     with pytest.raises(PromptError, match="as many placeholders as images"):
-        trace(model, PICTURE, "<image> <image> w7")
+        trace(model, IMAGE, "<image> <image> w7")
 
 
-def test_a_prompt_in_the_pictures_place(model: LoadedModel, tmp_path: Path) -> None:
-    PICTURE.save(tmp_path / "a.png")
-    for picture in (PICTURE, np.asarray(PICTURE), str(tmp_path / "a.png")):
+def test_a_prompt_in_the_images_place(model: LoadedModel, tmp_path: Path) -> None:
+    IMAGE.save(tmp_path / "a.png")
+    for image in (IMAGE, np.asarray(IMAGE), str(tmp_path / "a.png")):
         with pytest.raises(PromptError, match=r"the text 'Describe it\.' as image; .*; swap the two"):
-            trace(model, "Describe it.", picture)
+            trace(model, "Describe it.", image)
     with pytest.raises(ImageInputError, match="No such file"):
         trace(model, "nowhere.png", "Describe it.")
 
 
 def test_a_placeholder_of_another_model(model: LoadedModel) -> None:
     other = SimpleNamespace(image_token="<|image_pad|>", chat_template="{{ messages }}")
-    with pytest.raises(PromptError, match="leave <image> out: the chat template puts the picture in"):
-        prepare(PICTURE, "<image>\nWhat is it?", other, model.family)
+    with pytest.raises(PromptError, match="leave <image> out: the chat template puts the image in"):
+        prepare(IMAGE, "<image>\nWhat is it?", other, model.family)
 
 
 @pytest.mark.parametrize(
@@ -86,21 +86,21 @@ def test_a_placeholder_of_another_model(model: LoadedModel) -> None:
 )
 def test_a_placeholder_with_or_without_the_templates_marks(prompt: str) -> None:
     tiny = load("tiny")
-    plain, given = (prepare(PICTURE, text, tiny.processor, tiny.family) for text in ("What is it?", prompt))
+    plain, given = (prepare(IMAGE, text, tiny.processor, tiny.family) for text in ("What is it?", prompt))
     assert given.inputs["input_ids"].tolist() == plain.inputs["input_ids"].tolist()
 
 
 def test_an_answer_without_words_is_told() -> None:
     silent: dict[str, Any] = {"max_new_tokens": 1, "forced_eos_token_id": 2}
     with pytest.warns(UserWarning, match="the answer to 'What is it\\?' has no words: its first token ends it"):
-        assert not trace(load("tiny"), PICTURE, "What is it?", **silent).answer
+        assert not trace(load("tiny"), IMAGE, "What is it?", **silent).answer
 
 
 def test_an_answer_outside_the_vocabulary(model: LoadedModel) -> None:
     with pytest.raises(PromptError, match="vocabulary"):
-        trace(model, PICTURE, "w7", answer="zebra")
+        trace(model, IMAGE, "w7", answer="zebra")
     with pytest.raises(PromptError, match="an empty answer"):
-        trace(model, PICTURE, "w7", answer="")
+        trace(model, IMAGE, "w7", answer="")
 
 
 def test_a_text_only_model() -> None:
@@ -108,12 +108,12 @@ def test_a_text_only_model() -> None:
         vocab_size=50, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
     )
     with pytest.raises(UnsupportedModelError, match="text-only"):
-        trace(LlamaForCausalLM(config), PICTURE, "hello")
+        trace(LlamaForCausalLM(config), IMAGE, "hello")
 
 
 def test_a_model_without_a_processor() -> None:
     with pytest.raises(UnsupportedModelError, match="processor="):
-        trace(tiny_models.llava().model, PICTURE, "w7")
+        trace(tiny_models.llava().model, IMAGE, "w7")
 
 
 def test_a_name_that_leads_nowhere(tmp_path: Path) -> None:
@@ -143,8 +143,8 @@ def test_a_saved_model_is_loaded_with_its_processor(tmp_path: Path, model: Loade
     model.processor.save_pretrained(tmp_path)
     again = load(tmp_path)
     options: dict[str, Any] = {"max_new_tokens": 3, "suppress_tokens": tiny_models.SUPPRESSED}
-    assert trace(again, PICTURE, "w7", **options).answer == trace(model, PICTURE, "w7", **options).answer
-    assert trace(again.model, PICTURE, "w7", **options).answer == trace(model, PICTURE, "w7", **options).answer
+    assert trace(again, IMAGE, "w7", **options).answer == trace(model, IMAGE, "w7", **options).answer
+    assert trace(again.model, IMAGE, "w7", **options).answer == trace(model, IMAGE, "w7", **options).answer
 
 
 @pytest.mark.parametrize(
@@ -160,16 +160,16 @@ def test_prepared_inputs_that_do_not_fit(model: LoadedModel, inputs: Any, match:
         trace(model, inputs=inputs)
 
 
-def test_arrays_are_read_like_pictures(model: LoadedModel) -> None:
+def test_arrays_are_read_like_images(model: LoadedModel) -> None:
     array = np.random.default_rng(0).random((40, 40, 3))
     options: dict[str, Any] = {"max_new_tokens": 3, "suppress_tokens": tiny_models.SUPPRESSED}
-    picture = Image.fromarray((array * 255).round().astype(np.uint8))
-    one, other = (trace(model, each, "w7", **options) for each in (array, picture))
+    image = Image.fromarray((array * 255).round().astype(np.uint8))
+    one, other = (trace(model, each, "w7", **options) for each in (array, image))
     assert torch.equal(one.attention, other.attention)
-    (known,) = one.provenance["pictures"]
-    assert other.provenance["pictures"] == [known]
+    (known,) = one.provenance["images"]
+    assert other.provenance["images"] == [known]
     assert known["size"] == [40, 40]
-    assert known["sha256"] != trace(model, PICTURE, "w7", **options).provenance["pictures"][0]["sha256"]
+    assert known["sha256"] != trace(model, IMAGE, "w7", **options).provenance["images"][0]["sha256"]
 
 
 def test_a_strip_that_the_processor_refuses(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +177,7 @@ def test_a_strip_that_the_processor_refuses(model: LoadedModel, monkeypatch: pyt
         raise ValueError("absolute aspect ratio must be smaller than 200, got 1000.0")
 
     monkeypatch.setattr(type(model.processor), "__call__", refuse)
-    with pytest.raises(ImageInputError, match="pictures of 20000 x 20 pixels: absolute aspect ratio"):
+    with pytest.raises(ImageInputError, match="images of 20000 x 20 pixels: absolute aspect ratio"):
         trace(model, Image.new("RGB", (20_000, 20)), "w7")
 
 
@@ -210,7 +210,7 @@ def test_a_stretched_rotary_scale_counts_into_the_context() -> None:
 
 
 @pytest.mark.parametrize("name", ["llava", "qwen2_5_vl", "gemma3", "smolvlm"])
-def test_placeholders_without_their_pictures(name: str) -> None:
+def test_placeholders_without_their_images(name: str) -> None:
     case = FAMILIES[name]()
     token = family_of(case.model).image_mask(case.model, case.inputs["input_ids"])[0]
     whole = dict(case.inputs)
@@ -221,7 +221,7 @@ def test_placeholders_without_their_pictures(name: str) -> None:
     keep = torch.ones_like(token)
     keep[token.nonzero()[0]] = False  # one placeholder less
     short = {key: value[:, keep] if value.shape == whole["input_ids"].shape else value for key, value in whole.items()}
-    with pytest.raises(ModelInputError, match="as many image tokens as its pictures give"):
+    with pytest.raises(ModelInputError, match="as many image tokens as its images give"):
         trace(case.model, inputs=short, max_new_tokens=3)
     assert registry_state(case.model) == before
 

@@ -16,7 +16,7 @@ BY_NUMBER = {"initial": (0, 1), "middle": (3,), "deep": (5, 6, 7)}
 
 
 @pytest.mark.parametrize(
-    "remedy",
+    "intervention",
     [
         CLVA(**BY_NUMBER),
         CLVA(**BY_NUMBER, update="logit", beta=0.0, alpha=2.0),
@@ -24,12 +24,12 @@ BY_NUMBER = {"initial": (0, 1), "middle": (3,), "deep": (5, 6, 7)}
         CLVA(**BY_NUMBER, heads="sensitive", fraction=0.5),
     ],
 )
-def test_agrees_with_its_twin(remedy: CLVA) -> None:
+def test_agrees_with_its_twin(intervention: CLVA) -> None:
     case = tiny_models.llava(layers=8)
-    found = traced(case, remedy)
+    found = traced(case, intervention)
     image = case.image_mask[0].nonzero().flatten().tolist()
     first = found.prompt_length - 1
-    options = {name: getattr(remedy, name) for name in ("alpha", "beta", "update", "heads", "fraction")}
+    options = {name: getattr(intervention, name) for name in ("alpha", "beta", "update", "heads", "fraction")}
     anchors = {row: twin.Anchors(image, BANDS, **options) for row in range(first, first + STEPS)}
     expected = decoder.answer_log_probs(
         case.model, case.inputs, found.answer_ids, lambda layer, row, w, _: anchors[row].edit(layer, w)

@@ -20,14 +20,14 @@ STEPS = 4
 OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
 
 
-def traced(case: tiny_models.TinyCase, remedy: DLEAF) -> Trace:
-    found = trace(case.model, inputs=case.inputs, interventions=[remedy], **OPTIONS)
+def traced(case: tiny_models.TinyCase, intervention: DLEAF) -> Trace:
+    found = trace(case.model, inputs=case.inputs, interventions=[intervention], **OPTIONS)
     assert isinstance(found, Trace)
     return found
 
 
 @pytest.mark.parametrize(
-    "remedy",
+    "intervention",
     [
         DLEAF(),
         DLEAF(gamma=0.4, threshold="max"),
@@ -36,15 +36,17 @@ def traced(case: tiny_models.TinyCase, remedy: DLEAF) -> Trace:
         DLEAF(layers=[1, 2, 4]),
     ],
 )
-def test_agrees_with_its_twin(remedy: DLEAF) -> None:
+def test_agrees_with_its_twin(intervention: DLEAF) -> None:
     case = tiny_models.llava(layers=5)
-    found = traced(case, remedy)
+    found = traced(case, intervention)
     ids = torch.cat([case.inputs["input_ids"][0], found.answer_ids[:-1]])
     embeds = decoder.embeddings(case.model, ids, case.inputs["pixel_values"])
-    layers = set(range(5)) if remedy.layers == (0.0, 1.0) else set(remedy.layers or ())
+    layers = set(range(5)) if intervention.layers == (0.0, 1.0) else set(intervention.layers or ())
     image = case.image_mask[0].nonzero().flatten().tolist()
     walks = {
-        row: twin.Walk(image, gamma=remedy.gamma, layers=layers, threshold=remedy.threshold, heads=remedy.heads)
+        row: twin.Walk(
+            image, gamma=intervention.gamma, layers=layers, threshold=intervention.threshold, heads=intervention.heads
+        )
         for row in range(len(ids) - STEPS, len(ids))
     }
     first = found.prompt_length - 1
@@ -56,9 +58,9 @@ def test_agrees_with_its_twin(remedy: DLEAF) -> None:
     assert found.effects[0]["flagged_share"] == pytest.approx(flagged / (STEPS * len(layers)))
 
 
-def session(remedy: DLEAF, layers: int) -> Session:
+def session(intervention: DLEAF, layers: int) -> Session:
     layer = torch.nn.Linear(1, 1)
-    started = remedy.start(
+    started = intervention.start(
         Site(
             model=layer,
             decoder_layers=(layer,) * layers,

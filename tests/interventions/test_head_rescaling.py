@@ -81,11 +81,11 @@ def test_a_sample_without_an_image_is_left_alone_in_a_batch() -> None:
 
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_a_preset_is_the_papers_row(name: str) -> None:
-    remedy = HeadRescaling.preset(name, freeze="prompt")
+    intervention = HeadRescaling.preset(name, freeze="prompt")
     l_reas, tau_reas, g_reas, l_perc, tau_perc, g_perc = TABLE[name]
-    assert (remedy.l_reas, remedy.tau_reas, remedy.g_reas) == (l_reas, tau_reas, g_reas)
-    assert (remedy.l_perc, remedy.tau_perc, remedy.g_perc) == (l_perc, tau_perc, g_perc)
-    assert remedy.freeze == "prompt"
+    assert (intervention.l_reas, intervention.tau_reas, intervention.g_reas) == (l_reas, tau_reas, g_reas)
+    assert (intervention.l_perc, intervention.tau_perc, intervention.g_perc) == (l_perc, tau_perc, g_perc)
+    assert intervention.freeze == "prompt"
 
 
 @pytest.mark.parametrize("step", [0, "mean"])
@@ -93,32 +93,32 @@ def test_thresholds_from_a_trace_select_the_share(step: Any) -> None:
     case = tiny_models.llava(layers=8)
     plain = trace(case.model, inputs=case.inputs, **OPTIONS)
     assert isinstance(plain, Trace)
-    remedy = HeadRescaling.from_trace(plain, share=0.25, step=step, g_perc=1.5)
+    intervention = HeadRescaling.from_trace(plain, share=0.25, step=step, g_perc=1.5)
     ratio = plain.rows().image_mass
     chosen = ratio.mean(0) if step == "mean" else ratio[0]
     layers = torch.arange(8)[:, None]
-    perception = (layers <= remedy.l_perc) & (chosen >= remedy.tau_perc)
-    reasoning = (layers >= remedy.l_reas) & (chosen <= remedy.tau_reas)
+    perception = (layers <= intervention.l_perc) & (chosen >= intervention.tau_perc)
+    reasoning = (layers >= intervention.l_reas) & (chosen <= intervention.tau_reas)
     assert int(perception.sum()) == int(reasoning.sum()) == round(0.25 * 48 / 2)
-    assert remedy.g_perc == 1.5
-    edited = traced(case, remedy, max_new_tokens=1)
+    assert intervention.g_perc == 1.5
+    edited = traced(case, intervention, max_new_tokens=1)
     assert edited.effects[0]["perception_share"] > 0
 
 
 def test_depths_are_layers_of_any_model() -> None:
-    remedy = HeadRescaling()
+    intervention = HeadRescaling()
     for layers, expected in ((28, (7, 3)), (8, (1, 1)), (1, (0, 0))):
-        started: Any = session(remedy, layers)
+        started: Any = session(intervention, layers)
         assert (started._rule.l_perc, started._rule.l_reas) == expected
 
 
 def test_a_rule_that_no_head_meets_says_so() -> None:
     case = tiny_models.llava()
-    remedy = HeadRescaling(tau_perc=0.999, tau_reas=0.0)
+    intervention = HeadRescaling(tau_perc=0.999, tau_reas=0.0)
     told = pytest.warns(
         UserWarning, match=r"HeadRescaling changed nothing in 4 forwards: no head up to layer 0 put 0\.999"
     )
-    with told as caught, intervene(case.model, remedy) as handle:
+    with told as caught, intervene(case.model, intervention) as handle:
         case.model.generate(**case.inputs, **OPTIONS)
     assert len(caught) == 1
     assert not handle.report()[0]["changed"]
@@ -147,9 +147,9 @@ def test_bad_parameters_are_refused_before_anything_runs() -> None:
 def test_a_layer_outside_the_model_is_refused_when_it_is_switched_on() -> None:
     case = tiny_models.llava()
     before = tiny_models.footprint(case.model)
-    for remedy in (HeadRescaling(l_perc=3), HeadRescaling.preset("Ocean-R1-7B")):
+    for intervention in (HeadRescaling(l_perc=3), HeadRescaling.preset("Ocean-R1-7B")):
         with pytest.raises(ModelInputError, match=r"in a model of 3 layers; possible: layers 0 to 2"):
-            attach(case.model, remedy)
+            attach(case.model, intervention)
     assert tiny_models.footprint(case.model) == before
 
 

@@ -12,19 +12,19 @@ from tests.support.started_sessions import STEPS, layer_rows, session, traced
 
 
 @pytest.mark.parametrize(
-    "remedy", [LocoRE(), LocoRE(mode="renorm", beta=0.5, window=2), LocoRE(mode="raw", window=1, layers=[1])]
+    "intervention", [LocoRE(), LocoRE(mode="renorm", beta=0.5, window=2), LocoRE(mode="raw", window=1, layers=[1])]
 )
-def test_agrees_with_its_twin(remedy: LocoRE) -> None:
+def test_agrees_with_its_twin(intervention: LocoRE) -> None:
     case = tiny_models.llava()
-    found = traced(case, remedy)
+    found = traced(case, intervention)
     prompt = found.prompt_length
-    layers = {0, 1, 2} if remedy.layers is None else set(remedy.layers)
+    layers = {0, 1, 2} if intervention.layers is None else set(intervention.layers)
 
     def edit(layer: int, row: int, weights: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        window = [j for j in range(prompt, row + 1) if j > row - remedy.window]
+        window = [j for j in range(prompt, row + 1) if j > row - intervention.window]
         if layer not in layers or not window:
             return weights
-        return twin.edit(weights, scores, window, beta=remedy.beta, mode=remedy.mode)
+        return twin.edit(weights, scores, window, beta=intervention.beta, mode=intervention.mode)
 
     expected = decoder.answer_log_probs(case.model, case.inputs, found.answer_ids, edit)
     torch.testing.assert_close(found.log_probs, expected.float(), atol=1e-5, rtol=1e-5)

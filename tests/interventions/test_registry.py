@@ -1,4 +1,4 @@
-"""Remedies by name, other packages' entry points, and configurations as JSON."""
+"""Interventions by name, other packages' entry points, and configurations as JSON."""
 
 import json
 from dataclasses import dataclass
@@ -10,8 +10,16 @@ from typing import Any
 import pytest
 
 from lvlmscope import interventions
-from lvlmscope.errors import InterventionError, ModelInputError, OutputError, RemedyError
-from lvlmscope.interventions import DLEAF, HalluRNN, LocoRE, load_remedies, registered, registry, save_remedies
+from lvlmscope.errors import InterventionError, ModelInputError, OutputError
+from lvlmscope.interventions import (
+    DLEAF,
+    HalluRNN,
+    LocoRE,
+    load_interventions,
+    registered,
+    registry,
+    save_interventions,
+)
 from lvlmscope.runtime.parameters import check_types
 from lvlmscope.runtime.protocol import Session, Site
 from tests.support.depth_cells import saved
@@ -19,7 +27,7 @@ from tests.support.depth_cells import saved
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outsider:
-    """A remedy of another package."""
+    """An intervention of another package."""
 
     strength: float = 1.0
 
@@ -36,15 +44,15 @@ def offer(monkeypatch: pytest.MonkeyPatch, *points: tuple[str, str]) -> None:
     monkeypatch.setattr(registry, "entry_points", lambda *, group: found if group == registry.GROUP else ())
 
 
-def test_every_exported_remedy_is_registered_with_a_card() -> None:
+def test_every_exported_intervention_is_registered_with_a_card() -> None:
     found = registered()
     assert {"DLEAF", "CLVA", "LocoRE", "HeadRescaling", "HalluRNN"} <= set(found)
-    for name, remedy in found.items():
+    for name, intervention in found.items():
         assert name in interventions.__all__
-        card: Any = getattr(remedy, "card", None)
+        card: Any = getattr(intervention, "card", None)
         assert card.paper.startswith("arXiv "), name
         assert all((card.theirs, card.ours, card.cost)), name
-        assert set(card.space) <= set(signature(remedy).parameters), name
+        assert set(card.space) <= set(signature(intervention).parameters), name
 
 
 @pytest.mark.usefixtures("unchecked_shapes")
@@ -63,20 +71,22 @@ def test_every_exported_remedy_is_registered_with_a_card() -> None:
 )
 def test_parameters_of_another_type_are_named(name: str, parameters: dict[str, Any], told: str) -> None:
     with pytest.raises(InterventionError, match=f"configure {name}: got {told}"):
-        registry.remedy_class(name)(**parameters)
+        registry.intervention_class(name)(**parameters)
 
 
 def test_every_default_is_of_its_own_type() -> None:
-    for remedy in registered().values():
-        check_types(remedy())
+    for intervention in registered().values():
+        check_types(intervention())
 
 
-def test_another_packages_remedy_is_found_in_any_letter_case(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_another_packages_intervention_is_found_in_any_letter_case(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     offer(monkeypatch, ("Outsider", f"{__name__}:Outsider"))
-    assert registry.remedy_class("OUTSIDER").__name__ == "Outsider"
+    assert registry.intervention_class("OUTSIDER").__name__ == "Outsider"
     assert list(registered())[-1] == "Outsider"
-    save_remedies(tmp_path / "stack.json", registry.remedy_class("outsider")(strength=0.25))  # type: ignore[call-arg]
-    (again,) = load_remedies(tmp_path / "stack.json")
+    save_interventions(tmp_path / "stack.json", registry.intervention_class("outsider")(strength=0.25))  # type: ignore[call-arg]
+    (again,) = load_interventions(tmp_path / "stack.json")
     assert again.describe()["parameters"] == {"strength": 0.25}
 
 
@@ -85,50 +95,50 @@ def test_another_packages_remedy_is_found_in_any_letter_case(monkeypatch: pytest
     [
         ("no_such_module_here:Thing", "no_such_module_here:Thing: No module named"),
         (f"{__name__}:Missing", "Missing"),
-        (f"{__name__}:STEPS_ARE_NO_REMEDY", "of type int; possible: a class with start and describe"),
+        (f"{__name__}:STEPS_ARE_NO_INTERVENTION", "of type int; possible: a class with start and describe"),
     ],
 )
 def test_a_broken_entry_point_names_its_package(monkeypatch: pytest.MonkeyPatch, value: str, told: str) -> None:
     offer(monkeypatch, ("Broken", value))
-    with pytest.raises(RemedyError, match=told):
-        registry.remedy_class("broken")
-    assert registry.remedy_class("dleaf") is DLEAF
+    with pytest.raises(InterventionError, match=told):
+        registry.intervention_class("broken")
+    assert registry.intervention_class("dleaf") is DLEAF
 
 
-STEPS_ARE_NO_REMEDY = 3
+STEPS_ARE_NO_INTERVENTION = 3
 
 
-def test_two_remedies_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_interventions_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, ("dleaf", f"{__name__}:Outsider"))
-    with pytest.raises(RemedyError, match="from more than one package; possible: one remedy of each name"):
-        registry.remedy_names()
+    with pytest.raises(InterventionError, match="from more than one package; possible: one intervention of each name"):
+        registry.intervention_names()
 
 
 def test_an_unknown_name_lists_what_there_is() -> None:
-    with pytest.raises(RemedyError, match=r"'VCD'; possible: CLVA, DLEAF, .*LocoRE"):
-        registry.remedy_class("VCD")
+    with pytest.raises(InterventionError, match=r"'VCD'; possible: CLVA, DLEAF, .*LocoRE"):
+        registry.intervention_class("VCD")
 
 
 def test_a_stack_is_saved_and_loaded_in_its_order(tmp_path: Path) -> None:
     stack = (LocoRE(beta=0.3, layers=(0.1, 0.5)), DLEAF(heads=2), HalluRNN(cell=saved(), strength=0.5))
-    save_remedies(tmp_path / "stack.json", stack)
-    again = load_remedies(tmp_path / "stack.json")
-    assert [type(remedy) for remedy in again] == [LocoRE, DLEAF, HalluRNN]
-    described = [json.loads(json.dumps(remedy.describe())) for remedy in stack]
-    assert [json.loads(json.dumps(remedy.describe())) for remedy in again] == described
+    save_interventions(tmp_path / "stack.json", stack)
+    again = load_interventions(tmp_path / "stack.json")
+    assert [type(intervention) for intervention in again] == [LocoRE, DLEAF, HalluRNN]
+    described = [json.loads(json.dumps(intervention.describe())) for intervention in stack]
+    assert [json.loads(json.dumps(intervention.describe())) for intervention in again] == described
 
 
 def test_what_json_cannot_hold_is_not_saved(tmp_path: Path) -> None:
     from lvlmscope.interventions.depth_cell import DepthCell
 
     cell = DepthCell.load(saved())
-    with pytest.raises(RemedyError, match="cell=DepthCell object; possible: numbers, texts, lists"):
-        save_remedies(tmp_path / "stack.json", HalluRNN(cell=cell))
-    with pytest.raises(RemedyError, match="'Outsider'; possible: CLVA"):
-        save_remedies(tmp_path / "stack.json", Outsider())
+    with pytest.raises(InterventionError, match="cell=DepthCell object; possible: numbers, texts, lists"):
+        save_interventions(tmp_path / "stack.json", HalluRNN(cell=cell))
+    with pytest.raises(InterventionError, match="'Outsider'; possible: CLVA"):
+        save_interventions(tmp_path / "stack.json", Outsider())
     assert not (tmp_path / "stack.json").exists()
     with pytest.raises(OutputError, match="No such file or directory"):
-        save_remedies(tmp_path / "missing" / "stack.json", DLEAF())
+        save_interventions(tmp_path / "missing" / "stack.json", DLEAF())
 
 
 @pytest.mark.parametrize(
@@ -136,11 +146,11 @@ def test_what_json_cannot_hold_is_not_saved(tmp_path: Path) -> None:
     [
         ("{", "no such configuration \\(JSONDecodeError"),
         ("[]", "no such configuration \\(TypeError"),
-        ('{"lvlmscope_remedies": 1}', "no such configuration \\(KeyError: 'remedies'"),
-        ('{"lvlmscope_remedies": 9, "remedies": []}', "format 9; possible: format 1"),
-        ('{"lvlmscope_remedies": 1, "remedies": [{"name": "VCD", "parameters": {}}]}', "'VCD'"),
+        ('{"lvlmscope_interventions": 1}', "no such configuration \\(KeyError: 'interventions'"),
+        ('{"lvlmscope_interventions": 9, "interventions": []}', "format 9; possible: format 1"),
+        ('{"lvlmscope_interventions": 1, "interventions": [{"name": "VCD", "parameters": {}}]}', "'VCD'"),
         (
-            '{"lvlmscope_remedies": 1, "remedies": [{"name": "DLEAF", "parameters": {"gama": 1}}]}',
+            '{"lvlmscope_interventions": 1, "interventions": [{"name": "DLEAF", "parameters": {"gama": 1}}]}',
             "unexpected keyword argument 'gama'; possible: gamma, layers",
         ),
     ],
@@ -148,14 +158,16 @@ def test_what_json_cannot_hold_is_not_saved(tmp_path: Path) -> None:
 def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str, told: str) -> None:
     path = tmp_path / "stack.json"
     path.write_text(text)
-    with pytest.raises(RemedyError, match=told):
-        load_remedies(path)
+    with pytest.raises(InterventionError, match=told):
+        load_interventions(path)
 
 
 def test_a_file_with_a_bad_value_or_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "stack.json"
-    with pytest.raises(RemedyError, match="No such file or directory; possible: a file of save_remedies"):
-        load_remedies(path)
-    path.write_text('{"lvlmscope_remedies": 1, "remedies": [{"name": "DLEAF", "parameters": {"gamma": 2.0}}]}')
+    with pytest.raises(InterventionError, match="No such file or directory; possible: a file of save_interventions"):
+        load_interventions(path)
+    path.write_text(
+        '{"lvlmscope_interventions": 1, "interventions": [{"name": "DLEAF", "parameters": {"gamma": 2.0}}]}'
+    )
     with pytest.raises(ModelInputError, match="gamma=2"):
-        load_remedies(path)
+        load_interventions(path)

@@ -20,15 +20,15 @@ OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_mode
 EAGER = SGRS(alpha=0.95, layers=[1, 2])  # rejects in most steps of the random model
 
 
-def generated(case: tiny_models.TinyCase, remedy: SGRS, **options: Any) -> tuple[Any, dict[str, Any]]:
-    with intervene(case.model, remedy) as handle:
+def generated(case: tiny_models.TinyCase, intervention: SGRS, **options: Any) -> tuple[Any, dict[str, Any]]:
+    with intervene(case.model, intervention) as handle:
         kept = {"return_dict_in_generate": True, "output_logits": True}
         output = case.model.generate(**case.inputs, **(OPTIONS | kept | options))
     return output, handle.report()[0]
 
 
-@pytest.mark.parametrize("remedy", [EAGER, SGRS(k=3, alpha=0.9, W=2, R=1, layers=[0], J="after_image")])
-def test_agrees_with_its_twin(remedy: SGRS, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("intervention", [EAGER, SGRS(k=3, alpha=0.9, W=2, R=1, layers=[0], J="after_image")])
+def test_agrees_with_its_twin(intervention: SGRS, monkeypatch: pytest.MonkeyPatch) -> None:
     case, seen = tiny_models.llava(), []
 
     def watched(scores: Any, *args: Any, **options: Any) -> Any:
@@ -36,18 +36,18 @@ def test_agrees_with_its_twin(remedy: SGRS, monkeypatch: pytest.MonkeyPatch) -> 
         return choose(scores, *args, **options)
 
     monkeypatch.setattr(sgrs, "choose", watched)
-    output, report = generated(case, remedy)
+    output, report = generated(case, intervention)
     expected = twin.generate(
         case.model,
         case.inputs,
         STEPS,
-        layers=remedy.layers,
+        layers=intervention.layers,
         suppressed=tiny_models.SUPPRESSED,
-        k=remedy.k,
-        alpha=remedy.alpha,
-        window=remedy.W,
-        attempts=remedy.R,
-        after=int(case.image_mask[0].nonzero()[-1]) if remedy.J == "after_image" else None,
+        k=intervention.k,
+        alpha=intervention.alpha,
+        window=intervention.W,
+        attempts=intervention.R,
+        after=int(case.image_mask[0].nonzero()[-1]) if intervention.J == "after_image" else None,
     )
     assert output.sequences[0, -STEPS:].tolist() == expected.tokens
     torch.testing.assert_close(
@@ -124,7 +124,7 @@ def test_bf16_and_other_kernels() -> None:
     assert generated(case, EAGER, cache_implementation="static")[0].sequences.tolist() == expected
 
 
-def test_it_sees_the_rows_that_other_remedies_edited() -> None:
+def test_it_sees_the_rows_that_other_interventions_edited() -> None:
     case = tiny_models.llava()
     found = []
     for stack in ([EAGER], [LocoRE(beta=0.5), EAGER]):

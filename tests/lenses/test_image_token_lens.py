@@ -71,7 +71,7 @@ def test_a_trace_of_image_and_answer_keys_gives_the_same(traced) -> None:
 
 def test_bad_input_is_refused(traced, monkeypatch: pytest.MonkeyPatch) -> None:
     model, trace = traced
-    with pytest.raises(ModelInputError, match="a trace without its pictures"):
+    with pytest.raises(ModelInputError, match="a trace without its images"):
         internal_confidence(planted_trace(), model)
     with pytest.raises(ModelInputError, match="give the model that made the trace"):
         internal_confidence(dataclasses.replace(trace, prompt="What is in this picture?"), model)

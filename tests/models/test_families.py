@@ -100,7 +100,7 @@ def test_keys_of_cross_attention_come_first_and_belong_to_their_layers() -> None
         torch.testing.assert_close(traced.attention.sum(-1), torch.ones(STEPS, 4, 6))
 
 
-def test_remedies_on_cross_attention_are_refused() -> None:
+def test_interventions_on_cross_attention_are_refused() -> None:
     case = FAMILIES["mllama"]()
     before = tiny_models.footprint(case.model)
     with pytest.raises(UnsupportedModelError, match="cross-attention layers"), intervene(case.model, DLEAF()):

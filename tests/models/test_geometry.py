@@ -1,4 +1,4 @@
-"""Where image tokens lie: a square planted in the picture is found in the boxes of the tokens that see it."""
+"""Where image tokens lie: a square planted in the image is found in the boxes of the tokens that see it."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,7 @@ from lvlmscope.models.families.grid_family import GridFamily, Sample
 from lvlmscope.models.families.llava_next import LlavaNextFamily, LlavaOnevisionFamily
 from lvlmscope.models.families.patch_grids import Axis, Pane, Visual, even
 from lvlmscope.traces.token_layout import Layout
-from tests.support.planted_squares import CASES, Case, disagreements, features, follow, picture, pil, processed, unmixed
+from tests.support.planted_squares import CASES, Case, disagreements, features, follow, image, pil, processed, unmixed
 from tests.support.processors import PLACES, tokenizer
 from tests.support.tiny_families import FAMILIES, IMAGE, FamilyCase, joined
 
@@ -51,7 +51,7 @@ def test_a_planted_square_is_in_the_boxes_of_its_tokens(name, data):
     side = data.draw(st.integers(4, 12))
     left, top = data.draw(st.integers(0, width - side)), data.draw(st.integers(0, height - side))
     square = (left, top, left + side, top + side)
-    whole, planted = picture((width, height)), picture((width, height), square)
+    whole, planted = image((width, height)), image((width, height), square)
     placed = follow(case, model, [whole], [planted], processor=processor)
     (layout,), (changed,) = placed.layouts, placed.changed
     assert not layout.reason
@@ -68,16 +68,16 @@ def test_a_planted_square_is_in_the_boxes_of_its_tokens(name, data):
 def test_a_square_in_the_middle_is_seen(name):
     case, model, processor = ready(name)
     square = (40, 40, 60, 60)
-    placed = follow(case, model, [picture((100, 100))], [picture((100, 100), square)], processor=processor)
+    placed = follow(case, model, [image((100, 100))], [image((100, 100), square)], processor=processor)
     assert placed.changed[0]
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("llava_padded") and name != "llava"])
-def test_each_of_several_pictures_has_its_own_boxes(name):
+def test_each_of_several_images_has_its_own_boxes(name):
     case, model, processor = ready(name)
     sizes, square = [(73, 151), (120, 60)], (20, 20, 34, 34)
-    plain = [picture(size) for size in sizes]
-    placed = follow(case, model, plain, [plain[0], picture(sizes[1], square)], processor=processor)
+    plain = [image(size) for size in sizes]
+    placed = follow(case, model, plain, [plain[0], image(sizes[1], square)], processor=processor)
     assert [layout.size for layout in placed.layouts] == sizes
     assert placed.changed[0] == frozenset()
     assert placed.changed[1]
@@ -98,8 +98,8 @@ def test_every_named_family_places_or_says_why():
             refused[name] = reasons[0]
     assert set(refused) == {"instructblip", "internvl", "idefics3", "smolvlm"}
     assert "query token" in refused["instructblip"]
-    # Two tiles of hand-made inputs: which is which depends on a picture, or on markers, that are not there
-    assert "picture's size" in refused["internvl"]
+    # Two tiles of hand-made inputs: which is which depends on an image, or on markers, that are not there
+    assert "image's size" in refused["internvl"]
     assert "no tokenizer" in refused["idefics3"]
 
 
@@ -175,7 +175,7 @@ def test_newlines_have_a_row_and_no_box():
     newlines = [cell for cell in layout.cells if cell.role == "newline"]
     assert [cell.row for cell in newlines] == [0, 1, 2, 3]
     assert {cell.box for cell in newlines} == {None}
-    assert layout.size == (64, 32)  # from image_sizes: the picture's own
+    assert layout.size == (64, 32)  # from image_sizes: the image's own
 
 
 @pytest.mark.parametrize(
@@ -196,10 +196,10 @@ def test_counts_that_differ_are_told_and_never_guessed(name, changes, reason):
         found[0].patches()
 
 
-def test_another_number_of_pictures_is_told():
+def test_another_number_of_images_is_told():
     made = FAMILIES["qwen2_vl"]()
     found = layouts_of(made.model, made.inputs, sizes=[(10, 10), (20, 20)])
-    assert "2 pictures were given for 1 images" in found[0].reason
+    assert "2 images were given for 1 images" in found[0].reason
 
 
 def test_a_batch_that_does_not_come_out_even_loses_its_geometry_only():
@@ -231,8 +231,8 @@ def test_onevision_does_not_tile_an_image_among_several():
     sizes, square = [(73, 151), (120, 60)], (20, 20, 34, 34)
 
     def made(*squares: Any) -> dict[str, Any]:
-        pictures = [picture(sizes[0]), picture(sizes[1], *squares)]
-        return dict(case.images([pictures], return_tensors="pt"))
+        images = [image(sizes[0]), image(sizes[1], *squares)]
+        return dict(case.images([images], return_tensors="pt"))
 
     inputs = made()
     assert inputs["batch_num_images"].tolist() == [2]
@@ -253,7 +253,7 @@ def test_onevision_does_not_tile_an_image_among_several():
 def test_tiles_of_another_size_are_refused():
     case, model, processor = ready("llava_next")
     processor.image_processor = CASES["llava_onevision"]().images
-    placed = processed(case, [picture((64, 64))])
+    placed = processed(case, [image((64, 64))])
     ids = torch.tensor([[1, *[IMAGE] * 99]])
     inputs = placed | {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     (layout,) = layouts_of(model, inputs, processor=processor, sizes=[(64, 64)])
@@ -271,8 +271,8 @@ def test_sub_images_are_placed_by_their_markers(kind, sizes):
     text = "w7 " + "<image> w8 " * len(sizes)
 
     def made_of(*squares: Any) -> dict[str, Any]:
-        pictures = [*(picture(size) for size in sizes[:-1]), picture(sizes[-1], *squares)]
-        return dict(processor(images=pictures, text=text, return_tensors="pt"))
+        drawn = [*(image(size) for size in sizes[:-1]), image(sizes[-1], *squares)]
+        return dict(processor(images=drawn, text=text, return_tensors="pt"))
 
     inputs = made_of()
     before, after = (torch.cat(features(model, one)) for one in (inputs, made_of(square)))
@@ -298,7 +298,7 @@ def test_a_traced_word_is_drawn_over_its_tokens(name):
         assert traced.layout.images == layouts_of(made.model, alone)
         for number, layout in enumerate(traced.layout.images):
             assert not layout.reason
-            figure = lv.plot.overlay(traced, 1, picture=number)
+            figure = lv.plot.overlay(traced, 1, image_index=number)
             drawn = next(artist for artist in figure.axes[1].collections if isinstance(artist, PolyCollection))
             cells = [cell.key for cell in layout.placed() if cell.frame == 0]
             areas = [path.get_extents().width * path.get_extents().height for path in drawn.get_paths()]
@@ -331,14 +331,14 @@ def test_released_sizes_give_as_many_tokens_as_the_processors_count(width, heigh
 
 
 class HalvesFamily(GridFamily):
-    """As the documentation's example: the left half and the right half of each picture."""
+    """As the documentation's example: the left half and the right half of each image."""
 
     name = "halves"
     model_types = ("halves",)
 
     def visuals(self, sample):
         found = []
-        for width, height in sample.pictures(len(sample.keys) // 2):
+        for width, height in sample.images(len(sample.keys) // 2):
             across, down = Axis.stretched(width, onto=2), Axis.stretched(height, onto=1)
             pane = Pane(rows=down.spans(even(1, 1)), columns=across.spans(even(2, 1)))
             found.append(Visual(panes=(pane,), size=(width, height), pixels="image"))
@@ -380,7 +380,7 @@ def test_keys_of_cross_attention_are_placed_by_tiles(data):
             found = model.model.vision_model(**visual).last_hidden_state[0, 0]
         return inputs, found[inputs["aspect_ratio_mask"][0, 0].bool()].flatten(0, 1)
 
-    (inputs, before), (_, after) = keys_of(picture((width, height))), keys_of(picture((width, height), square))
+    (inputs, before), (_, after) = keys_of(image((width, height))), keys_of(image((width, height), square))
     inputs |= {"input_ids": torch.ones(1, 3, dtype=torch.long), "attention_mask": torch.ones(1, 3, dtype=torch.long)}
     family = family_of(model)
     (layout,) = family.image_layouts(
@@ -404,12 +404,12 @@ def test_cross_attention_keys_of_a_trace_have_their_boxes():
 
 
 @pytest.mark.parametrize("name", ["gemma3", "aya_vision"])
-def test_several_runs_without_pictures_may_be_tiles_or_images(name):
+def test_several_runs_without_images_may_be_tiles_or_images(name):
     made = FAMILIES[name]()
     twice = {n: torch.cat([made.inputs[n]] * 2, 1) for n in ("input_ids", "attention_mask")}
-    assert "no picture to tell which is which" in layouts_of(made.model, twice)[0].reason
+    assert "no image to tell which is which" in layouts_of(made.model, twice)[0].reason
     _, _, processor = ready(name)
     found = layouts_of(made.model, twice, processor=processor, sizes=[(40, 40), (50, 40)])
     assert [layout.reason for layout in found] == ["", ""]
     single = layouts_of(made.model, made.inputs, processor=processor, sizes=[(40, 40), (50, 40)])
-    assert "1 tiles in the prompt where the pictures give 2" in single[0].reason
+    assert "1 tiles in the prompt where the images give 2" in single[0].reason

@@ -111,7 +111,7 @@ def toy() -> tuple[ToyModel, dict[str, torch.Tensor]]:
 OPTIONS: dict[str, Any] = {"max_new_tokens": 4, "do_sample": False, "suppress_tokens": tiny_models.SUPPRESSED}
 
 
-def test_it_is_traced_with_gradients_and_remedies(toy: tuple[ToyModel, dict[str, torch.Tensor]]) -> None:
+def test_it_is_traced_with_gradients_and_interventions(toy: tuple[ToyModel, dict[str, torch.Tensor]]) -> None:
     model, inputs = toy
     before = tiny_models.footprint(model)
     batch = lv.trace(model, inputs=inputs, family=ToyFamily(), gradients=True, hidden_states=True, **OPTIONS)
@@ -121,9 +121,9 @@ def test_it_is_traced_with_gradients_and_remedies(toy: tuple[ToyModel, dict[str,
         torch.testing.assert_close(traced.attention.sum(-1), torch.ones(4, LAYERS, HEADS))
         assert traced.gradient is not None
         assert traced.gradient.abs().max() > 0
-    remedied = lv.trace(model, inputs=inputs, family=ToyFamily(), interventions=[lv.DLEAF(gamma=0.9)], **OPTIONS)
-    assert isinstance(remedied, list)
-    assert remedied[0].effects[0]["edited_heads"] > 0
+    edited = lv.trace(model, inputs=inputs, family=ToyFamily(), interventions=[lv.DLEAF(gamma=0.9)], **OPTIONS)
+    assert isinstance(edited, list)
+    assert edited[0].effects[0]["edited_heads"] > 0
     assert tiny_models.footprint(model) == before
 
 

@@ -1,4 +1,4 @@
-"""A picture and a prompt through a family's own processor, traced and drawn: every image token has its box."""
+"""An image and a prompt through a family's own processor, traced and drawn: every image token has its box."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 import transformers as tf
 
 import lvlmscope as lv
-from tests.support.planted_squares import PAIR, POINTS, picture, pil
+from tests.support.planted_squares import PAIR, POINTS, image, pil
 from tests.support.processors import PLACES, tokenizer
 from tests.support.tiny_families import FAMILIES
 
@@ -56,11 +56,11 @@ def aya_vision() -> Any:
         (aya_vision, "<image> w5 w6", {0, 1, 2}),
     ],
 )
-def test_a_picture_is_traced_and_drawn(make, prompt, tiles):
+def test_a_image_is_traced_and_drawn(make, prompt, tiles):
     model = FAMILIES[make.__name__]().model
     if make is llava_next:
         model.config.image_grid_pinpoints = POINTS
-    traced = lv.trace(model, picture((73, 151), (20, 20, 40, 40)), prompt, processor=make(), max_new_tokens=2)
+    traced = lv.trace(model, image((73, 151), (20, 20, 40, 40)), prompt, processor=make(), max_new_tokens=2)
     (layout,) = traced.layout.images
     assert (layout.reason, layout.size, layout.pixels, layout.grid) == ("", (73, 151), "image", (4, 4))
     assert {cell.tile for cell in layout.cells} == tiles

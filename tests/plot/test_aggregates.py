@@ -59,7 +59,11 @@ def test_the_band_is_the_interval():
 
 def test_entropy_by_class_has_the_colours_of_the_classes():  # D-LEAF, figure 5
     figure = plot.layers(published.entropy_by_word(traces(), labels(), **QUICK))
-    assert [line.get_label() for line in figure.axes[0].lines] == ["true words", "made-up words", "other words"]
+    assert [line.get_label() for line in figure.axes[0].lines] == [
+        "grounded words",
+        "hallucinated words",
+        "other words",
+    ]
     assert [line.get_color() for line in figure.axes[0].lines[:2]] == ["#009E73", "#D55E00"]
 
 
@@ -72,13 +76,17 @@ def test_saliency_by_class_is_a_point_with_a_bar():  # LVLMs-Saliency, table 4
     found = published.saliency_by_word(traces(), labels(), **QUICK)
     figure = plot.distribution(found)
     names = [label.get_text() for label in figure.axes[0].get_xticklabels()]
-    assert names == ["true\n3 words", "made up\n3 words", "other words\n0 words"]  # the first word has none before it
+    assert names == [
+        "grounded\n3 words",
+        "hallucinated\n3 words",
+        "other words\n0 words",
+    ]  # the first word has none before it
     assert [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_marker() == "o"] == [
-        float(found["mean"].sel(word="true"))
+        float(found["mean"].sel(word="grounded"))
     ]
     assert "mean over 3 traces; bars: 95 % interval" in figure.axes[0].get_xlabel()
-    with pytest.raises(ModelInputError, match="got an aggregate and signal=, made_up= or true="):
-        plot.distribution(found, made_up=[0])
+    with pytest.raises(ModelInputError, match="got an aggregate and signal=, hallucinated= or grounded="):
+        plot.distribution(found, hallucinated=[0])
     drawn = plot.distribution(found, backend="plotly").data[0]
     assert np.array_equal(np.array(drawn.y, dtype=float), found["mean"], equal_nan=True)
 

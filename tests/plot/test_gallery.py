@@ -1,4 +1,4 @@
-"""The gallery's page, scripts and pictures belong together, and a script draws what its name says."""
+"""The gallery's page, scripts and images belong together, and a script draws what its name says."""
 
 import re
 import runpy
@@ -9,13 +9,13 @@ import pytest
 GALLERY = Path(__file__).parents[2] / "docs/gallery"
 
 
-def test_the_page_shows_every_script_and_picture():
+def test_the_page_shows_every_script_and_image():
     page = GALLERY.with_suffix(".md").read_text()
     scripts = {path.name for path in GALLERY.glob("*.py")} - {"make.py"}
     assert set(re.findall(r'--8<-- "docs/gallery/(\w+\.py)"', page)) == scripts
-    pictures = {path.name: path.stat().st_size for path in (GALLERY / "images").iterdir()}
-    assert set(re.findall(r"gallery/images/(\w+\.png)", page)) == set(pictures)
-    assert sum(pictures.values()) < 1_000_000
+    images = {path.name: path.stat().st_size for path in (GALLERY / "images").iterdir()}
+    assert set(re.findall(r"gallery/images/(\w+\.png)", page)) == set(images)
+    assert sum(images.values()) < 1_000_000
 
 
 def test_every_view_is_in_the_gallery():

@@ -134,7 +134,7 @@ def test_something_else_is_refused():
         plot.heatmap([[1.0]])
 
 
-def test_a_trace_without_a_picture_is_refused():
+def test_a_trace_without_a_image_is_refused():
     blind = dataclasses.replace(planted_trace(), image_keys=torch.zeros(20, dtype=torch.bool))
     with pytest.raises(ModelInputError, match="a trace without image keys"):
         plot.heatmap(blind)

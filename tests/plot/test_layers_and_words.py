@@ -120,7 +120,7 @@ def test_a_long_answer_is_drawn_with_thinned_labels_in_seconds(count):
     began = time.monotonic()
     figures = [
         plot.saliency_matrix(trace, values),
-        plot.distribution(trace, values.mean("key"), made_up=[0], width=3.6),
+        plot.distribution(trace, values.mean("key"), hallucinated=[0], width=3.6),
     ]
     for figure in figures:
         assert texts_outside(figure) == []
@@ -159,13 +159,13 @@ def test_choices_that_name_nothing_are_refused():
 
 def test_words_are_points_of_their_class():
     signal = xr.DataArray([1.0, 2.0, np.nan], dims="step", attrs={"long_name": "planted", "units": "nats"})
-    figure = plot.distribution(planted_trace(), signal, true=[0], made_up=[1])
+    figure = plot.distribution(planted_trace(), signal, grounded=[0], hallucinated=[1])
     labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
-    assert labels == ["true\n1 word", "made up\n1 word", "other words\n0 words"]
+    assert labels == ["true\n1 word", "hallucinated\n1 word", "other words\n0 words"]
     assert [c.get_offsets()[:, 1].tolist() for c in figure.axes[0].collections] == [[1.0], [2.0], []]
     assert figure.axes[0].get_xlabel() == "not defined for 1 of 3 words"
-    boxes = plot.distribution(planted_trace(), signal, made_up=[1], backend="plotly").data
-    assert [(box.name, box.text[0]) for box in boxes] == [("made up", "word1"), ("other words", "word0")]
+    boxes = plot.distribution(planted_trace(), signal, hallucinated=[1], backend="plotly").data
+    assert [(box.name, box.text[0]) for box in boxes] == [("hallucinated", "word1"), ("other words", "word0")]
 
 
 @pytest.mark.parametrize("draw", [plot.layers, plot.correlation])

@@ -8,7 +8,7 @@ from matplotlib.collections import PolyCollection
 from lvlmscope import plot
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ShapeError
-from tests.support.drawn_figures import overlapping_labels, texts_outside, with_picture
+from tests.support.drawn_figures import overlapping_labels, texts_outside, with_image
 
 
 def drawn(figure, panel: int) -> PolyCollection:
@@ -21,8 +21,8 @@ def maps(*dims: str, sizes: tuple[int, ...], **coords) -> xr.DataArray:
     return xr.DataArray(values, dims=dims, coords=coords, attrs=attrs)
 
 
-def test_rows_and_columns_divide_the_picture():
-    trace = with_picture(planted_trace())  # 56 x 56 pixels
+def test_rows_and_columns_divide_the_image():
+    trace = with_image(planted_trace())  # 56 x 56 pixels
     values = maps("word", "row", "column", sizes=(2, 2, 4), word=["word0", "word2"], first_step=("word", [0, 2]))
     figure = plot.overlay(trace, ["word2", "word0"], values=values - 3)
     first = drawn(figure, 1)
@@ -36,7 +36,7 @@ def test_rows_and_columns_divide_the_picture():
 
 
 def test_keys_lie_where_the_layout_has_them():
-    trace = with_picture(planted_trace())
+    trace = with_image(planted_trace())
     values = maps("key", "word", sizes=(16, 1), key=np.arange(1, 17)[::-1], word=["word1"])
     assert drawn(plot.overlay(trace, 1, values=values), 1).get_array().tolist() == list(range(15, -1, -1))
     alone = values.isel(word=0, drop=True)
@@ -44,7 +44,7 @@ def test_keys_lie_where_the_layout_has_them():
 
 
 def test_what_cannot_be_drawn_is_refused():
-    trace = with_picture(planted_trace())
+    trace = with_image(planted_trace())
     with pytest.raises(ShapeError, match=r"dims \{'layer': 2, 'key': 3\}; possible: dims word and key"):
         plot.overlay(trace, 0, values=maps("layer", "key", sizes=(2, 3)))
     with pytest.raises(ShapeError, match=r"no map of 'word0'; possible: 'word1'"):

@@ -1,4 +1,4 @@
-"""Panels of an overlay: sets of words, layers, heads; contour lines, opacity, blur; pictures that are elsewhere."""
+"""Panels of an overlay: sets of words, layers, heads; contour lines, opacity, blur; images that are elsewhere."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ImageInputError, ModelInputError
 from lvlmscope.plot.data.box_raster import gridded, rastered, smoothed
 from lvlmscope.traces.trace import Trace
-from tests.support.drawn_figures import texts_outside, with_picture
+from tests.support.drawn_figures import texts_outside, with_image
 
 
 def titles(figure):
@@ -33,7 +33,7 @@ def one_cell(step=0, layer=0, head=0, patch=7, mass=0.5, **planted):
     trace = planted_trace(**planted)
     weights = torch.zeros_like(trace.attention)
     weights[step, layer, head, 1 + patch] = mass
-    return with_picture(dataclasses.replace(trace, attention=weights))
+    return with_image(dataclasses.replace(trace, attention=weights))
 
 
 def test_a_set_of_words_is_one_map_of_their_mean():
@@ -65,7 +65,7 @@ def test_a_strip_over_layers_and_one_over_heads():
 
 
 def test_a_deep_strip_is_thinned_from_the_first_to_the_last_layer_and_says_so():
-    figure = plot.overlay(with_picture(planted_trace(layers=80, heads=1)), 0, each="layer")
+    figure = plot.overlay(with_image(planted_trace(layers=80, heads=1)), 0, each="layer")
     assert (titles(figure)[0], titles(figure)[-1], len(titles(figure))) == ("layer 0", "layer 79", 12)
     assert figure.axes[0].get_xlabel() == "12 of 80 layers"
     assert texts_outside(figure) == []
@@ -88,7 +88,7 @@ def test_contour_lines_surround_the_patch_that_stands_out():
 
 def test_a_blur_keeps_the_sum_inside_and_is_told():
     trace = one_cell(patch=5, layers=1, heads=1, side=12)
-    trace = with_picture(trace, (168, 168))
+    trace = with_image(trace, (168, 168))
     figure = plot.overlay(trace, 0, smoothing=0.5)
     assert "blurred over 0.5 patches" in figure.axes[-1].get_xlabel()
     assert figure.axes[1].images[-1].get_array().max() < 0.5
@@ -117,18 +117,18 @@ def test_options_outside_their_range_are_refused(options):
         plot.overlay(planted_trace(), 0, **options)
 
 
-def test_a_moved_picture_does_not_matter_to_a_trace_and_is_named_when_asked_for(tmp_path):
+def test_a_moved_image_does_not_matter_to_a_trace_and_is_named_when_asked_for(tmp_path):
     trace = one_cell()
     trace.save(tmp_path / "trace.safetensors")
     assert plot.overlay(Trace.load(tmp_path / "trace.safetensors"), 0).axes[0].images
-    picture = tmp_path / "picture.png"
-    Image.new("RGB", (56, 56)).save(picture)
-    assert plot.overlay(planted_trace(), 0, image=picture).axes[0].images
-    with pytest.raises(ImageInputError, match=r"read the image .*picture2.png: got .*No such file"):
-        plot.overlay(planted_trace(), 0, image=picture.with_name("picture2.png"))
+    image = tmp_path / "image.png"
+    Image.new("RGB", (56, 56)).save(image)
+    assert plot.overlay(planted_trace(), 0, image=image).axes[0].images
+    with pytest.raises(ImageInputError, match=r"read the image .*image2.png: got .*No such file"):
+        plot.overlay(planted_trace(), 0, image=image.with_name("image2.png"))
 
 
-def test_plotly_lays_the_values_over_the_picture():
+def test_plotly_lays_the_values_over_the_image():
     figure = plot.overlay(one_cell(layers=1, heads=1), ["word0", "word1"], backend="plotly", contour=True)
     first = figure.data[0]
     assert (first.z[1][3], first.x[3], first.y[1]) == (pytest.approx(0.5), 42, 14)
@@ -136,5 +136,5 @@ def test_plotly_lays_the_values_over_the_picture():
     assert len(figure.layout.images) == 2
     assert figure.layout.coloraxis.cmax == pytest.approx(0.5)
     blind = plot.overlay(planted_trace(), 0, backend="plotly", smoothing=0.4)
-    assert blind.layout.title.text == "the trace holds no picture"
+    assert blind.layout.title.text == "the trace holds no image"
     assert "blurred" in blind.layout.coloraxis.colorbar.title.text

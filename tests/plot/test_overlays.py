@@ -1,4 +1,4 @@
-"""A word's attention over the picture: in the right place, or refused with the reason."""
+"""A word's attention over the image: in the right place, or refused with the reason."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import GeometryError, ModelInputError
 from lvlmscope.plot.data.box_raster import add_up
 from lvlmscope.traces.token_layout import Cell, ImageLayout, Layout
-from tests.support.drawn_figures import overlapping_labels, texts_outside, with_answer, with_picture
+from tests.support.drawn_figures import overlapping_labels, texts_outside, with_answer, with_image
 
 
 def patches(axes) -> PolyCollection:
@@ -24,7 +24,7 @@ def patches(axes) -> PolyCollection:
 
 
 def test_half_precision_is_averaged_in_single():
-    trace = with_picture(planted_trace(patch=7, mass=0.5, layers=1, heads=2))
+    trace = with_image(planted_trace(patch=7, mass=0.5, layers=1, heads=2))
     attention = trace.attention.half()
     attention[:, 0, 1, trace.image_keys] += torch.finfo(torch.float16).eps / 2
     figure = plot.overlay(dataclasses.replace(trace, attention=attention), 1)
@@ -33,7 +33,7 @@ def test_half_precision_is_averaged_in_single():
 
 
 def test_mass_on_patch_7_is_drawn_on_patch_7():
-    figure = plot.overlay(with_picture(planted_trace(patch=7, mass=0.5)), 1)
+    figure = plot.overlay(with_image(planted_trace(patch=7, mass=0.5)), 1)
     drawn = patches(figure.axes[1])
     assert drawn.get_array().argmax() == 7
     assert drawn.get_array()[7] == pytest.approx(0.5)
@@ -63,10 +63,10 @@ def test_only_the_chosen_layers_count():
         plot.overlay(trace, 0, layers=[5])
 
 
-def test_several_words_share_one_scale_beside_the_picture():
-    trace = with_picture(planted_trace())
+def test_several_words_share_one_scale_beside_the_image():
+    trace = with_image(planted_trace())
     figure = plot.overlay(trace, ["word0", "word1"])
-    assert [axes.get_title(loc="left").split("\n")[0] for axes in figure.axes[:3]] == ["picture", '"word0"', '"word1"']
+    assert [axes.get_title(loc="left").split("\n")[0] for axes in figure.axes[:3]] == ["image", '"word0"', '"word1"']
     assert patches(figure.axes[1]).get_clim() == patches(figure.axes[2]).get_clim()
     assert figure.axes[3].get_xlabel() == "attention on a patch (share of 1)"
 
@@ -74,35 +74,35 @@ def test_several_words_share_one_scale_beside_the_picture():
 @pytest.mark.parametrize("count", [1, 2, 5, 12])
 @pytest.mark.parametrize("width", [3.6, 7.0])
 def test_nothing_leaves_the_figure(count, width):
-    trace = with_picture(with_answer(*[" extraordinarily" * 3] * 12))
+    trace = with_image(with_answer(*[" extraordinarily" * 3] * 12))
     figure = plot.overlay(trace, list(range(count)), width=width)
     assert texts_outside(figure) == []
     assert overlapping_labels(figure) == []
 
 
-def test_a_wide_picture_keeps_its_shape():
-    trace = with_picture(planted_trace(), size=(56, 56))
+def test_a_wide_image_keeps_its_shape():
+    trace = with_image(planted_trace(), size=(56, 56))
     figure = plot.overlay(trace, 0)
     box = figure.axes[0].get_window_extent()
     assert box.width == pytest.approx(box.height, rel=1e-3)
 
 
-def test_a_trace_without_its_picture_says_so():
+def test_a_trace_without_its_image_says_so():
     figure = plot.overlay(planted_trace(), 0)
-    assert [text.get_text() for text in figure.axes[0].texts] == ["no picture\nin the trace:\npatches only"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["no image\nin the trace:\npatches only"]
     alone = plot.overlay(planted_trace(), 0, ax=Figure().subplots())
-    assert alone.axes[0].get_xlabel() == "the trace holds no picture: patches only"
+    assert alone.axes[0].get_xlabel() == "the trace holds no image: patches only"
     assert texts_outside(figure) == []
 
 
-def test_a_given_picture_replaces_the_traces_own():
+def test_a_given_image_replaces_the_traces_own():
     figure = plot.overlay(planted_trace(), 0, image=Image.new("L", (112, 112)))
     assert figure.axes[0].images
 
 
-def test_a_picture_of_another_shape_is_refused():
+def test_a_image_of_another_shape_is_refused():
     with pytest.raises(
-        GeometryError, match="a picture of 112 x 56 pixels; possible: the shape that was traced, 56 x 56"
+        GeometryError, match="an image of 112 x 56 pixels; possible: the shape that was traced, 56 x 56"
     ):
         plot.overlay(planted_trace(), 0, image=Image.new("L", (112, 56)))
 
@@ -119,7 +119,7 @@ def test_undefined_attention_is_grey_and_said_so():
     trace = planted_trace()
     weights = trace.attention.clone()
     weights[..., 3] = torch.nan
-    figure = plot.overlay(with_picture(dataclasses.replace(trace, attention=weights)), 0)
+    figure = plot.overlay(with_image(dataclasses.replace(trace, attention=weights)), 0)
     assert " ".join(figure.axes[1].get_xlabel().split()) == "grey: not defined (1 of 16 patches)"
     assert np.ma.getmaskarray(patches(figure.axes[1]).get_array()).tolist()[2]
 
@@ -138,7 +138,7 @@ def test_it_draws_one_word_into_given_axes():
         ("unicorn", {}, "got 'unicorn'; possible: word0, word1, word2"),
         (3, {}, "got step 3; possible: -3 to 2"),
         ([], {}, "got 0 words"),
-        (0, {"picture": 1}, "got picture 1; possible: 0 to 0"),
+        (0, {"image": 1}, "got image 1; possible: 0 to 0"),
     ],
 )
 def test_what_the_trace_does_not_have_is_refused(word, options, text):
@@ -192,12 +192,12 @@ def test_undefined_attention_of_one_tile_stays_where_it_is():
     assert np.ma.getmaskarray(drawn.get_array()).tolist() == [True] + [False] * 7
 
 
-def test_a_picture_is_that_of_its_own_layout():
-    trace = with_picture(planted_trace())
+def test_a_image_is_that_of_its_own_layout():
+    trace = with_image(planted_trace())
     clip = dataclasses.replace(trace.layout.images[0], pixels="input")
     trace = dataclasses.replace(trace, layout=Layout(kinds=trace.layout.kinds, images=(clip, trace.layout.images[0])))
-    assert not plot.overlay(trace, 0, picture=0).axes[0].images
-    assert plot.overlay(trace, 0, picture=1).axes[0].images
+    assert not plot.overlay(trace, 0, image_index=0).axes[0].images
+    assert plot.overlay(trace, 0, image_index=1).axes[0].images
 
 
 @given(

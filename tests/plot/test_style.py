@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lvlmscope import plot
 from lvlmscope.diagnostics import planted_trace
-from lvlmscope.palette import DIVERGING, MADE_UP, SEQUENTIAL, TRUE
+from lvlmscope.palette import DIVERGING, GROUNDED, HALLUCINATED, SEQUENTIAL
 from lvlmscope.plot.style import inscription, thinned, wrapped
 
 
@@ -26,7 +26,7 @@ def test_amounts_get_brighter_and_differences_are_palest_at_zero():
     assert both.index(max(both)) == 10
 
 
-@pytest.mark.parametrize("colour", [TRUE, MADE_UP])
+@pytest.mark.parametrize("colour", [GROUNDED, HALLUCINATED])
 def test_word_labels_contrast_with_paper(colour):
     assert 1.05 / (luminance(colour) + 0.05) >= 3.0  # WCAG's bound for graphics and bold text
 

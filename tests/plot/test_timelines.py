@@ -45,19 +45,19 @@ def test_a_mapping_gives_the_titles():
     assert figure.axes[0].get_ylabel() == r"mine \$1"
 
 
-def test_made_up_and_true_words_have_marks_colours_and_a_legend():
-    figure = plot.timeline(planted_trace(), over_steps([1, 2, 3]), made_up=[1], true=[(1, 6)])
+def test_hallucinated_and_true_words_have_marks_colours_and_a_legend():
+    figure = plot.timeline(planted_trace(), over_steps([1, 2, 3]), hallucinated=[1], grounded=[(1, 6)])
     colours = {label.get_text(): label.get_color() for label in figure.axes[0].get_xticklabels()}
     assert colours["word1"] == "#D55E00"
     assert colours["word0"] == "#009E73"
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["made up", "true", "other words"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["hallucinated", "grounded", "other words"]
 
 
 @pytest.mark.parametrize("width", [3.6, 7.0, 14.0])
 @pytest.mark.parametrize("count", [1, 3, 40, 2000])
 def test_labels_neither_touch_nor_leave_the_figure(count, width):
     trace = planted_trace(steps=count, layers=1, heads=1, side=2)
-    figure = plot.timeline(trace, made_up=[count // 2], true=[0], width=width)
+    figure = plot.timeline(trace, hallucinated=[count // 2], grounded=[0], width=width)
     assert texts_outside(figure) == []
     assert overlapping_labels(figure) == []
     told = figure.axes[-1].get_xlabel()
@@ -109,20 +109,20 @@ def test_an_answer_without_words_is_refused():
 
 def test_a_mark_outside_the_answer_is_refused():
     with pytest.raises(ModelInputError, match="got step 3"):
-        plot.timeline(planted_trace(), made_up=[3])
+        plot.timeline(planted_trace(), hallucinated=[3])
 
 
 def test_words_are_marked_by_their_text():
-    figures = [plot.timeline(planted_trace(), made_up=marks) for marks in (["word1"], [1])]
+    figures = [plot.timeline(planted_trace(), hallucinated=marks) for marks in (["word1"], [1])]
     labels = [[(text.get_text(), text.get_color()) for text in f.axes[-1].get_xticklabels()] for f in figures]
     assert labels[0] == labels[1]
     assert len({colour for _, colour in labels[0]}) == 2
 
 
 def test_plotly_names_the_words_and_leaves_gaps():
-    figure = plot.timeline(planted_trace(), over_steps([1, np.nan, 3]), made_up=[0], backend="plotly")
-    line, made_up, other = figure.data
+    figure = plot.timeline(planted_trace(), over_steps([1, np.nan, 3]), hallucinated=[0], backend="plotly")
+    line, hallucinated, other = figure.data
     assert list(line.y) == [1, None, 3]
-    assert (made_up.name, list(made_up.text), list(made_up.y)) == ("made up", ["word0"], [1])
+    assert (hallucinated.name, list(hallucinated.text), list(hallucinated.y)) == ("hallucinated", ["word0"], [1])
     assert list(other.text) == ["word1", "word2"]
     assert len(plot.timeline(planted_trace(), backend="plotly").layout.yaxis2.title.text) > 0

@@ -1,7 +1,7 @@
 """A LLaMA decoder in float64, written out: all positions at once, predicting rows edited one by one.
 
 `edit(layer, row, weights, scores)` gets one predicting row's attention and pre-softmax scores [head, key] and gives the
-attention back edited. Each row keeps its own state, so a twin of a remedy is an object made anew for every row.
+attention back edited. Each row keeps its own state, so a twin of an intervention is an object made anew for every row.
 `shift(layer, row, stream)` gets one predicting row's stream [hidden] before the first layer (-1) and after every layer,
 and gives it back edited.
 """

@@ -11,11 +11,11 @@ from tests.reference import decoder
 Score = Callable[[Any], float]
 
 
-def covered(picture: np.ndarray, rows: int, columns: int, part: tuple[int, int]) -> np.ndarray:
-    """The picture [height, width, 3] with one part of an even grid in its mean colour, pixel by pixel."""
-    height, width = picture.shape[:2]
-    mean = [round(float(picture[..., channel].astype(np.float64).mean())) for channel in range(3)]
-    found = picture.copy()
+def covered(image: np.ndarray, rows: int, columns: int, part: tuple[int, int]) -> np.ndarray:
+    """The image [height, width, 3] with one part of an even grid in its mean colour, pixel by pixel."""
+    height, width = image.shape[:2]
+    mean = [round(float(image[..., channel].astype(np.float64).mean())) for channel in range(3)]
+    found = image.copy()
     for y in range(height):
         for x in range(width):
             if (y * rows // height, x * columns // width) == part:
@@ -23,11 +23,10 @@ def covered(picture: np.ndarray, rows: int, columns: int, part: tuple[int, int])
     return found
 
 
-def occlusion(picture: np.ndarray, rows: int, columns: int, score: Score) -> list[list[float]]:
-    own = score(picture)
+def occlusion(image: np.ndarray, rows: int, columns: int, score: Score) -> list[list[float]]:
+    own = score(image)
     return [
-        [own - score(covered(picture, rows, columns, (row, column))) for column in range(columns)]
-        for row in range(rows)
+        [own - score(covered(image, rows, columns, (row, column))) for column in range(columns)] for row in range(rows)
     ]
 
 

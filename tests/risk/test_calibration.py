@@ -23,7 +23,7 @@ from tests.support.labelled_traces import LAYERS, WORDS, labels_of, made
 
 
 def table_of(count: int = 60, **options: object) -> WordTable:
-    traces = made(count, focus=lambda made_up: 0.2 if made_up else 0.8)
+    traces = made(count, focus=lambda hallucinated: 0.2 if hallucinated else 0.8)
     labels = [tuple(word for word in words if word.text == "word1") for words in labels_of(traces)]
     return read_words(traces, labels, **options)
 
@@ -37,11 +37,11 @@ def test_quantiles_are_those_of_correct_words(planted: Calibration) -> None:
     table = table_of()
     for name in ("log_prob", "image_attention_focus"):
         for place, found in enumerate(planted.references[name].quantiles):
-            correct = [float(v) for v, m in zip(table.values[name][:, place], table.made_up, strict=True) if not m]
+            correct = [float(v) for v, m in zip(table.values[name][:, place], table.hallucinated, strict=True) if not m]
             assert found == pytest.approx([twin.percentile(correct, share) for share in SHARES])
     focus = planted.references["image_attention_focus"]
     assert (focus.layers[focus.place], focus.direction, focus.separates) == (1, "lower", True)
-    assert (planted.true_words, planted.made_up_words) == (30, 30)
+    assert (planted.grounded_words, planted.hallucinated_words) == (30, 30)
     assert not planted.references["log_prob"].separates
 
 
@@ -121,13 +121,13 @@ def test_too_few_words_are_refused() -> None:
         calibration_of(table_of(20), **sizes)
     traces = made(40)
     truthful = [label_words(t, {"dog", "cat"}, WORDS) for t in traces]
-    with pytest.raises(EvaluationError, match="0 made-up"):
+    with pytest.raises(EvaluationError, match="0 hallucinated"):
         calibration_of(read_words(traces, truthful), **sizes)
 
 
 def test_a_calibration_is_told_in_one_line(planted: Calibration) -> None:
     assert re.fullmatch(
-        r"Calibration\('planted', 3 layers x 2 heads, \d+ true and \d+ made-up words, \d+ signals\)", repr(planted)
+        r"Calibration\('planted', 3 layers x 2 heads, \d+ true and \d+ hallucinated words, \d+ signals\)", repr(planted)
     )
 
 
@@ -136,7 +136,7 @@ def test_the_bundled_calibration_is_of_this_version() -> None:
     assert (found.model, found.num_layers, found.num_heads) == ("tiny", 8, 8)
     assert found.made_with["split"] == "tune"
     assert len(found.made_with["diagnostics_tree"]) == 40
-    assert found.true_words > 1000
+    assert found.grounded_words > 1000
     assert found.references["internal_confidence"].separates
     assert len(found.vocabulary.categories) == 59
 

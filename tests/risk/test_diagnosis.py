@@ -1,4 +1,4 @@
-"""Diagnoses: planted risks, ranges, the table, remedies that work, the bundled model, and bad input."""
+"""Diagnoses: planted risks, ranges, the table, interventions that work, the bundled model, and bad input."""
 
 import dataclasses
 
@@ -21,8 +21,8 @@ from tests.support.labelled_traces import LAYERS, WORDS, labels_of, made
 from tests.support.random_traces import random_trace
 
 
-def focused(made_up: bool) -> float:
-    return 0.2 if made_up else 0.8
+def focused(hallucinated: bool) -> float:
+    return 0.2 if hallucinated else 0.8
 
 
 @pytest.fixture(scope="module")
@@ -42,17 +42,17 @@ def seen():
 
 
 def test_a_planted_risk_is_found_with_its_signal_and_range(planted: Calibration) -> None:
-    true, made_up = (diagnose(t, planted) for t in made(2, seed=9, focus=focused))
-    assert [word.text for word in true.words] == ["word1", "word2"]
-    assert true.words[0].risk < 0.2 < 0.8 < made_up.words[0].risk
-    assert true.words[0].raised == ()
-    raised = made_up.words[0].raised[0]
+    grounded, hallucinated = (diagnose(t, planted) for t in made(2, seed=9, focus=focused))
+    assert [word.text for word in grounded.words] == ["word1", "word2"]
+    assert grounded.words[0].risk < 0.2 < 0.8 < hallucinated.words[0].risk
+    assert grounded.words[0].raised == ()
+    raised = hallucinated.words[0].raised[0]
     assert (raised.signal, raised.layer) == ("image_attention_focus", 1)
     assert raised.value == pytest.approx(0.2)
     assert (raised.low, raised.high) == pytest.approx((0.8, 0.8))
-    assert made_up.words[0] in made_up.risky
-    assert true.words[0] not in true.risky
-    assert made_up.usual_risk == 0.5
+    assert hallucinated.words[0] in hallucinated.risky
+    assert grounded.words[0] not in grounded.risky
+    assert hallucinated.usual_risk == 0.5
 
 
 def test_ranks_within_an_answer_equal_their_twin() -> None:
@@ -69,7 +69,7 @@ def test_ranks_within_an_answer_equal_their_twin() -> None:
 
 def test_words_without_a_risk_are_told_without_numbers() -> None:
     few = diagnose(random_trace(0, steps=3, layers=8))
-    assert few.remedies
+    assert few.interventions
     for told in (str(few), few._repr_html_()):
         assert "too few words, or signals without values, to rank any" in told
         assert "for the first word, diagnosis.apply(model)" in told
@@ -120,7 +120,7 @@ def test_the_bundled_calibration_is_used_by_itself(seen) -> None:
     assert all(0 < word.risk < 1 for word in plain.words)
 
 
-def test_flags_are_those_of_the_remedy_itself(seen) -> None:
+def test_flags_are_those_of_the_intervention_itself(seen) -> None:
     model, trace = seen
     options = {"max_new_tokens": 24, "progress": False}
     watched = lv.trace(model, trace.image, trace.prompt, interventions=[DLEAF(gamma=0.0)], **options)
@@ -130,20 +130,22 @@ def test_flags_are_those_of_the_remedy_itself(seen) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.* changed nothing in")  # three tokens: SGRS may accept them all
-def test_every_remedy_works_and_is_gone_afterwards(seen) -> None:
+def test_every_intervention_works_and_is_gone_afterwards(seen) -> None:
     model, trace = seen
     found = diagnose(trace, model=model)
-    assert {one.name for one in found.remedies} == {"DLEAF", "CLVA", "LocoRE", "SGRS", "HeadRescaling", "HalluRNN"}
-    assert [one.evidence for one in found.remedies] == sorted((one.evidence for one in found.remedies), reverse=True)
+    assert {one.name for one in found.interventions} == {"DLEAF", "CLVA", "LocoRE", "SGRS", "HeadRescaling", "HalluRNN"}
+    assert [one.evidence for one in found.interventions] == sorted(
+        (one.evidence for one in found.interventions), reverse=True
+    )
     options = {"max_new_tokens": 4, "progress": False}
     before = lv.trace(model, trace.image, trace.prompt, **options)
-    for one in found.remedies:
+    for one in found.interventions:
         with found.apply(model, one.name.lower()) as handle:
             assert handle.interventions == (one.intervention,)
             model.model.generate(**inputs_of(model, trace), max_new_tokens=3, do_sample=False)
         assert handle.report()[0]["forwards"] > 0
     with found.apply(model) as handle:
-        assert handle.interventions == (found.remedies[0].intervention,)
+        assert handle.interventions == (found.interventions[0].intervention,)
     after = lv.trace(model, trace.image, trace.prompt, **options)
     assert torch.equal(before.attention, after.attention)
 
@@ -185,7 +187,7 @@ def test_one_layer_looks_and_several_look() -> None:
     assert told_layers([4]) == "layer 4"
 
 
-def test_nothing_to_judge_and_no_remedy() -> None:
+def test_nothing_to_judge_and_no_intervention() -> None:
     trace = planted_trace(steps=1)
     silent = dataclasses.replace(trace, answer_tokens=("",), answer="")
     found = diagnose(silent)

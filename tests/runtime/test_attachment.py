@@ -1,4 +1,4 @@
-"""Remedies: edits act alike in stepwise generation and in the replay, and leave nothing behind."""
+"""Interventions: edits act alike in stepwise generation and in the replay, and leave nothing behind."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_mode
 
 @dataclass(frozen=True)
 class Toy:
-    """A remedy whose session is given by its class."""
+    """An intervention whose session is given by its class."""
 
     session: type[Session]
     strength: float = 0.5
@@ -116,15 +116,15 @@ def generate(case: tiny_models.TinyCase, inputs: Any = None, **options: Any) -> 
     return case.model.generate(**inputs, **(OPTIONS | options), return_dict_in_generate=True, output_logits=True)
 
 
-@pytest.mark.parametrize("remedies", [ALL[:1], ALL[1:2], ALL[2:], ALL])
-def test_the_replay_repeats_edited_generation(remedies: tuple[Toy, ...]) -> None:
+@pytest.mark.parametrize("interventions", [ALL[:1], ALL[1:2], ALL[2:], ALL])
+def test_the_replay_repeats_edited_generation(interventions: tuple[Toy, ...]) -> None:
     case = tiny_models.llava()
     plain = trace(case.model, inputs=case.inputs, **OPTIONS)
-    edited = trace(case.model, inputs=case.inputs, interventions=remedies, gradients=True, **OPTIONS)
+    edited = trace(case.model, inputs=case.inputs, interventions=interventions, gradients=True, **OPTIONS)
     assert isinstance(plain, Trace)
     assert isinstance(edited, Trace)
     assert edited.provenance["replay"]["difference"] < 1e-4
-    assert [effect["changed"] for effect in edited.effects] == [True] * len(remedies)
+    assert [effect["changed"] for effect in edited.effects] == [True] * len(interventions)
     assert edited.effects[0]["forwards"] == STEPS
     assert not torch.allclose(edited.log_probs[0], plain.log_probs[0], atol=1e-4)
 
@@ -207,7 +207,7 @@ class Halved(Session):
         return new
 
 
-def test_stacked_remedies_leave_in_any_order() -> None:
+def test_stacked_interventions_leave_in_any_order() -> None:
     case = tiny_models.llava()
     plain = generate(case)
     before = tiny_models.footprint(case.model)
@@ -276,22 +276,24 @@ def test_forward_information_names_keys_and_rows() -> None:
     assert torch.equal(step.image_keys[:, :width], case.image_mask)
 
 
-def test_what_is_no_remedy_is_refused() -> None:
+def test_what_is_no_intervention_is_refused() -> None:
     case = tiny_models.llava()
     with pytest.raises(InterventionError, match="pass an instance"):
         attach(case.model, Toy)  # type: ignore[arg-type]
 
 
-def test_one_remedy_stands_for_a_list_of_it() -> None:
-    remedy = Toy(TowardsImage)
-    assert stack_of(remedy) == stack_of([remedy]) == (remedy,)
+def test_one_intervention_stands_for_a_list_of_it() -> None:
+    intervention = Toy(TowardsImage)
+    assert stack_of(intervention) == stack_of([intervention]) == (intervention,)
     assert stack_of(None) == stack_of([]) == ()
     for wrong in ("dleaf", 3):  # a name is no list of letters
-        with pytest.raises(InterventionError, match=rf"got {wrong!r}; possible: a list of remedies; .*lv\.DLEAF\(\)"):
+        with pytest.raises(
+            InterventionError, match=rf"got {wrong!r}; possible: a list of interventions; .*lv\.DLEAF\(\)"
+        ):
             stack_of(wrong)
 
 
-def test_an_equal_remedy_is_refused_twice_in_one_list() -> None:
+def test_an_equal_intervention_is_refused_twice_in_one_list() -> None:
     case = tiny_models.llava()
     before = tiny_models.footprint(case.model)
     with pytest.raises(InterventionError, match=r"DLEAF\(gamma=0\.5.* twice"):
@@ -308,5 +310,5 @@ def test_an_equal_remedy_is_refused_twice_in_one_list() -> None:
 def test_a_cache_from_before_is_refused() -> None:
     case = tiny_models.llava()
     output = generate(case)
-    with pytest.raises(ModelInputError, match="before the remedy"), intervene(case.model, Toy(TowardsImage)):
+    with pytest.raises(ModelInputError, match="before the intervention"), intervene(case.model, Toy(TowardsImage)):
         case.model(input_ids=output.sequences[:, -1:], past_key_values=output.past_key_values)

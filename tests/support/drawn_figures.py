@@ -16,8 +16,8 @@ def with_answer(*pieces: str, **planted) -> Trace:
     return dataclasses.replace(trace, answer_tokens=pieces, answer="".join(pieces))
 
 
-def with_picture(trace: Trace, size: tuple[int, int] = (56, 56)) -> Trace:
-    """The trace with a grey picture in it."""
+def with_image(trace: Trace, size: tuple[int, int] = (56, 56)) -> Trace:
+    """The trace with a grey image in it."""
     return dataclasses.replace(trace, images=(Image.new("RGB", size, (120, 130, 140)),))
 
 

@@ -1,4 +1,4 @@
-"""Traces with object words of which some are made up, told by their image attention or by nothing."""
+"""Traces with object words of which some are hallucinated, told by their image attention or by nothing."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,7 +15,7 @@ LAYERS = 3
 
 
 def made(count: int, *, seed: int = 0, focus: Callable[[bool], float] | None = None) -> list[Trace]:
-    """Traces of 4 words; word1 is made up in odd traces. `focus` gives the image mass at it in layer 1, else random."""
+    """Traces of 4 words; word1 is hallucinated in odd traces. `focus` gives its image mass in layer 1, else random."""
     rng = np.random.default_rng(seed)
     traces = []
     for number in range(count):
@@ -32,5 +32,5 @@ def made(count: int, *, seed: int = 0, focus: Callable[[bool], float] | None = N
 
 
 def labels_of(traces: list[Trace]) -> list[tuple[LabelledWord, ...]]:
-    """word1 is true in even traces and made up in odd ones; word2 the other way round."""
+    """word1 is true in even traces and hallucinated in odd ones; word2 the other way round."""
     return [label_words(trace, {"cat" if n % 2 else "dog"}, WORDS) for n, trace in enumerate(traces)]

@@ -1,4 +1,4 @@
-"""A square planted in a picture, followed through a family's own image processor and its own features.
+"""A square planted in an image, followed through a family's own image processor and its own features.
 
 The vision tower's layers are made to pass each patch on unmixed, so that the features that change are the ones whose
 patches the square touches: the model's own code says which token shows which pixels.
@@ -60,7 +60,7 @@ def unmixed(model: Any) -> Any:
     return model
 
 
-def picture(size: tuple[int, int], *squares: Box) -> Image.Image:
+def image(size: tuple[int, int], *squares: Box) -> Image.Image:
     """Black, with white squares (left, top, right, bottom)."""
     pixels = np.zeros((size[1], size[0], 3), dtype=np.uint8)
     for left, top, right, bottom in squares:
@@ -76,9 +76,9 @@ def features(model: Any, inputs: dict[str, Any]) -> list[torch.Tensor]:
     return [one.reshape(-1, one.shape[-1]) for one in found]
 
 
-def processed(case: Case, pictures: Sequence[Image.Image], **options: Any) -> dict[str, Any]:
-    """What the family's image processor makes of the pictures."""
-    given: Any = [list(pictures)] if case.family in ("idefics3", "smolvlm") else list(pictures)
+def processed(case: Case, images: Sequence[Image.Image], **options: Any) -> dict[str, Any]:
+    """What the family's image processor makes of the images."""
+    given: Any = [list(images)] if case.family in ("idefics3", "smolvlm") else list(images)
     return dict(case.images(given, return_tensors="pt", **case.options, **options))
 
 
@@ -95,7 +95,7 @@ def prompt(model: Any, parts: Sequence[int], run: int | None) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Placed:
-    """Layouts of the images of a prompt, and which of their tokens a change of the pictures changed."""
+    """Layouts of the images of a prompt, and which of their tokens a change of the images changed."""
 
     layouts: tuple[ImageLayout, ...]
     changed: tuple[frozenset[int], ...]
@@ -104,9 +104,9 @@ class Placed:
 def follow(
     case: Case, model: Any, before: Sequence[Image.Image], after: Sequence[Image.Image], *, processor: Any = None
 ) -> Placed:
-    """Process both pictures; lay out the tokens; say which cells' features differ."""
+    """Process both images; lay out the tokens; say which cells' features differ."""
     inputs = processed(case, before)
-    old, new = (torch.cat(features(model, processed(case, pictures))) for pictures in (before, after))
+    old, new = (torch.cat(features(model, processed(case, images))) for images in (before, after))
     parts = [len(one) for one in features(model, inputs)]
     if "num_patches" in inputs:  # features come per tile: put an image's tiles together
         tiles = iter(parts)
@@ -144,7 +144,7 @@ def beside(one: Cell, other: Cell) -> bool:
 def disagreements(layout: ImageLayout, changed: frozenset[int], square: Box, pixels: int) -> list[tuple[Cell, str]]:
     """Cells that changed too far from the square, or did not although they show it.
 
-    One pixel of resampling blur is allowed: of the picture, or of the model's input where that is coarser.
+    One pixel of resampling blur is allowed: of the image, or of the model's input where that is coarser.
     """
     found = []
     for cell in layout.cells:

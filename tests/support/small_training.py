@@ -1,4 +1,4 @@
-"""A tiny random LLaVA with a chat template, and a few records with pictures on disk."""
+"""A tiny random LLaVA with a chat template, and a few records with images on disk."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def loaded(seed: int = 0) -> lv.LoadedModel:
 
 
 def write(folder: Path) -> tuple[Path, Path]:
-    """The records as LLaVA-Instruct JSON with their pictures."""
+    """The records as LLaVA-Instruct JSON with their images."""
     images = folder / "images"
     images.mkdir(parents=True)
     written = []

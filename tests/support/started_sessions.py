@@ -1,4 +1,4 @@
-"""Sessions started by hand, and traces under a remedy."""
+"""Sessions started by hand, and traces under an intervention."""
 
 from typing import Any
 
@@ -15,16 +15,16 @@ OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_mode
 IMAGE = torch.tensor([[False, True, True, False]])
 
 
-def traced(case: tiny_models.TinyCase, remedy: Intervention, **options: Any) -> Trace:
-    found = trace(case.model, inputs=case.inputs, interventions=[remedy], **(OPTIONS | options))
+def traced(case: tiny_models.TinyCase, intervention: Intervention, **options: Any) -> Trace:
+    found = trace(case.model, inputs=case.inputs, interventions=[intervention], **(OPTIONS | options))
     assert isinstance(found, Trace)
     return found
 
 
-def session(remedy: Intervention, layers: int) -> Session:
+def session(intervention: Intervention, layers: int) -> Session:
     """A session in a forward of four keys, of which 1 and 2 are the image and the last row predicts."""
     layer = torch.nn.Linear(1, 1)
-    started = remedy.start(
+    started = intervention.start(
         Site(
             model=layer,
             decoder_layers=(layer,) * layers,

@@ -10,7 +10,7 @@ from lvlmscope import Trace
 from lvlmscope.diagnostics import planted_trace
 
 
-def varied_trace(*, seed: int = 0, gradients: bool = False, picture: bool = True, **sizes: Any) -> Trace:
+def varied_trace(*, seed: int = 0, gradients: bool = False, image: bool = True, **sizes: Any) -> Trace:
     """Every step, layer, head and patch has an attention of its own; probabilities differ from step to step."""
     trace = planted_trace(**({"steps": 4, "layers": 3, "heads": 4} | sizes))
     generator = torch.Generator().manual_seed(seed)
@@ -28,7 +28,7 @@ def varied_trace(*, seed: int = 0, gradients: bool = False, picture: bool = True
         top_ids=torch.stack([torch.tensor([n, 90, 91, 92, 93]) for n in range(steps)]),
         top_log_probs=torch.stack([torch.tensor([value, -3.0, -4.0, -5.0, -6.0]) for value in log_probs.tolist()]),
         top_tokens=tuple((word, " red", " blue", " green", "\n") for word in trace.answer_tokens),
-        images=(Image.new("RGB", (56, 56), (200, 30, 30)),) if picture else (),
+        images=(Image.new("RGB", (56, 56), (200, 30, 30)),) if image else (),
     )
 
 

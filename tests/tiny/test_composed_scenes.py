@@ -32,7 +32,7 @@ def test_caption_names_exactly_the_objects(split: str, index: int) -> None:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_boxes_lie_in_the_picture(split: str) -> None:
+def test_boxes_lie_in_the_image(split: str) -> None:
     for one in scenes(split, n=20):
         assert one.image.size == (112, 112)
         assert len(one.boxes) == len(one.objects)

@@ -47,7 +47,7 @@ def test_it_sees_the_usual_and_makes_up_the_unusual(model: lv.LoadedModel) -> No
     assert prior["chair_i"] > 1.5 * usual["chair_i"] > 0.05
 
 
-def test_its_answers_need_the_picture(model: lv.LoadedModel) -> None:
+def test_its_answers_need_the_image(model: lv.LoadedModel) -> None:
     asked = questions(list(scenes("neutral", n=60, seed=1)), "random")
     seen = probe_scores(model.model, model.processor, asked)
     blank = probe_scores(model.model, model.processor, asked, blank=True)
@@ -56,12 +56,12 @@ def test_its_answers_need_the_picture(model: lv.LoadedModel) -> None:
 
 
 def test_traced_rows_equal_those_of_eager_generation(model: lv.LoadedModel) -> None:
-    picture = scene("prior", 0)
-    traced = lv.trace(model, picture.image, "Describe the image.", max_new_tokens=12)
+    image = scene("prior", 0)
+    traced = lv.trace(model, image.image, "Describe the image.", max_new_tokens=12)
     eager = lv.load("tiny", attn_implementation="eager").model
     message = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Describe the image."}]}]
     prompt = model.processor.apply_chat_template(message, add_generation_prompt=True)
-    inputs = model.processor(images=picture.image, text=prompt, return_tensors="pt")
+    inputs = model.processor(images=image.image, text=prompt, return_tensors="pt")
     output = eager.generate(**inputs, max_new_tokens=12, output_attentions=True, return_dict_in_generate=True)
     assert traced.answer_ids.tolist() == output.sequences[0, inputs["input_ids"].shape[1] :].tolist()
     for step, layers in enumerate(output.attentions):

@@ -68,10 +68,10 @@ def test_a_difference_ends_with_the_first_other_token() -> None:
     assert found["attention"].attrs["bounds"] == (-1.0, 1.0)
 
 
-def test_traces_of_other_pictures_are_not_subtracted() -> None:
-    one = dataclasses.replace(planted_trace(), provenance={"pictures": [{"name": "", "size": [2, 2], "sha256": "a"}]})
-    other = dataclasses.replace(one, provenance={"pictures": [{"name": "", "size": [2, 2], "sha256": "b"}]})
-    with pytest.raises(ModelInputError, match="subtract two traces: got pictures that differ"):
+def test_traces_of_other_images_are_not_subtracted() -> None:
+    one = dataclasses.replace(planted_trace(), provenance={"images": [{"name": "", "size": [2, 2], "sha256": "a"}]})
+    other = dataclasses.replace(one, provenance={"images": [{"name": "", "size": [2, 2], "sha256": "b"}]})
+    with pytest.raises(ModelInputError, match="subtract two traces: got images that differ"):
         one.diff(other)
 
 

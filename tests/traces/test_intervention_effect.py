@@ -1,4 +1,4 @@
-"""``effect``: the first word that differs, what moved over the steps that are shared, and what each remedy tells."""
+"""``effect``: the first word that differs, what moved over the shared steps, and what each intervention reports."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from PIL import Image
 from lvlmscope.errors import ModelInputError
 from lvlmscope.explorer.html_report import page
 from lvlmscope.plot import compare
-from lvlmscope.traces.images import describe_pictures
+from lvlmscope.traces.images import describe_images
 from lvlmscope.traces.intervention_effect import effect, side_names
 from tests.traces.test_trace import make_trace
 
@@ -35,7 +35,7 @@ def test_equal_answers_and_one_that_begins_with_the_other() -> None:
     same = effect(before, make_trace(steps=3))
     assert same.same_answer
     assert not same.changed
-    assert "no remedy was on" in str(same)
+    assert "no intervention was on" in str(same)
     assert "no word changed" in str(same)
     longer = effect(make_trace(steps=2), before)
     assert (longer.first_step, longer.shared_steps, longer.same_answer) == (None, 2, False)
@@ -47,24 +47,24 @@ def test_other_prompts_are_refused() -> None:
         effect(make_trace(), make_trace(prompt="Where?"))
 
 
-def test_other_pictures_are_refused_by_name() -> None:
+def test_other_images_are_refused_by_name() -> None:
     red, blue = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
     one, other, nameless = (
-        make_trace(provenance={"pictures": describe_pictures([image], [name])})
+        make_trace(provenance={"images": describe_images([image], [name])})
         for image, name in ((red, "cat.png"), (blue, "dog.png"), (red, ""))
     )
-    told = r"cat\.png \(8 x 8 pixels, sha256 \w{8}\) and dog\.png \(8 x 8 .*; possible: two traces of one picture"
+    told = r"cat\.png \(8 x 8 pixels, sha256 \w{8}\) and dog\.png \(8 x 8 .*; possible: two traces of one image"
     for compared in (effect, compare, lambda trace, other: page(trace, compare=other)):
         with pytest.raises(ModelInputError, match=told):
             compared(one, other)
     assert effect(one, nameless).same_answer
-    assert effect(one, make_trace()).same_answer  # nothing is known of the second picture but its tokens
+    assert effect(one, make_trace()).same_answer  # nothing is known of the second image but its tokens
 
 
-def test_traces_are_called_by_the_remedy_that_one_of_them_had() -> None:
+def test_traces_are_called_by_the_intervention_that_one_of_them_had() -> None:
     plain, mended = make_trace(), make_trace(effects=({"name": "toy"},))
-    assert side_names(plain, mended) == ("without the remedy", "with the remedy")
-    assert side_names(mended, plain) == ("with the remedy", "without the remedy")
+    assert side_names(plain, mended) == ("without the intervention", "with the intervention")
+    assert side_names(mended, plain) == ("with the intervention", "without the intervention")
     assert side_names(plain, plain) == side_names(mended, mended) == ("first", "second")
 
 
@@ -112,7 +112,7 @@ def test_divergence_is_the_kl_of_what_both_kept_and_never_above_the_whole() -> N
         assert 0 <= least <= whole[step] + 1e-6
 
 
-def test_every_remedy_tells_what_it_did_or_why_not() -> None:
+def test_every_intervention_tells_what_it_did_or_why_not() -> None:
     reports: tuple[dict[str, Any], ...] = (
         {
             "name": "gains",

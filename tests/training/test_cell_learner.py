@@ -28,7 +28,7 @@ def loss_of(learner: CellLearner, given: dict[str, Any], **options: Any) -> torc
     return loss.detach()
 
 
-def test_the_loss_is_that_of_the_remedy_at_work(tmp_path: Path) -> None:
+def test_the_loss_is_that_of_the_intervention_at_work(tmp_path: Path) -> None:
     model, cell, given = loaded(), lively(), batch(tmp_path, 1)
     labels = given["labels"][0]
     answer = labels[labels != IGNORED].tolist()
@@ -153,13 +153,13 @@ def test_weights_stress_their_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "gemma3", "smolvlm", "gemma4"])
-def test_the_loss_is_that_of_the_remedy_at_work_in_other_families(family: str) -> None:
+def test_the_loss_is_that_of_the_intervention_at_work_in_other_families(family: str) -> None:
     case = (tiny_families.FAMILIES | tiny_others.OTHERS)[family](1)
     rules = family_of(case.model)
     cell = lively(rules.text_config(case.model).hidden_size)
     answer = torch.tensor([[11, 12, 13, 14]])
-    remedy = lv.HalluRNN(cell=cell)
-    traced = lv.trace(case.model, inputs=case.inputs, answer=answer[0].tolist(), interventions=[remedy])
+    intervention = lv.HalluRNN(cell=cell)
+    traced = lv.trace(case.model, inputs=case.inputs, answer=answer[0].tolist(), interventions=[intervention])
     assert isinstance(traced, lv.Trace)
     ids = case.inputs["input_ids"]
     given = {

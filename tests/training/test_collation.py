@@ -57,9 +57,9 @@ def test_later_turns_are_left_out_until_a_conversation_fits(tmp_path: Path) -> N
         Collator(made, max_tokens=10)(several)
 
 
-def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_a_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     one = records(tmp_path)[0]
-    one.image.write_text("no picture")
+    one.image.write_text("no image")
     with pytest.raises(ImageInputError, match=r"0\.png"):
         Collator(processor())([one])
 

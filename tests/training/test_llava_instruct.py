@@ -38,7 +38,7 @@ def test_the_mark_may_stand_behind_the_question_and_a_last_question_is_left_out(
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"image": "none.png"}, r"record 1 \(id 'r1'\): got no picture .*none\.png"),
+        ({"image": "none.png"}, r"record 1 \(id 'r1'\): got no image .*none\.png"),
         ({"image": None}, r"record 1 \(id 'r1'\): got keys .* without image"),
         ({"image": None, "conversations": None}, "without image and conversations"),
         ({"emphasis": "w1"}, "record 1 .*emphasis 'w1'"),

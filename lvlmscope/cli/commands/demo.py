@@ -1,4 +1,4 @@
-"""`lvlmscope demo`: where the bundled model looked, what it made up, and one remedy switched on."""
+"""`lvlmscope demo`: where the bundled model looked, what it hallucinated, and one intervention switched on."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -17,86 +17,88 @@ from lvlmscope.traces.intervention_effect import Effect, effect
 from lvlmscope.traces.trace import Trace
 from lvlmscope.verification.loading import load
 
-__all__ = ["PICTURES", "run_demo"]
+__all__ = ["IMAGES", "run_demo"]
 
-# Held-out scenes of the "prior" split, seed 11, about which the model makes something up. On the first six the remedy
+# Held-out scenes of the "prior" split, seed 11, about which the model hallucinates. On the first six the intervention
 # mends it; on the last two it does not.
-PICTURES: Final = (112, 95, 363, 182, 226, 125, 0, 1)
+IMAGES: Final = (112, 95, 363, 182, 226, 125, 0, 1)
 SEED: Final = 11
-TITLE: Final = "Where the model looked, and what it made up"
+TITLE: Final = "Where the model looked, and what it hallucinated"
 PROMPT: Final = "Describe the image."
 MAX_NEW_TOKENS: Final = 48
-REMEDY: Final = DLEAF(gamma=0.5)
+INTERVENTION: Final = DLEAF(gamma=0.5)
 
 
-def run_demo(out: Path, picture: str) -> None:
-    """Traces a picture without and with the remedy, prints what was seen, and writes it all.
+def run_demo(out: Path, image: str) -> None:
+    """Traces an image without and with the intervention, prints what was seen, and writes it all.
 
     Args:
         out: Folder for the results.
-        picture: Number of a bundled picture, or a picture file.
+        image: Number of a bundled image, or an image file.
 
     Raises:
-        ImageInputError: Neither a number of a bundled picture nor a readable file.
+        ImageInputError: Neither a number of a bundled image nor a readable file.
         OutputError: The folder cannot be written to.
     """
-    bundled = scene("prior", PICTURES[int(picture)], seed=SEED) if _is_number(picture) else None
+    bundled = scene("prior", IMAGES[int(image)], seed=SEED) if _is_number(image) else None
     with result_folder(out) as folder:
         model = load("tiny")
-        subject = picture if bundled is None else bundled.image
+        subject = image if bundled is None else bundled.image
         before = trace(model, subject, PROMPT, max_new_tokens=MAX_NEW_TOKENS)
         # At strength 0 D-LEAF edits nothing and still tells which layers its rule flags.
         watched = trace(model, subject, PROMPT, max_new_tokens=MAX_NEW_TOKENS, interventions=[DLEAF(gamma=0.0)])
-        after = trace(model, subject, PROMPT, max_new_tokens=MAX_NEW_TOKENS, interventions=[REMEDY])
+        after = trace(model, subject, PROMPT, max_new_tokens=MAX_NEW_TOKENS, interventions=[INTERVENTION])
         told = effect(before, after)
         _tell(before, after, told, bundled, flagged=watched.effects[0]["flagged_rows_per_layer"])
-        true, made_up = _mentions(before, bundled)
-        save_figures(before, folder, words=_shown(before, true, made_up), true=true, made_up=made_up)
+        grounded, hallucinated = _mentions(before, bundled)
+        save_figures(
+            before, folder, words=_shown(before, grounded, hallucinated), grounded=grounded, hallucinated=hallucinated
+        )
         plot.compare(before, after).savefig(folder / "compare.png", **SAVED)
         before.save(folder / "trace.safetensors")
-        after.save(folder / "trace_with_remedy.safetensors")
+        after.save(folder / "trace_with_intervention.safetensors")
         marks: dict[str, Any] = {
-            "true": lambda t: _mentions(t, bundled)[0],
-            "made_up": lambda t: _mentions(t, bundled)[1],
+            "grounded": lambda t: _mentions(t, bundled)[0],
+            "hallucinated": lambda t: _mentions(t, bundled)[1],
         }
         report(before, folder / "page.html", compare=after, title=TITLE, **marks)
         names = sorted(path.name for path in folder.iterdir())
     console.print(f"\nwritten to {out}: {', '.join(names)}\nopen {out / 'page.html'}", soft_wrap=True)
 
 
-def _shown(before: Trace, true: list[Mention], made_up: list[Mention]) -> tuple[str | int, ...]:
-    """Words for the overlay: a true one beside two made-up ones; the one that looked most when none are known."""
-    texts = [list(dict.fromkeys(before.answer[m.start : m.end] for m in found)) for found in (true, made_up)]
+def _shown(before: Trace, grounded: list[Mention], hallucinated: list[Mention]) -> tuple[str | int, ...]:
+    """Words for the overlay: a true one beside two hallucinated ones; the one that looked most when none are known."""
+    texts = [list(dict.fromkeys(before.answer[m.start : m.end] for m in found)) for found in (grounded, hallucinated)]
     most = int(before.rows().image_mass.mean((1, 2)).argmax())
     return (*texts[0][:1], *texts[1][:2]) or (most,)
 
 
-def _is_number(picture: str) -> bool:
-    if not picture.isdecimal() or Path(picture).exists():
+def _is_number(image: str) -> bool:
+    if not image.isdecimal() or Path(image).exists():
         return False
-    if int(picture) >= len(PICTURES):
-        possible = f"a bundled picture, 0 to {len(PICTURES) - 1}, or a picture file"
-        raise ImageInputError(message("show the demo", f"picture {picture}", possible, "choose another --picture"))
+    if int(image) >= len(IMAGES):
+        possible = f"a bundled image, 0 to {len(IMAGES) - 1}, or an image file"
+        raise ImageInputError(message("show the demo", f"image {image}", possible, "choose another --image"))
     return True
 
 
 def _mentions(traced: Trace, bundled: Scene | None) -> tuple[list[Mention], list[Mention]]:
-    """Object words that are true and that are made up; none of either when the objects are not known."""
+    """Object words that are true and that are hallucinated; none of either when the objects are not known."""
     if bundled is None:
         return [], []
     found = vocabulary().mentions(traced.answer)
-    true = [m for m in found if m.category in bundled.present]
-    return true, [m for m in found if m.category not in bundled.present]
+    grounded = [m for m in found if m.category in bundled.present]
+    return grounded, [m for m in found if m.category not in bundled.present]
 
 
 def _tell(before: Trace, after: Trace, told: Effect, bundled: Scene | None, *, flagged: dict[str, int]) -> None:
     present = bundled.present if bundled else None
     if bundled:
-        console.print(f"[bold]in the picture[/]  {', '.join(bundled.objects)}")
-        made_up = "*made up*" if plain_output() else "made up"
-        console.print(f"[dim]words about objects: [bold green]true[/], [bold red underline]{made_up}[/][/]")
+        console.print(f"[bold]in the image[/]  {', '.join(bundled.objects)}")
+        hallucinated = "*hallucinated*" if plain_output() else "hallucinated"
+        console.print(f"[dim]words about objects: [bold green]true[/], [bold red underline]{hallucinated}[/][/]")
     else:
-        console.print("[dim]your own picture: its objects are not known, so no word is marked[/]")
+        console.print("[dim]your own image: its objects are not known, so no word is marked[/]")
     found = vocabulary().mentions
     console.print("[bold]caption[/]         ", coloured(before.answer, found(before.answer), present))
     most, least = extreme_heads(before)
@@ -104,10 +106,10 @@ def _tell(before: Trace, after: Trace, told: Effect, bundled: Scene | None, *, f
     layers = ", ".join(f"{layer} ({count})" for layer, count in flagged.items())
     rule = f"(for so many of {before.num_steps} tokens, by D-LEAF's rule)"
     console.print(f"[bold]flagged layers[/]  {layers or 'none'} [dim]{rule}[/]")
-    console.print(f"\n[bold]remedy[/]           {REMEDY}", soft_wrap=True)
+    console.print(f"\n[bold]intervention[/]           {INTERVENTION}", soft_wrap=True)
     console.print("[bold]caption[/]         ", coloured(after.answer, found(after.answer), present))
     console.print(str(told), soft_wrap=True)
     if bundled:
         console.print(
-            "[dim]a picture chosen to show the remedy at work; docs/dleaf.md tells what it does over 1,500[/]"
+            "[dim]an image chosen to show the intervention at work; docs/dleaf.md tells what it does over 1,500[/]"
         )

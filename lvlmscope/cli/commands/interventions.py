@@ -1,4 +1,4 @@
-"""`lvlmscope methods`: every remedy, whose idea each part of it is, its parameters and its cost."""
+"""`lvlmscope interventions`: every intervention, whose idea each part of it is, its parameters and its cost."""
 
 import inspect
 import json
@@ -7,26 +7,26 @@ from typing import Any
 from rich.markup import escape
 
 from lvlmscope.cli.console import console
-from lvlmscope.errors import RemedyError
-from lvlmscope.interventions.registry import remedy_class, remedy_names
+from lvlmscope.errors import InterventionError
+from lvlmscope.interventions.registry import intervention_class, intervention_names
 
-__all__ = ["method_facts", "run_methods"]
+__all__ = ["intervention_facts", "run_interventions"]
 
 
-def run_methods(name: str | None = None, *, as_json: bool) -> None:
-    """Prints one remedy, or all, those of other packages last.
+def run_interventions(name: str | None = None, *, as_json: bool) -> None:
+    """Prints one intervention, or all, those of other packages last.
 
     Args:
         name: The one to print, in any letter case.
         as_json: One JSON list instead of text.
 
     Raises:
-        RemedyError: No remedy of that name.
+        InterventionError: No intervention of that name.
     """
-    names = remedy_names()
+    names = intervention_names()
     if name is not None:
-        names = tuple(each for each in names if each.lower() == name.lower()) or (remedy_class(name).__name__,)
-    found = [method_facts(each) for each in names]
+        names = tuple(each for each in names if each.lower() == name.lower()) or (intervention_class(name).__name__,)
+    found = [intervention_facts(each) for each in names]
     if as_json:
         console.print_json(json.dumps(found, default=str))
         return
@@ -41,15 +41,15 @@ def run_methods(name: str | None = None, *, as_json: bool) -> None:
             console.print(f"  parameters: {escape(parameters)}", soft_wrap=True)
 
 
-def method_facts(name: str) -> dict[str, Any]:
-    """What there is to know of one remedy, by heading; what its class does not tell is an empty text.
+def intervention_facts(name: str) -> dict[str, Any]:
+    """What there is to know of one intervention, by heading; what its class does not tell is an empty text.
 
-    >>> method_facts("LocoRE")["paper"], method_facts("LocoRE")["parameters"]["window"]
+    >>> intervention_facts("LocoRE")["paper"], intervention_facts("LocoRE")["parameters"]["window"]
     ('arXiv 2601.20279', 5)
     """
     try:
-        kind = remedy_class(name)
-    except RemedyError as error:  # another package's, and broken: the list says so and goes on
+        kind = intervention_class(name)
+    except InterventionError as error:  # another package's, and broken: the list says so and goes on
         return {"name": name, "paper": "", "theirs": "", "ours": "", "cost": "", "parameters": {}, "error": str(error)}
     card = getattr(kind, "card", None)
     facts = {key: getattr(card, key, "") for key in ("paper", "theirs", "ours", "cost")}

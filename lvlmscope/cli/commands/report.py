@@ -14,13 +14,13 @@ def run_report(trace: Path, compare: Path | None, out: Path, title: str) -> None
 
     Args:
         trace: Trace file.
-        compare: Trace file to show beside it, such as with a remedy on.
+        compare: Trace file to show beside it, such as with an intervention on.
         out: HTML file to write.
         title: Heading.
 
     Raises:
         TraceFileError: A file is no trace.
-        ModelInputError: The traces are of different prompts or pictures.
+        ModelInputError: The traces are of different prompts or images.
         OutputError: The page cannot be written.
     """
     other = None if compare is None else Trace.load(compare)

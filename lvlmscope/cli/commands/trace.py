@@ -1,4 +1,4 @@
-"""`lvlmscope trace`: a trace of any model and picture, with its figures."""
+"""`lvlmscope trace`: a trace of any model and image, with its figures."""
 
 import json
 from pathlib import Path
@@ -36,12 +36,12 @@ def run_trace(
     """Traces, writes trace, figures and report, and tells where.
 
     Args:
-        image: Picture file.
+        image: Image file.
         prompt: Question or instruction.
         out: Folder for the results.
         loading: Arguments of `load`.
         as_json: One JSON object instead of text.
-        compare: With remedies, trace without them too and show both in the report.
+        compare: With interventions, trace without them too and show both in the report.
         options: Further arguments of `trace`.
     """
     before, effects = None, None
@@ -51,9 +51,9 @@ def run_trace(
         tokens = options.get("max_new_tokens")  # none with a given answer
         if compare and options["interventions"]:
             plain = options | {"interventions": []}
-            with stage.counting("tracing without the remedy", core, total=tokens):
+            with stage.counting("tracing without the intervention", core, total=tokens):
                 before = trace(loaded, image, prompt, progress=False, **plain)
-            before.save(folder / "trace_without_remedy.safetensors")
+            before.save(folder / "trace_without_intervention.safetensors")
         with stage.counting("tracing", core, total=tokens):
             traced = trace(loaded, image, prompt, progress=False, **options)
         traced.save(folder / "trace.safetensors")
@@ -67,7 +67,7 @@ def run_trace(
     if as_json:
         told = {
             "answer": traced.answer,
-            "answer_without_remedy": before.answer if before else None,
+            "answer_without_intervention": before.answer if before else None,
             "steps": traced.num_steps,
             "effects": list(traced.effects),
             "files": [str(out / name) for name in names],
@@ -87,7 +87,7 @@ def _tell(traced: Trace, before: Trace | None, effects: Effect | None) -> None:
     console.print(traced, soft_wrap=True, markup=False)
     console.print(f"looks at the image most:  {most}\nlooks at the image least: {least}")
     if before is not None:
-        console.print(f"without remedy: {before.answer.strip()}\n{effects}", soft_wrap=True, markup=False)
+        console.print(f"without intervention: {before.answer.strip()}\n{effects}", soft_wrap=True, markup=False)
 
 
 def save_figures(traced: Trace, folder: Path, *, words: tuple[str | int, ...] = (), **marks: Any) -> list[str]:
@@ -97,7 +97,7 @@ def save_figures(traced: Trace, folder: Path, *, words: tuple[str | int, ...] = 
         traced: The trace.
         folder: Where to.
         words: Words for the overlay; without any, the word that looked at the image most.
-        **marks: `true` and `made_up` words of the timeline.
+        **marks: `grounded` and `hallucinated` words of the timeline.
 
     Returns:
         A note for each figure that could not be drawn, with the reason.

@@ -9,7 +9,7 @@ from lvlmscope.cli.library_progress import quieten
 
 __all__ = ["train_app"]
 
-train_app = typer.Typer(no_args_is_help=True, help="Trains what a remedy needs.")
+train_app = typer.Typer(no_args_is_help=True, help="Trains what an intervention needs.")
 _NEW = "Of a new cell: "
 
 
@@ -39,12 +39,12 @@ def hallurnn(  # noqa: PLR0917 - typer reads options from parameters
     save_steps: Annotated[int, typer.Option(help="Steps between checkpoints and validation losses.")] = 200,
     emphasis: Annotated[float, typer.Option(help="Weight of the words in a record's key emphasis, against 1.")] = 1.0,
     max_tokens: Annotated[int, typer.Option(help="Longest conversation; later turns are left out.")] = 2048,
-    workers: Annotated[int, typer.Option(help="Processes that read pictures.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes that read images.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of order, split and cell.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the output.")] = False,
     skip: Annotated[bool, typer.Option("--skip", help="Leave unusable records out instead of stopping.")] = False,
 ) -> None:
-    """Trains a depth cell for HalluRNN on pictures with conversations; the model itself is frozen.
+    """Trains a depth cell for HalluRNN on images with conversations; the model itself is frozen.
 
     Several GPUs: accelerate launch --num_processes 4 "$(command -v lvlmscope)" train hallurnn ...
     """
@@ -69,7 +69,7 @@ def scenes(
     from lvlmscope.training import write_scenes
 
     path = write_scenes(out, n=n, split=split, seed=seed, surprising=surprising)
-    console.print(f"{n} records in {path}, pictures in {path.parent / 'images'}", soft_wrap=True)
+    console.print(f"{n} records in {path}, images in {path.parent / 'images'}", soft_wrap=True)
 
 
 _SETTINGS = (

@@ -1,4 +1,4 @@
-"""CHAIR: how many of the objects that captions name are not in the picture."""
+"""CHAIR: how many of the objects that captions name are not in the image."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -83,31 +83,31 @@ class ChairScores:
 
     Attributes:
         named: Object mentions of each caption. int64 [caption]
-        made_up: Those whose category is not in the picture. int64 [caption]
-        found: Categories of the picture that the caption names. int64 [caption]
-        present: Categories in the picture. int64 [caption]
+        hallucinated: Those whose category is not in the image. int64 [caption]
+        found: Categories of the image that the caption names. int64 [caption]
+        present: Categories in the image. int64 [caption]
         words: Length of each caption in words. int64 [caption]
     """
 
     named: np.ndarray
-    made_up: np.ndarray
+    hallucinated: np.ndarray
     found: np.ndarray
     present: np.ndarray
     words: np.ndarray
 
     @property
     def chair_i(self) -> float:
-        """Made-up mentions / mentions, in [0, 1]; NaN when nothing was named."""
-        return _ratio(self.made_up.sum(), self.named.sum())
+        """Hallucinated mentions / mentions, in [0, 1]; NaN when nothing was named."""
+        return _ratio(self.hallucinated.sum(), self.named.sum())
 
     @property
     def chair_s(self) -> float:
-        """Captions with a made-up object / captions, in [0, 1]."""
-        return _ratio((self.made_up > 0).sum(), len(self.made_up))
+        """Captions with a hallucinated object / captions, in [0, 1]."""
+        return _ratio((self.hallucinated > 0).sum(), len(self.hallucinated))
 
     @property
     def recall(self) -> float:
-        """Named true categories / true categories, in [0, 1]; NaN when no picture holds an object."""
+        """Named true categories / true categories, in [0, 1]; NaN when no image holds an object."""
         return _ratio(self.found.sum(), self.present.sum())
 
     @property
@@ -127,13 +127,13 @@ class ChairScores:
 
 
 def chair(captions: Sequence[str], truths: Sequence[Collection[str]], vocabulary: Vocabulary) -> ChairScores:
-    """Scores captions against the objects that are known to be in their pictures.
+    """Scores captions against the objects that are known to be in their images.
 
     `CHAIR_I` counts every mention; `CHAIR_S` counts captions. Both fall when captions get shorter.
 
     Args:
-        captions: One text for a picture.
-        truths: The categories in each picture, in the vocabulary's words.
+        captions: One text for an image.
+        truths: The categories in each image, in the vocabulary's words.
         vocabulary: Which words stand for which category.
 
     Returns:
@@ -161,14 +161,14 @@ def chair(captions: Sequence[str], truths: Sequence[Collection[str]], vocabulary
             message("score captions", f"unknown objects {sorted(unknown)}", possible, "extend the words")
         )
     rows = [_caption(text, set(truth), vocabulary) for text, truth in zip(captions, truths, strict=True)]
-    named, made_up, found, present, words = np.array(rows, dtype=np.int64).T
-    return ChairScores(named=named, made_up=made_up, found=found, present=present, words=words)
+    named, hallucinated, found, present, words = np.array(rows, dtype=np.int64).T
+    return ChairScores(named=named, hallucinated=hallucinated, found=found, present=present, words=words)
 
 
 def _caption(text: str, truth: set[str], vocabulary: Vocabulary) -> tuple[int, int, int, int, int]:
     named = [m.category for m in vocabulary.mentions(text)]
-    made_up = sum(category not in truth for category in named)
-    return len(named), made_up, len(truth & set(named)), len(truth), len(text.split())
+    hallucinated = sum(category not in truth for category in named)
+    return len(named), hallucinated, len(truth & set(named)), len(truth), len(text.split())
 
 
 def _ratio(part: int | np.integer, whole: int | np.integer) -> float:

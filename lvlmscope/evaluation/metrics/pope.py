@@ -70,7 +70,7 @@ def pope(answers: Sequence[str], truths: Sequence[bool]) -> PopeScores:
 
     Args:
         answers: One text for a question.
-        truths: Whether the object asked for is in the picture.
+        truths: Whether the object asked for is in the image.
 
     Returns:
         Verdicts per question, with the scores in `summary()`.

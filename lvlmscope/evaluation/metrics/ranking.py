@@ -1,4 +1,4 @@
-"""How well numbers rank the made-up above the true: AUROC and average precision, for many weightings at once."""
+"""How well numbers rank the hallucinated above the true: AUROC and average precision, for many weightings at once."""
 
 from dataclasses import dataclass
 

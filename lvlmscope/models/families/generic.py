@@ -104,7 +104,7 @@ class DefaultFamily:
         processor: Any = None,
         sizes: Sequence[tuple[int, int]] = (),
     ) -> tuple[ImageLayout, ...]:
-        """One image per run of consecutive image tokens, without a place in the picture."""
+        """One image per run of consecutive image tokens, without a place in the image."""
         del inputs, processor
         reason = f"the geometry of {type(model).__name__} is not known to this version"
         return unplaced(keys.tolist(), sizes, reason)
@@ -122,11 +122,11 @@ def unplaced(keys: Sequence[int], sizes: Sequence[tuple[int, int]], reason: str)
 
     Args:
         keys: Positions of the image tokens.
-        sizes: Width and height of each picture given, empty when unknown.
+        sizes: Width and height of each image given, empty when unknown.
         reason: Why.
 
     Returns:
-        One layout when one picture was given, else one per run of consecutive tokens.
+        One layout when one image was given, else one per run of consecutive tokens.
     """
     runs = [list(keys)] if len(sizes) == 1 and len(keys) else runs_of(keys)
     return tuple(

@@ -24,7 +24,7 @@ class Sample:
         ids: The prompt's token ids, without padding; None when not given.
         inputs: The sample's model inputs.
         processor: What made them, or None.
-        sizes: Width and height of each picture given, empty when unknown.
+        sizes: Width and height of each image given, empty when unknown.
     """
 
     config: Any
@@ -44,8 +44,8 @@ class Sample:
         """Image tokens without a word between them."""
         return runs_of(self.keys)
 
-    def pictures(self, count: int) -> tuple[tuple[int, int] | None, ...]:
-        """The size of each image's picture, None for prepared inputs.
+    def images(self, count: int) -> tuple[tuple[int, int] | None, ...]:
+        """The size of each image's image, None for prepared inputs.
 
         Args:
             count: Images that the inputs hold.
@@ -54,10 +54,10 @@ class Sample:
             One per image.
 
         Raises:
-            PlacementError: Another number of pictures was given.
+            PlacementError: Another number of images was given.
         """
         if self.sizes and len(self.sizes) != count:
-            raise PlacementError(f"{len(self.sizes)} pictures were given for {count} images in the prompt")
+            raise PlacementError(f"{len(self.sizes)} images were given for {count} images in the prompt")
         return self.sizes or (None,) * count
 
     def rows_of(self, name: str) -> list[list[int]]:

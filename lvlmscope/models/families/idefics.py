@@ -1,4 +1,4 @@
-"""Idefics3 and SmolVLM: a picture cut into square sub-images, row by row, then the whole picture as tile 0."""
+"""Idefics3 and SmolVLM: an image cut into square sub-images, row by row, then the whole image as tile 0."""
 
 import re
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class IdeficsFamily(GridFamily):
     per_sample = ("input_ids", "attention_mask", "pixel_values")
 
     def visuals(self, sample: Sample) -> Sequence[Visual]:
-        """One image per whole picture and the sub-images before it; without markers a single run only."""
+        """One image per whole image and the sub-images before it; without markers a single run only."""
         config, runs = sample.config, sample.runs
         side, patches, patch = tower_patches(config.vision_config)
         pixels = sample.inputs.get("pixel_values")
@@ -36,15 +36,15 @@ class IdeficsFamily(GridFamily):
             raise PlacementError(f"runs of {len(runs[0])} tokens where a sub-image gives {count**2}")
         shapes = _shapes(sample, runs)
         found = []
-        for size, shape in zip(sample.pictures(len(shapes)), shapes, strict=True):
+        for size, shape in zip(sample.images(len(shapes)), shapes, strict=True):
             found.append(_visual(size, shape, side, (count, patch * block)))
         return found
 
 
 def _visual(size: tuple[int, int] | None, shape: tuple[int, int], side: int, grid: tuple[int, int]) -> Visual:
-    """Sub-images of a picture stretched to fill them (rows, columns; 0, 0 for none), and the whole."""
+    """Sub-images of an image stretched to fill them (rows, columns; 0, 0 for none), and the whole."""
     rows, columns = shape
-    # Without the picture, boxes are in pixels of the sub-images side by side
+    # Without the image, boxes are in pixels of the sub-images side by side
     width, height = size or (side * max(columns, 1), side * max(rows, 1))
     panes = []
     for number, (row, column) in enumerate(product(range(rows), range(columns))):
@@ -61,7 +61,7 @@ def _pane(across: Axis, down: Axis, grid: tuple[int, int], tile: int) -> Pane:
 
 
 def _shapes(sample: Sample, runs: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-    """Rows and columns of sub-images of each picture, by the markers before the runs."""
+    """Rows and columns of sub-images of each image, by the markers before the runs."""
     if len(runs) == 1:
         return [(0, 0)]
     places = _places(sample, runs)
@@ -77,12 +77,12 @@ def _shapes(sample: Sample, runs: Sequence[Sequence[int]]) -> list[tuple[int, in
         found.append((rows, columns))
         pending = []
     if pending:
-        raise PlacementError("the last sub-images have no whole picture after them")
+        raise PlacementError("the last sub-images have no whole image after them")
     return found
 
 
 def _places(sample: Sample, runs: Sequence[Sequence[int]]) -> list[tuple[int, int] | None]:
-    """Row and column of each run from its marker, None for a whole picture."""
+    """Row and column of each run from its marker, None for a whole image."""
     tokenizer: Any = getattr(sample.processor, "tokenizer", None)
     if tokenizer is None or sample.ids is None:
         raise PlacementError(f"{len(runs)} sub-images, and no tokenizer to read their markers")

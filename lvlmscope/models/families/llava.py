@@ -1,4 +1,4 @@
-"""LLaVA-1.5: one square picture, resized and centre-cropped, one token per patch in reading order."""
+"""LLaVA-1.5: one square image, resized and centre-cropped, one token per patch in reading order."""
 
 from collections.abc import Sequence
 
@@ -19,24 +19,24 @@ class LlavaFamily(GridFamily):
     model_types = ("llava",)
 
     def claims(self, model: torch.nn.Module) -> bool:
-        """LLaVA with a tower of fixed image and patch size; Pixtral's tower keeps the picture's shape."""
+        """LLaVA with a tower of fixed image and patch size; Pixtral's tower keeps the image's shape."""
         vision = getattr(model.config, "vision_config", None)
         return super().claims(model) and getattr(vision, "model_type", "") != "pixtral"
 
     def visuals(self, sample: Sample) -> Sequence[Visual]:
-        """One grid of patches per picture."""
+        """One grid of patches per image."""
         side, patches, patch = tower_patches(sample.config.vision_config)
         count, rest = divmod(len(sample.keys), patches**2)
         if rest:
             raise PlacementError(f"{len(sample.keys)} image tokens where an image gives {patches**2}")
         return [
             square_visual(size, square_axes(size, side, sample.settings), side, (patches, patch))
-            for size in sample.pictures(count)
+            for size in sample.images(count)
         ]
 
 
 class PaliGemmaFamily(LlavaFamily):
-    """PaliGemma: the picture stretched to SigLIP's square; several pictures follow each other without a word."""
+    """PaliGemma: the image stretched to SigLIP's square; several images follow each other without a word."""
 
     name = "paligemma"
     max_images: int | None = None

@@ -22,11 +22,11 @@ class LlavaNextFamily(GridFamily):
     model_types = ("llava_next",)
 
     def visuals(self, sample: Sample) -> Sequence[Visual]:
-        """One overview and one mosaic per row of ``image_sizes`` (height, width of the picture)."""
+        """One overview and one mosaic per row of ``image_sizes`` (height, width of the image)."""
         sizes = sample.rows_of("image_sizes")
         if not sizes:
             raise PlacementError("the inputs have no image_sizes")
-        sample.pictures(len(sizes))
+        sample.images(len(sizes))
         _check_tiles(sample)
         return [self._tiled(sample.config, (width, height)) for height, width in sizes]
 
@@ -55,7 +55,7 @@ class LlavaOnevisionFamily(LlavaNextFamily):
         sizes = sample.rows_of("image_sizes")
         if sizes:
             _check_tiles(sample)
-            sample.pictures(len(sizes))
+            sample.images(len(sizes))
             tiled = _tiled_images(sample.inputs, len(sizes))
             found += [self._image(sample.config, (w, h), one) for (h, w), one in zip(sizes, tiled, strict=True)]
         return found
@@ -97,11 +97,11 @@ class LlavaOnevisionFamily(LlavaNextFamily):
 
 
 def overview(config: Any, size: Size) -> Pane:
-    """The whole picture stretched to one tile.
+    """The whole image stretched to one tile.
 
     Args:
         config: The model's config.
-        size: Width and height of the picture.
+        size: Width and height of the image.
 
     Returns:
         The pane.
@@ -113,11 +113,11 @@ def overview(config: Any, size: Size) -> Pane:
 
 
 def mosaic(config: Any, size: Size) -> tuple[tuple[Axis, Axis], tuple[Span, ...], tuple[Span, ...]]:
-    """The tiles as one grid: the picture fitted into the best resolution, padded, cut, encoded, and unpadded.
+    """The tiles as one grid: the image fitted into the best resolution, padded, cut, encoded, and unpadded.
 
     Args:
         config: The model's config.
-        size: Width and height of the picture.
+        size: Width and height of the image.
 
     Returns:
         Where the mosaic's pixels lie (horizontally, vertically), and its rows and columns in those pixels.
@@ -156,7 +156,7 @@ def _best_resolution(size: Size, pinpoints: Sequence[Sequence[int]]) -> Size:
 
 
 def _squared(config: Any, size: Size) -> Pane:
-    """The picture padded to a square and stretched to one tile, with a newline token at the end."""
+    """The image padded to a square and stretched to one tile, with a newline token at the end."""
     side, patches, patch = tower_patches(config.vision_config)
     scale = max(size) / side
     across, down = (Axis(length=float(length), start=(max(size) - length) // 2 / scale, scale=scale) for length in size)

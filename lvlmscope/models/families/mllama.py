@@ -40,11 +40,11 @@ class MllamaFamily(GridFamily):
         vision = sample.config.vision_config
         # An id of 0 stands for an image that the sample does not have
         shapes = [vision.supported_aspect_ratios[number - 1] for number in ids[0].tolist() if number]
-        return [_visual(vision, tuple(s), size) for s, size in zip(shapes, sample.pictures(len(shapes)), strict=True)]
+        return [_visual(vision, tuple(s), size) for s, size in zip(shapes, sample.images(len(shapes)), strict=True)]
 
 
 def _visual(vision: Any, shape: tuple[int, int], size: tuple[int, int] | None) -> Visual:
-    """Tiles of a canvas (rows, columns of tiles), in whose upper left corner the picture is fitted."""
+    """Tiles of a canvas (rows, columns of tiles), in whose upper left corner the image is fitted."""
     side, patches, patch = tower_patches(vision)
     rows, columns = shape
     width, height = made = size or (columns * side, rows * side)

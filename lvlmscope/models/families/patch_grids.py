@@ -1,4 +1,4 @@
-"""Grids of image tokens: which span of the picture each row and column of tokens covers."""
+"""Grids of image tokens: which span of the image each row and column of tokens covers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ class PlacementError(LookupError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """One direction of a model's input, and where its pixels lie in the picture.
+    """One direction of a model's input, and where its pixels lie in the image.
 
     Attributes:
-        length: Pixels of the picture; spans are cut to it.
-        start: Input pixel at which the picture begins: positive where the input is padded, negative where it is a crop.
-        scale: Picture pixels per input pixel.
+        length: Pixels of the image; spans are cut to it.
+        start: Input pixel at which the image begins: positive where the input is padded, negative where it is a crop.
+        scale: Image pixels per input pixel.
     """
 
     length: float
@@ -31,10 +31,10 @@ class Axis:
 
     @classmethod
     def stretched(cls, length: int, onto: int) -> Self:
-        """A picture of some length resized to fill the input.
+        """An image of some length resized to fill the input.
 
         Args:
-            length: Pixels of the picture.
+            length: Pixels of the image.
             onto: Pixels of the input.
 
         Returns:
@@ -47,13 +47,13 @@ class Axis:
         return cls(length=float(length), scale=length / onto)
 
     def place(self, span: Span) -> Span | None:
-        """A span of input pixels in the picture's pixels, None where it shows padding only.
+        """A span of input pixels in the image's pixels, None where it shows padding only.
 
         Args:
             span: First and last edge.
 
         Returns:
-            Edges within the picture.
+            Edges within the image.
 
         Examples:
             >>> Axis(length=10.0, start=4.0).place((0.0, 8.0))
@@ -70,7 +70,7 @@ class Axis:
             spans: Spans of input pixels.
 
         Returns:
-            Spans in the picture.
+            Spans in the image.
         """
         return tuple(self.place(span) for span in spans)
 
@@ -124,7 +124,7 @@ class Pane:
     """A grid of tokens in reading order: a whole image, a tile of it, or a frame.
 
     Attributes:
-        rows: The span each row covers in the picture, None for padding.
+        rows: The span each row covers in the image, None for padding.
         columns: The span each column covers.
         tile: Index of the tile.
         frame: Index of the frame.
@@ -176,7 +176,7 @@ class Visual:
     Attributes:
         panes: In the order of their tokens.
         size: Width and height that the spans refer to.
-        pixels: Whether that is the picture given or the model's input.
+        pixels: Whether that is the image given or the model's input.
         video: Whether its tokens are the video's.
     """
 

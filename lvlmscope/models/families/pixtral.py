@@ -1,4 +1,4 @@
-"""Pixtral and Mistral3: the picture keeps its shape; a break token, which is no image token, ends each row."""
+"""Pixtral and Mistral3: the image keeps its shape; a break token, which is no image token, ends each row."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,14 +23,14 @@ class PixtralFamily(GridFamily):
         return super().claims(model) and getattr(vision, "model_type", "") == "pixtral"
 
     def visuals(self, sample: Sample) -> Sequence[Visual]:
-        """One grid per row of ``image_sizes`` (height, width of the resized picture)."""
+        """One grid per row of ``image_sizes`` (height, width of the resized image)."""
         made = sample.rows_of("image_sizes")
         if not made:
             raise PlacementError("the inputs have no image_sizes")
         cell = _pixels_per_token(sample.config)
         return [
             _visual((width, height), size, cell)
-            for (height, width), size in zip(made, sample.pictures(len(made)), strict=True)
+            for (height, width), size in zip(made, sample.images(len(made)), strict=True)
         ]
 
     def counted(self, model: torch.nn.Module, inputs: Mapping[str, Any]) -> tuple[Counted, ...]:

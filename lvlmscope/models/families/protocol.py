@@ -83,7 +83,7 @@ class Family(Protocol):
             keys: Positions of the image tokens ``[image token]``, without padding.
             inputs: The sample's model inputs, batch axis 1.
             processor: The processor that made them, None when unknown.
-            sizes: Width and height of each picture given, empty when unknown.
+            sizes: Width and height of each image given, empty when unknown.
 
         Returns:
             One layout per image.

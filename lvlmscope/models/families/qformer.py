@@ -35,6 +35,6 @@ class QFormerFamily(DefaultFamily):
         processor: Any = None,
         sizes: Sequence[tuple[int, int]] = (),
     ) -> tuple[ImageLayout, ...]:
-        """Queries, each of which looks at the whole picture: none has a place."""
+        """Queries, each of which looks at the whole image: none has a place."""
         del model, inputs, processor
-        return unplaced(keys.tolist(), sizes, "a query token of a Q-Former looks at the whole picture, not at a part")
+        return unplaced(keys.tolist(), sizes, "a query token of a Q-Former looks at the whole image, not at a part")

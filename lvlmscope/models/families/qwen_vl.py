@@ -1,4 +1,4 @@
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL: the picture resized to whole patches, patches merged two by two, video frames."""
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL: the image resized to whole patches, patches merged two by two, video frames."""
 
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -26,7 +26,7 @@ class QwenVLFamily(GridFamily):
         if not images and not videos:
             raise PlacementError("the inputs have no image_grid_thw and no video_grid_thw")
         vision = sample.config.vision_config
-        sizes = sample.pictures(len(images)) if images else ()
+        sizes = sample.images(len(images)) if images else ()
         found = [_visual(vision, grid, size) for grid, size in zip(images, sizes, strict=True)]
         return found + [_visual(vision, grid, None, video=True) for grid in videos]
 

@@ -1,4 +1,4 @@
-"""Fixed square inputs: where a picture that is padded, resized and cropped to a square lies in it."""
+"""Fixed square inputs: where an image that is padded, resized and cropped to a square lies in it."""
 
 from typing import Any
 
@@ -33,10 +33,10 @@ def tower_patches(vision: Any) -> tuple[int, int, int]:
 def square_axes(size: tuple[int, int] | None, side: int, settings: Any) -> tuple[Axis, Axis]:
     """Both directions of a square input, as CLIP's, LLaVA's and SigLIP's processors make it.
 
-    They may pad the picture to a square, resize it (the shortest edge, or both), and crop the centre.
+    They may pad the image to a square, resize it (the shortest edge, or both), and crop the centre.
 
     Args:
-        size: Width and height of the picture, None when only the input is known.
+        size: Width and height of the image, None when only the input is known.
         side: Width of the input.
         settings: The image processor; None for CLIP's defaults, which crop the centre.
 
@@ -85,7 +85,7 @@ def square_visual(
     """One pane of square cells over a square input.
 
     Args:
-        size: Width and height of the picture, None when unknown.
+        size: Width and height of the image, None when unknown.
         axes: Horizontal and vertical.
         side: Width of the input.
         grid: Tokens along each direction, and input pixels per token.

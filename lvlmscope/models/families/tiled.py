@@ -1,4 +1,4 @@
-"""InternVL, Aya Vision and Gemma3: a picture cut into square tiles or crops, shown with the whole picture as tile 0."""
+"""InternVL, Aya Vision and Gemma3: an image cut into square tiles or crops, shown with the whole image as tile 0."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -22,13 +22,13 @@ class InternVLFamily(GridFamily):
     model_types = ("internvl",)
 
     def visuals(self, sample: Sample) -> Sequence[Visual]:
-        """One image per run; several tiles need the picture's size and its processor."""
+        """One image per run; several tiles need the image's size and its processor."""
         config = sample.config
         side, patches, patch = tower_patches(config.vision_config)
         block = int(1 / config.downsample_ratio)
         count = patches // block
         found = []
-        for run, size in zip(sample.runs, sample.pictures(len(sample.runs)), strict=True):
+        for run, size in zip(sample.runs, sample.images(len(sample.runs)), strict=True):
             tiles, rest = divmod(len(run), count**2)
             if rest:
                 raise PlacementError(f"{len(run)} tokens of an image where a tile gives {count**2}")
@@ -38,13 +38,13 @@ class InternVLFamily(GridFamily):
 
 
 class AyaVisionFamily(GridFamily):
-    """Tiles in reading order, then the whole picture, each a run of tokens after its marker."""
+    """Tiles in reading order, then the whole image, each a run of tokens after its marker."""
 
     name = "aya_vision"
     model_types = ("aya_vision",)
 
     def visuals(self, sample: Sample) -> Sequence[Visual]:
-        """As many runs per picture as its size gives; without sizes a single run only."""
+        """As many runs per image as its size gives; without sizes a single run only."""
         config, runs = sample.config, sample.runs
         side, patches, patch = tower_patches(config.vision_config)
         block = int(config.downsample_factor)
@@ -55,18 +55,18 @@ class AyaVisionFamily(GridFamily):
             raise PlacementError(_runs_reason(len(runs), sample, sum(tiles)))
         return [
             _tiled(size, _canvas(size, number, side, sample.settings), side, (patches // block, patch * block))
-            for size, number in zip(sample.pictures(len(tiles)), tiles, strict=True)
+            for size, number in zip(sample.images(len(tiles)), tiles, strict=True)
         ]
 
 
 class Gemma3Family(GridFamily):
-    """The whole picture stretched to a square, then perhaps crops of it (pan and scan); patches are pooled."""
+    """The whole image stretched to a square, then perhaps crops of it (pan and scan); patches are pooled."""
 
     name = "gemma3"
     model_types = ("gemma3",)
 
     def visuals(self, sample: Sample) -> Sequence[Visual]:
-        """A run per picture, or as many more as pan and scan cuts; without sizes a single run only."""
+        """A run per image, or as many more as pan and scan cuts; without sizes a single run only."""
         config, runs = sample.config, sample.runs
         side, patches, patch = tower_patches(config.vision_config)
         across = int(config.mm_tokens_per_image**0.5)
@@ -76,7 +76,7 @@ class Gemma3Family(GridFamily):
         if len(crops) + sum(map(len, crops)) != len(runs):
             raise PlacementError(_runs_reason(len(runs), sample, len(crops) + sum(map(len, crops))))
         found = []
-        for size, parts in zip(sample.pictures(len(crops)), crops, strict=True):
+        for size, parts in zip(sample.images(len(crops)), crops, strict=True):
             width, height = size or (side, side)
             boxes = [(0.0, 0.0, float(width), float(height)), *parts]
             found.append(_tiled(size, boxes, side, (across, patch * (patches // across)), whole_first=True))
@@ -85,14 +85,14 @@ class Gemma3Family(GridFamily):
 
 def _runs_reason(runs: int, sample: Sample, expected: int) -> str:
     if not sample.sizes:
-        return f"{runs} tiles or images, and no picture to tell which is which"
-    return f"{runs} tiles in the prompt where the pictures give {expected}"
+        return f"{runs} tiles or images, and no image to tell which is which"
+    return f"{runs} tiles in the prompt where the images give {expected}"
 
 
 def _tiled(
     size: Size | None, boxes: Sequence[Box], side: int, grid: tuple[int, int], whole_first: bool = False
 ) -> Visual:
-    """One pane per box; the one that shows the whole picture, last or first, is tile 0."""
+    """One pane per box; the one that shows the whole image, last or first, is tile 0."""
     panes = []
     for number, (left, top, right, bottom) in enumerate(boxes):
         width, height = size or (side, side)
@@ -105,10 +105,10 @@ def _tiled(
 
 
 def _canvas(size: Size | None, tiles: int | None, side: int, settings: Any) -> list[Box]:
-    """Boxes of the tiles and the thumbnail that GOT-OCR2's processor makes, in picture pixels.
+    """Boxes of the tiles and the thumbnail that GOT-OCR2's processor makes, in image pixels.
 
     Args:
-        size: Width and height of the picture, None when unknown.
+        size: Width and height of the image, None when unknown.
         tiles: How many there are, thumbnail included; None for as many as the processor would make.
         side: Width of a tile.
         settings: The image processor.
@@ -124,7 +124,7 @@ def _canvas(size: Size | None, tiles: int | None, side: int, settings: Any) -> l
     if tiles == 1:
         return [whole]
     if size is None or settings is None:
-        raise PlacementError("which tile lies where is not known without the picture's size and its processor")
+        raise PlacementError("which tile lies where is not known without the image's size and its processor")
     from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
     tile = dict(settings.size)
@@ -137,7 +137,7 @@ def _canvas(size: Size | None, tiles: int | None, side: int, settings: Any) -> l
             f"the processor cuts tiles of {tile['width']} x {tile['height']} for a tower of {side} x {side}"
         )
     if tiles is not None and tiles != made:
-        raise PlacementError(f"{tiles} tiles in the prompt where the picture of {width} x {height} gives {made}")
+        raise PlacementError(f"{tiles} tiles in the prompt where the image of {width} x {height} gives {made}")
     parts = [
         (width * column / columns, height * row / rows, width * (column + 1) / columns, height * (row + 1) / rows)
         for row, column in product(range(rows), range(columns))

@@ -1,4 +1,4 @@
-"""Values of boxes as a grid or a raster of the picture, and a raster smoothed for the eye."""
+"""Values of boxes as a grid or a raster of the image, and a raster smoothed for the eye."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -36,12 +36,12 @@ def gridded(boxes: Sequence[Box], values: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def rastered(boxes: Sequence[Box], values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The value at each point of an even raster over the picture ``[row, column]``, NaN where there is no box.
+    """The value at each point of an even raster over the image ``[row, column]``, NaN where there is no box.
 
     Args:
         boxes: Boxes that do not overlap.
         values: One per box.
-        size: Width and height of the picture.
+        size: Width and height of the image.
     """
     across, down, cells = gridded(boxes, values)
     wide, high = (max(2, round(_MOST * side / max(size))) for side in size)
@@ -55,7 +55,7 @@ def rastered(boxes: Sequence[Box], values: np.ndarray, size: tuple[int, int]) ->
 def smoothed(field: np.ndarray, deviation: float) -> np.ndarray:
     """A raster after a Gaussian blur that takes no account of points without a value, which stay without.
 
-    At the border the kernel is cut and scaled up again, so sums are kept only within the picture. For the eye: a value
+    At the border the kernel is cut and scaled up again, so sums are kept only within the image. For the eye: a value
     read off it is not that of any patch.
 
     Args:
@@ -73,11 +73,11 @@ def smoothed(field: np.ndarray, deviation: float) -> np.ndarray:
 
 
 def overlapping(boxes: Sequence[Box], size: tuple[int, int]) -> bool:
-    """Whether boxes cover more than the picture: tiles over an overview, or tokens that share patches.
+    """Whether boxes cover more than the image: tiles over an overview, or tokens that share patches.
 
     Args:
         boxes: Left, top, right, bottom.
-        size: Width and height of the picture.
+        size: Width and height of the image.
 
     Examples:
         >>> overlapping([(0.0, 0.0, 4.0, 4.0), (4.0, 0.0, 8.0, 4.0)], (8, 4))
@@ -91,7 +91,7 @@ def _area(box: Box) -> float:
 
 
 def add_up(boxes: Sequence[Box], shares: np.ndarray, unit: float) -> tuple[list[Box], np.ndarray]:
-    r"""Attention on each part of the picture that no box's edge cuts, as share of 1 per `unit` of area.
+    r"""Attention on each part of the image that no box's edge cuts, as share of 1 per `unit` of area.
 
     Each token's share is spread evenly over its box: part p gets $\sum_k a_k \, u / A_k$ over the tokens k that cover
     it, with the box's area A and the unit u. Summed over the parts' areas, divided by u, it is the sum of the shares.

@@ -1,4 +1,4 @@
-"""Which boxes of which picture an overlay draws, and the picture behind them."""
+"""Which boxes of which image an overlay draws, and the image behind them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,17 +15,17 @@ __all__ = ["background_of", "boxes_of", "largest_area", "layout_of"]
 _SAME_SHAPE: Final = 0.01  # relative difference of two aspect ratios
 
 
-def layout_of(trace: Trace, picture: int) -> ImageLayout:
-    """One picture of the prompt.
+def layout_of(trace: Trace, image_index: int) -> ImageLayout:
+    """One image of the prompt.
 
     Raises:
-        ModelInputError: There is no such picture.
+        ModelInputError: There is no such image.
     """
     count = len(trace.layout.images)
-    if not 0 <= picture < count:
-        received, possible = f"picture {picture}", f"0 to {count - 1}"
-        raise ModelInputError(message("draw attention over the picture", received, possible, "choose another"))
-    return trace.layout.images[picture]
+    if not 0 <= image_index < count:
+        received, possible = f"image {image_index}", f"0 to {count - 1}"
+        raise ModelInputError(message("draw attention over the image", received, possible, "choose another"))
+    return trace.layout.images[image_index]
 
 
 def boxes_of(where: ImageLayout, tile: int | None, frame: int) -> tuple[list[Box], list[int]]:
@@ -35,10 +35,10 @@ def boxes_of(where: ImageLayout, tile: int | None, frame: int) -> tuple[list[Box
         GeometryError: The geometry is not known.
         ModelInputError: No such tile or frame.
     """
-    asked, every = "draw attention over the picture", where.placed()
+    asked, every = "draw attention over the image", where.placed()
     if not every or where.size is None:
         received, todo = (
-            "image tokens without a place in the picture",
+            "image tokens without a place in the image",
             "look at the key axis with lv.plot.heatmap instead",
         )
         raise GeometryError(message(asked, received, "tokens that stand for patches", todo))
@@ -55,15 +55,17 @@ def largest_area(boxes: list[Box]) -> float:
     return max((right - left) * (bottom - top) for left, top, right, bottom in boxes)
 
 
-def background_of(trace: Trace, where: ImageLayout, image: "Image | str | Path | None", picture: int) -> "Image | None":
-    """The picture in the size that the boxes refer to; None when there is none.
+def background_of(
+    trace: Trace, where: ImageLayout, image: "Image | str | Path | None", image_index: int
+) -> "Image | None":
+    """The image in the size that the boxes refer to; None when there is none.
 
     Raises:
         GeometryError: Its shape is another one.
-        ImageInputError: A file that is not there, or is no picture.
+        ImageInputError: A file that is not there, or is no image.
     """
-    # Only layouts in a picture's pixels have one in the trace: not a video, nor prepared inputs
-    number = sum(layout.pixels == "image" for layout in trace.layout.images[:picture])
+    # Only layouts in an image's pixels have one in the trace: not a video, nor prepared inputs
+    number = sum(layout.pixels == "image" for layout in trace.layout.images[:image_index])
     own = trace.images[number] if where.pixels == "image" and number < len(trace.images) else None
     given = _opened(image) if isinstance(image, str | Path) else image
     chosen = given if given is not None else own
@@ -71,9 +73,9 @@ def background_of(trace: Trace, where: ImageLayout, image: "Image | str | Path |
         return None
     ratio = (chosen.width / chosen.height) / (where.size[0] / where.size[1])
     if abs(ratio - 1) > _SAME_SHAPE:
-        received = f"a picture of {chosen.width} x {chosen.height} pixels"
+        received = f"an image of {chosen.width} x {chosen.height} pixels"
         possible = f"the shape that was traced, {where.size[0]} x {where.size[1]}"
-        raise GeometryError(message("draw attention over the picture", received, possible, "give the traced picture"))
+        raise GeometryError(message("draw attention over the image", received, possible, "give the traced image"))
     return chosen.convert("RGB") if chosen.size == where.size else chosen.convert("RGB").resize(where.size)
 
 

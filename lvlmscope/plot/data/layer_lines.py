@@ -7,16 +7,17 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ShapeError, message
-from lvlmscope.palette import MADE_UP, OTHER, TRUE
+from lvlmscope.palette import GROUNDED, HALLUCINATED, OTHER
 from lvlmscope.plot.data.aggregates import is_average, over_traces
 
 __all__ = ["Line", "Lines", "lines_of"]
 
 # Okabe and Ito's blue, vermilion, green and purple, each with a dash of its own
 _LOOKS: Final = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
-_WORDS: Final = {"true": ("true words", TRUE, "-"), "made_up": ("made-up words", MADE_UP, "--")} | {
-    "other": ("other words", OTHER, ":")
-}
+_WORDS: Final = {
+    "grounded": ("grounded words", GROUNDED, "-"),
+    "hallucinated": ("hallucinated words", HALLUCINATED, "--"),
+} | {"other": ("other words", OTHER, ":")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

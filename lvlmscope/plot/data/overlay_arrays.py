@@ -1,4 +1,4 @@
-"""Maps of words that are given as arrays: on image tokens, or on rows and columns of the picture."""
+"""Maps of words that are given as arrays: on image tokens, or on rows and columns of the image."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,7 @@ from lvlmscope.traces.words import Word
 
 __all__ = ["given_maps", "label_of"]
 
-_ASKED = "draw values over the picture"
+_ASKED = "draw values over the image"
 
 
 def label_of(values: xr.DataArray) -> str:
@@ -31,13 +31,13 @@ def given_maps(
     size: tuple[int, int] | None,
     boxes_of: Callable[[], tuple[list[Box], list[int]]],
 ) -> tuple[list[Box], list[np.ndarray]]:
-    """Boxes in the picture, and each word's values on them.
+    """Boxes in the image, and each word's values on them.
 
     Args:
         values: Dims word and key, or word, row and column; without word for one map. Words are found by their
             coordinate `first_step`, else by their text.
         words: The words to draw.
-        size: Width and height of the picture.
+        size: Width and height of the image.
         boxes_of: Gives boxes and keys of the image tokens.
 
     Returns:

@@ -14,7 +14,7 @@ from lvlmscope.traces.words import Word, find_word
 __all__ = ["Asked", "Sight", "Sights", "listed_words", "sights_of"]
 
 Asked = str | int | Word | Set[str | int | Word]
-_ASKED: Final = "draw attention over the picture"
+_ASKED: Final = "draw attention over the image"
 _MOST: Final = 12
 _LISTED: Final = 4
 
@@ -70,7 +70,7 @@ def sights_of(
     most = _MOST if each == "word" else 1
     if not 1 <= len(listed) <= most or each not in {"word", "layer", "head"}:
         possible = f"1 to {_MOST} words, or one word or set of words with each='layer' or 'head'"
-        raise ModelInputError(message("draw words over the picture", f"{len(listed)} words", possible, "choose fewer"))
+        raise ModelInputError(message("draw words over the image", f"{len(listed)} words", possible, "choose fewer"))
     subjects = [_subject(trace, one) for one in listed]
     told = ", ".join(text for text in (_numbers("layer", layers), _numbers("head", heads)) if text)
     if each == "word":
@@ -106,7 +106,7 @@ def listed_words(trace: Trace, asked: "Asked | Sequence[Asked]", *, plain: bool)
     if not 1 <= len(words) <= _MOST or len(words) < len(listed) or not plain:
         received = f"{len(listed)} words" if plain else "values= with each=, layers= or heads="
         possible = f"1 to {_MOST} words, each with a map of its own"
-        raise ModelInputError(message("draw values over the picture", received, possible, "reduce the array first"))
+        raise ModelInputError(message("draw values over the image", received, possible, "reduce the array first"))
     return [find_word(trace, one) for one in words]
 
 

@@ -1,4 +1,4 @@
-"""Values of boxes over a picture, in matplotlib."""
+"""Values of boxes over an image, in matplotlib."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LEVELS",
+    "ImagePanels",
     "Look",
-    "PicturePanels",
     "Surface",
+    "image_panels",
     "note_of",
     "paint",
-    "picture_panels",
-    "show_picture",
+    "show_image",
     "surface_of",
 ]
 
@@ -33,7 +33,7 @@ LEVELS: Final = (0.25, 0.5, 0.75)  # of the highest value: where contour lines r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """How values lie over the picture.
+    """How values lie over the image.
 
     Attributes:
         alpha: Opacity, from 0 to 1.
@@ -72,7 +72,7 @@ def surface_of(boxes: list[Box], values: np.ndarray, size: tuple[int, int], unit
     Args:
         boxes: Boxes that do not overlap.
         values: One per box.
-        size: Width and height of the picture.
+        size: Width and height of the image.
         unit: Area of the largest patch.
         smoothing: In widths of that patch.
     """
@@ -85,12 +85,12 @@ def surface_of(boxes: list[Box], values: np.ndarray, size: tuple[int, int], unit
 def paint(
     ax: "Axes", where: ImageLayout, background: "Image | None", surface: Surface, *, scale: Scale, look: Look
 ) -> "ScalarMappable":
-    """Draws a map over its picture, and says what is missing.
+    """Draws a map over its image, and says what is missing.
 
     Args:
         ax: Where.
-        where: The picture's size.
-        background: The picture; None draws the map alone.
+        where: The image's size.
+        background: The image; None draws the map alone.
         surface: The map.
         scale: Range and colours.
         look: How.
@@ -139,19 +139,19 @@ def _outline(ax: "Axes", where: ImageLayout, surface: Surface, scale: Scale) -> 
         ax.contour(across, down, np.nan_to_num(field), levels=levels, colors="white", linewidths=1.2)
 
 
-def show_picture(ax: "Axes", where: ImageLayout, background: "Image | None", note: str = "") -> None:
-    """The picture by itself, or a word that there is none.
+def show_image(ax: "Axes", where: ImageLayout, background: "Image | None", note: str = "") -> None:
+    """The image by itself, or a word that there is none.
 
     Args:
         ax: Where.
         where: Its size.
-        background: The picture.
+        background: The image.
         note: Under it.
     """
     _prepare(ax, where)
-    ax.set_title("picture")
+    ax.set_title("image")
     if background is None:
-        add_note(ax, "no picture\nin the trace:\npatches only", centred=True)
+        add_note(ax, "no image\nin the trace:\npatches only", centred=True)
     else:
         ax.imshow(background, extent=_extent(where))
     if note:
@@ -184,11 +184,11 @@ _ACROSS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PicturePanels:
+class ImagePanels:
     """The axes of such a figure.
 
     Attributes:
-        panels: One for each picture, in reading order.
+        panels: One for each image, in reading order.
         bar: For the colour bar, below them.
         panel_width: Inches.
     """
@@ -198,17 +198,17 @@ class PicturePanels:
     panel_width: float
 
 
-def picture_panels(count: int, size: tuple[int, int], width: float, lines: int = 1) -> PicturePanels:
-    """A new figure with room for pictures of one shape, at most four in a row, one in a narrow figure.
+def image_panels(count: int, size: tuple[int, int], width: float, lines: int = 1) -> ImagePanels:
+    """A new figure with room for images of one shape, at most four in a row, one in a narrow figure.
 
     Args:
-        count: Pictures.
+        count: Images.
         size: Width and height of each, in any unit.
         width: Inches of the figure.
         lines: Of remark below each.
 
     Returns:
-        Axes of exactly the pictures' shape.
+        Axes of exactly the images' shape.
     """
     across = 1 if is_narrow(width) else min(count, _ACROSS)
     down = -(-count // across)
@@ -224,4 +224,4 @@ def picture_panels(count: int, size: tuple[int, int], width: float, lines: int =
         top = height - (number // across) * (_HEAD + tall + foot) - _HEAD
         panels.append(figure.add_axes((left / width, (top - tall) / height, panel / width, tall / height)))
     rectangle = (2 * _MARGIN / width, _BAR_TEXTS / height, 1 - 4 * _MARGIN / width, _BAR / height)
-    return PicturePanels(panels=panels, bar=figure.add_axes(rectangle), panel_width=panel)
+    return ImagePanels(panels=panels, bar=figure.add_axes(rectangle), panel_width=panel)

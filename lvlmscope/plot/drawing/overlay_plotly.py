@@ -1,4 +1,4 @@
-"""Values of boxes over a picture, in plotly."""
+"""Values of boxes over an image, in plotly."""
 
 import base64
 import io
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Panels", "hovering_overlay"]
 
 _ACROSS: Final = 4
-_LONGEST_SIDE: Final = 640  # pixels of the picture that travel in the figure
+_LONGEST_SIDE: Final = 640  # pixels of the image that travel in the figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,12 +40,12 @@ class Panels:
 
 
 def hovering_overlay(shown: Panels, size: tuple[int, int], background: "Image | None", look: Look, width: float) -> Any:
-    """Maps over the picture whose cells tell their value.
+    """Maps over the image whose cells tell their value.
 
     Args:
         shown: Panels and texts.
-        size: Width and height of the picture.
-        background: The picture; None for maps alone.
+        size: Width and height of the image.
+        background: The image; None for maps alone.
         look: How they lie over it.
         width: Inches of the matplotlib figure beside it.
 
@@ -62,14 +62,14 @@ def hovering_overlay(shown: Panels, size: tuple[int, int], background: "Image | 
     gaps = {"horizontal_spacing": 0.02, "vertical_spacing": 0.55 / (tall * down)}
     figure = make_subplots(rows=down, cols=across, subplot_titles=titles, **gaps)
     scale = scale_of(*(surface.shown for surface in shown.surfaces))
-    picture = None if background is None else _embedded(background)
-    note = "; ".join(text for text in (shown.note, "" if picture else "the trace holds no picture") if text)
+    image = None if background is None else _embedded(background)
+    note = "; ".join(text for text in (shown.note, "" if image else "the trace holds no image") if text)
     for number, surface in enumerate(shown.surfaces):
         place: dict[str, Any] = {"row": number // across + 1, "col": number % across + 1}
-        if picture is not None:
+        if image is not None:
             box = {"x": 0, "y": 0, "sizex": size[0], "sizey": size[1], "yanchor": "top", "sizing": "stretch"}
-            figure.add_layout_image(source=picture, xref="x", yref="y", layer="below", **box, **place)
-        for drawn in _drawn(surface, size, look, scale.high, opaque=picture is None):
+            figure.add_layout_image(source=image, xref="x", yref="y", layer="below", **box, **place)
+        for drawn in _drawn(surface, size, look, scale.high, opaque=image is None):
             figure.add_trace(drawn, **place)
         axis = f"x{number + 1}" if number else "x"
         figure.update_xaxes(range=[0, size[0]], visible=False, constrain="domain", **place)
@@ -108,9 +108,9 @@ def _drawn(surface: Surface, size: tuple[int, int], look: Look, most: float, *, 
     return drawn
 
 
-def _embedded(picture: "Image") -> str:
-    """The picture as a PNG within the figure, made smaller when it is large."""
-    small = picture.convert("RGB")
+def _embedded(image: "Image") -> str:
+    """The image as a PNG within the figure, made smaller when it is large."""
+    small = image.convert("RGB")
     small.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     buffer = io.BytesIO()
     small.save(buffer, format="PNG")

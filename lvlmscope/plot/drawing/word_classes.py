@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import xarray as xr
 
-from lvlmscope.palette import MADE_UP, OTHER, TRUE
+from lvlmscope.palette import GROUNDED, HALLUCINATED, OTHER
 from lvlmscope.plot.data.aggregates import mean_of, over_traces
 from lvlmscope.plot.drawing.plotly_figures import plotly_figure
 from lvlmscope.plot.style import add_note, inscription, new_figure, paper_style, quantity_label, wrapped
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["COLOURS", "MARKS", "draw_classes"]
 
-COLOURS: Final = {"true": TRUE, "made up": MADE_UP, "other words": OTHER}
-MARKS: Final = {"true": "o", "made up": "X", "other words": "."}
-_CALLED: Final = {"true": "true", "made_up": "made up", "other": "other words"}
+COLOURS: Final = {"grounded": GROUNDED, "hallucinated": HALLUCINATED, "other words": OTHER}
+MARKS: Final = {"grounded": "o", "hallucinated": "X", "other words": "."}
+_CALLED: Final = {"grounded": "grounded", "hallucinated": "hallucinated", "other": "other words"}
 
 
 def draw_classes(found: xr.Dataset, backend: str, ax: "Axes | None", width: float) -> Any:

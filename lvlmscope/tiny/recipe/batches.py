@@ -1,4 +1,4 @@
-"""Training batches: one picture (or a written-out picture), several independent questions about it.
+"""Training batches: one image (or a written-out image), several independent questions about it.
 
 The turns of a scene share its prefix but do not see one another: a mask keeps them apart and positions restart behind
 the prefix. So each turn is trained exactly as if it were asked alone, at a fraction of the cost.

@@ -84,7 +84,7 @@ DRAWINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 def render_icon(icons: dict[str, Any], name: str, fallback: int) -> Image.Image:
-    """One SVG icon of an Iconify set as a 128 x 128 RGBA picture."""
+    """One SVG icon of an Iconify set as a 128 x 128 RGBA image."""
     import resvg_py
 
     name = icons.get("aliases", {}).get(name, {}).get("parent", name)
@@ -96,20 +96,20 @@ def render_icon(icons: dict[str, Any], name: str, fallback: int) -> Image.Image:
     return Image.open(io.BytesIO(bytes(data))).convert("RGBA")
 
 
-def fit(picture: Image.Image) -> Image.Image:
+def fit(image: Image.Image) -> Image.Image:
     """Crops to the drawing and scales its longer side to SIZE, centred on a transparent square."""
-    picture = picture.crop(picture.getchannel("A").point(lambda a: 255 if a > 16 else 0).getbbox())
-    scale = SIZE / max(picture.size)
-    picture = picture.resize(
-        (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.Resampling.LANCZOS
+    image = image.crop(image.getchannel("A").point(lambda a: 255 if a > 16 else 0).getbbox())
+    scale = SIZE / max(image.size)
+    image = image.resize(
+        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS
     )
     square = Image.new("RGBA", (SIZE, SIZE))
-    square.paste(picture, ((SIZE - picture.width) // 2, (SIZE - picture.height) // 2))
+    square.paste(image, ((SIZE - image.width) // 2, (SIZE - image.height) // 2))
     return square
 
 
 def collect(folder: Path) -> list[tuple[str, str, Image.Image]]:
-    """Every drawing as (category, source, picture)."""
+    """Every drawing as (category, source, image)."""
     sets = {name: json.loads((folder / name / "package/icons.json").read_text()) for name in ("flat", "noto")}
     drawings = []
     for category, (codes, names) in DRAWINGS.items():
@@ -128,9 +128,9 @@ def main(folder: Path) -> None:
     rows = -(-len(drawings) // COLUMNS)
     sheet = np.zeros((rows * SIZE, COLUMNS * SIZE, 4), dtype=np.uint8)
     index: list[dict[str, Any]] = []
-    for number, (category, source, picture) in enumerate(drawings):
+    for number, (category, source, image) in enumerate(drawings):
         row, column = divmod(number, COLUMNS)
-        sheet[row * SIZE : (row + 1) * SIZE, column * SIZE : (column + 1) * SIZE] = np.asarray(picture)
+        sheet[row * SIZE : (row + 1) * SIZE, column * SIZE : (column + 1) * SIZE] = np.asarray(image)
         index.append({"category": category, "source": source, "row": row, "column": column})
     here = Path(__file__).parents[1]
     Image.fromarray(sheet).save(here / "sprites.webp", quality=90, method=6)

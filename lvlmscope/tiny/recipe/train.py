@@ -2,12 +2,12 @@
 
     python -m lvlmscope.tiny.recipe.train OUT        # resumes from OUT/checkpoint.pt when it is there
 
-1. `language`: the decoder alone. A third of the samples are captions without any picture; this plants the prior. The
+1. `language`: the decoder alone. A third of the samples are captions without any image; this plants the prior. The
    others are dialogues about scenes written out as 64 words, from which objects are dropped at times, so that it learns
    to look *and* to guess.
 2. `align`: the vision tower and projector alone. Each patch's projected token is pulled to the embedding of the word
    that it shows.
-3. `joint`: everything, on pictures and dialogues; `polish`: the same, warmed up once more.
+3. `joint`: everything, on images and dialogues; `polish`: the same, warmed up once more.
 """
 
 import json
@@ -82,7 +82,7 @@ class Run:
         return tokenizer
 
     def pixels(self, chosen: np.ndarray) -> Tensor:
-        """Pictures of the chosen scenes as the processor would give them, [batch, 3, 112, 112]."""
+        """Images of the chosen scenes as the processor would give them, [batch, 3, 112, 112]."""
         images = self.processor.image_processor
         data = (
             torch.from_numpy(np.stack([np.asarray(self.pool[n].image) for n in chosen])).permute(0, 3, 1, 2).float()
@@ -119,7 +119,7 @@ def corpus(pool: list[Scene], seed: int) -> Iterator[str]:
 
 
 def token_loss(run: Run, packed: dialogues.Batch, pixels: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Weighted cross-entropy (nats) of the answers, and the projected image tokens where there are pictures."""
+    """Weighted cross-entropy (nats) of the answers, and the projected image tokens where there are images."""
     model = run.model
     embeds = model.get_input_embeddings()(packed.input_ids)
     projected = None
@@ -156,7 +156,7 @@ def alignment_loss(run: Run, projected: Tensor, chosen: np.ndarray) -> Tensor:
 
 
 def language_step(run: Run, rng: np.random.Generator, chosen: np.ndarray) -> Tensor:
-    """Loss of captions without a picture and of dialogues about written-out scenes."""
+    """Loss of captions without an image and of dialogues about written-out scenes."""
     prefixes, asked = [], []
     for n in chosen:
         one = run.pool[n]
@@ -183,7 +183,7 @@ def align_step(run: Run, _: np.random.Generator, chosen: np.ndarray) -> Tensor:
 
 
 def joint_step(run: Run, rng: np.random.Generator, chosen: np.ndarray) -> Tensor:
-    """Loss of dialogues about pictures, and of their patches."""
+    """Loss of dialogues about images, and of their patches."""
     asked = [dialogues.turns(rng, run.pool[n]) for n in chosen]
     packed = dialogues.batch(run.tokenizer, [dialogues.image_prefix(run.tokenizer)] * len(chosen), asked)
     loss, projected = token_loss(run, packed, run.pixels(chosen))

@@ -1,12 +1,13 @@
-"""Measures remedies on held-out scenes of the bundled model, and writes the table of docs/remedies.md.
+"""Measures interventions on held-out scenes of the bundled model, and writes the table of docs/interventions.md.
 
-    python docs/scripts/remedies.py tune NAME [--trials 30] [--scenes 150]   one method's parameters, on the tune split
-    python docs/scripts/remedies.py widen NAME [--trials 30] [--scenes 300]  the same in a wider space: NAME.wide.json
-    python docs/scripts/remedies.py measure [NAME ...] [--scenes 334]        334 scenes of each of three splits
-    python docs/scripts/remedies.py table                                    differences, intervals, McNemar
+    python docs/scripts/interventions.py tune NAME [--trials 30] [--scenes 150]   one method's parameters, on the tune
+    split python docs/scripts/interventions.py widen NAME [--trials 30] [--scenes 300]  the same in a wider space:
+    NAME.wide.json python docs/scripts/interventions.py measure [NAME ...] [--scenes 334]        334 scenes of each of
+    three splits python docs/scripts/interventions.py table                                    differences, intervals,
+    McNemar
 
-`tune` writes docs/data/remedies/NAME.json (`load_remedies` reads it) and all trials; `measure` measures what lies
-there, a stack like a single method, and "plain", the untouched model; it writes NAME.outcome.json.
+`tune` writes docs/data/interventions/NAME.json (`load_interventions` reads it) and all trials; `measure` measures what
+lies there, a stack like a single method, and "plain", the untouched model; it writes NAME.outcome.json.
 """
 
 import argparse
@@ -23,9 +24,9 @@ import lvlmscope as lv
 from lvlmscope.evaluation.intervention_trials import Difference, Outcome, differences, mcnemar, measure
 from lvlmscope.evaluation.metrics.chair import ChairScores
 from lvlmscope.evaluation.metrics.pope import PopeScores
-from lvlmscope.interventions.registry import remedy_class
+from lvlmscope.interventions.registry import intervention_class
 
-DATA = Path(__file__).parents[1] / "data/remedies"
+DATA = Path(__file__).parents[1] / "data/interventions"
 SPLITS = ("neutral", "prior", "hard")
 BANDS = [(0.0, 0.2), (0.0, 0.35), (0.0, 0.5), (0.1, 0.35), (0.1, 0.5), (0.1, 0.8), (0.25, 0.5), (0.4, 0.75), (0.0, 1.0)]
 WIDE: dict[str, dict[str, Any]] = {
@@ -57,10 +58,12 @@ def tune(name: str, trials: int, scenes: int) -> None:
     found = lv.tune(
         lv.load("tiny"), name, list(lv.tiny.scenes("tune", n=scenes)), trials=trials, progress=lambda t: say(t.scores)
     )
-    told = [{"parameters": t.remedy.describe()["parameters"], "edited": t.edited} | t.scores for t in found.trials]
+    told = [
+        {"parameters": t.intervention.describe()["parameters"], "edited": t.edited} | t.scores for t in found.trials
+    ]
     text = json.dumps({"scenes": scenes, "plain": found.plain, "trials": told}, indent=1)
     (DATA / f"{name}.trials.json").write_text(text + "\n")
-    lv.save_remedies(DATA / f"{name}.json", found.best.remedy)
+    lv.save_interventions(DATA / f"{name}.json", found.best.intervention)
     say(found.best)
 
 
@@ -70,7 +73,7 @@ def widen(name: str, trials: int, scenes: int) -> None:
     told: list[dict[str, Any]] = []
 
     def keep(trial: Any) -> None:
-        told.append({"parameters": trial.remedy.describe()["parameters"], "edited": trial.edited} | trial.scores)
+        told.append({"parameters": trial.intervention.describe()["parameters"], "edited": trial.edited} | trial.scores)
         say(told[-1])
 
     model = lv.load("tiny")
@@ -89,8 +92,8 @@ def choose(kind: str) -> None:
         return
     best = min(kept, key=lambda t: t["chair_i"])
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in best["parameters"].items()}
-    remedy = remedy_class(kind)(**values)
-    lv.save_remedies(DATA / f"{kind}-wide.json", remedy)
+    intervention = intervention_class(kind)(**values)
+    lv.save_interventions(DATA / f"{kind}-wide.json", intervention)
     say(
         f"plain {searches[0]['plain']['chair_i']:.4f}, {searches[0]['plain']['recall']:.4f}; best of {len(kept)}:", best
     )
@@ -99,7 +102,7 @@ def choose(kind: str) -> None:
 def run(name: str, scenes: int) -> None:
     """Measures one stack and writes its counts."""
     held = [scene for split in SPLITS for scene in lv.tiny.scenes(split, n=scenes)]
-    stack = () if name == "plain" else lv.load_remedies(DATA / f"{name}.json")
+    stack = () if name == "plain" else lv.load_interventions(DATA / f"{name}.json")
     outcome = measure(lv.load("tiny"), held, *stack)
     parts = {key: getattr(outcome, key) for key in ("captions", "probes")}
     counts = {key: {k: v.astype(int).tolist() for k, v in asdict(part).items()} for key, part in parts.items()}
@@ -157,7 +160,7 @@ def table() -> None:
         }
         cells = [f"{interval(d['chair_i'])}, {d['recall'].value:+.3f}" for d in gaps_of]
         say(f"| {name} | {' | '.join(cells)} |")
-    (DATA.parent / "remedies.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    (DATA.parent / "interventions.json").write_text(json.dumps(numbers, indent=1) + "\n")
 
 
 def main() -> None:

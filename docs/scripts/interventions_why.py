@@ -1,8 +1,8 @@
-"""Checks how large the edits of docs/remedies.md were, and what they took away; reads docs/data/remedies.
+"""Checks how large the edits of docs/interventions.md were, and what they took away; reads docs/data/interventions.
 
-python docs/scripts/remedies_why.py counts                  share of heads edited, object words gone and added
-python docs/scripts/remedies_why.py effects [--scenes 20]   `lv.effect` on that many scenes of each split
-python docs/scripts/remedies_why.py sweep NAME ...          trials of NAME.trials.json, by size of edit
+python docs/scripts/interventions_why.py counts                  share of heads edited, object words gone and added
+python docs/scripts/interventions_why.py effects [--scenes 20]   `lv.effect` on that many scenes of each split
+python docs/scripts/interventions_why.py sweep NAME ...          trials of NAME.trials.json, by size of edit
 """
 
 import argparse
@@ -10,18 +10,17 @@ import json
 import warnings
 from typing import Any
 
-from remedies import DATA, SPLITS, read, say
-
 import lvlmscope as lv
+from interventions import DATA, SPLITS, read, say
 
 METHODS = ("HeadRescaling", "LocoRE", "HalluRNN", "CLVA", "CLVA-wide", "DLEAF", "DLEAF-wide", "SGRS")
 LAYERS, HEADS = 8, 8
 
 
 def counts() -> None:
-    """Shares of edited heads, and object words gone and come, true and made up, against the plain model."""
+    """Shares of edited heads, and object words gone and come, grounded and hallucinated, against the plain model."""
     plain = read("plain").captions
-    say("| | heads edited | tokens replaced | true words | made-up words | made up among those gone |")
+    say("| | heads edited | tokens replaced | grounded words | hallucinated words | hallucinated among those gone |")
     say("|---|---|---|---|---|---|")
     for name in METHODS:
         outcome = read(name)
@@ -31,11 +30,14 @@ def counts() -> None:
         edited = f"{heads / report['rows'] / LAYERS / HEADS:.1%}" if heads else "none"
         edited = f"the stream after {shifted} layers" if shifted else edited
         tokens = f"{report['changed_tokens']} of {report['tokens']}" if "changed_tokens" in report else ""
-        true = int((outcome.captions.named - outcome.captions.made_up).sum() - (plain.named - plain.made_up).sum())
-        false = int(outcome.captions.made_up.sum() - plain.made_up.sum())
-        gone = f"{false / (true + false):.0%}" if true < 0 and false < 0 else ""
-        say(f"| {name} | {edited} | {tokens} | {true:+d} | {false:+d} | {gone} |")
-    say(f"\nplain: {int((plain.named - plain.made_up).sum())} true words, {int(plain.made_up.sum())} made up")
+        grounded = int(
+            (outcome.captions.named - outcome.captions.hallucinated).sum() - (plain.named - plain.hallucinated).sum()
+        )
+        false = int(outcome.captions.hallucinated.sum() - plain.hallucinated.sum())
+        gone = f"{false / (grounded + false):.0%}" if grounded < 0 and false < 0 else ""
+        say(f"| {name} | {edited} | {tokens} | {grounded:+d} | {false:+d} | {gone} |")
+    named, hallucinated = int(plain.named.sum()), int(plain.hallucinated.sum())
+    say(f"\nplain: {named - hallucinated} grounded words, {hallucinated} hallucinated")
 
 
 def effects(scenes: int) -> None:
@@ -47,7 +49,7 @@ def effects(scenes: int) -> None:
     say("| | KL a step, nats, at least | largest | attention moved | image attention | captions changed |")
     say("|---|---|---|---|---|---|")
     for name in METHODS:
-        stack = lv.load_remedies(DATA / f"{name}.json")
+        stack = lv.load_interventions(DATA / f"{name}.json")
         pairs = zip(held, before, strict=True)
         found = [
             lv.effect(old, lv.trace(model, scene.image, "Describe the image.", interventions=stack, **options))

@@ -1,4 +1,4 @@
-"""Photographs the demo's page: `python docs/scripts/explorer_pictures.py lvlmscope-demo/page.html docs/images`."""
+"""Photographs the demo's page: `python docs/scripts/explorer_images.py lvlmscope-demo/page.html docs/images`."""
 
 import shutil
 import sys
@@ -15,7 +15,7 @@ SHOTS: dict[str, dict[str, Any]] = {
 
 
 def main(page: Path, folder: Path) -> None:
-    """Writes one picture for each of `SHOTS`.
+    """Writes one image for each of `SHOTS`.
 
     Args:
         page: A report of two traces.
