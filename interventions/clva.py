@@ -11,7 +11,7 @@ from lvlmscope.attention.sensitive_head_rule import check_fraction, extreme_head
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.runtime.parameters import check_types
-from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, Session, Site
+from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 
 __all__ = ["CLVA"]
 
@@ -48,10 +48,10 @@ class CLVA:
 
     card: ClassVar[MethodCard] = MethodCard(
         paper="arXiv 2603.25088",
-        theirs="anchors from the first and the middle layers; deep layers pulled to one and away from the other",
-        ours="all formulas, bands and defaults: figure captions were public",
+        from_paper="anchors from the first and the middle layers; deep layers pulled to one and away from the other",
+        our_choices="all formulas, bands and defaults: figure captions were public",
         cost="one sum over image keys a layer, and the values of edited heads once more",
-        space={"alpha": (0.0, 4.0), "beta": (0.0, 2.0), "update": ["redistribute", "logit", "add"]}
+        search_space={"alpha": (0.0, 4.0), "beta": (0.0, 2.0), "update": ["redistribute", "logit", "add"]}
         | {"heads": ["all", "sensitive"], "deep": [(0.69, 1.0), (0.59, 1.0), (0.85, 1.0)]},
     )
 
@@ -75,7 +75,7 @@ class CLVA:
             )
             raise ModelInputError(message(asked, received, possible, "choose one of each"))
 
-    def start(self, site: Site) -> Session:
+    def start(self, site: ModelInfo) -> Session:
         """A session for one model.
 
         Args:
@@ -135,7 +135,7 @@ class _CLVASession(ImageSession):
         chosen = chosen & (rows.image_mass > 0) & torch.isfinite(edited).all(-1)
         return torch.where(chosen.unsqueeze(-1), edited, rows.weights)
 
-    def idle_reason(self) -> str | None:
+    def no_effect_reason(self) -> str | None:
         """What kept the rule from acting."""
         idle = not self.sees_image or (self._config.alpha == 0 and self._config.beta == 0)
         return None if idle else "no deep head looked at the image, or the anchors cancelled out"

@@ -11,7 +11,7 @@ from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.runtime.parameters import check_types
-from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, Session, Site
+from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 
 __all__ = ["DLEAF"]
 
@@ -43,10 +43,10 @@ class DLEAF:
 
     card: ClassVar[MethodCard] = MethodCard(
         paper="arXiv 2509.07864",
-        theirs="layers found by image entropy, heads mended by interpolation towards the most focused one",
-        ours="formulas, threshold rule, which heads, defaults: the code is not public",
+        from_paper="layers found by image entropy, heads mended by interpolation towards the most focused one",
+        our_choices="formulas, threshold rule, which heads, defaults: the code is not public",
         cost="one entropy a layer, and the values of mended heads once more",
-        space={"gamma": (0.02, 1.0), "threshold": ["min", "max", "mean"], "heads": ["below_mean", "all", 1, 2]}
+        search_space={"gamma": (0.02, 1.0), "threshold": ["min", "max", "mean"], "heads": ["below_mean", "all", 1, 2]}
         | {"layers": [(0.0, 1.0), (0.0, 0.5), (0.3, 0.8), (0.5, 1.0)]},
     )
 
@@ -68,7 +68,7 @@ class DLEAF:
         """The rule by itself, as `flagged_heads` and `diagnose` take it."""
         return EntropyRule(threshold=self.threshold, layers=self.layers, heads=self.heads)
 
-    def start(self, site: Site) -> Session:
+    def start(self, site: ModelInfo) -> Session:
         """A session for one model.
 
         Args:
@@ -125,7 +125,7 @@ class _DLEAFSession(ImageSession):
         mixed = gamma * rows.weights.gather(-2, best) + (1 - gamma) * rows.weights
         return torch.where(chosen.unsqueeze(-1), mixed, rows.weights)
 
-    def idle_reason(self) -> str | None:
+    def no_effect_reason(self) -> str | None:
         """What kept the rule from acting."""
         if not self.sees_image or self._config.gamma == 0:
             return None

@@ -12,7 +12,7 @@ from lvlmscope.attention.attention_rows import at_least_float32
 from lvlmscope.errors import CellError, ModelInputError, message
 from lvlmscope.interventions.depth_cell import DepthCell
 from lvlmscope.runtime.parameters import check_types
-from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, Session, Site
+from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 
 __all__ = ["STAGNANT", "HalluRNN"]
 
@@ -40,10 +40,10 @@ class HalluRNN:
 
     card: ClassVar[MethodCard] = MethodCard(
         paper="arXiv 2506.17587",
-        theirs="a dual-gated cell shared by all layers, trained with the backbone frozen",
-        ours="the cell's formulas, its start near identity, strength: a summary was public",
+        from_paper="a dual-gated cell shared by all layers, trained with the backbone frozen",
+        our_choices="the cell's formulas, its start near identity, strength: a summary was public",
         cost="one small cell a layer and row; to be trained once for a model",
-        space={"strength": (0.1, 1.0)},
+        search_space={"strength": (0.1, 1.0)},
     )
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class HalluRNN:
             received, possible = f"cell={self.cell!r}"[:80], "a folder, 'tiny', or a DepthCell"
             raise ModelInputError(message(asked, received, possible, "pass one of these"))
 
-    def start(self, site: Site) -> Session:
+    def start(self, site: ModelInfo) -> Session:
         """A session for one model.
 
         Args:
@@ -143,7 +143,7 @@ class _HalluRNNSession(Session):
         self._share[layer] = self._share.get(layer, 0.0) + share
         self._rows[layer] = self._rows.get(layer, 0) + edit.shape[0] * edit.shape[1]
 
-    def idle_reason(self) -> str | None:
+    def no_effect_reason(self) -> str | None:
         """What kept the rule from acting."""
         return None if self._strength == 0 else "the cell left every state as it was"
 

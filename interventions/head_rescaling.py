@@ -11,7 +11,7 @@ from lvlmscope.attention.functional_head_rule import HeadRule, preset_named, rul
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.runtime.parameters import check_types
-from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, Session, Site
+from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["HeadRescaling"]
@@ -53,10 +53,10 @@ class HeadRescaling:
 
     card: ClassVar[MethodCard] = MethodCard(
         paper="arXiv 2510.10285",
-        theirs="the rule, the gains and their place (eq. 7-10), three presets, 6.4 % of the heads as the best share",
-        ours="depths in place of layer numbers, from_trace's halves of the share, rows without an image key left alone",
+        from_paper="rule, gains and their place (eq. 7-10), three presets, 6.4 % of the heads as the best share",
+        our_choices="depths in place of layer numbers, from_trace's halves of the share, rows without image keys left",
         cost="one comparison a head; nothing is computed anew",
-        space={"l_perc": (0.0, 1.0), "tau_perc": (0.05, 0.9), "g_perc": (1.0, 2.0)}
+        search_space={"l_perc": (0.0, 1.0), "tau_perc": (0.05, 0.9), "g_perc": (1.0, 2.0)}
         | {"l_reas": (0.0, 1.0), "tau_reas": (0.0, 0.04), "g_reas": (1.0, 2.0)},
     )
 
@@ -130,7 +130,7 @@ class HeadRescaling:
         rule = rule_by_share(chosen, layers, max(layers) + 1, share=share)
         return cls(**(asdict(_between(rule, chosen, torch.tensor(layers))) | changes))
 
-    def start(self, site: Site) -> Session:
+    def start(self, site: ModelInfo) -> Session:
         """A session for one model.
 
         Args:
@@ -208,7 +208,7 @@ class _RescalingSession(ImageSession):
         gain = torch.ones_like(ratio)
         return gain.masked_fill(perception, config.g_perc).masked_fill(reasoning, config.g_reas)
 
-    def idle_reason(self) -> str | None:
+    def no_effect_reason(self) -> str | None:
         """No head met a threshold."""
         if not self.sees_image or (self._config.g_perc == 1 and self._config.g_reas == 1):
             return None

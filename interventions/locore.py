@@ -9,7 +9,7 @@ from lvlmscope.attention.attention_rows import AttentionRows, log_weights
 from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.runtime.parameters import check_types
-from lvlmscope.runtime.protocol import MethodCard, Session, Site
+from lvlmscope.runtime.protocol import MethodCard, ModelInfo, Session
 
 __all__ = ["LocoRE"]
 
@@ -39,10 +39,10 @@ class LocoRE:
 
     card: ClassVar[MethodCard] = MethodCard(
         paper="arXiv 2601.20279",
-        theirs="gain 1 + beta on the last words' keys (eq. 8-10, Alg. 2), beta",
-        ours="the window's length, the layers, multiplying scores rather than weights (an option)",
+        from_paper="gain 1 + beta on the last words' keys (eq. 8-10, Alg. 2), beta",
+        our_choices="the window's length, the layers, multiplying scores rather than weights (an option)",
         cost="under 2 % in the paper; the values of edited heads once more",
-        space={"beta": (0.02, 0.8), "window": (1, 12), "mode": ["logit", "renorm"]}
+        search_space={"beta": (0.02, 0.8), "window": (1, 12), "mode": ["logit", "renorm"]}
         | {"layers": [(0.0, 1.0), (0.28, 0.47), (0.0, 0.5), (0.5, 1.0)]},
     )
 
@@ -64,7 +64,7 @@ class LocoRE:
         if self.mode not in {"logit", "renorm", "raw"}:
             raise ModelInputError(message(asked, f"mode={self.mode!r}", "logit, renorm or raw", "choose one of them"))
 
-    def start(self, site: Site) -> Session:
+    def start(self, site: ModelInfo) -> Session:
         """A session for one model.
 
         Args:
@@ -120,7 +120,7 @@ class _LocoRESession(Session):
             return raised
         return raised * (weights.sum(-1, keepdim=True) / raised.sum(-1, keepdim=True))
 
-    def idle_reason(self) -> str | None:
+    def no_effect_reason(self) -> str | None:
         """What kept the rule from acting."""
         return None if self._config.beta == 0 else "no word came after a generated word"
 

@@ -16,8 +16,8 @@ __all__ = [
     "GROUP",
     "intervention_class",
     "intervention_names",
+    "list_interventions",
     "load_interventions",
-    "registered",
     "save_interventions",
 ]
 
@@ -28,7 +28,7 @@ _TODO: Final = (
 )
 
 
-def registered() -> dict[str, type[Intervention]]:
+def list_interventions() -> dict[str, type[Intervention]]:
     """All interventions by name: this package's first, then those of other packages in alphabetical order.
 
     Returns:

@@ -10,11 +10,11 @@ from transformers import LogitsProcessor
 from lvlmscope.attention.attention_rows import AttentionRows, at_least_float32
 from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, UnsupportedOptionError, message
-from lvlmscope.hooks.gradient_path import OpenForward
+from lvlmscope.hooks.gradient_path import ForwardGraph
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.sgrs_rule import Choice, choose
 from lvlmscope.runtime.parameters import check_types
-from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, Session, Site
+from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 
 __all__ = ["SGRS"]
 
@@ -72,10 +72,10 @@ class SGRS:
 
     card: ClassVar[MethodCard] = MethodCard(
         paper="arXiv 2601.20279",
-        theirs="the score, the threshold, rejection and fallback (eq. 6-7, Alg. 1); parameters of its code",
-        ours="the predicting row (the released script reads one without a gradient), answer keys, the first token",
+        from_paper="the score, the threshold, rejection and fallback (eq. 6-7, Alg. 1); parameters of its code",
+        our_choices="predicting row (the released script reads one without a gradient), answer keys, first token",
         cost="+30-40 % a token in the paper, 3 times on the bundled model: a batched backward to the lowest layer",
-        space={"alpha": (0.1, 0.99), "k": (2, 6), "R": (1, 5), "W": (1, 10), "J": ["answer", "after_image"]}
+        search_space={"alpha": (0.1, 0.99), "k": (2, 6), "R": (1, 5), "W": (1, 10), "J": ["answer", "after_image"]}
         | {"layers": [(0.19, 0.27), (0.4, 0.6), (0.6, 0.8), (0.8, 1.0)]},
     )
 
@@ -97,7 +97,7 @@ class SGRS:
             received, possible = f"proposal={self.proposal!r}, J={self.J!r}", "greedy, sample; answer, after_image"
             raise ModelInputError(message(asked, received, possible, "choose one of each"))
 
-    def start(self, site: Site) -> Session:
+    def start(self, site: ModelInfo) -> Session:
         """A session for one model.
 
         Args:
@@ -126,7 +126,7 @@ class _SGRSSession(ImageSession):
         super().__init__()
         self._config = config
         self._layers = layers
-        self._graph: OpenForward | None = None
+        self._graph: ForwardGraph | None = None
         self._keys: torch.Tensor | None = None
         self._history: list[list[float]] = []
         self._chosen: list[int] = []
@@ -162,7 +162,7 @@ class _SGRSSession(ImageSession):
         scored = answered if self._config.J == "answer" else self.sees_image
         return self._layers if scored and self._config.alpha > 0 else ()
 
-    def take_graph(self, graph: OpenForward) -> None:
+    def on_graph(self, graph: ForwardGraph) -> None:
         """Keep it until the token is chosen."""
         self._graph = graph
 
@@ -215,7 +215,7 @@ class _SGRSSession(ImageSession):
         ]
         return torch.stack(per_layer).mean(0).T
 
-    def idle_reason(self) -> str | None:
+    def no_effect_reason(self) -> str | None:
         """What kept the rule from acting."""
         blind = self._config.J == "after_image" and not self.sees_image
         if self._config.alpha == 0 or not self._choices or blind:

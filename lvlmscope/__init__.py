@@ -56,8 +56,8 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.interventions import HalluRNN as HalluRNN
     from lvlmscope.interventions import HeadRescaling as HeadRescaling
     from lvlmscope.interventions import LocoRE as LocoRE
+    from lvlmscope.interventions import list_interventions as list_interventions
     from lvlmscope.interventions import load_interventions as load_interventions
-    from lvlmscope.interventions import registered as registered
     from lvlmscope.interventions import save_interventions as save_interventions
     from lvlmscope.lenses import internal_confidence as internal_confidence
     from lvlmscope.lenses import logit_lens as logit_lens
@@ -70,8 +70,8 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.runtime.attachment import attach as attach
     from lvlmscope.runtime.attachment import intervene as intervene
     from lvlmscope.runtime.protocol import Intervention as Intervention
+    from lvlmscope.runtime.protocol import ModelInfo as ModelInfo
     from lvlmscope.runtime.protocol import Session as Session
-    from lvlmscope.runtime.protocol import Site as Site
     from lvlmscope.traces.intervention_effect import effect as effect
     from lvlmscope.traces.token_layout import Cell as Cell
     from lvlmscope.traces.token_layout import ImageLayout as ImageLayout
@@ -145,7 +145,7 @@ _HOMES = {
     "HeadRescaling": "lvlmscope.interventions",
     "LocoRE": "lvlmscope.interventions",
     "load_interventions": "lvlmscope.interventions",
-    "registered": "lvlmscope.interventions",
+    "list_interventions": "lvlmscope.interventions",
     "save_interventions": "lvlmscope.interventions",
     "Cell": "lvlmscope.traces.token_layout",
     "ImageLayout": "lvlmscope.traces.token_layout",
@@ -157,7 +157,7 @@ _HOMES = {
     "AttentionRows": "lvlmscope.attention.attention_rows",
     "Intervention": "lvlmscope.runtime.protocol",
     "Session": "lvlmscope.runtime.protocol",
-    "Site": "lvlmscope.runtime.protocol",
+    "ModelInfo": "lvlmscope.runtime.protocol",
     "read_attention": "lvlmscope.traces.trace_file",
     "trace": "lvlmscope.capture.trace_one",
     "explore": "lvlmscope.explorer",
@@ -166,11 +166,21 @@ _HOMES = {
 
 __all__ = ["__version__", "load_trace"]
 __all__ += ["AttentionRows", "Calibration", "Cell", "Diagnosis", "ImageLayout", "Intervention", "Layout"]
-__all__ += ["LoadedModel", "LvlmscopeError", "Session", "Site", "Trace", "aggregate", "attach", "calibrate", "check"]
+__all__ += [
+    "LoadedModel",
+    "LvlmscopeError",
+    "ModelInfo",
+    "Session",
+    "Trace",
+    "aggregate",
+    "attach",
+    "calibrate",
+    "check",
+]
 __all__ += ["detection", "diagnose", "effect", "estimate", "explore", "infidelity", "integrated_gradients"]
 __all__ += ["intervene", "list_models", "load", "occlusion", "read_attention", "report", "resolve_layers"]
 __all__ += ["sensitivity", "trace", "trace_many", "tune"]
-__all__ += ["CLVA", "DLEAF", "SGRS", "HalluRNN", "HeadRescaling", "LocoRE", "load_interventions", "registered"]
+__all__ += ["CLVA", "DLEAF", "SGRS", "HalluRNN", "HeadRescaling", "LocoRE", "list_interventions", "load_interventions"]
 __all__ += ["save_interventions"]
 __all__ += ["anchor_correlation", "attention_sinks", "confidence", "functional_heads", "image_attention_focus"]
 __all__ += ["internal_confidence", "layer_correlation", "layer_image_entropy", "logit_lens", "planted_trace"]

@@ -29,7 +29,7 @@ MODULES = (
     "lvlmscope.capture.token_gradients",
 )
 # Signatures that take any shape, and why
-OPEN_SHAPES = {"checked_weights": "an intervention's weights of another shape are refused with an InterventionError"}
+OPEN_SHAPES = {"validate_edit": "an intervention's weights of another shape are refused with an InterventionError"}
 
 KINDS = {"Bool", "Float", "Int"}
 KEYS = torch.tensor([False, True, True, False])

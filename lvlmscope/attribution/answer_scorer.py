@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from lvlmscope.capture.generation import Generation, generate_answer, teacher_force
-from lvlmscope.capture.inputs_from_trace import recalled_inputs
+from lvlmscope.capture.inputs_from_trace import rerun_inputs
 from lvlmscope.capture.replay import replayed_arguments, whole_arguments
 from lvlmscope.errors import ModelInputError, ReplayError, message
 from lvlmscope.hooks.hidden_states import HiddenHooks
 from lvlmscope.inputs.preparation import join, prepare
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
-from lvlmscope.runtime.attachment import stage_of
+from lvlmscope.runtime.attachment import instrumentation_of
 from lvlmscope.traces.requirements import require_image
 from lvlmscope.traces.trace import Trace
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Answerer", "EmbeddingScorer", "answerer_of"]
+__all__ = ["AnswerScorer", "EmbeddingScorer", "answer_scorer_of"]
 
 EmbeddingScorer = Callable[[torch.Tensor], torch.Tensor]  # [batch, image token, hidden] -> [batch, step]
 
@@ -32,7 +32,7 @@ _TOLERANCE: Final = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Answerer:
+class AnswerScorer:
     """A model that gives a trace's answer again.
 
     Attributes:
@@ -175,16 +175,16 @@ class Answerer:
         return logs.gather(-1, answer[..., None])[..., 0].cpu()
 
 
-def answerer_of(
+def answer_scorer_of(
     trace: Trace, model: Any, *, processor: Any = None, inputs: Any = None, in_sequence: bool = True, asked: str
-) -> Answerer:
+) -> AnswerScorer:
     """What gives a trace's answer again.
 
     Args:
         trace: A trace with an image.
         model: What `load` gave, or a bare model: the one that made the trace.
         processor: Its processor, when it cannot be found from the model's name.
-        inputs: Prepared inputs that the trace was made from, instead of its images.
+        inputs: ModelInputs inputs that the trace was made from, instead of its images.
         in_sequence: Image tokens in the decoder's sequence are needed.
         asked: What for.
 
@@ -197,15 +197,17 @@ def answerer_of(
     """
     require_image(trace, asked)
     bare = unwrap(model)
-    if stage_of(bare) is not None:
+    if instrumentation_of(bare) is not None:
         received, possible = "a model with interventions switched on", "the plain model"
         raise ModelInputError(message(asked, received, possible, "call it outside lv.intervene"))
     family = model.family if isinstance(model, LoadedModel) else family_of(bare)
     found = find_processor(model, processor) if inputs is None and trace.images else processor
-    recalled, image = recalled_inputs(
+    recalled, image = rerun_inputs(
         trace, bare, family, processor=found, inputs=inputs, in_sequence=in_sequence, asked=asked
     )
-    return Answerer(trace=trace, model=bare, family=family, processor=found, inputs=recalled, image=image, asked=asked)
+    return AnswerScorer(
+        trace=trace, model=bare, family=family, processor=found, inputs=recalled, image=image, asked=asked
+    )
 
 
 @contextmanager

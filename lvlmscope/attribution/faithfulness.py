@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from lvlmscope.attribution.answer_scorer import answerer_of
+from lvlmscope.attribution.answer_scorer import answer_scorer_of
 from lvlmscope.attribution.path_gradients import embedding_baseline
 from lvlmscope.attribution.perturbation import presence_scorer
 from lvlmscope.attribution.word_scores import chosen_words, whole_once, word_scores
@@ -58,7 +58,7 @@ def infidelity(
         batch_size: Variants that are run at once.
         seed: Of the draws.
         processor: The model's processor, when it cannot be found from the model's name.
-        inputs: Prepared inputs, where the trace was made from such and the map has dim key.
+        inputs: ModelInputs inputs, where the trace was made from such and the map has dim key.
 
     Returns:
         Nats squared, NaN for a map that is not finite.
@@ -92,7 +92,7 @@ def infidelity(
     chosen = chosen_words(trace, word, _ASKED)
     weights = torch.as_tensor(_as_map(trace, saliency)).float()
     on_keys = weights.ndim == 1
-    answerer = answerer_of(
+    answerer = answer_scorer_of(
         trace,
         model,
         processor=processor,

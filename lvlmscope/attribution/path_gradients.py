@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from lvlmscope.attribution.answer_scorer import Answerer, answerer_of
+from lvlmscope.attribution.answer_scorer import AnswerScorer, answer_scorer_of
 from lvlmscope.attribution.word_scores import Words, chosen_words, word_coordinates, word_scores
 from lvlmscope.errors import ModelInputError, UnsupportedOptionError, message
 from lvlmscope.traces.trace import Trace
@@ -55,7 +55,7 @@ def integrated_gradients(
             `[image token, hidden]`. None: `"blank"` where the trace holds its images, else `"mean"`.
         batch_size: Points that are run at once.
         processor: The model's processor, when it cannot be found from the model's name.
-        inputs: Prepared inputs, where the trace was made from such.
+        inputs: ModelInputs inputs, where the trace was made from such.
 
     Returns:
         Dims (word, key), the keys of image tokens, nats; coordinates `first_step`, `last_step`, `score` (with the
@@ -88,7 +88,7 @@ def integrated_gradients(
     if torch.is_inference_mode_enabled():
         todo = "use torch.no_grad, or call it outside the block"
         raise UnsupportedOptionError(message(_ASKED, "torch.inference_mode", "tensors with gradients", todo))
-    answerer = answerer_of(trace, model, processor=processor, inputs=inputs, asked=_ASKED)
+    answerer = answer_scorer_of(trace, model, processor=processor, inputs=inputs, asked=_ASKED)
     with answerer.with_embeddings(min(batch_size, n_steps)) as (own, log_probs), torch.enable_grad():
 
         def score(embeddings: torch.Tensor) -> torch.Tensor:
@@ -105,7 +105,7 @@ def integrated_gradients(
     return _labelled(trace, torch.stack(maps).detach().cpu(), word_coordinates(chosen), ends)
 
 
-def embedding_baseline(answerer: Answerer, own: torch.Tensor, baseline: EmbeddingBaseline) -> torch.Tensor:
+def embedding_baseline(answerer: AnswerScorer, own: torch.Tensor, baseline: EmbeddingBaseline) -> torch.Tensor:
     """What stands in an image token's place.
 
     Args:

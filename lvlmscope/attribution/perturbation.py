@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from lvlmscope.attribution.answer_scorer import Answerer, answerer_of
+from lvlmscope.attribution.answer_scorer import AnswerScorer, answer_scorer_of
 from lvlmscope.attribution.word_scores import Words, chosen_words, whole_once, word_coordinates, word_scores
 from lvlmscope.errors import GeometryError, ModelInputError, message
 from lvlmscope.traces.trace import Trace
@@ -82,7 +82,7 @@ def occlusion(
 
     chosen = chosen_words(trace, words, _ASKED)
     parts = _parts(patches, mask)
-    answerer = answerer_of(trace, model, processor=processor, in_sequence=False, asked=_ASKED)
+    answerer = answer_scorer_of(trace, model, processor=processor, in_sequence=False, asked=_ASKED)
     scorer = presence_scorer(answerer, chosen, parts.shape, baseline=baseline, image_index=image_index)
     whole = torch.ones(1, *parts.shape)
     own = scorer(whole)
@@ -106,7 +106,7 @@ def occlusion(
 
 
 def presence_scorer(
-    answerer: Answerer, words: Sequence[Word], shape: tuple[int, ...], *, baseline: Baseline, image_index: int
+    answerer: AnswerScorer, words: Sequence[Word], shape: tuple[int, ...], *, baseline: Baseline, image_index: int
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """Scores of words from which parts of an image are there.
 

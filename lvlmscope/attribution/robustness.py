@@ -8,7 +8,7 @@ import torch
 
 from lvlmscope.capture.trace_one import trace as trace_again
 from lvlmscope.errors import ModelInputError, ShapeError, message
-from lvlmscope.runtime.attachment import stage_of
+from lvlmscope.runtime.attachment import instrumentation_of
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["sensitivity"]
@@ -67,7 +67,7 @@ def sensitivity(
     if not trace.images:
         received, todo = "a trace without its images", "trace an image and a prompt, not prepared inputs"
         raise ModelInputError(message(_ASKED, received, "a trace with images", todo))
-    if bool(trace.effects) != (stage_of(model) is not None):
+    if bool(trace.effects) != (instrumentation_of(model) is not None):
         received = "interventions on in the trace alone" if trace.effects else "interventions on in the model alone"
         todo = "switch on with lv.intervene what the trace was made with, and nothing else"
         raise ModelInputError(message(_ASKED, received, "the same interventions for both", todo))

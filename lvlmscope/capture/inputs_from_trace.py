@@ -9,10 +9,10 @@ from lvlmscope.inputs.preparation import check_inputs, prepare
 from lvlmscope.models.families import Family
 from lvlmscope.traces.trace import Trace
 
-__all__ = ["recalled_inputs"]
+__all__ = ["rerun_inputs"]
 
 
-def recalled_inputs(
+def rerun_inputs(
     trace: Trace,
     model: Any,
     family: Family,
@@ -29,7 +29,7 @@ def recalled_inputs(
         model: The bare model.
         family: Its family's rules.
         processor: The model's processor, where inputs are to be made from the trace's images.
-        inputs: Prepared inputs of the trace, one sample, where it was made from such.
+        inputs: ModelInputs inputs of the trace, one sample, where it was made from such.
         in_sequence: Image tokens in the decoder's sequence are needed, not only cross-attention to them.
         asked: What for.
 

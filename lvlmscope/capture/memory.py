@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lvlmscope.capture.generation import Generation
-from lvlmscope.capture.options import Keep, Keeping, Precision, Wishes
+from lvlmscope.capture.options import Keep, KeyFilter, Precision, TraceOptions
 from lvlmscope.errors import MemoryLimitError, UnsupportedOptionError, message
 from lvlmscope.models.families import Family
 
@@ -116,7 +116,7 @@ def answer_limit(model: Any, inputs: Mapping[str, Any], options: Mapping[str, An
 
 def choose_keeping(
     model: torch.nn.Module, family: Family, generation: Generation, *, keep: Keep, precision: Precision
-) -> Keeping:
+) -> KeyFilter:
     """Which columns of a generation's rows are kept.
 
     Args:
@@ -135,7 +135,7 @@ def choose_keeping(
         wanted[generation.prompt_length :] = True
         columns = wanted.nonzero().flatten()
     dtype = torch.float16 if precision == "float16" else torch.float32
-    return Keeping(columns=columns, dtype=dtype, whole_layers=family.crossing_layers(model))
+    return KeyFilter(columns=columns, dtype=dtype, whole_layers=family.crossing_layers(model))
 
 
 def estimate_inputs(
@@ -244,7 +244,7 @@ def fit_into(
 
 
 def layerwise_needed(
-    options: Wishes, model: torch.nn.Module, family: Family, inputs: Mapping[str, Any], steps: int
+    options: TraceOptions, model: torch.nn.Module, family: Family, inputs: Mapping[str, Any], steps: int
 ) -> bool:
     """Whether one layer's graph at a time must be held to stay within ``max_memory``.
 

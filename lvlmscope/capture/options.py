@@ -7,7 +7,7 @@ import torch
 
 from lvlmscope.errors import UnsupportedOptionError, message
 
-__all__ = ["Keep", "Keeping", "Precision", "Wishes", "check_choices"]
+__all__ = ["Keep", "KeyFilter", "Precision", "TraceOptions", "check_choices"]
 
 
 Keep = Literal["all", "image_answer"]
@@ -31,7 +31,7 @@ def check_choices(*, keep: str, precision: str) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Keeping:
+class KeyFilter:
     """Which columns of a row are kept, and how precisely.
 
     Attributes:
@@ -61,7 +61,7 @@ class Keeping:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class TraceOptions:
     """What a trace is to keep; the fields are those of ``trace``."""
 
     gradients: bool = False

@@ -11,13 +11,13 @@ from jaxtyping import Bool, Float, Int
 from transformers.cache_utils import DynamicLayer
 
 from lvlmscope.capture.generation import Generation
-from lvlmscope.capture.options import Keeping
+from lvlmscope.capture.options import KeyFilter
 from lvlmscope.capture.row_recorder import RowRecorder
 from lvlmscope.capture.token_gradients import has_recurrence, one_layer_at_a_time, token_gradients
 from lvlmscope.capture.token_statistics import Probabilities, read_probabilities
 from lvlmscope.errors import ReplayError, UnsupportedModelError, UnsupportedOptionError, message
 from lvlmscope.models.families import Family
-from lvlmscope.runtime.model_hooks import Stage
+from lvlmscope.runtime.model_hooks import Instrumentation
 
 __all__ = [
     "Agreement",
@@ -81,12 +81,12 @@ class Replay:
 
 def replay_answer(
     model: Any,
-    stage: Stage,
+    stage: Instrumentation,
     generation: Generation,
     *,
     gradients: bool = False,
     hidden_states: bool = False,
-    keeping: Keeping | None = None,
+    keeping: KeyFilter | None = None,
     layerwise: bool = False,
 ) -> Replay:
     """Run the predicting rows once: as one block over the cut cache, or from the start where it cannot be cut.
@@ -114,7 +114,7 @@ def replay_answer(
     core, crossing = stage.family.core(model), stage.family.crossing_layers(model)
     arguments, in_block = replayed_arguments(model, stage.family, generation)
     recorder = RowRecorder(
-        keeping or Keeping(), differentiable=gradients, wants_hidden=hidden_states, lowest_only=layerwise
+        keeping or KeyFilter(), differentiable=gradients, wants_hidden=hidden_states, lowest_only=layerwise
     )
     recurrent = has_recurrence(generation.cache)
     if gradients and layerwise:
@@ -158,13 +158,13 @@ def _refuse_hidden_attention(model: Any, generation: Generation, recorder: RowRe
         raise UnsupportedModelError(message("read attention", received, "layers on the attention registry", todo))
 
 
-def _layerwise(stage: Stage, generation: Generation, in_block: bool) -> AbstractContextManager[None]:
+def _layerwise(stage: Instrumentation, generation: Generation, in_block: bool) -> AbstractContextManager[None]:
     cache = generation.cache if in_block else None
     return one_layer_at_a_time(stage.site.decoder_layers, cache, generation.num_steps)
 
 
-def _refuse_layerwise(stage: Stage, *, recurrent: bool) -> None:
-    why = "an intervention that is on" if stage.performances else "recurrent layers" if recurrent else ""
+def _refuse_layerwise(stage: Instrumentation, *, recurrent: bool) -> None:
+    why = "an intervention that is on" if stage.active else "recurrent layers" if recurrent else ""
     if why:
         asked, todo = "differentiate one layer at a time", "give more max_memory, or trace without gradients"
         raise UnsupportedOptionError(message(asked, why, "models without interventions and recurrence", todo))

@@ -3,7 +3,7 @@
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.capture.options import Keeping
+from lvlmscope.capture.options import KeyFilter
 from lvlmscope.errors import ReplayError, message
 
 __all__ = ["RowRecorder"]
@@ -18,7 +18,7 @@ class RowRecorder:
         leaves: The rows in the graph, while gradients are wanted: of every layer, or of the lowest one only.
     """
 
-    def __init__(self, keeping: Keeping, *, differentiable: bool, wants_hidden: bool, lowest_only: bool) -> None:
+    def __init__(self, keeping: KeyFilter, *, differentiable: bool, wants_hidden: bool, lowest_only: bool) -> None:
         """Start empty.
 
         Args:

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 from lvlmscope.capture.generation import Generation
 from lvlmscope.capture.replay import Replay
 from lvlmscope.inputs.detokenization import alternative_pieces, answer_pieces, prompt_pieces
-from lvlmscope.inputs.preparation import Prepared
+from lvlmscope.inputs.preparation import ModelInputs
 from lvlmscope.models.families import Family
 from lvlmscope.traces.images import describe_images
 from lvlmscope.traces.token_layout import Kind, Layout
@@ -33,7 +33,7 @@ class TracedBatch:
 
     model: torch.nn.Module
     family: Family
-    prepared: Prepared
+    prepared: ModelInputs
     generation: Generation
     replay: Replay
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from lvlmscope.capture.options import Keep, Precision, Wishes, check_choices
+from lvlmscope.capture.options import Keep, Precision, TraceOptions, check_choices
 from lvlmscope.capture.trace_one import trace_prepared
 from lvlmscope.errors import (
     InterventionError,
@@ -19,7 +19,7 @@ from lvlmscope.errors import (
     UnsupportedOptionError,
     message,
 )
-from lvlmscope.inputs.preparation import Prepared, join, prepare, tokenize_answer
+from lvlmscope.inputs.preparation import ModelInputs, join, prepare, tokenize_answer
 from lvlmscope.models.families import Family
 from lvlmscope.models.loaded_model import family_for, find_processor, unwrap
 from lvlmscope.runtime.attachment import intervene, stack_of
@@ -95,7 +95,7 @@ def trace_many(
     family = family or family_for(model)
     family.require_vision(unwrap(model))
     stack = stack_of(interventions)
-    wishes = Wishes(
+    wishes = TraceOptions(
         gradients=gradients, hidden_states=hidden_states, keep=keep, precision=precision, max_memory=max_memory
     )
     runner = _Runner(model, family, find_processor(model, processor), wishes, generation, seed, prompt)
@@ -143,7 +143,7 @@ class _Runner:
     model: Any
     family: Family
     processor: Any
-    wishes: Wishes
+    wishes: TraceOptions
     generation: dict[str, Any]
     seed: int | None
     prompt: str | None
@@ -151,7 +151,7 @@ class _Runner:
     def run(self, group: list[tuple[int, Any]]) -> list[Trace | FailedExample]:
         """One batch: what can be prepared is traced together; when that fails, one by one."""
         results: dict[int, Trace | FailedExample] = {}
-        ready: list[tuple[int, Any, Prepared]] = []
+        ready: list[tuple[int, Any, ModelInputs]] = []
         for index, example in group:
             _require_prompt(index, example, self.prompt)
             try:
@@ -168,7 +168,7 @@ class _Runner:
         results |= self._together(ready)
         return [results[index] for index, _ in group]
 
-    def _together(self, ready: list[tuple[int, Any, Prepared]]) -> dict[int, Trace | FailedExample]:
+    def _together(self, ready: list[tuple[int, Any, ModelInputs]]) -> dict[int, Trace | FailedExample]:
         if not ready:
             return {}
         try:
@@ -185,7 +185,7 @@ class _Runner:
         alone = [self._together([one]) for one in ready]
         return {index: result for found in alone for index, result in found.items()}
 
-    def _trace(self, samples: list[Prepared], index: int, answer: Any = None) -> list[Trace]:
+    def _trace(self, samples: list[ModelInputs], index: int, answer: Any = None) -> list[Trace]:
         batch = join(samples, self.family)
         given = None if answer is None else tokenize_answer(answer, self.processor)
         seed = None if self.seed is None else self.seed + index

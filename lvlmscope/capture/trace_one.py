@@ -15,17 +15,17 @@ from lvlmscope.capture.memory import (
     estimate_inputs,
     layerwise_needed,
 )
-from lvlmscope.capture.options import Keep, Precision, Wishes, check_choices
+from lvlmscope.capture.options import Keep, Precision, TraceOptions, check_choices
 from lvlmscope.capture.provenance import describe_origin
 from lvlmscope.capture.replay import replay_answer
 from lvlmscope.capture.trace_assembly import TracedBatch, assemble_trace
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.inputs.limits import require_context, require_images
-from lvlmscope.inputs.preparation import Prepared, check_inputs, prepare, tokenize_answer
+from lvlmscope.inputs.preparation import ModelInputs, check_inputs, prepare, tokenize_answer
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.loaded_model import LoadedModel, family_for, find_processor, unwrap
-from lvlmscope.runtime.attachment import intervene, stack_of, stage_of
-from lvlmscope.runtime.model_hooks import Stage
+from lvlmscope.runtime.attachment import instrumentation_of, intervene, stack_of
+from lvlmscope.runtime.model_hooks import Instrumentation
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace
 
@@ -103,7 +103,7 @@ def trace(
         image: PIL image, path or array; a list for families that take several.
         prompt: Question or instruction; the chat template puts the image in, so that no placeholder is needed. One
             with the model's image token and the template's own marks (`USER:`, `<|im_start|>`) is the whole prompt.
-        inputs: Prepared model inputs instead of image and prompt: one sample, or a batch padded on the left.
+        inputs: ModelInputs model inputs instead of image and prompt: one sample, or a batch padded on the left.
         answer: Text or ids to trace instead of a generated answer (teacher forcing).
         processor: The model's processor, when it cannot be found from the model's name.
         interventions: Interventions (or one) to switch on for this call, after those already attached.
@@ -126,7 +126,7 @@ def trace(
         ImageInputError: No image, one that cannot be read, or too many.
         PromptError: An empty prompt, one in the image's place or with another model's placeholder, an answer that
             cannot be used, or both longer than the model's context.
-        ModelInputError: Prepared inputs that do not fit, or on which the model fails.
+        ModelInputError: ModelInputs inputs that do not fit, or on which the model fails.
         UnsupportedModelError: A text-only model, or no processor.
         UnsupportedOptionError: A generation option that cannot be replayed.
         MemoryLimitError: More than ``max_memory``, with the size of leaner traces.
@@ -137,7 +137,7 @@ def trace(
     family.require_vision(bare)
     check_choices(keep=keep, precision=precision)
     prepared = _prepare(model, family, image=image, prompt=prompt, inputs=inputs, processor=processor)
-    wishes = Wishes(
+    wishes = TraceOptions(
         gradients=gradients, hidden_states=hidden_states, keep=keep, precision=precision, max_memory=max_memory
     )
     given = None if answer is None else tokenize_answer(answer, prepared.processor)
@@ -163,8 +163,8 @@ def _warn_of_silence(traces: list[Trace]) -> None:
 def trace_prepared(
     model: Any,
     family: Family,
-    prepared: Prepared,
-    wishes: Wishes,
+    prepared: ModelInputs,
+    wishes: TraceOptions,
     *,
     answer: torch.Tensor | None = None,
     generation: dict[str, Any],
@@ -191,7 +191,7 @@ def trace_prepared(
     """
     bare = unwrap(model)
     with _seeded(seed):
-        stage = stage_of(bare) or Stage(bare, family)
+        stage = instrumentation_of(bare) or Instrumentation(bare, family)
         stage.restart()
         require_images(bare, family, prepared.inputs)
         asked = generation.get("max_new_tokens") or 1 if answer is None else len(answer)
@@ -201,7 +201,7 @@ def trace_prepared(
             steps = len(answer) if answer is not None else answer_limit(bare, prepared.inputs, generation)
             layerwise = layerwise_needed(wishes, bare, family, prepared.inputs, steps)
         made = _generate(bare, family, prepared, answer, generation, progress=progress)
-        switched = [p.intervention for p in stage.performances]
+        switched = [p.intervention for p in stage.active]
         replay = replay_answer(
             bare,
             stage,
@@ -213,7 +213,7 @@ def trace_prepared(
         )
         if answer is not None:
             stage.count_replay()
-        effects = tuple(p.report() for p in stage.performances)
+        effects = tuple(p.report() for p in stage.active)
     name = model.name if isinstance(model, LoadedModel) else str(getattr(bare, "name_or_path", "") or "")
     settings = made.settings | {"seed": seed}
     origin = describe_origin(bare, name=name, settings=settings, interventions=switched, replay=replay)
@@ -221,20 +221,20 @@ def trace_prepared(
     return [assemble_trace(batch, n, provenance=origin, effects=effects) for n in range(made.ids.shape[0])]
 
 
-def _prepare(model: Any, family: Family, *, image: Any, prompt: Any, inputs: Any, processor: Any) -> Prepared:
+def _prepare(model: Any, family: Family, *, image: Any, prompt: Any, inputs: Any, processor: Any) -> ModelInputs:
     if inputs is None:
         return prepare(image, prompt, find_processor(model, processor), family)
     if image is not None or prompt is not None:
         received, todo = "both inputs= and an image or a prompt", "give one or the other"
         raise ModelInputError(message("trace a model", received, "inputs=, or image and prompt", todo))
     found = model.processor if processor is None and isinstance(model, LoadedModel) else processor
-    return Prepared(inputs=check_inputs(inputs), processor=found)
+    return ModelInputs(inputs=check_inputs(inputs), processor=found)
 
 
 def _generate(
     model: Any,
     family: Family,
-    prepared: Prepared,
+    prepared: ModelInputs,
     answer: torch.Tensor | None,
     options: dict[str, Any],
     *,

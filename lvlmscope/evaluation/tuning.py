@@ -122,7 +122,7 @@ def tune(
     held = list(known_images(examples, _ASKED))
     kind = intervention_class(intervention) if isinstance(intervention, str) else intervention
     card = getattr(kind, "card", None)
-    where = dict(space if space is not None else card.space if card else {})
+    where = dict(space if space is not None else card.search_space if card else {})
     if not held or not where or trials < 1:
         received = f"{len(held)} images, {len(where)} parameters to vary, {trials} trials"
         raise EvaluationError(message(_ASKED, received, "at least one of each", "pass examples=, space= and trials="))

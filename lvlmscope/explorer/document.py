@@ -6,7 +6,7 @@ from typing import Any, Final
 from lvlmscope.errors import ShapeError, message
 from lvlmscope.explorer.diagnosis_blocks import blocks_of, risks_of, verdict_on
 from lvlmscope.explorer.trace_side import SIGNALS, describe_side
-from lvlmscope.explorer.word_maps import Amounts
+from lvlmscope.explorer.word_maps import WordMaps
 from lvlmscope.palette import GROUNDED, HALLUCINATED, SEQUENTIAL, UNDEFINED
 from lvlmscope.risk import Diagnosis
 from lvlmscope.traces.intervention_effect import effect, side_names
@@ -26,7 +26,7 @@ def describe_document(
     hallucinated: Marks = (),
     grounded: Marks = (),
     diagnosis: Diagnosis | bool = True,
-) -> tuple[dict[str, Any], tuple[Amounts, ...]]:
+) -> tuple[dict[str, Any], tuple[WordMaps, ...]]:
     """The document without its maps, and where they are computed from.
 
     Args:
@@ -38,7 +38,7 @@ def describe_document(
         diagnosis: The first trace's, such as with a calibration of your own; True diagnoses each, False leaves it out.
 
     Returns:
-        JSON values, and one `Amounts` per trace.
+        JSON values, and one `WordMaps` per trace.
 
     Raises:
         ModelInputError: The traces are of different prompts or images, or a mark lies outside the answer.
@@ -50,7 +50,7 @@ def describe_document(
         sizes = [f"{t.num_layers} x {t.num_heads}" for t in (trace, other)]
         received = f"{' and '.join(sizes)} layers x heads, or other layer numbers"
         raise ShapeError(message("show two traces", received, "the same layers and heads", "trace the same model"))
-    amounts = tuple(Amounts(each) for each in (trace, other) if each is not None)
+    amounts = tuple(WordMaps(each) for each in (trace, other) if each is not None)
     labels = ("",) if other is None else side_names(trace, other)
     sides = [
         describe_side(each, label, hallucinated=_of(hallucinated, each, trace), grounded=_of(grounded, each, trace))
@@ -71,7 +71,7 @@ def describe_document(
     }, amounts
 
 
-def _of(marks: Marks, amounts: Amounts, first: Trace) -> Iterable[Any]:
+def _of(marks: Marks, amounts: WordMaps, first: Trace) -> Iterable[Any]:
     if callable(marks):
         return marks(amounts.trace)
     return marks if amounts.trace is first else ()

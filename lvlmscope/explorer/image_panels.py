@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from lvlmscope.traces.token_layout import Box, Cell, ImageLayout
 from lvlmscope.traces.trace import Trace
 
-__all__ = ["Place", "image_key_numbers", "places_of"]
+__all__ = ["ImagePanel", "image_key_numbers", "places_of"]
 
 _SIDE = 16.0  # pixels of a cell that has no place of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ImagePanel:
     """One image, overview, set of tiles or video frame, and the image keys over it.
 
     Attributes:
@@ -37,7 +37,7 @@ def image_key_numbers(trace: Trace) -> list[int]:
     return [int(key) for key in trace.image_keys.nonzero().flatten()]
 
 
-def places_of(trace: Trace) -> tuple[Place, ...]:
+def places_of(trace: Trace) -> tuple[ImagePanel, ...]:
     """Every place a map can be drawn over; none for a trace without image keys.
 
     Args:
@@ -55,14 +55,14 @@ def places_of(trace: Trace) -> tuple[Place, ...]:
     if keys and not trace.layout.images:
         return (_in_order("image tokens", list(range(len(keys))), "the trace does not tell where they lie"),)
     several = len(trace.layout.images) > 1
-    found: list[Place] = []
+    found: list[ImagePanel] = []
     for number, image in enumerate(trace.layout.images):
         name = f"image {number + 1}" if several else "image"
         found += _of_image(image, number, name, order)
     return tuple(found)
 
 
-def _of_image(image: ImageLayout, number: int, name: str, order: dict[int, int]) -> list[Place]:
+def _of_image(image: ImageLayout, number: int, name: str, order: dict[int, int]) -> list[ImagePanel]:
     placed = [c for c in image.cells if c.role == "patch" and c.box is not None and c.key in order]
     if image.reason or image.size is None or not placed:
         known = [order[c.key] for c in image.cells if c.key in order]
@@ -74,7 +74,7 @@ def _of_image(image: ImageLayout, number: int, name: str, order: dict[int, int])
     frames = len({frame for frame, _ in groups}) > 1
     tiled = any(is_tile for _, is_tile in groups)
     return [
-        Place(
+        ImagePanel(
             name=name + (f", frame {frame + 1}" if frames else "") + (_kind(is_tile) if tiled else ""),
             image_index=number,
             size=(float(image.size[0]), float(image.size[1])),
@@ -89,7 +89,7 @@ def _kind(is_tile: bool) -> str:
     return ", tiles" if is_tile else ", overview"
 
 
-def _in_order(name: str, cells: list[int], reason: str) -> Place:
+def _in_order(name: str, cells: list[int], reason: str) -> ImagePanel:
     wide = math.ceil(math.sqrt(len(cells)))
     boxes = tuple(
         (n % wide * _SIDE, n // wide * _SIDE, n % wide * _SIDE + _SIDE, n // wide * _SIDE + _SIDE)
@@ -97,4 +97,4 @@ def _in_order(name: str, cells: list[int], reason: str) -> Place:
     )
     size = (wide * _SIDE, math.ceil(len(cells) / wide) * _SIDE)
     note = f"{reason}: image tokens in the order of the prompt, row by row, not where they lie"
-    return Place(name=name, image_index=None, size=size, boxes=boxes, cells=tuple(cells), note=note)
+    return ImagePanel(name=name, image_index=None, size=size, boxes=boxes, cells=tuple(cells), note=note)

@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 
 from lvlmscope.explorer.encoding import packed, packed_bytes
-from lvlmscope.explorer.word_maps import Amounts
+from lvlmscope.explorer.word_maps import WordMaps
 from lvlmscope.traces.word_values import defined_mean
 
 __all__ = ["kept_maps"]
@@ -13,7 +13,7 @@ __all__ = ["kept_maps"]
 _LAYER_SHARE: Final = 0.85  # of the room, at most, for the layers' means before neighbours are joined
 
 
-def kept_maps(amounts: Amounts, *, room: int) -> dict[str, Any]:
+def kept_maps(amounts: WordMaps, *, room: int) -> dict[str, Any]:
     """Layer x head values and image maps of every word, as JSON values.
 
     Args:
@@ -39,7 +39,7 @@ def kept_maps(amounts: Amounts, *, room: int) -> dict[str, Any]:
     return {name: _kept(amounts, name, band, min(per_word, layers * heads)) for name in names}
 
 
-def _kept(amounts: Amounts, name: str, band: int, per_word: int) -> dict[str, Any]:
+def _kept(amounts: WordMaps, name: str, band: int, per_word: int) -> dict[str, Any]:
     heat, means, single, codes = [], [], [], []
     for word in range(len(amounts.words)):
         every = amounts.of_word(name, word)

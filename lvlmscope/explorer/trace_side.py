@@ -9,8 +9,8 @@ import xarray as xr
 
 from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy, saliency_to_image, saliency_to_previous
 from lvlmscope.explorer.encoding import plain_number
-from lvlmscope.explorer.image_panels import Place, places_of
-from lvlmscope.explorer.word_maps import AMOUNTS, Amounts
+from lvlmscope.explorer.image_panels import ImagePanel, places_of
+from lvlmscope.explorer.word_maps import AMOUNTS, WordMaps
 from lvlmscope.traces.formatting import facts
 from lvlmscope.traces.images import data_uri
 from lvlmscope.traces.trace import Trace
@@ -45,7 +45,7 @@ _SAME_SHAPE: Final = 0.01  # relative difference of two aspect ratios
 _SAID: Final = 400  # characters of a fact
 
 
-def word_signals(amounts: Amounts) -> dict[str, list[float | None]]:
+def word_signals(amounts: WordMaps) -> dict[str, list[float | None]]:
     """Every signal's mean over each word's tokens; None where it is not defined.
 
     Args:
@@ -69,7 +69,7 @@ def word_signals(amounts: Amounts) -> dict[str, list[float | None]]:
 
 
 def describe_side(
-    amounts: Amounts, label: str, *, hallucinated: Iterable[Any] = (), grounded: Iterable[Any] = ()
+    amounts: WordMaps, label: str, *, hallucinated: Iterable[Any] = (), grounded: Iterable[Any] = ()
 ) -> dict[str, Any]:
     """One trace without its maps.
 
@@ -142,7 +142,7 @@ def _probability(log_prob: float) -> float | None:
     return plain_number(math.exp(log_prob)) if math.isfinite(log_prob) else None
 
 
-def _image(trace: Trace, place: Place) -> tuple[str, str]:
+def _image(trace: Trace, place: ImagePanel) -> tuple[str, str]:
     """The image's data URI, empty when there is none to draw over, and a note."""
     if place.image_index is None:
         return "", place.note
@@ -156,7 +156,7 @@ def _image(trace: Trace, place: Place) -> tuple[str, str]:
     return data_uri(image), place.note
 
 
-def _place(place: Place, image: tuple[str, str]) -> dict[str, Any]:
+def _place(place: ImagePanel, image: tuple[str, str]) -> dict[str, Any]:
     return {
         "name": place.name,
         "size": list(place.size),
@@ -167,7 +167,7 @@ def _place(place: Place, image: tuple[str, str]) -> dict[str, Any]:
     }
 
 
-def _notes(amounts: Amounts) -> list[str]:
+def _notes(amounts: WordMaps) -> list[str]:
     trace = amounts.trace
     notes = []
     if not amounts.words:

@@ -8,7 +8,7 @@ import numpy as np
 
 from lvlmscope.errors import LvlmscopeError, MissingExtraError, message
 from lvlmscope.explorer.document import Marks, describe_document
-from lvlmscope.explorer.word_maps import Amounts
+from lvlmscope.explorer.word_maps import WordMaps
 from lvlmscope.risk import Diagnosis
 from lvlmscope.traces.trace import Trace
 
@@ -68,7 +68,7 @@ def explore(
     return widget
 
 
-def answer_request(amounts: Sequence[Amounts], content: Any) -> tuple[dict[str, Any], list[bytes]]:
+def answer_request(amounts: Sequence[WordMaps], content: Any) -> tuple[dict[str, Any], list[bytes]]:
     """What the widget's page asks for.
 
     Args:

@@ -13,7 +13,7 @@ from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import defined_mean
 from lvlmscope.traces.words import Word, words_of
 
-__all__ = ["AMOUNTS", "Amounts"]
+__all__ = ["AMOUNTS", "WordMaps"]
 
 # Name and unit of each
 AMOUNTS: Final = {
@@ -23,7 +23,7 @@ AMOUNTS: Final = {
 
 
 @dataclass(frozen=True)
-class Amounts:
+class WordMaps:
     """Exact amounts of one trace, computed when they are asked for; a word's are the mean over its tokens.
 
     Attributes:

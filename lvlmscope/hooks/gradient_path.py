@@ -10,13 +10,13 @@ from jaxtyping import Float
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
 
-__all__ = ["GradientPath", "OpenForward", "require_gradients"]
+__all__ = ["ForwardGraph", "GradientPath", "require_gradients"]
 
 _RECURRENT: Final = frozenset({"hybrid", "linear_attention", "mamba", "mamba2", "recurrent"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class OpenForward:
+class ForwardGraph:
     """One forward whose graph is still there; it is gone when nothing holds this object any more.
 
     Attributes:
@@ -86,7 +86,7 @@ class GradientPath:
     would keep every step's graph alive.
     """
 
-    def __init__(self, core: torch.nn.Module, deliver: Callable[[OpenForward], None]) -> None:
+    def __init__(self, core: torch.nn.Module, deliver: Callable[[ForwardGraph], None]) -> None:
         """Prepare; no hook is set yet.
 
         Args:
@@ -169,7 +169,7 @@ class GradientPath:
         self.close()
         if last is None:
             return None
-        self._deliver(OpenForward(rows=rows, logits=last))
+        self._deliver(ForwardGraph(rows=rows, logits=last))
         _cut(kwargs.get("past_key_values"))
         return _cut(output)
 

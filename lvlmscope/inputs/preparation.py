@@ -13,14 +13,14 @@ from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, mess
 from lvlmscope.models.families import Family
 from lvlmscope.traces.images import names_of, read_images
 
-__all__ = ["Asked", "Prepared", "check_inputs", "join", "prepare", "tokenize_answer"]
+__all__ = ["ModelInputs", "Sample", "check_inputs", "join", "prepare", "tokenize_answer"]
 
 _PLACEHOLDER = "<image>"
 _QUESTION = "The question."  # stands for any, to see what a template puts around it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Asked:
+class Sample:
     """What one sample was made from.
 
     Attributes:
@@ -37,7 +37,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Prepared:
+class ModelInputs:
     """Model inputs and where they come from.
 
     Attributes:
@@ -47,11 +47,11 @@ class Prepared:
     """
 
     inputs: dict[str, Any]
-    asked: tuple[Asked, ...] = ()
+    asked: tuple[Sample, ...] = ()
     processor: Any = None
 
 
-def prepare(image: Any, prompt: Any, processor: Any, family: Family) -> Prepared:
+def prepare(image: Any, prompt: Any, processor: Any, family: Family) -> ModelInputs:
     """Model inputs for one prompt about one or several images.
 
     Args:
@@ -86,11 +86,11 @@ def prepare(image: Any, prompt: Any, processor: Any, family: Family) -> Prepared
         received, todo = f"images of {sizes} pixels: {error}", "crop or resize them first"
         possible = f"what {type(processor).__name__} takes"
         raise ImageInputError(message("prepare images", received, possible, todo)) from error
-    asked = Asked(images=images, names=names_of(image), prompt=prompt, inputs=inputs)
-    return Prepared(inputs=inputs, asked=(asked,), processor=processor)
+    asked = Sample(images=images, names=names_of(image), prompt=prompt, inputs=inputs)
+    return ModelInputs(inputs=inputs, asked=(asked,), processor=processor)
 
 
-def join(samples: Sequence[Prepared], family: Family) -> Prepared:
+def join(samples: Sequence[ModelInputs], family: Family) -> ModelInputs:
     """One batch, padded on the left, of samples prepared one by one.
 
     Args:
@@ -114,7 +114,7 @@ def join(samples: Sequence[Prepared], family: Family) -> Prepared:
         inputs = dict(processor(images=images, text=texts, padding=True, return_tensors="pt"))
     finally:
         tokenizer.padding_side = side
-    return Prepared(inputs=check_inputs(inputs), asked=asked, processor=processor)
+    return ModelInputs(inputs=check_inputs(inputs), asked=asked, processor=processor)
 
 
 def _refuse_swapped(image: Any, prompt: Any) -> None:
@@ -171,7 +171,7 @@ def _has_marks(prompt: str, processor: Any, token: str) -> bool:
 
 
 def check_inputs(inputs: Any) -> dict[str, Any]:
-    """Prepared model inputs as a dict, with an attention mask, padded on the left.
+    """ModelInputs model inputs as a dict, with an attention mask, padded on the left.
 
     Args:
         inputs: What a processor returned: a mapping with input_ids ``[batch, prompt]``.

@@ -7,7 +7,7 @@ import torch
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.lenses.unembedding import Unembedding, agreeing, unembeddings_of
+from lvlmscope.lenses.unembedding import Unembedding, unembeddings_of, verified_unembedding
 from lvlmscope.models.families import family_of
 from lvlmscope.models.loaded_model import LoadedModel, unwrap
 from lvlmscope.traces.labelled_arrays import coordinates
@@ -65,7 +65,7 @@ def logit_lens(trace: Trace, model: Any) -> xr.Dataset:
     if width != hidden.shape[-1]:
         received, possible = f"states of width {hidden.shape[-1]}", f"those of {type(bare).__name__}, {width} wide"
         raise ModelInputError(message(_ASKED, received, possible, "give the model that made the trace"))
-    unembed = agreeing(
+    unembed = verified_unembedding(
         unembeddings_of(bare, family, _ASKED),
         states=hidden[:, -1],
         ids=trace.top_ids,

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 import xarray as xr
 
-from lvlmscope.capture.inputs_from_trace import recalled_inputs
+from lvlmscope.capture.inputs_from_trace import rerun_inputs
 from lvlmscope.hooks.hidden_states import HiddenHooks
-from lvlmscope.lenses.unembedding import Unembedding, agreeing, unembeddings_of
+from lvlmscope.lenses.unembedding import Unembedding, unembeddings_of, verified_unembedding
 from lvlmscope.models.families import family_of
 from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
 from lvlmscope.traces.labelled_arrays import coordinates
@@ -58,7 +58,7 @@ def internal_confidence(trace: Trace, model: Any, *, processor: Any = None) -> x
     bare = unwrap(model)
     family = model.family if isinstance(model, LoadedModel) else family_of(bare)
     ways = unembeddings_of(bare, family, _ASKED)
-    inputs, image = recalled_inputs(trace, bare, family, processor=find_processor(model, processor), asked=_ASKED)
+    inputs, image = rerun_inputs(trace, bare, family, processor=find_processor(model, processor), asked=_ASKED)
     streams: list[torch.Tensor] = []
 
     def keep(_: int, stream: torch.Tensor) -> None:
@@ -71,7 +71,9 @@ def internal_confidence(trace: Trace, model: Any, *, processor: Any = None) -> x
     finally:
         hooks.set(False)
     own = logits.float().log_softmax(-1).topk(5)
-    unembed = agreeing(ways, states=streams[-1][-1:], ids=own.indices[None], log_probs=own.values[None], asked=_ASKED)
+    unembed = verified_unembedding(
+        ways, states=streams[-1][-1:], ids=own.indices[None], log_probs=own.values[None], asked=_ASKED
+    )
     rows = [_best(unembed, stream[image.to(stream.device)], trace.answer_ids) for stream in streams]
     attrs = {"long_name": "internal confidence", "units": "nats", "bounds": (None, 0.0), "reference": _REFERENCE}
     coords = {"layer": np.arange(-1, len(rows) - 1), **coordinates(trace, "step")}

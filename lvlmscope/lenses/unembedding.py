@@ -9,7 +9,7 @@ import torch
 from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.models.families import Family
 
-__all__ = ["Unembedding", "agreeing", "unembeddings_of"]
+__all__ = ["Unembedding", "unembeddings_of", "verified_unembedding"]
 
 _NORMS: Final = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "final_norm", "embedding_norm")
 _TOLERANCE: Final = {torch.float64: 1e-6, torch.float16: 1e-2, torch.bfloat16: 5e-2}  # of the largest logit
@@ -94,7 +94,7 @@ def unembeddings_of(model: Any, family: Family, asked: str) -> tuple[Unembedding
     return tuple(ways)
 
 
-def agreeing(
+def verified_unembedding(
     ways: Sequence[Unembedding], *, states: torch.Tensor, ids: torch.Tensor, log_probs: torch.Tensor, asked: str
 ) -> Unembedding:
     """The way that gives the model's own log-probabilities.

@@ -11,9 +11,9 @@ from lvlmscope.errors import ModelInputError, message
 from lvlmscope.plot.data.box_raster import add_up, overlapping
 from lvlmscope.plot.data.image_boxes import background_of, boxes_of, largest_area, layout_of
 from lvlmscope.plot.data.overlay_arrays import given_maps, label_of
-from lvlmscope.plot.data.overlay_panels import Asked, Sights, listed_words, sights_of
+from lvlmscope.plot.data.overlay_panels import Asked, OverlayPanels, listed_words, sights_of
 from lvlmscope.plot.data.scale import scale_of
-from lvlmscope.plot.drawing.overlay_mpl import Look, image_panels, note_of, paint, show_image, surface_of
+from lvlmscope.plot.drawing.overlay_mpl import OverlayStyle, image_panels, note_of, paint, show_image, surface_of
 from lvlmscope.plot.drawing.overlay_plotly import Panels, hovering_overlay
 from lvlmscope.plot.drawing.plotly_figures import check_backend
 from lvlmscope.plot.style import WIDTH, add_note, inscription, paper_style, wrapped
@@ -120,7 +120,7 @@ def overlay(
 
 
 def _painted(
-    shown: Panels, where: "ImageLayout", background: "Image | None", how: "tuple[Look, float, Axes | None]"
+    shown: Panels, where: "ImageLayout", background: "Image | None", how: "tuple[OverlayStyle, float, Axes | None]"
 ) -> Any:
     look, width, ax = how
     notes = [note_of(surface) for surface in shown.surfaces]
@@ -144,15 +144,15 @@ def _painted(
     return maps[0].get_figure(root=True)
 
 
-def _look(alpha: float, *, contour: bool, smoothing: float) -> Look:
+def _look(alpha: float, *, contour: bool, smoothing: float) -> OverlayStyle:
     if not (0 <= alpha <= 1 and 0 <= smoothing < float("inf")):
         received, possible = f"alpha={alpha}, smoothing={smoothing}", "alpha from 0 to 1, smoothing from 0"
         raise ModelInputError(message(_ASKED, received, possible, "choose them there"))
-    return Look(alpha=alpha, contour=contour, smoothing=smoothing)
+    return OverlayStyle(alpha=alpha, contour=contour, smoothing=smoothing)
 
 
 def _attention(
-    sights: Sights, where: "ImageLayout", place: "Callable[[], tuple[list[Box], list[int]]]", look: Look
+    sights: OverlayPanels, where: "ImageLayout", place: "Callable[[], tuple[list[Box], list[int]]]", look: OverlayStyle
 ) -> Panels:
     boxes, keys = place()
     shares = [sight.share[keys] for sight in sights.each]
@@ -165,7 +165,7 @@ def _panels(
     maps: "list[np.ndarray]",
     boxes: "list[Box]",
     where: "ImageLayout",
-    look: Look,
+    look: OverlayStyle,
     told: tuple[list[tuple[str, str]], str, str],
 ) -> Panels:
     """The maps with their titles, the colour bar's label and the note; those of overlapping tokens added up."""

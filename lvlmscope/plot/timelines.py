@@ -26,6 +26,7 @@ _MARKS: Final = {
     "grounded": (GROUNDED, "o", 46),
     "other words": (OTHER, ".", 34),
 }
+_WIDE: Final = 4.5  # inches from which three entries of the legend fit beside each other
 _SYMBOLS: Final = {"hallucinated": "x", "grounded": "circle", "other words": "circle"}
 _SIGNALS: Final = (
     "labelled arrays: lv.image_attention_focus(trace), lv.layer_image_entropy(trace), lv.saliency_to_image(trace), "
@@ -206,4 +207,5 @@ def _add_legend(places: Sequence["Axes"], kinds: Sequence[str]) -> None:
     ]
     figure = places[0].get_figure(root=True)
     if len(entries) > 1 and figure is not None:
-        figure.legend(handles=entries, loc="outside upper left", ncols=3, frameon=False, handlelength=1.0)
+        columns = 3 if figure.get_figwidth() >= _WIDE else 2
+        figure.legend(handles=entries, loc="outside upper left", ncols=columns, frameon=False, handlelength=1.0)

@@ -3,14 +3,14 @@
 from lvlmscope.risk.calibration import Calibration, bundled_calibration
 from lvlmscope.risk.calibration_run import calibrate, calibration_of
 from lvlmscope.risk.diagnosis import Diagnosis, diagnose
-from lvlmscope.risk.recommendations import Proposal
-from lvlmscope.risk.word_risk import Raised, WordRisk
+from lvlmscope.risk.recommendations import Recommendation
+from lvlmscope.risk.word_risk import OutOfRange, WordRisk
 
 __all__ = [
     "Calibration",
     "Diagnosis",
-    "Proposal",
-    "Raised",
+    "OutOfRange",
+    "Recommendation",
     "WordRisk",
     "bundled_calibration",
     "calibrate",

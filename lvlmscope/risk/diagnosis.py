@@ -21,8 +21,8 @@ from lvlmscope.risk.findings import (
     flags_of,
     head_shares,
 )
-from lvlmscope.risk.recommendations import Case, Proposal, propose
-from lvlmscope.risk.report_tables import Part, as_html, as_rich, as_text
+from lvlmscope.risk.recommendations import Evidence, Recommendation, propose
+from lvlmscope.risk.report_tables import Block, as_html, as_rich, as_text
 from lvlmscope.risk.word_risk import WordRisk, judged_words, read, word_risks
 from lvlmscope.runtime.attachment import Handle, intervene
 from lvlmscope.traces.requirements import require_trace
@@ -63,10 +63,10 @@ class Diagnosis:
     heads: tuple[FlaggedHead, ...]
     drift: Drift | None
     shares: HeadShares | None
-    interventions: tuple[Proposal, ...]
+    interventions: tuple[Recommendation, ...]
     left_out: tuple[str, ...]
 
-    def intervention(self, name: str | None = None) -> Proposal:
+    def intervention(self, name: str | None = None) -> Recommendation:
         """A proposed intervention.
 
         Args:
@@ -97,7 +97,7 @@ class Diagnosis:
         """
         return intervene(model, self.intervention(name).intervention)
 
-    def blocks(self) -> list[Part]:
+    def blocks(self) -> list[Block]:
         """The blocks it prints: title, note and rows, in order."""
         return parts_of(self)
 
@@ -165,7 +165,7 @@ def diagnose(
     risky = _risky(risks, usual)
     # Where no word is at risk, the interventions are configured for the one that ranks highest
     subject = risky or tuple(sorted(range(len(risks)), key=lambda number: -_known(risks[number].risk))[:1])
-    case = Case(trace=trace, readings=readings, risks=risks, risky=subject, bundled=_is_bundled(trace))
+    case = Evidence(trace=trace, readings=readings, risks=risks, risky=subject, bundled=_is_bundled(trace))
     return Diagnosis(
         answer=trace.answer,
         model=_name(trace),

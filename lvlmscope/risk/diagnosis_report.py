@@ -3,7 +3,7 @@
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from lvlmscope.risk.report_tables import Part, configured
+from lvlmscope.risk.report_tables import Block, configured
 
 if TYPE_CHECKING:
     from lvlmscope.risk.diagnosis import Diagnosis
@@ -14,23 +14,23 @@ __all__ = ["parts_of"]
 _MOST = 8  # heads, words and signals that are listed
 
 
-def parts_of(diagnosis: "Diagnosis") -> list[Part]:
+def parts_of(diagnosis: "Diagnosis") -> list[Block]:
     """The blocks of a diagnosis, in order.
 
     Args:
         diagnosis: What to tell.
     """
-    parts = [Part(title="answer", note=" ".join(diagnosis.answer.split())), _words(diagnosis)]
+    parts = [Block(title="answer", note=" ".join(diagnosis.answer.split())), _words(diagnosis)]
     parts += [_layers(diagnosis), _heads(diagnosis)]
     if diagnosis.drift is not None:
         parts.append(_drift(diagnosis.drift))
     parts.append(_interventions(diagnosis))
     if diagnosis.left_out:
-        parts.append(Part(title="not read", note=", ".join(diagnosis.left_out)))
+        parts.append(Block(title="not read", note=", ".join(diagnosis.left_out)))
     return parts
 
 
-def _words(diagnosis: "Diagnosis") -> Part:
+def _words(diagnosis: "Diagnosis") -> Block:
     if diagnosis.calibrated:
         note = f"risk of being hallucinated; {diagnosis.usual_risk:.0%} is usual; ranges: 90 % of correct words"
     else:
@@ -49,7 +49,7 @@ def _words(diagnosis: "Diagnosis") -> Part:
         )
         for word in shown
     )
-    return Part(
+    return Block(
         title="words",
         note=note + (f"; {left} more words rank lower" if left else ""),
         header=("word", "risk", "raised by"),
@@ -62,12 +62,12 @@ def _ranked(diagnosis: "Diagnosis") -> bool:
     return any(isfinite(word.risk) for word in diagnosis.words)
 
 
-def _layers(diagnosis: "Diagnosis") -> Part:
+def _layers(diagnosis: "Diagnosis") -> Block:
     told = [f"{one.layer} ({one.share:.0%} of tokens, {one.heads:.1f} heads)" for one in diagnosis.layers]
-    return Part(title="flagged layers", note=f"by D-LEAF's rule: {', '.join(told) or 'none'}")
+    return Block(title="flagged layers", note=f"by D-LEAF's rule: {', '.join(told) or 'none'}")
 
 
-def _heads(diagnosis: "Diagnosis") -> Part:
+def _heads(diagnosis: "Diagnosis") -> Block:
     told = [f"{one.layer}.{one.head} ({one.share:.0%})" for one in diagnosis.heads[:_MOST]]
     note = f"most often flagged, layer.head: {', '.join(told) or 'none'}"
     if diagnosis.shares is not None:
@@ -76,20 +76,20 @@ def _heads(diagnosis: "Diagnosis") -> Part:
             f"; perception {shares.perception:.0%}, reasoning {shares.reasoning:.0%} of all; "
             f"mean attention on the image {shares.ratio:.0%}"
         )
-    return Part(title="heads", note=note)
+    return Block(title="heads", note=note)
 
 
-def _drift(drift: "Drift") -> Part:
+def _drift(drift: "Drift") -> Block:
     verdict = "deep layers go back towards" if drift.towards_noise else "deep layers do not go back towards"
     visual = f"{drift.r_pos_middle:.2f} and {drift.r_pos_deep:.2f}"
     note = (
         f"{verdict} the first layers' noise: correlation with it {drift.r_neg_middle:.2f} in middle and "
         f"{drift.r_neg_deep:.2f} in deep layers, with the visual anchor {visual}"
     )
-    return Part(title="drift", note=note)
+    return Block(title="drift", note=note)
 
 
-def _interventions(diagnosis: "Diagnosis") -> Part:
+def _interventions(diagnosis: "Diagnosis") -> Block:
     rows = tuple(
         (str(rank), configured(one.intervention), f"{one.evidence:.0%}", one.reason)
         for rank, one in enumerate(diagnosis.interventions, start=1)
@@ -98,4 +98,4 @@ def _interventions(diagnosis: "Diagnosis") -> Part:
     if rows and not diagnosis.risky:
         subject = "no word is at risk; for the one that ranks highest" if _ranked(diagnosis) else "for the first word"
         note = f"{subject}, {note}"
-    return Part(title="interventions", note=note, header=("", "intervention", "evidence", "because"), rows=rows)
+    return Block(title="interventions", note=note, header=("", "intervention", "evidence", "because"), rows=rows)

@@ -14,18 +14,18 @@ from lvlmscope.diagnostics import saliency_to_answer
 from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import CLVA, DLEAF, SGRS, HalluRNN, HeadRescaling, LocoRE
-from lvlmscope.risk.word_risk import Readings, WordRisk
+from lvlmscope.risk.word_risk import WordReadings, WordRisk
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace
 
-__all__ = ["Case", "Proposal", "propose"]
+__all__ = ["Evidence", "Recommendation", "propose"]
 
 _LONGEST_WINDOW: Final = 8
 _STRICTEST: Final = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
+class Recommendation:
     """An intervention for this trace.
 
     Attributes:
@@ -43,7 +43,7 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Case:
+class Evidence:
     """What proposals are made from.
 
     Attributes:
@@ -55,7 +55,7 @@ class Case:
     """
 
     trace: Trace
-    readings: Readings
+    readings: WordReadings
     risks: tuple[WordRisk, ...]
     risky: tuple[int, ...]
     bundled: bool
@@ -85,7 +85,7 @@ class Case:
         return {layer: float(means[n]) for n, layer in enumerate(layers) if known[:, n].any()}
 
 
-def propose(case: Case) -> tuple[Proposal, ...]:
+def propose(case: Evidence) -> tuple[Recommendation, ...]:
     """All interventions that the trace can say something about, the one with the most evidence first.
 
     Args:
@@ -95,7 +95,7 @@ def propose(case: Case) -> tuple[Proposal, ...]:
     return tuple(sorted(found, key=lambda proposal: -proposal.evidence))
 
 
-def _dleaf(case: Case) -> Proposal | None:
+def _dleaf(case: Evidence) -> Recommendation | None:
     """Layers that set the threshold, and those flagged at half of the risky words at least."""
     ranks = case.suspicion("layer_image_entropy")
     if not ranks:
@@ -109,10 +109,10 @@ def _dleaf(case: Case) -> Proposal | None:
     evidence = _mean(ranks, mended)
     spread = _layers(mended, "spreads its", "spread their")
     reason = f"{spread} look over the image at the risky words ({_share(case, evidence)})"
-    return Proposal(name="DLEAF", intervention=DLEAF(layers=layers), evidence=evidence, reason=reason)
+    return Recommendation(name="DLEAF", intervention=DLEAF(layers=layers), evidence=evidence, reason=reason)
 
 
-def _clva(case: Case) -> Proposal | None:
+def _clva(case: Evidence) -> Recommendation | None:
     """The middle layers that look at the image most; deep ones after them."""
     ranks = case.suspicion("r_neg")
     if not ranks or case.num_layers < 3:
@@ -134,10 +134,10 @@ def _clva(case: Case) -> Proposal | None:
         f"{_layers(middle, 'looks', 'look')} at the image most; {_layers(deep)} after {_which(middle, 'it', 'them')} "
         f"{_which(deep, 'resembles', 'resemble')} the first layers' noise ({_share(case, evidence)})"
     )
-    return Proposal(name="CLVA", intervention=intervention, evidence=evidence, reason=reason)
+    return Recommendation(name="CLVA", intervention=intervention, evidence=evidence, reason=reason)
 
 
-def _locore(case: Case) -> Proposal | None:
+def _locore(case: Evidence) -> Recommendation | None:
     """Layers in which the risky words rest least on the token before; a window back to the word before."""
     ranks = case.suspicion("saliency_to_previous")
     if not ranks:
@@ -150,10 +150,10 @@ def _locore(case: Case) -> Proposal | None:
     reason = f"the risky words rest little on the token before them ({_share(case, evidence)})"
     reason += f", less than usual in {_layers(weak)}" if weak else ""
     intervention = LocoRE(layers=sorted(weak) or None, window=window)
-    return Proposal(name="LocoRE", intervention=intervention, evidence=evidence, reason=reason)
+    return Recommendation(name="LocoRE", intervention=intervention, evidence=evidence, reason=reason)
 
 
-def _sgrs(case: Case) -> Proposal | None:
+def _sgrs(case: Evidence) -> Recommendation | None:
     """A threshold that would have rejected the risky words, where that takes no more than 0.8; else the paper's."""
     plain = SGRS()
     layers = resolve_layers(plain.layers, case.num_layers)
@@ -173,10 +173,10 @@ def _sgrs(case: Case) -> Proposal | None:
         f"the risky words rest on the answer so far with {max(known):.0%} of the tokens before them at most "
         f"({_share(case, evidence)})"
     )
-    return Proposal(name="SGRS", intervention=intervention, evidence=evidence, reason=reason)
+    return Recommendation(name="SGRS", intervention=intervention, evidence=evidence, reason=reason)
 
 
-def _rescaling(case: Case) -> Proposal | None:
+def _rescaling(case: Evidence) -> Recommendation | None:
     """Heads by the trace's own ratios; the evidence is how little the early layers look at the image."""
     early = [layer for layer in case.trace.layer_indices if layer <= 0.26 * (case.num_layers - 1)]
     ranks = {layer: rank for layer, rank in case.suspicion("image_attention_focus").items() if layer in early}
@@ -188,10 +188,10 @@ def _rescaling(case: Case) -> Proposal | None:
         return None
     evidence = _mean(ranks, early)
     reason = f"{_layers(early, 'looks', 'look')} little at the image at the risky words ({_share(case, evidence)})"
-    return Proposal(name="HeadRescaling", intervention=intervention, evidence=evidence, reason=reason)
+    return Recommendation(name="HeadRescaling", intervention=intervention, evidence=evidence, reason=reason)
 
 
-def _hallurnn(case: Case) -> Proposal | None:
+def _hallurnn(case: Evidence) -> Recommendation | None:
     """The bundled model's own cell; other models need one trained for them."""
     ranks = case.suspicion("cosine_drift")
     cell = Path(str(files("lvlmscope"))) / "tiny" / "hallurnn" / "cell.json"
@@ -200,10 +200,10 @@ def _hallurnn(case: Case) -> Proposal | None:
     evidence = _mean(ranks, list(ranks))
     most = max(ranks, key=lambda layer: ranks[layer])
     reason = f"hidden states turn far between layers, most at layer {most} ({_share(case, evidence)})"
-    return Proposal(name="HalluRNN", intervention=HalluRNN(cell="tiny"), evidence=evidence, reason=reason)
+    return Recommendation(name="HalluRNN", intervention=HalluRNN(cell="tiny"), evidence=evidence, reason=reason)
 
 
-_PROPOSERS: Final[tuple[Callable[[Case], Proposal | None], ...]] = (
+_PROPOSERS: Final[tuple[Callable[[Evidence], Recommendation | None], ...]] = (
     _dleaf,
     _clva,
     _locore,
@@ -228,6 +228,6 @@ def _which(layers: Sequence[int], one: str, many: str) -> str:
     return one if len(layers) == 1 else many
 
 
-def _share(case: Case, evidence: float) -> str:
+def _share(case: Evidence, evidence: float) -> str:
     whose = "correct words" if case.readings.calibration is not None else "this answer's words"
     return f"more so than {evidence:.0%} of {whose}"

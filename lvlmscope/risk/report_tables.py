@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-__all__ = ["Part", "as_html", "as_rich", "as_text", "configured"]
+__all__ = ["Block", "as_html", "as_rich", "as_text", "configured"]
 
 _WIDTH = 110
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Block:
     """One block: a title, a note, and rows under a header."""
 
     title: str
@@ -40,7 +40,7 @@ def _value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else repr(value)
 
 
-def as_text(blocks: Sequence[Part]) -> str:
+def as_text(blocks: Sequence[Block]) -> str:
     """Plain text of at most 110 columns.
 
     Args:
@@ -54,7 +54,7 @@ def as_text(blocks: Sequence[Part]) -> str:
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def as_rich(blocks: Sequence[Part]) -> Any:
+def as_rich(blocks: Sequence[Block]) -> Any:
     """What rich prints.
 
     Args:
@@ -77,7 +77,7 @@ def as_rich(blocks: Sequence[Part]) -> Any:
     return Group(*rendered)
 
 
-def as_html(blocks: Sequence[Part]) -> str:
+def as_html(blocks: Sequence[Block]) -> str:
     """HTML that needs nothing else.
 
     Args:

@@ -13,13 +13,13 @@ from lvlmscope.risk.calibration import Calibration, Probe
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import Tokens, at_words
 
-__all__ = ["Raised", "Readings", "WordRisk", "judged_words", "read", "word_risks"]
+__all__ = ["OutOfRange", "WordReadings", "WordRisk", "judged_words", "read", "word_risks"]
 
 _FEWEST = 5  # words of an answer from which ranges of its own can be told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Raised:
+class OutOfRange:
     """A signal outside its reference range on the side of hallucinated words.
 
     Attributes:
@@ -63,11 +63,11 @@ class WordRisk:
     steps: tuple[int, ...]
     category: str | None
     risk: float
-    raised: tuple[Raised, ...]
+    raised: tuple[OutOfRange, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Readings:
+class WordReadings:
     """Signals at the judged words of one trace.
 
     Attributes:
@@ -133,7 +133,7 @@ def read(
     calibration: Calibration | None,
     model: Any,
     tokens: Tokens,
-) -> Readings:
+) -> WordReadings:
     """Every signal at every judged word.
 
     Args:
@@ -151,10 +151,10 @@ def read(
         values[signal.name] = at_words(array, [word.steps for word in words], tokens)
     sides = {signal.name: signal.suspicious for signal in signals if signal.kind != "baseline"}
     values = {name: found for name, found in values.items() if name in sides}
-    return Readings(words=words, values=values, layers=layers, suspicious=sides, calibration=calibration)
+    return WordReadings(words=words, values=values, layers=layers, suspicious=sides, calibration=calibration)
 
 
-def word_risks(readings: Readings) -> tuple[WordRisk, ...]:
+def word_risks(readings: WordReadings) -> tuple[WordRisk, ...]:
     """Risk and raised signals of each judged word, in the order of the answer."""
     calibration = readings.calibration
     probe = None if calibration is None else _probe(calibration, set(readings.values))
@@ -169,12 +169,12 @@ def word_risks(readings: Readings) -> tuple[WordRisk, ...]:
     return tuple(found)
 
 
-def _word(word: LabelledWord, risk: float, raised: Sequence[Raised]) -> WordRisk:
+def _word(word: LabelledWord, risk: float, raised: Sequence[OutOfRange]) -> WordRisk:
     far = sorted(raised, key=lambda one: -_distance(one))
     return WordRisk(text=word.text, steps=word.steps, category=word.category, risk=risk, raised=tuple(far))
 
 
-def _distance(one: Raised) -> float:
+def _distance(one: OutOfRange) -> float:
     """How far outside its range, in widths of it."""
     return max(one.low - one.value, one.value - one.high) / max(one.high - one.low, 1e-12)
 
@@ -185,15 +185,15 @@ def _probe(calibration: Calibration, given: set[str]) -> Probe | None:
     return max(fitting, key=lambda probe: len(probe.signals), default=None)
 
 
-def _raised(calibration: Calibration, name: str, value: float) -> Raised | None:
+def _raised(calibration: Calibration, name: str, value: float) -> OutOfRange | None:
     reference = calibration.references[name]
     low, high = reference.band(reference.place)
     outside = value > high if reference.direction == "higher" else value < low
     layer = reference.layers[reference.place] if reference.layers else None
-    return Raised(signal=name, layer=layer, value=value, low=low, high=high) if outside else None
+    return OutOfRange(signal=name, layer=layer, value=value, low=low, high=high) if outside else None
 
 
-def _uncalibrated(readings: Readings) -> tuple[WordRisk, ...]:
+def _uncalibrated(readings: WordReadings) -> tuple[WordRisk, ...]:
     """Ranks within the answer, each signal averaged over layers, on the side that its paper claims."""
     claimed = [name for name, side in readings.suspicious.items() if side is not None]
     if len(readings.words) < _FEWEST or not claimed:
@@ -207,7 +207,7 @@ def _uncalibrated(readings: Readings) -> tuple[WordRisk, ...]:
         for name, (low, high) in bands.items():
             value = float(means[name][number])
             if (value > high) if readings.suspicious[name] == "high" else (value < low):
-                raised.append(Raised(signal=name, layer=None, value=value, low=low, high=high))
+                raised.append(OutOfRange(signal=name, layer=None, value=value, low=low, high=high))
         found.append(_word(word, float(risks[number]), raised))
     return tuple(found)
 

@@ -5,9 +5,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.runtime.protocol import Intervention, Session, Site
+from lvlmscope.runtime.protocol import Intervention, ModelInfo, Session
 
-__all__ = ["Performance", "Recorder"]
+__all__ = ["ActiveIntervention", "Recorder"]
 
 
 @runtime_checkable
@@ -24,7 +24,7 @@ class Recorder(Protocol):
         """Take the predicting rows' stream ``[batch, row, hidden]`` after one layer (-1: the embedding)."""
 
 
-class Performance:
+class ActiveIntervention:
     """One intervention at work: its configuration, its session, and counts of what it changed."""
 
     def __init__(self, intervention: Intervention, session: Session) -> None:
@@ -42,7 +42,7 @@ class Performance:
         self.scaled: dict[int, int] = {}
         self.shifted: dict[int, int] = {}
 
-    def restart(self, site: Site) -> None:
+    def restart(self, site: ModelInfo) -> None:
         """Begin anew, with a fresh session and no counts.
 
         Args:
@@ -50,7 +50,7 @@ class Performance:
         """
         self.__init__(self.intervention, self.intervention.start(site))  # type: ignore[misc]
 
-    def take(self, other: "Performance") -> None:
+    def take(self, other: "ActiveIntervention") -> None:
         """Take over what another performance of the same intervention did.
 
         Args:
@@ -78,6 +78,6 @@ class Performance:
         }
         counts["changed"] = bool(self.edited or self.scaled or self.shifted)
         told = counts | self.session.report()
-        if self.forwards and not told["changed"] and (reason := self.session.idle_reason()):
-            told["idle_reason"] = reason
+        if self.forwards and not told["changed"] and (reason := self.session.no_effect_reason()):
+            told["no_effect_reason"] = reason
         return told

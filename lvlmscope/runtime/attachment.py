@@ -13,22 +13,22 @@ from transformers import LogitsProcessorList
 from lvlmscope.errors import InterventionError, ModelInputError, UnsupportedModelError, message
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.loaded_model import unwrap
-from lvlmscope.runtime.active_intervention import Performance
-from lvlmscope.runtime.model_hooks import Stage
-from lvlmscope.runtime.protocol import Intervention, Session, Site
+from lvlmscope.runtime.active_intervention import ActiveIntervention
+from lvlmscope.runtime.model_hooks import Instrumentation
+from lvlmscope.runtime.protocol import Intervention, ModelInfo, Session
 
-__all__ = ["Handle", "Intervention", "Session", "Site", "attach", "intervene", "stack_of", "stage_of"]
+__all__ = ["Handle", "Intervention", "ModelInfo", "Session", "attach", "instrumentation_of", "intervene", "stack_of"]
 
 _ASKED = "switch on an intervention"
 
 # One stage a model, alive while anything is attached: stacked and nested interventions share it.
-_STAGES: "weakref.WeakKeyDictionary[torch.nn.Module, Stage]" = weakref.WeakKeyDictionary()
+_STAGES: "weakref.WeakKeyDictionary[torch.nn.Module, Instrumentation]" = weakref.WeakKeyDictionary()
 
 
 class Handle:
     """Interventions attached to one model by one call."""
 
-    def __init__(self, stage: Stage, performances: tuple[Performance, ...]) -> None:
+    def __init__(self, stage: Instrumentation, performances: tuple[ActiveIntervention, ...]) -> None:
         """Hold what ``attach`` put on the stage.
 
         Args:
@@ -60,7 +60,7 @@ class Handle:
         if self._active:
             self.withdraw()
             for report in self.report():
-                if reason := report.get("idle_reason"):
+                if reason := report.get("no_effect_reason"):
                     text = f"{report['name']} changed nothing in {report['forwards']} forwards: {reason}."
                     warnings.warn(text, UserWarning, stacklevel=2)
 
@@ -71,7 +71,7 @@ class Handle:
             _leave(self._stage, self._performances)
 
 
-def stage_of(model: Any) -> Stage | None:
+def instrumentation_of(model: Any) -> Instrumentation | None:
     """The stage of a model that has something attached, None otherwise.
 
     Args:
@@ -133,10 +133,10 @@ def attach(model: Any, *interventions: Intervention, family: Family | None = Non
         received = f"{type(bare).__name__}, which looks at the image in cross-attention layers"
         possible, todo = "models with image tokens in the decoder's sequence", "trace it without interventions"
         raise UnsupportedModelError(message(_ASKED, received, possible, todo))
-    stage = _STAGES.get(bare) or Stage(bare, family)
+    stage = _STAGES.get(bare) or Instrumentation(bare, family)
     _refuse_twice(interventions)
-    performances = tuple(Performance(i, i.start(stage.site)) for i in interventions)
-    enter_stage(stage, performances)
+    performances = tuple(ActiveIntervention(i, i.start(stage.site)) for i in interventions)
+    activate(stage, performances)
     return Handle(stage, performances)
 
 
@@ -174,7 +174,7 @@ def intervene(model: Any, *interventions: Intervention, family: Family | None = 
     handle.remove()
 
 
-def enter_stage(stage: Stage, performances: tuple[Performance, ...]) -> None:
+def activate(stage: Instrumentation, performances: tuple[ActiveIntervention, ...]) -> None:
     """Put interventions on a stage, and build it up when it was empty.
 
     Args:
@@ -185,12 +185,12 @@ def enter_stage(stage: Stage, performances: tuple[Performance, ...]) -> None:
         InterventionError: Two interventions that both choose the tokens; nothing is left behind.
         UnsupportedModelError: The model's attention cannot be reached; nothing is left behind.
     """
-    choosing = [p.name for p in (*stage.performances, *performances) if p.session.chooses_tokens]
+    choosing = [p.name for p in (*stage.active, *performances) if p.session.chooses_tokens]
     if len(choosing) > 1:
         received = f"{' and '.join(choosing)}, which each choose every token"
         todo = "leave one out, or take the other off first"
         raise InterventionError(message("switch on interventions together", received, "one that chooses tokens", todo))
-    stage.performances.extend(performances)
+    stage.active.extend(performances)
     try:
         stage.refresh()
     except BaseException:
@@ -201,10 +201,10 @@ def enter_stage(stage: Stage, performances: tuple[Performance, ...]) -> None:
         _shadow_generate(stage)
 
 
-def _leave(stage: Stage, performances: tuple[Performance, ...]) -> None:
+def _leave(stage: Instrumentation, performances: tuple[ActiveIntervention, ...]) -> None:
     for performance in performances:
-        stage.performances.remove(performance)
-    if stage.performances:
+        stage.active.remove(performance)
+    if stage.active:
         stage.refresh()
         return
     stage.remove()
@@ -212,7 +212,7 @@ def _leave(stage: Stage, performances: tuple[Performance, ...]) -> None:
         vars(stage.model).pop("generate", None)
 
 
-def _shadow_generate(stage: Stage) -> None:
+def _shadow_generate(stage: Instrumentation) -> None:
     """Let ``generate`` tell the stage the prompt's length and take the interventions' logits processors along."""
     original = getattr(stage.model, "generate", None)
     if original is None:

@@ -11,18 +11,18 @@ from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.hooks.attention_math import AttentionCall, row_scores, softmax_rows, visibility
 from lvlmscope.hooks.attention_tap import KernelOutput
-from lvlmscope.hooks.gradient_path import GradientPath, OpenForward, require_gradients
+from lvlmscope.hooks.gradient_path import ForwardGraph, GradientPath, require_gradients
 from lvlmscope.hooks.hidden_states import HiddenHooks
 from lvlmscope.models.families import Family
-from lvlmscope.runtime.active_intervention import Performance, Recorder
-from lvlmscope.runtime.output_patching import apply_gain, checked_weights, mixed_rows, replaced_rows, with_slope
-from lvlmscope.runtime.predicting_rows import ForwardFollower
-from lvlmscope.runtime.protocol import ForwardInfo, Session, Site
+from lvlmscope.runtime.active_intervention import ActiveIntervention, Recorder
+from lvlmscope.runtime.output_patching import apply_gain, attach_gradient, patch_output, recompute_output, validate_edit
+from lvlmscope.runtime.predicting_rows import ForwardTracker
+from lvlmscope.runtime.protocol import ForwardInfo, ModelInfo, Session
 
-__all__ = ["Stage"]
+__all__ = ["Instrumentation"]
 
 
-class Stage:
+class Instrumentation:
     """The one place where a model is read and edited, built up while something is attached and then torn down."""
 
     def __init__(self, model: torch.nn.Module, family: Family) -> None:
@@ -34,15 +34,15 @@ class Stage:
         """
         self.model = model
         self.family = family
-        self.performances: list[Performance] = []
+        self.active: list[ActiveIntervention] = []
         self.recorder: Recorder | None = None
-        self.replayed: list[Performance] = []
+        self.replayed: list[ActiveIntervention] = []
         self.seen_layers: list[int] = []
-        self.follower = ForwardFollower(family.core(model), lambda ids: family.image_mask(model, ids))
+        self.follower = ForwardTracker(family.core(model), lambda ids: family.image_mask(model, ids))
         self.follower.on_begin, self.follower.on_end = self._begin, self._end
         layers = tuple(family.decoder_layers(model))
         config = family.text_config(model)
-        self.site = Site(
+        self.site = ModelInfo(
             model=model,
             decoder_layers=layers,
             num_layers=len(layers),
@@ -60,7 +60,7 @@ class Stage:
     @property
     def sessions(self) -> list[Session]:
         """The sessions in the order in which they act."""
-        return [p.session for p in self.performances]
+        return [p.session for p in self.active]
 
     @property
     def kernels(self) -> tuple[str, ...]:
@@ -73,12 +73,12 @@ class Stage:
 
     def restart(self) -> None:
         """Give every intervention a fresh session, so that its report speaks of what comes next only."""
-        for performance in self.performances:
+        for performance in self.active:
             performance.restart(self.site)
 
     def count_replay(self) -> None:
         """Let the reports speak of the last replay: a given answer is replayed, only its prompt was generated from."""
-        for performance, replayed in zip(self.performances, self.replayed, strict=True):
+        for performance, replayed in zip(self.active, self.replayed, strict=True):
             performance.take(replayed)
 
     def refresh(self) -> None:
@@ -146,15 +146,15 @@ class Stage:
         Yields:
             Nothing.
         """
-        kept, length = self.performances, self.follower.prompt_length
-        self.performances = [Performance(p.intervention, p.intervention.start(self.site)) for p in kept]
+        kept, length = self.active, self.follower.prompt_length
+        self.active = [ActiveIntervention(p.intervention, p.intervention.start(self.site)) for p in kept]
         self.recorder = recorder
         try:
             self.refresh()
             yield
         finally:
-            self.replayed = self.performances
-            self.performances, self.recorder = kept, None
+            self.replayed = self.active
+            self.active, self.recorder = kept, None
             self.follower.prompt_length = length
             if kept:
                 self.refresh()
@@ -166,7 +166,7 @@ class Stage:
 
     def _begin(self, forward: ForwardInfo) -> None:
         self.seen_layers = []
-        for performance in self.performances:
+        for performance in self.active:
             performance.forwards += 1
             performance.rows += forward.batch_size * forward.num_rows
             performance.session.begin_forward(forward)
@@ -174,12 +174,12 @@ class Stage:
         asking = self.sessions if self._generating and self.recorder is None else []
         self._path.plan({layer for session in asking for layer in session.gradient_layers(forward)})
 
-    def _deliver(self, graph: OpenForward) -> None:
+    def _deliver(self, graph: ForwardGraph) -> None:
         forward = self.follower.current
         assert forward is not None
         for session in self.sessions:
             if session.gradient_layers(forward):
-                session.take_graph(graph)
+                session.on_graph(graph)
 
     def _end(self, logits: torch.Tensor) -> None:
         if not self.seen_layers:
@@ -213,12 +213,12 @@ class Stage:
         if path.is_open:
             path.keep(layer, edited)
             with torch.no_grad():
-                output, weights = replaced_rows(run(), rows, edited, call)
-            output = with_slope(output, edited, call)
+                output, weights = patch_output(run(), rows, edited, call)
+            output = attach_gradient(output, edited, call)
         elif recorded:
-            output, weights = mixed_rows(run, edited, call)
+            output, weights = recompute_output(run, edited, call)
         else:
-            output, weights = replaced_rows(run(), rows, edited, call)
+            output, weights = patch_output(run(), rows, edited, call)
         return apply_gain(output, self._gains(edited), call.first_row), weights
 
     def _rows(self, call: AttentionCall, layer: int, *, differentiable: bool) -> AttentionRows:
@@ -243,18 +243,18 @@ class Stage:
         )
 
     def _edit(self, rows: AttentionRows) -> AttentionRows:
-        for performance in self.performances:
+        for performance in self.active:
             weights = performance.session.edit_attention(rows)
             if weights is None:
                 continue
-            rows, count = checked_weights(rows, weights, performance.intervention)
+            rows, count = validate_edit(rows, weights, performance.intervention)
             if count:
                 performance.edited[rows.layer or 0] = performance.edited.get(rows.layer or 0, 0) + count
         return rows
 
     def _gains(self, rows: AttentionRows) -> list[tuple[torch.Tensor, str]]:
         gains: list[tuple[torch.Tensor, str]] = []
-        for performance in self.performances:
+        for performance in self.active:
             gain = performance.session.head_gain(rows)
             if gain is None:
                 continue
@@ -271,7 +271,7 @@ class Stage:
         # From the end: Gemma4 runs its last layers on the last row of a prompt only
         start, edited = hidden.shape[1] - forward.num_rows, hidden
         rows = torch.arange(start, hidden.shape[1], device=hidden.device)
-        for performance in self.performances:
+        for performance in self.active:
             new = performance.session.edit_hidden(layer, edited, rows)
             if new is not None and not torch.equal(new, edited):
                 performance.shifted[layer] = performance.shifted.get(layer, 0) + 1

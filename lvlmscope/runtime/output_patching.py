@@ -11,10 +11,10 @@ from lvlmscope.hooks.attention_math import AttentionCall, mix_values
 from lvlmscope.hooks.attention_tap import KernelOutput
 from lvlmscope.runtime.protocol import Intervention
 
-__all__ = ["apply_gain", "checked_weights", "mixed_rows", "replaced_rows", "with_slope"]
+__all__ = ["apply_gain", "attach_gradient", "patch_output", "recompute_output", "validate_edit"]
 
 
-def checked_weights(
+def validate_edit(
     rows: AttentionRows, weights: Float[torch.Tensor, "..."], intervention: Intervention
 ) -> tuple[AttentionRows, int]:
     """Rows with an intervention's weights, and how many (row, head) pairs they change.
@@ -70,9 +70,7 @@ def _edited_scores(
     return torch.where(changed, log_weights(weights) + scale, rows.scores)
 
 
-def replaced_rows(
-    output: KernelOutput, rows: AttentionRows, edited: AttentionRows, call: AttentionCall
-) -> KernelOutput:
+def patch_output(output: KernelOutput, rows: AttentionRows, edited: AttentionRows, call: AttentionCall) -> KernelOutput:
     """The kernel's output with the heads of edited rows computed from their new weights.
 
     Args:
@@ -97,7 +95,7 @@ def replaced_rows(
     return values, weights
 
 
-def mixed_rows(run: Callable[[], KernelOutput], rows: AttentionRows, call: AttentionCall) -> KernelOutput:
+def recompute_output(run: Callable[[], KernelOutput], rows: AttentionRows, call: AttentionCall) -> KernelOutput:
     """Head outputs computed from the rows, in a graph with them; the kernel makes those before the predicting rows.
 
     Args:
@@ -116,7 +114,7 @@ def mixed_rows(run: Callable[[], KernelOutput], rows: AttentionRows, call: Atten
     return torch.cat([output[:, : call.first_row], mixed], 1), weights
 
 
-def with_slope(
+def attach_gradient(
     values: Float[torch.Tensor, "batch query head value_dim"], rows: AttentionRows, call: AttentionCall
 ) -> Float[torch.Tensor, "batch query head value_dim"]:
     """The same head outputs, in a graph with the rows: a term of value zero carries the gradient.

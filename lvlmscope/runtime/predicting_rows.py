@@ -9,10 +9,10 @@ import torch
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.runtime.protocol import ForwardInfo
 
-__all__ = ["ForwardFollower"]
+__all__ = ["ForwardTracker"]
 
 
-class ForwardFollower:
+class ForwardTracker:
     """Keeps the ids of the current sequence and says, for each forward, which rows predict.
 
     A row predicts when its position is at or after the last prompt position: the last row of a prompt, also when the

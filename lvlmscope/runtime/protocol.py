@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float, Int
 from transformers import LogitsProcessor
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.hooks.gradient_path import OpenForward
+from lvlmscope.hooks.gradient_path import ForwardGraph
 
-__all__ = ["ForwardInfo", "Intervention", "MethodCard", "Session", "Site"]
+__all__ = ["ForwardInfo", "Intervention", "MethodCard", "ModelInfo", "Session"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,21 +20,21 @@ class MethodCard:
 
     Attributes:
         paper: Where it was published.
-        theirs: What is the authors' own.
-        ours: What is our reading or our choice.
+        from_paper: What is the authors' own.
+        our_choices: What is our reading or our choice.
         cost: What it costs beside plain generation.
-        space: Where `tune` looks: for each parameter `(low, high)` of two numbers, or a list of choices.
+        search_space: Where `tune` looks: for each parameter `(low, high)` of two numbers, or a list of choices.
     """
 
     paper: str
-    theirs: str
-    ours: str
+    from_paper: str
+    our_choices: str
     cost: str
-    space: Mapping[str, Any] = field(default_factory=dict)
+    search_space: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class ModelInfo:
     """What an intervention may know of the model it is attached to.
 
     Attributes:
@@ -182,7 +182,7 @@ class Session:
         del forward
         return ()
 
-    def take_graph(self, graph: OpenForward) -> None:
+    def on_graph(self, graph: ForwardGraph) -> None:
         """Called at the end of a forward for which ``gradient_layers`` named layers, before ``end_forward``.
 
         Args:
@@ -200,7 +200,7 @@ class Session:
             logits: The forward's logits ``[batch, kept rows, vocabulary]``.
         """
 
-    def idle_reason(self) -> str | None:
+    def no_effect_reason(self) -> str | None:
         """Why nothing was changed, in words, asked when a block ends without a change: a warning tells it.
 
         Returns:
@@ -217,7 +217,7 @@ class Session:
 class Intervention(Protocol):
     """An intervention's configuration: frozen, and able to start a session in any model."""
 
-    def start(self, site: Site) -> Session:
+    def start(self, site: ModelInfo) -> Session:
         """A new session.
 
         Args:

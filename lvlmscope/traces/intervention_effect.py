@@ -177,7 +177,9 @@ def _edit_lines(report: dict[str, Any]) -> list[str]:
     """What an intervention edited, then what its session reports, without counts per layer."""
     name, forwards = report.get("name", "intervention"), report.get("forwards", 0)
     if not report.get("changed", False):
-        reason = report.get("idle_reason") or ("the prompt holds no image" if report.get("saw_image") is False else "")
+        reason = report.get("no_effect_reason") or (
+            "the prompt holds no image" if report.get("saw_image") is False else ""
+        )
         return [f"{name}: changed nothing over {forwards} forwards{': ' if reason else ''}{reason}"]
     parts = [
         f"edited {report[key]} (row, head) pairs in {len(report[f'{key}_per_layer'])} layers"

@@ -20,7 +20,7 @@ from lvlmscope.inputs.preparation import prepare
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
 from lvlmscope.runtime.attachment import intervene
-from lvlmscope.runtime.protocol import Session, Site
+from lvlmscope.runtime.protocol import ModelInfo, Session
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["Check", "Finding", "check"]
@@ -98,7 +98,7 @@ def check(model: Any, *, inputs: Any = None, processor: Any = None, family: Fami
 
     Args:
         model: What ``load`` gave, or a bare Hugging Face model.
-        inputs: Prepared model inputs of one sample, for a model without a processor.
+        inputs: ModelInputs model inputs of one sample, for a model without a processor.
         processor: The model's processor, when it cannot be found from the model's name.
         family: Rules of the model's family, found by itself when None.
 
@@ -220,7 +220,7 @@ def _eager_rows(model: torch.nn.Module, family: Family, decoder: Any) -> Iterato
 class _Blindfold:
     """Takes all attention off the image: a planted edit."""
 
-    def start(self, site: Site) -> Session:
+    def start(self, site: ModelInfo) -> Session:
         del site
         return _BlindSession()
 

@@ -10,7 +10,7 @@ import xarray as xr
 from PIL import Image
 
 import lvlmscope as lv
-from lvlmscope.attribution.answer_scorer import Answerer
+from lvlmscope.attribution.answer_scorer import AnswerScorer
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import (
     GeometryError,
@@ -45,14 +45,14 @@ def planted_answers(monkeypatch: pytest.MonkeyPatch, trace: Any) -> None:
     """The second token's log-probability falls by the darkness of the block at row 2, column 1 of 4 x 4."""
     own = np.asarray(trace.image, dtype=float)[56:84, 28:56].mean()
 
-    def answer(self: Answerer, images: Any, *, place: int = 0) -> torch.Tensor:
+    def answer(self: AnswerScorer, images: Any, *, place: int = 0) -> torch.Tensor:
         del place
         found = self.trace.log_probs.repeat(len(images), 1)
         for row, image in zip(found, images, strict=True):
             row[1] += (np.asarray(image, dtype=float)[56:84, 28:56].mean() - own) / 100
         return found
 
-    monkeypatch.setattr(Answerer, "with_images", answer)
+    monkeypatch.setattr(AnswerScorer, "with_images", answer)
 
 
 def test_the_one_part_that_matters_is_found(bundled, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ def test_an_objects_box_speaks_for_its_word_more_than_the_background(bundled) ->
 
 def test_one_token_off_its_baseline_takes_everything(small) -> None:
     case, trace = small
-    answerer = lv.attribution.answer_scorer.answerer_of(trace, case.model, inputs=case.inputs, asked="test")
+    answerer = lv.attribution.answer_scorer.answer_scorer_of(trace, case.model, inputs=case.inputs, asked="test")
     with answerer.with_embeddings(1) as (own, _):
         start = own.clone()
     start[5] = own.mean(0)

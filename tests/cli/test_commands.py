@@ -222,7 +222,7 @@ def test_interventions_command_lists_every_intervention_with_its_paper() -> None
     assert {"CLVA", "DLEAF", "HalluRNN", "HeadRescaling", "LocoRE", "SGRS"} <= set(listed)
     assert listed["DLEAF"]["paper"] == "arXiv 2509.07864"
     assert listed["DLEAF"]["parameters"]["gamma"] == 0.9
-    assert all(facts["theirs"] and facts["ours"] and facts["cost"] for facts in listed.values())
+    assert all(facts["from_paper"] and facts["our_choices"] and facts["cost"] for facts in listed.values())
     plain = run("interventions").stdout
     assert "LocoRE  arXiv 2601.20279" in plain
     assert "parameters: beta=0.15, window=5, layers=None, mode='logit'" in plain

@@ -10,7 +10,7 @@ import torch
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.capture.trace_one import trace
 from lvlmscope.runtime.attachment import intervene
-from lvlmscope.runtime.protocol import Intervention, Session, Site
+from lvlmscope.runtime.protocol import Intervention, ModelInfo, Session
 from lvlmscope.traces.trace import Trace
 from tests.contract.test_interventions import INTERVENTIONS, OPTIONS, STEPS
 from tests.contract.test_interventions_in_families import fitting
@@ -27,7 +27,7 @@ class Witness:
 
     seen: Seen = field(default_factory=dict)
 
-    def start(self, site: Site) -> Session:
+    def start(self, site: ModelInfo) -> Session:
         del site
         return _Witnessing(self.seen)
 

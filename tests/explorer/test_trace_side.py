@@ -23,7 +23,7 @@ from lvlmscope.explorer.encoding import packed, packed_bytes, unpacked
 from lvlmscope.explorer.image_panels import places_of
 from lvlmscope.explorer.map_budget import kept_maps
 from lvlmscope.explorer.trace_side import describe_side
-from lvlmscope.explorer.word_maps import Amounts
+from lvlmscope.explorer.word_maps import WordMaps
 from lvlmscope.risk import diagnose
 from lvlmscope.traces.images import data_uri
 from lvlmscope.traces.token_layout import Cell, ImageLayout
@@ -51,7 +51,7 @@ def test_packed_values_that_are_undefined_come_back_so() -> None:
 
 def test_a_words_map_is_the_mean_over_its_tokens_heads_and_layers() -> None:
     trace = words_and_pieces(varied_trace(gradients=True), " car", "pet", " on", ".")
-    amounts = Amounts(trace)
+    amounts = WordMaps(trace)
     assert [word.text for word in amounts.words] == ["carpet", "on"]
     image = trace.image_keys
     expected = trace.attention[:2][..., image].mean(0).numpy()
@@ -65,7 +65,7 @@ def test_a_words_map_is_the_mean_over_its_tokens_heads_and_layers() -> None:
 
 
 def test_an_amount_a_word_or_a_layer_that_is_not_there_is_refused() -> None:
-    amounts = Amounts(varied_trace())
+    amounts = WordMaps(varied_trace())
     with pytest.raises(ModelInputError, match=r"'saliency' of word 0; possible: attention"):
         amounts.of_word("saliency", 0)
     with pytest.raises(ModelInputError, match="words 0 to 3"):
@@ -75,7 +75,7 @@ def test_an_amount_a_word_or_a_layer_that_is_not_there_is_refused() -> None:
 
 
 def test_everything_is_kept_where_there_is_room() -> None:
-    amounts = Amounts(varied_trace())
+    amounts = WordMaps(varied_trace())
     maps = kept_maps(amounts, room=1_000_000)["attention"]
     assert maps["kept"] == list(range(4 * 3 * 4))
     heads = unpacked(maps["heads"]).reshape(4, 3, 4, 16)
@@ -85,7 +85,7 @@ def test_everything_is_kept_where_there_is_room() -> None:
 
 
 def test_where_there_is_little_room_the_heads_that_look_most_are_kept() -> None:
-    amounts = Amounts(varied_trace(layers=8, heads=4, side=6))
+    amounts = WordMaps(varied_trace(layers=8, heads=4, side=6))
     sizes = []
     for room in (9_000, 1_900, 1_000):
         maps = kept_maps(amounts, room=room)["attention"]
@@ -102,7 +102,7 @@ def test_where_there_is_little_room_the_heads_that_look_most_are_kept() -> None:
 
 
 def test_joined_layers_are_their_mean() -> None:
-    amounts = Amounts(varied_trace(layers=5, side=6))
+    amounts = WordMaps(varied_trace(layers=5, side=6))
     maps = kept_maps(amounts, room=1_000)["attention"]
     assert maps["band"] > 1
     bands = unpacked(maps["layers"]).reshape(4, -1, 36)
@@ -112,7 +112,7 @@ def test_joined_layers_are_their_mean() -> None:
 
 def test_words_carry_signals_probabilities_and_alternatives() -> None:
     trace = words_and_pieces(varied_trace(gradients=True), " car", "pet", " on", ".")
-    side = describe_side(Amounts(trace), "")
+    side = describe_side(WordMaps(trace), "")
     first = side["words"][0]
     assert [token["text"] for token in first["tokens"]] == [" car", "pet"]
     assert first["tokens"][0]["p"] == pytest.approx(np.exp(-0.1), rel=1e-5)
@@ -191,7 +191,7 @@ def test_image_tokens_without_a_known_place_are_shown_in_their_order() -> None:
     trace = varied_trace()
     unknown = replace(trace.layout.images[0], reason="a resampler mixes the patches")
     (place,) = places_of(with_images(trace, unknown))
-    assert place.image is None
+    assert place.image_index is None
     assert "a resampler mixes the patches" in place.note
     assert place.cells == tuple(range(16))
     queries = ImageLayout(cells=tuple(Cell(key=1 + n, image=0, role="query") for n in range(16)))

@@ -17,7 +17,7 @@ from lvlmscope import Trace
 from lvlmscope.errors import MissingExtraError, ModelInputError, ShapeError
 from lvlmscope.explorer.document import describe_document
 from lvlmscope.explorer.widget import answer_request
-from lvlmscope.explorer.word_maps import Amounts
+from lvlmscope.explorer.word_maps import WordMaps
 from tests.support.browser import chromium, opened, settled
 from tests.support.varied_traces import varied_trace
 
@@ -68,7 +68,7 @@ def harness(folder: Path, document: dict[str, Any]) -> Path:
     return path
 
 
-def begin(page: Page, amounts: tuple[Amounts, ...], asked: list[dict[str, Any]]) -> None:
+def begin(page: Page, amounts: tuple[WordMaps, ...], asked: list[dict[str, Any]]) -> None:
     def answer(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         asked.append(content)
         told, buffers = answer_request(amounts, content)
@@ -161,7 +161,7 @@ def test_the_widget_answers_messages(trace: Trace, monkeypatch: pytest.MonkeyPat
 )
 def test_a_bad_request_is_answered_with_its_error(trace: Trace, changes: dict[str, Any], told: str) -> None:
     asked = {"id": 1, "kind": "map", "side": 0, "amount": "attention", "word": 0, "low": 0, "high": 2, "head": None}
-    answer, buffers = answer_request([Amounts(trace)], asked | changes)
+    answer, buffers = answer_request([WordMaps(trace)], asked | changes)
     assert answer["id"] == 1
     assert told in answer["error"]
     assert buffers == []

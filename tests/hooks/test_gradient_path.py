@@ -8,9 +8,9 @@ import torch
 
 from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import UnsupportedModelError
-from lvlmscope.hooks.gradient_path import OpenForward
+from lvlmscope.hooks.gradient_path import ForwardGraph
 from lvlmscope.runtime.attachment import attach, intervene
-from lvlmscope.runtime.protocol import ForwardInfo, Session, Site
+from lvlmscope.runtime.protocol import ForwardInfo, ModelInfo, Session
 from lvlmscope.traces.trace import Trace
 from tests.support import tiny_families, tiny_models
 
@@ -33,7 +33,7 @@ class Watcher(Session):
         del forward
         return self.layers
 
-    def take_graph(self, graph: OpenForward) -> None:
+    def on_graph(self, graph: ForwardGraph) -> None:
         logits = graph.logits.detach().float().clone()
         logits[:, tiny_models.SUPPRESSED] = float("-inf")
         slopes = []
@@ -50,7 +50,7 @@ class Watching:
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    def start(self, site: Site) -> Session:
+    def start(self, site: ModelInfo) -> Session:
         del site
         return self.session
 

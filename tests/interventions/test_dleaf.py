@@ -10,7 +10,7 @@ from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import DLEAF
 from lvlmscope.runtime.attachment import attach, intervene
-from lvlmscope.runtime.protocol import ForwardInfo, Session, Site
+from lvlmscope.runtime.protocol import ForwardInfo, ModelInfo, Session
 from lvlmscope.traces.trace import Trace
 from tests.reference import decoder
 from tests.reference import dleaf as twin
@@ -61,7 +61,7 @@ def test_agrees_with_its_twin(intervention: DLEAF) -> None:
 def session(intervention: DLEAF, layers: int) -> Session:
     layer = torch.nn.Linear(1, 1)
     started = intervention.start(
-        Site(
+        ModelInfo(
             model=layer,
             decoder_layers=(layer,) * layers,
             num_layers=layers,

@@ -15,13 +15,13 @@ from lvlmscope.interventions import (
     DLEAF,
     HalluRNN,
     LocoRE,
+    list_interventions,
     load_interventions,
-    registered,
     registry,
     save_interventions,
 )
 from lvlmscope.runtime.parameters import check_types
-from lvlmscope.runtime.protocol import Session, Site
+from lvlmscope.runtime.protocol import ModelInfo, Session
 from tests.support.depth_cells import saved
 
 
@@ -31,7 +31,7 @@ class Outsider:
 
     strength: float = 1.0
 
-    def start(self, site: Site) -> Session:
+    def start(self, site: ModelInfo) -> Session:
         del site
         return Session()
 
@@ -45,14 +45,14 @@ def offer(monkeypatch: pytest.MonkeyPatch, *points: tuple[str, str]) -> None:
 
 
 def test_every_exported_intervention_is_registered_with_a_card() -> None:
-    found = registered()
+    found = list_interventions()
     assert {"DLEAF", "CLVA", "LocoRE", "HeadRescaling", "HalluRNN"} <= set(found)
     for name, intervention in found.items():
         assert name in interventions.__all__
         card: Any = getattr(intervention, "card", None)
         assert card.paper.startswith("arXiv "), name
-        assert all((card.theirs, card.ours, card.cost)), name
-        assert set(card.space) <= set(signature(intervention).parameters), name
+        assert all((card.from_paper, card.our_choices, card.cost)), name
+        assert set(card.search_space) <= set(signature(intervention).parameters), name
 
 
 @pytest.mark.usefixtures("unchecked_shapes")
@@ -75,7 +75,7 @@ def test_parameters_of_another_type_are_named(name: str, parameters: dict[str, A
 
 
 def test_every_default_is_of_its_own_type() -> None:
-    for intervention in registered().values():
+    for intervention in list_interventions().values():
         check_types(intervention())
 
 
@@ -84,7 +84,7 @@ def test_another_packages_intervention_is_found_in_any_letter_case(
 ) -> None:
     offer(monkeypatch, ("Outsider", f"{__name__}:Outsider"))
     assert registry.intervention_class("OUTSIDER").__name__ == "Outsider"
-    assert list(registered())[-1] == "Outsider"
+    assert list(list_interventions())[-1] == "Outsider"
     save_interventions(tmp_path / "stack.json", registry.intervention_class("outsider")(strength=0.25))  # type: ignore[call-arg]
     (again,) = load_interventions(tmp_path / "stack.json")
     assert again.describe()["parameters"] == {"strength": 0.25}

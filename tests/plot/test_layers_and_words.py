@@ -161,7 +161,7 @@ def test_words_are_points_of_their_class():
     signal = xr.DataArray([1.0, 2.0, np.nan], dims="step", attrs={"long_name": "planted", "units": "nats"})
     figure = plot.distribution(planted_trace(), signal, grounded=[0], hallucinated=[1])
     labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
-    assert labels == ["true\n1 word", "hallucinated\n1 word", "other words\n0 words"]
+    assert labels == ["grounded\n1 word", "hallucinated\n1 word", "other words\n0 words"]
     assert [c.get_offsets()[:, 1].tolist() for c in figure.axes[0].collections] == [[1.0], [2.0], []]
     assert figure.axes[0].get_xlabel() == "not defined for 1 of 3 words"
     boxes = plot.distribution(planted_trace(), signal, hallucinated=[1], backend="plotly").data

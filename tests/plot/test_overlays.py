@@ -138,7 +138,7 @@ def test_it_draws_one_word_into_given_axes():
         ("unicorn", {}, "got 'unicorn'; possible: word0, word1, word2"),
         (3, {}, "got step 3; possible: -3 to 2"),
         ([], {}, "got 0 words"),
-        (0, {"image": 1}, "got image 1; possible: 0 to 0"),
+        (0, {"image_index": 1}, "got image 1; possible: 0 to 0"),
     ],
 )
 def test_what_the_trace_does_not_have_is_refused(word, options, text):

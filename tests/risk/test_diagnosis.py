@@ -14,7 +14,7 @@ from lvlmscope.interventions import DLEAF
 from lvlmscope.risk import Calibration, calibration_of, diagnose
 from lvlmscope.risk.recommendations import _layers as told_layers
 from lvlmscope.risk.report_tables import configured
-from lvlmscope.risk.word_risk import Raised
+from lvlmscope.risk.word_risk import OutOfRange
 from lvlmscope.tiny import scene
 from tests.reference import detection as twin
 from tests.support.labelled_traces import LAYERS, WORDS, labels_of, made
@@ -173,7 +173,7 @@ def test_the_table_tells_all_in_a_few_lines(seen) -> None:
 
 def test_ranges_show_that_the_value_is_outside() -> None:
     told = [
-        str(Raised(signal="r_neg", layer=layer, value=value, low=low, high=high))
+        str(OutOfRange(signal="r_neg", layer=layer, value=value, low=low, high=high))
         for layer, value, low, high in ((2, 0.5, 0.1, 0.25), (None, 3.9912, 3.99, 3.991), (1, 3.9, 3.5, 3.5))
     ]
     assert told[0] == "r_neg, layer 2: 0.5 (usual 0.1 to 0.25)"

@@ -12,7 +12,7 @@ from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import InterventionError, ModelInputError
 from lvlmscope.interventions import DLEAF
 from lvlmscope.runtime.attachment import attach, intervene, stack_of
-from lvlmscope.runtime.protocol import ForwardInfo, Session, Site
+from lvlmscope.runtime.protocol import ForwardInfo, ModelInfo, Session
 from lvlmscope.traces.trace import Trace
 from tests.support import tiny_models
 
@@ -27,7 +27,7 @@ class Toy:
     session: type[Session]
     strength: float = 0.5
 
-    def start(self, site: Site) -> Session:
+    def start(self, site: ModelInfo) -> Session:
         session = self.session()
         session.site, session.strength = site, self.strength  # type: ignore[attr-defined]
         return session

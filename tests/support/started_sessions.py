@@ -6,7 +6,7 @@ import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.capture.trace_one import trace
-from lvlmscope.runtime.protocol import ForwardInfo, Intervention, Session, Site
+from lvlmscope.runtime.protocol import ForwardInfo, Intervention, ModelInfo, Session
 from lvlmscope.traces.trace import Trace
 from tests.support import tiny_models
 
@@ -25,7 +25,7 @@ def session(intervention: Intervention, layers: int) -> Session:
     """A session in a forward of four keys, of which 1 and 2 are the image and the last row predicts."""
     layer = torch.nn.Linear(1, 1)
     started = intervention.start(
-        Site(
+        ModelInfo(
             model=layer,
             decoder_layers=(layer,) * layers,
             num_layers=layers,

@@ -126,7 +126,7 @@ def test_every_intervention_tells_what_it_did_or_why_not() -> None:
         {"name": "cell", "changed": True, "shifted_layers": [0, 1], "forwards": 2, "rows": 2}
         | {"gate_means_per_layer": {"constraint": {"0": 0.5, "1": 0.75}, "correction": {}}},
         {"name": "chooser", "changed": True, "rejections": 3, "forwards": 2, "rows": 2},
-        {"name": "idle", "changed": False, "idle_reason": "no head met its rule", "forwards": 2, "rows": 2},
+        {"name": "idle", "changed": False, "no_effect_reason": "no head met its rule", "forwards": 2, "rows": 2},
         {"name": "blind", "changed": False, "saw_image": False, "forwards": 2, "rows": 2},
     )
     told = effect(make_trace(), make_trace(effects=reports))

@@ -33,7 +33,12 @@ def run_interventions(name: str | None = None, *, as_json: bool) -> None:
     for facts in found:
         paper = f"  [dim]{escape(facts['paper'])}[/]" if facts["paper"] else ""
         console.print(f"[bold]{facts['name']}[/]{paper}", soft_wrap=True)
-        for title, key in (("the paper's", "theirs"), ("ours", "ours"), ("cost", "cost"), ("not usable", "error")):
+        for title, key in (
+            ("the paper's", "from_paper"),
+            ("our choices", "our_choices"),
+            ("cost", "cost"),
+            ("not usable", "error"),
+        ):
             if facts.get(key):
                 console.print(f"  {title}: {escape(facts[key])}", soft_wrap=True)
         parameters = ", ".join(f"{key}={value!r}" for key, value in facts["parameters"].items())
@@ -50,9 +55,17 @@ def intervention_facts(name: str) -> dict[str, Any]:
     try:
         kind = intervention_class(name)
     except InterventionError as error:  # another package's, and broken: the list says so and goes on
-        return {"name": name, "paper": "", "theirs": "", "ours": "", "cost": "", "parameters": {}, "error": str(error)}
+        return {
+            "name": name,
+            "paper": "",
+            "from_paper": "",
+            "our_choices": "",
+            "cost": "",
+            "parameters": {},
+            "error": str(error),
+        }
     card = getattr(kind, "card", None)
-    facts = {key: getattr(card, key, "") for key in ("paper", "theirs", "ours", "cost")}
+    facts = {key: getattr(card, key, "") for key in ("paper", "from_paper", "our_choices", "cost")}
     parameters = inspect.signature(kind).parameters.values()
     defaults = {p.name: "required" if p.default is p.empty else p.default for p in parameters}
     return {"name": name, **facts, "parameters": defaults}

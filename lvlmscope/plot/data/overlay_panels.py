@@ -11,7 +11,7 @@ from lvlmscope.plot.data.signals import patch_attention
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word, find_word
 
-__all__ = ["Asked", "Sight", "Sights", "listed_words", "sights_of"]
+__all__ = ["Asked", "OverlayPanel", "OverlayPanels", "listed_words", "sights_of"]
 
 Asked = str | int | Word | Set[str | int | Word]
 _ASKED: Final = "draw attention over the image"
@@ -20,7 +20,7 @@ _LISTED: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Sight:
+class OverlayPanel:
     """One panel.
 
     Attributes:
@@ -33,7 +33,7 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Sights:
+class OverlayPanels:
     """All panels.
 
     Attributes:
@@ -42,7 +42,7 @@ class Sights:
         note: How many layers or heads there are when not all are shown.
     """
 
-    each: tuple[Sight, ...]
+    each: tuple[OverlayPanel, ...]
     told: str
     note: str = ""
 
@@ -53,7 +53,7 @@ def sights_of(
     each: Literal["word", "layer", "head"],
     layers: Sequence[int] | None,
     heads: Sequence[int] | None,
-) -> Sights:
+) -> OverlayPanels:
     """The attention that each panel shows.
 
     Args:
@@ -74,8 +74,8 @@ def sights_of(
     subjects = [_subject(trace, one) for one in listed]
     told = ", ".join(text for text in (_numbers("layer", layers), _numbers("head", heads)) if text)
     if each == "word":
-        panels = [Sight(name=n, share=patch_attention(trace, steps, layers, heads)) for n, steps in subjects]
-        return Sights(each=tuple(panels), told=told)
+        panels = [OverlayPanel(name=n, share=patch_attention(trace, steps, layers, heads)) for n, steps in subjects]
+        return OverlayPanels(each=tuple(panels), told=told)
     depth = max(trace.layer_indices) + 1
     layers = None if layers is None else [n + depth if -depth <= n < 0 else n for n in layers]
     (name, steps), pool = subjects[0], layers if each == "layer" else heads
@@ -84,10 +84,10 @@ def sights_of(
     panels = []
     for number in chosen:
         parts = {"layers": [number], "heads": heads} if each == "layer" else {"layers": layers, "heads": [number]}
-        panels.append(Sight(name=f"{each} {number}", share=patch_attention(trace, steps, **parts)))
+        panels.append(OverlayPanel(name=f"{each} {number}", share=patch_attention(trace, steps, **parts)))
     rest = _numbers("head", heads) if each == "layer" else _numbers("layer", layers)
     note = f"{len(chosen)} of {len(every)} {each}s" if len(chosen) < len(every) else ""
-    return Sights(each=tuple(panels), told=", ".join(text for text in (name, rest) if text), note=note)
+    return OverlayPanels(each=tuple(panels), told=", ".join(text for text in (name, rest) if text), note=note)
 
 
 def listed_words(trace: Trace, asked: "Asked | Sequence[Asked]", *, plain: bool) -> list[Word]:

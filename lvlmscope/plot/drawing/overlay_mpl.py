@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = [
     "LEVELS",
     "ImagePanels",
-    "Look",
-    "Surface",
+    "OverlayStyle",
+    "PatchMap",
     "image_panels",
     "note_of",
     "paint",
@@ -32,7 +32,7 @@ LEVELS: Final = (0.25, 0.5, 0.75)  # of the highest value: where contour lines r
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class OverlayStyle:
     """How values lie over the image.
 
     Attributes:
@@ -47,7 +47,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Surface:
+class PatchMap:
     """One map.
 
     Attributes:
@@ -66,7 +66,7 @@ class Surface:
         return self.values if self.raster is None else self.raster
 
 
-def surface_of(boxes: list[Box], values: np.ndarray, size: tuple[int, int], unit: float, smoothing: float) -> Surface:
+def surface_of(boxes: list[Box], values: np.ndarray, size: tuple[int, int], unit: float, smoothing: float) -> PatchMap:
     """A map, smoothed when that was asked for.
 
     Args:
@@ -77,13 +77,13 @@ def surface_of(boxes: list[Box], values: np.ndarray, size: tuple[int, int], unit
         smoothing: In widths of that patch.
     """
     if not smoothing:
-        return Surface(boxes=boxes, values=values, raster=None)
+        return PatchMap(boxes=boxes, values=values, raster=None)
     raster = rastered(boxes, values, size)
-    return Surface(boxes=boxes, values=values, raster=smoothed(raster, smoothing * unit**0.5 * len(raster) / size[1]))
+    return PatchMap(boxes=boxes, values=values, raster=smoothed(raster, smoothing * unit**0.5 * len(raster) / size[1]))
 
 
 def paint(
-    ax: "Axes", where: ImageLayout, background: "Image | None", surface: Surface, *, scale: Scale, look: Look
+    ax: "Axes", where: ImageLayout, background: "Image | None", surface: PatchMap, *, scale: Scale, look: OverlayStyle
 ) -> "ScalarMappable":
     """Draws a map over its image, and says what is missing.
 
@@ -122,13 +122,13 @@ def paint(
     return drawn
 
 
-def note_of(surface: Surface) -> str:
+def note_of(surface: PatchMap) -> str:
     """What a reader must know about patches without a value; empty when there are none."""
     missing = int((~np.isfinite(surface.values)).sum())
     return f"grey: not defined ({missing} of {surface.values.size} patches)" if missing else ""
 
 
-def _outline(ax: "Axes", where: ImageLayout, surface: Surface, scale: Scale) -> None:
+def _outline(ax: "Axes", where: ImageLayout, surface: PatchMap, scale: Scale) -> None:
     """Lines around what is above each level: along the patches' edges, or smooth where the map is."""
     assert where.size is not None
     field = surface.raster if surface.raster is not None else rastered(surface.boxes, surface.values, where.size)

@@ -9,7 +9,7 @@ import numpy as np
 
 from lvlmscope.plot.data.box_raster import gridded
 from lvlmscope.plot.data.scale import scale_of
-from lvlmscope.plot.drawing.overlay_mpl import LEVELS, Look, Surface
+from lvlmscope.plot.drawing.overlay_mpl import LEVELS, OverlayStyle, PatchMap
 from lvlmscope.plot.drawing.plotly_figures import PIXELS, plain, plotly_figure
 from lvlmscope.plot.style import is_narrow, wrapped
 
@@ -33,13 +33,15 @@ class Panels:
         note: Under the figure; may be empty.
     """
 
-    surfaces: list[Surface]
+    surfaces: list[PatchMap]
     titles: list[tuple[str, str]]
     label: str
     note: str
 
 
-def hovering_overlay(shown: Panels, size: tuple[int, int], background: "Image | None", look: Look, width: float) -> Any:
+def hovering_overlay(
+    shown: Panels, size: tuple[int, int], background: "Image | None", look: OverlayStyle, width: float
+) -> Any:
     """Maps over the image whose cells tell their value.
 
     Args:
@@ -86,7 +88,7 @@ def hovering_overlay(shown: Panels, size: tuple[int, int], background: "Image | 
     return figure
 
 
-def _drawn(surface: Surface, size: tuple[int, int], look: Look, most: float, *, opaque: bool) -> list[Any]:
+def _drawn(surface: PatchMap, size: tuple[int, int], look: OverlayStyle, most: float, *, opaque: bool) -> list[Any]:
     import plotly.graph_objects as go
 
     if surface.raster is None:
