@@ -41,7 +41,7 @@ def peak(variant: str, length: int) -> float:
     if variant == "generate":
         generate(**inputs, **OPTIONS)
     elif variant.startswith("trace"):
-        lv.trace(model, inputs=inputs, gradients="gradients" in variant, progress=False, **OPTIONS)
+        lv.trace_inputs(model, inputs, gradients="gradients" in variant, progress=False, **OPTIONS)
     else:
         model.set_attn_implementation("eager")
         generate(**inputs, **OPTIONS, output_attentions=True, return_dict_in_generate=True)

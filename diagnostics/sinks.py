@@ -52,11 +52,11 @@ def attention_sinks(trace: Trace, *, multiple: float = 8.0, per: Literal["layer"
     if not multiple > 1 or per not in {"layer", "model"}:
         received, possible = f"multiple={multiple}, per={per!r}", "a multiple above 1; layer or model"
         raise ModelInputError(message(asked, received, possible, "choose both there"))
-    visible = trace.prompt_length + torch.arange(trace.num_steps).view(-1, 1, 1, 1)
+    visible = trace.num_prompt_keys + torch.arange(trace.num_steps).view(-1, 1, 1, 1)
     strength = (at_least_float32(trace.attention) * visible).mean((0, 2))
     if per == "model":
         strength = strength.mean(0, keepdim=True).expand_as(strength)
-    found = (strength > multiple) & (torch.arange(len(trace.tokens)) < trace.prompt_length)
+    found = (strength > multiple) & (torch.arange(len(trace.tokens)) < trace.num_prompt_keys)
     return labelled(
         trace,
         found,

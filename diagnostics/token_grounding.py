@@ -47,7 +47,7 @@ def saliency_to_previous(
     asked = "measure saliency to the previous token"
     values = saliency_rows(trace, asked, normalise=normalise, sinks=sinks)
     # The predicting row of token t sits at the key of token t - 1
-    places = trace.prompt_length - 1 + torch.arange(trace.num_steps)
+    places = trace.num_prompt_keys - 1 + torch.arange(trace.num_steps)
     found = values[torch.arange(trace.num_steps), :, places]
     found = found.masked_fill((torch.arange(trace.num_steps) == 0).unsqueeze(-1), float("nan"))
     return _scored(trace, found, layers, "saliency to previous", asked, normalise=normalise, sinks=sinks)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.capture.trace_many_examples import trace_many as trace_many
     from lvlmscope.capture.trace_one import estimate as estimate
     from lvlmscope.capture.trace_one import trace as trace
+    from lvlmscope.capture.trace_one import trace_inputs as trace_inputs
     from lvlmscope.diagnostics import anchor_correlation as anchor_correlation
     from lvlmscope.diagnostics import attention_sinks as attention_sinks
     from lvlmscope.diagnostics import confidence as confidence
@@ -160,6 +161,7 @@ _HOMES = {
     "ModelInfo": "lvlmscope.runtime.protocol",
     "read_attention": "lvlmscope.traces.trace_file",
     "trace": "lvlmscope.capture.trace_one",
+    "trace_inputs": "lvlmscope.capture.trace_one",
     "explore": "lvlmscope.explorer",
     "report": "lvlmscope.explorer",
 }
@@ -179,7 +181,7 @@ __all__ += [
 ]
 __all__ += ["detection", "diagnose", "effect", "estimate", "explore", "infidelity", "integrated_gradients"]
 __all__ += ["intervene", "list_models", "load", "occlusion", "read_attention", "report", "resolve_layers"]
-__all__ += ["sensitivity", "trace", "trace_many", "tune"]
+__all__ += ["sensitivity", "trace", "trace_inputs", "trace_many", "tune"]
 __all__ += ["CLVA", "DLEAF", "SGRS", "HalluRNN", "HeadRescaling", "LocoRE", "list_interventions", "load_interventions"]
 __all__ += ["save_interventions"]
 __all__ += ["anchor_correlation", "attention_sinks", "confidence", "functional_heads", "image_attention_focus"]

@@ -131,7 +131,7 @@ class AttentionRows:
 
     @cached_property
     def image_mass(self) -> Float[torch.Tensor, "*lead head"]:
-        """``M = sum of a over image keys``, a share of 1, ``[..., head]`` (methods 0). 0 without an image."""
+        """``M = sum of a over image keys``, a share of 1, ``[..., head]``. 0 without an image."""
         return self.image_weights.sum(-1)
 
     @cached_property

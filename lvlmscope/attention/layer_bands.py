@@ -54,8 +54,8 @@ def _band(values: tuple[float, ...], num_layers: int) -> tuple[int, ...]:
     return inside or (min(round((start + stop) / 2 * last), num_layers - 1),)
 
 
-INITIAL: Final = (0.0, 0.09)  # bands of depth: layers 0-2 and 12-18 of 32 (methods 1.5)
+INITIAL: Final = (0.0, 0.09)  # bands of depth: layers 0-2 and 12-18 of 32
 MIDDLE: Final = (0.375, 0.59)
 
 
-DEEP: Final = (0.69, 1.0)  # a band of depth: layers 22-31 of 32 (methods 1.5)
+DEEP: Final = (0.69, 1.0)  # a band of depth: layers 22-31 of 32

@@ -184,7 +184,7 @@ def answer_scorer_of(
         trace: A trace with an image.
         model: What `load` gave, or a bare model: the one that made the trace.
         processor: Its processor, when it cannot be found from the model's name.
-        inputs: ModelInputs inputs that the trace was made from, instead of its images.
+        inputs: Prepared inputs that the trace was made from, instead of its images.
         in_sequence: Image tokens in the decoder's sequence are needed.
         asked: What for.
 

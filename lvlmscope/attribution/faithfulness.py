@@ -58,7 +58,7 @@ def infidelity(
         batch_size: Variants that are run at once.
         seed: Of the draws.
         processor: The model's processor, when it cannot be found from the model's name.
-        inputs: ModelInputs inputs, where the trace was made from such and the map has dim key.
+        inputs: Prepared inputs, where the trace was made from such and the map has dim key.
 
     Returns:
         Nats squared, NaN for a map that is not finite.

@@ -55,7 +55,7 @@ def integrated_gradients(
             `[image token, hidden]`. None: `"blank"` where the trace holds its images, else `"mean"`.
         batch_size: Points that are run at once.
         processor: The model's processor, when it cannot be found from the model's name.
-        inputs: ModelInputs inputs, where the trace was made from such.
+        inputs: Prepared inputs, where the trace was made from such.
 
     Returns:
         Dims (word, key), the keys of image tokens, nats; coordinates `first_step`, `last_step`, `score` (with the

@@ -110,7 +110,7 @@ def generate_answer(
     Args:
         model: The bare model.
         family: Its family's rules.
-        inputs: ModelInputs inputs, left-padded.
+        inputs: Prepared inputs, left-padded.
         options: Keyword arguments for ``generate``.
         progress: Show a bar when it takes longer than a second and a half.
 

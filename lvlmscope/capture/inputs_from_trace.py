@@ -29,7 +29,7 @@ def rerun_inputs(
         model: The bare model.
         family: Its family's rules.
         processor: The model's processor, where inputs are to be made from the trace's images.
-        inputs: ModelInputs inputs of the trace, one sample, where it was made from such.
+        inputs: Prepared inputs of the trace, one sample, where it was made from such.
         in_sequence: Image tokens in the decoder's sequence are needed, not only cross-attention to them.
         asked: What for.
 
@@ -56,11 +56,11 @@ def rerun_inputs(
         received = f"{type(model).__name__}, which looks at the image in cross-attention layers"
         possible = "models with image tokens in the decoder's sequence"
         raise UnsupportedModelError(message(asked, received, possible, "use a model of another family"))
-    expected = image.cpu() if crosses else trace.image_keys[: trace.prompt_length]
+    expected = image.cpu() if crosses else trace.image_keys[: trace.num_prompt_keys]
     cut = trace.kept_keys != "all"  # then the trace has lost the positions of the other tokens
     if int(image.sum()) != int(expected.sum()) or not (cut or torch.equal(image.cpu(), expected)):
         received = f"a prompt of {len(image)} tokens, {int(image.sum())} of the image"
-        possible = f"the trace's {trace.prompt_length}, {int(expected.sum())} of the image"
+        possible = f"the trace's {trace.num_prompt_keys}, {int(expected.sum())} of the image"
         raise ModelInputError(message(asked, received, possible, "give the model that made the trace"))
     dtype = getattr(model, "dtype", torch.float32)
     return {name: _placed(value, device, dtype) for name, value in found.items()}, image

@@ -95,7 +95,7 @@ def replay_answer(
         model: The bare model.
         stage: Its stage, with whatever interventions were on while it generated.
         generation: What to repeat; its cache is cut back to the prompt.
-        gradients: Keep ``d loss_t / d attention`` of every token, in one backward (methods 1.4).
+        gradients: Keep ``d loss_t / d attention`` of every token, in one backward.
         hidden_states: Keep the residual stream of the predicting rows.
         keeping: What is kept of each row, everything when None.
         layerwise: Hold the graph of one layer at a time; the backward pass runs each layer once more.

@@ -35,7 +35,7 @@ def token_gradients(
     *,
     separately: bool,
 ) -> dict[int, Float[torch.Tensor, "batch step _head _kept_key"]]:
-    """``d loss_t / d attention`` for every token, from one backward of the summed losses (methods 1.4).
+    """``d loss_t / d attention`` for every token, from one backward of the summed losses.
 
     Where states pass from token to token (recurrence, convolution) a later loss would reach an earlier token's row:
     there each token has a backward of its own over the one graph.

@@ -104,7 +104,8 @@ def assemble_trace(
         answer="".join(pieces),
         images=asked.images if asked else (),
         kept_keys="all" if replay.columns is None else "image_answer",
-        provenance=provenance | {"images": describe_images(asked.images, asked.names) if asked else []},
+        provenance=provenance
+        | {"images": describe_images(asked.images, asked.names) if asked else [], "prompt_length": prompt_length},
         effects=effects,
     )
 

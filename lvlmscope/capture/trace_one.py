@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, overload
+from typing import Any
 
 import torch
 
@@ -29,48 +29,7 @@ from lvlmscope.runtime.model_hooks import Instrumentation
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace
 
-__all__ = ["estimate", "trace", "trace_prepared"]
-
-
-@overload
-def trace(
-    model: Any,
-    image: Any,
-    prompt: str,
-    *,
-    answer: str | Sequence[int] | None = ...,
-    processor: Any = ...,
-    interventions: Sequence[Intervention] | Intervention = ...,
-    gradients: bool = ...,
-    hidden_states: bool = ...,
-    keep: Keep = ...,
-    precision: Precision = ...,
-    max_memory: int | str | None = ...,
-    seed: int | None = ...,
-    family: Family | None = ...,
-    progress: bool = ...,
-    **generation: Any,
-) -> Trace: ...
-
-
-@overload
-def trace(
-    model: Any,
-    *,
-    inputs: Any,
-    answer: str | Sequence[int] | None = ...,
-    processor: Any = ...,
-    interventions: Sequence[Intervention] | Intervention = ...,
-    gradients: bool = ...,
-    hidden_states: bool = ...,
-    keep: Keep = ...,
-    precision: Precision = ...,
-    max_memory: int | str | None = ...,
-    seed: int | None = ...,
-    family: Family | None = ...,
-    progress: bool = ...,
-    **generation: Any,
-) -> Trace | list[Trace]: ...
+__all__ = ["estimate", "trace", "trace_inputs", "trace_prepared"]
 
 
 def trace(
@@ -78,7 +37,6 @@ def trace(
     image: Any = None,
     prompt: Any = None,
     *,
-    inputs: Any = None,
     answer: str | Sequence[int] | None = None,
     processor: Any = None,
     interventions: Sequence[Intervention] | Intervention = (),
@@ -91,7 +49,7 @@ def trace(
     family: Family | None = None,
     progress: bool = True,
     **generation: Any,
-) -> Trace | list[Trace]:
+) -> Trace:
     """Attention rows, probabilities and layout of an answer, as the model wrote it.
 
     ``model.generate`` runs untouched on its own kernel; then the answer's predicting rows go through the decoder once
@@ -103,11 +61,10 @@ def trace(
         image: PIL image, path or array; a list for families that take several.
         prompt: Question or instruction; the chat template puts the image in, so that no placeholder is needed. One
             with the model's image token and the template's own marks (`USER:`, `<|im_start|>`) is the whole prompt.
-        inputs: ModelInputs model inputs instead of image and prompt: one sample, or a batch padded on the left.
         answer: Text or ids to trace instead of a generated answer (teacher forcing).
         processor: The model's processor, when it cannot be found from the model's name.
         interventions: Interventions (or one) to switch on for this call, after those already attached.
-        gradients: Also keep ``d loss_t / d attention`` of every token, from one backward (methods 1.4).
+        gradients: Also keep ``d loss_t / d attention`` of every token, from one backward.
         hidden_states: Also keep the residual stream of the predicting rows.
         keep: "all" keys of a row, or only "image_answer": those of the image and of the answer.
         precision: Of the kept rows and gradients; everything is computed in float32.
@@ -120,36 +77,134 @@ def trace(
         **generation: Any keyword of ``generate``: max_new_tokens, do_sample, temperature, ...
 
     Returns:
-        One trace; with a batch of ``inputs`` a list of them.
+        The trace.
 
     Raises:
         ImageInputError: No image, one that cannot be read, or too many.
         PromptError: An empty prompt, one in the image's place or with another model's placeholder, an answer that
             cannot be used, or both longer than the model's context.
-        ModelInputError: ModelInputs inputs that do not fit, or on which the model fails.
+        ModelInputError: What the model fails on, or prepared inputs: those are for ``trace_inputs``.
         UnsupportedModelError: A text-only model, or no processor.
         UnsupportedOptionError: A generation option that cannot be replayed.
         MemoryLimitError: More than ``max_memory``, with the size of leaner traces.
         ReplayError: The replay disagrees with the generation.
     """
-    bare = unwrap(model)
+    if "inputs" in generation:
+        received, fix = "inputs=", "call lv.trace_inputs(model, inputs), which gives a list"
+        raise ModelInputError(message("trace a model", received, "an image and a prompt", fix))
+    options = _options(gradients, hidden_states, keep, precision, max_memory)
     family = family or family_for(model)
-    family.require_vision(bare)
+    family.require_vision(unwrap(model))
+    prepared = prepare(image, prompt, find_processor(model, processor), family)
+    (made,) = _traced(
+        model,
+        family,
+        prepared,
+        options,
+        answer=answer,
+        interventions=interventions,
+        generation=generation,
+        seed=seed,
+        progress=progress,
+    )
+    return made
+
+
+def trace_inputs(
+    model: Any,
+    inputs: Any,
+    *,
+    answer: str | Sequence[int] | None = None,
+    processor: Any = None,
+    interventions: Sequence[Intervention] | Intervention = (),
+    gradients: bool = False,
+    hidden_states: bool = False,
+    keep: Keep = "all",
+    precision: Precision = "float32",
+    max_memory: int | str | None = None,
+    seed: int | None = None,
+    family: Family | None = None,
+    progress: bool = True,
+    **generation: Any,
+) -> list[Trace]:
+    """Traces of prepared model inputs: always a list, one trace for each sample.
+
+    Args:
+        model: What ``load`` gave, or a bare Hugging Face model.
+        inputs: What a processor returns: one sample, or a batch padded on the left.
+        answer: As for ``trace``; the same for every sample.
+        processor: Gives the texts of the tokens; not needed otherwise.
+        interventions: As for ``trace``.
+        gradients: As for ``trace``.
+        hidden_states: As for ``trace``.
+        keep: As for ``trace``.
+        precision: As for ``trace``.
+        max_memory: As for ``trace``, of the whole batch.
+        seed: As for ``trace``.
+        family: As for ``trace``.
+        progress: As for ``trace``.
+        **generation: As for ``trace``.
+
+    Returns:
+        The traces, in the order of the batch.
+
+    Raises:
+        ModelInputError: Inputs that do not fit, or on which the model fails.
+        PromptError: An answer that cannot be used, or a sequence longer than the model's context.
+        UnsupportedModelError: A text-only model.
+        UnsupportedOptionError: A generation option that cannot be replayed.
+        MemoryLimitError: More than ``max_memory``, with the size of leaner traces.
+        ReplayError: The replay disagrees with the generation.
+    """
+    options = _options(gradients, hidden_states, keep, precision, max_memory)
+    family = family or family_for(model)
+    family.require_vision(unwrap(model))
+    found = model.processor if processor is None and isinstance(model, LoadedModel) else processor
+    prepared = ModelInputs(inputs=check_inputs(inputs), processor=found)
+    return _traced(
+        model,
+        family,
+        prepared,
+        options,
+        answer=answer,
+        interventions=interventions,
+        generation=generation,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def _options(
+    gradients: bool,
+    hidden_states: bool,
+    keep: Keep,
+    precision: Precision,
+    max_memory: int | str | None,
+) -> TraceOptions:
     check_choices(keep=keep, precision=precision)
-    prepared = _prepare(model, family, image=image, prompt=prompt, inputs=inputs, processor=processor)
-    wishes = TraceOptions(
+    return TraceOptions(
         gradients=gradients, hidden_states=hidden_states, keep=keep, precision=precision, max_memory=max_memory
     )
+
+
+def _traced(
+    model: Any,
+    family: Family,
+    prepared: ModelInputs,
+    options: TraceOptions,
+    *,
+    answer: str | Sequence[int] | None,
+    interventions: Sequence[Intervention] | Intervention,
+    **rest: Any,
+) -> list[Trace]:
+    """Traces of a batch with further interventions on, and a warning for each answer without words."""
     given = None if answer is None else tokenize_answer(answer, prepared.processor)
     stack = stack_of(interventions)
-    switch = intervene(model, *stack, family=family) if stack else nullcontext()
-    with switch:
-        traces = trace_prepared(
-            model, family, prepared, wishes, answer=given, generation=generation, seed=seed, progress=progress
-        )
+    with intervene(model, *stack, family=family) if stack else nullcontext():
+        traces = trace_prepared(model, family, prepared, options, answer=given, **rest)
     if answer is None and prepared.processor is not None:
         _warn_of_silence(traces)
-    return traces[0] if len(traces) == 1 else traces
+    return traces
 
 
 def _warn_of_silence(traces: list[Trace]) -> None:
@@ -157,14 +212,14 @@ def _warn_of_silence(traces: list[Trace]) -> None:
         if not each.answer.strip():
             ended = "its first token ends it" if each.num_steps == 1 else "its tokens have no text"
             todo = "ask in other words, or with the question alone"
-            warnings.warn(f"the answer to {each.prompt!r} has no words: {ended}; {todo}.", UserWarning, stacklevel=3)
+            warnings.warn(f"the answer to {each.prompt!r} has no words: {ended}; {todo}.", UserWarning, stacklevel=4)
 
 
 def trace_prepared(
     model: Any,
     family: Family,
     prepared: ModelInputs,
-    wishes: TraceOptions,
+    options: TraceOptions,
     *,
     answer: torch.Tensor | None = None,
     generation: dict[str, Any],
@@ -177,7 +232,7 @@ def trace_prepared(
         model: What ``load`` gave, or a bare model.
         family: Its family's rules.
         prepared: The batch.
-        wishes: What to keep.
+        options: What to keep.
         answer: Ids given in advance ``[step]``, None to generate.
         generation: Keyword arguments of ``generate``.
         seed: Seed of torch's generators.
@@ -197,18 +252,18 @@ def trace_prepared(
         asked = generation.get("max_new_tokens") or 1 if answer is None else len(answer)
         require_context(bare, family, prepared.inputs["input_ids"].shape[1], asked)
         layerwise = False
-        if wishes.max_memory is not None:
+        if options.max_memory is not None:
             steps = len(answer) if answer is not None else answer_limit(bare, prepared.inputs, generation)
-            layerwise = layerwise_needed(wishes, bare, family, prepared.inputs, steps)
+            layerwise = layerwise_needed(options, bare, family, prepared.inputs, steps)
         made = _generate(bare, family, prepared, answer, generation, progress=progress)
         switched = [p.intervention for p in stage.active]
         replay = replay_answer(
             bare,
             stage,
             made,
-            gradients=wishes.gradients,
-            hidden_states=wishes.hidden_states,
-            keeping=choose_keeping(bare, family, made, keep=wishes.keep, precision=wishes.precision),
+            gradients=options.gradients,
+            hidden_states=options.hidden_states,
+            keeping=choose_keeping(bare, family, made, keep=options.keep, precision=options.precision),
             layerwise=layerwise,
         )
         if answer is not None:
@@ -219,16 +274,6 @@ def trace_prepared(
     origin = describe_origin(bare, name=name, settings=settings, interventions=switched, replay=replay)
     batch = TracedBatch(model=bare, family=family, prepared=prepared, generation=made, replay=replay)
     return [assemble_trace(batch, n, provenance=origin, effects=effects) for n in range(made.ids.shape[0])]
-
-
-def _prepare(model: Any, family: Family, *, image: Any, prompt: Any, inputs: Any, processor: Any) -> ModelInputs:
-    if inputs is None:
-        return prepare(image, prompt, find_processor(model, processor), family)
-    if image is not None or prompt is not None:
-        received, todo = "both inputs= and an image or a prompt", "give one or the other"
-        raise ModelInputError(message("trace a model", received, "inputs=, or image and prompt", todo))
-    found = model.processor if processor is None and isinstance(model, LoadedModel) else processor
-    return ModelInputs(inputs=check_inputs(inputs), processor=found)
 
 
 def _generate(

@@ -71,7 +71,7 @@ def row_scores(call: AttentionCall, *, differentiable: bool = False) -> Float[to
     Args:
         call: The attention call.
         differentiable: Detach the keys of other positions and keep each row's own key in the graph, so that one
-            backward of a sum of per-row losses gives each row its own gradient (methods 1.4).
+            backward of a sum of per-row losses gives each row its own gradient.
 
     Returns:
         Scores.

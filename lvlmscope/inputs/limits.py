@@ -82,7 +82,7 @@ def require_images(model: torch.nn.Module, family: Family, inputs: Mapping[str, 
     Args:
         model: The bare model.
         family: Its family's rules.
-        inputs: ModelInputs inputs.
+        inputs: Prepared inputs.
 
     Raises:
         ModelInputError: Image tokens, but no pixels.

@@ -171,7 +171,7 @@ def _has_marks(prompt: str, processor: Any, token: str) -> bool:
 
 
 def check_inputs(inputs: Any) -> dict[str, Any]:
-    """ModelInputs model inputs as a dict, with an attention mask, padded on the left.
+    """Prepared model inputs as a dict, with an attention mask, padded on the left.
 
     Args:
         inputs: What a processor returned: a mapping with input_ids ``[batch, prompt]``.

@@ -110,7 +110,7 @@ def find_processor(model: Any, processor: Any = None) -> Any:
     name = getattr(model, "name_or_path", "")
     if not name:
         received, possible = f"a bare {type(model).__name__} without a name", "a processor"
-        todo = "pass processor=, or prepared inputs with inputs="
+        todo = "pass processor=, or prepared inputs to lv.trace_inputs"
         raise UnsupportedModelError(message("find the model's processor", received, possible, todo))
     return _load_processor(name, None)
 
@@ -176,7 +176,7 @@ def _load_processor(source: Any, revision: str | None) -> Any:
         raise UnsupportedModelError(message(f"load the processor of {source}", received, possible, todo)) from error
     if not hasattr(processor, "image_processor"):
         received = f"{type(processor).__name__}, which takes no images"
-        todo = "pass processor=, or prepared inputs with inputs="
+        todo = "pass processor=, or prepared inputs to lv.trace_inputs"
         raise UnsupportedModelError(message(f"load the processor of {source}", received, "a processor", todo))
     return processor
 

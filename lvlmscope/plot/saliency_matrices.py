@@ -89,7 +89,7 @@ def _word_rows(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Means over each word's tokens ``[word, column]``, NaN where no token of the word sees the key; column names."""
     steps, keys = np.arange(trace.num_steps), np.arange(len(trace.tokens))
-    seen = np.where(keys <= trace.prompt_length - 1 + steps[:, None], values, np.nan)
+    seen = np.where(keys <= trace.num_prompt_keys - 1 + steps[:, None], values, np.nan)
     rows = np.full((len(words), len(keys)), np.nan)
     for number, word in enumerate(words):
         part = seen[list(word.steps)]

@@ -153,7 +153,7 @@ def _mean_mass(trace: Trace, steps: int) -> float:
 def _moved_mass(before: Trace, after: Trace, steps: int) -> float:
     if before.layer_indices != after.layer_indices or before.kept_keys != after.kept_keys:
         return float("nan")
-    keys = before.prompt_length + steps - 1  # longer answers have more keys; a shared step sees none of those
+    keys = before.num_prompt_keys + steps - 1  # longer answers have more keys; a shared step sees none of those
     old, new = (trace.attention[:steps, ..., :keys].float() for trace in (before, after))
     return float((old - new).abs().sum(-1).mean() / 2)
 

@@ -23,7 +23,7 @@ class Trace:
 
     Axes: ``step`` = generated token, ``layer`` (numbers in ``layer_indices``), query ``head``, ``key`` = absolute
     position without padding, ``P + N - 1`` of them for a prompt of P and an answer of N tokens. Row ``step`` is the
-    predicting row of that token, the query row at position ``P - 1 + step`` (methods 0). Tensors are on the CPU,
+    predicting row of that token, the query row at position ``P - 1 + step``. Tensors are on the CPU,
     floats are float32.
 
     Attributes:
@@ -50,7 +50,7 @@ class Trace:
         image: The image given, None when only prepared inputs were.
         images: All images, in the order of the prompt.
         kept_keys: "all", or "image_answer" in a trace whose key axis holds the keys of image and answer only: its rows
-            sum to less than 1, and its prompt length counts kept keys.
+            sum to less than 1; `num_prompt_keys` counts the kept ones.
         provenance: Versions, model, generation settings, replay agreement (JSON values).
         effects: One report per intervention that was on: what it edited.
     """
@@ -109,7 +109,12 @@ class Trace:
 
     @property
     def prompt_length(self) -> int:
-        """P: prompt length in tokens, image tokens counted."""
+        """P: prompt length in tokens, image tokens counted, whichever keys are kept."""
+        return int(self.provenance.get("prompt_length", self.num_prompt_keys))
+
+    @property
+    def num_prompt_keys(self) -> int:
+        """Keys of the key axis before the first answer key: P, fewer where only some keys are kept."""
         return len(self.tokens) + 1 - self.num_steps
 
     @property
@@ -135,8 +140,8 @@ class Trace:
         """
         steps = torch.arange(self.num_steps).view(-1, 1, 1)
         positions = torch.arange(len(self.tokens))
-        visible = positions <= self.prompt_length - 1 + steps
-        answer = visible & (positions >= self.prompt_length)
+        visible = positions <= self.num_prompt_keys - 1 + steps
+        answer = visible & (positions >= self.num_prompt_keys)
         return AttentionRows(self.attention, self.image_keys, answer_keys=answer, visible_keys=visible)
 
     def to_xarray(self) -> "xr.Dataset":

@@ -29,7 +29,7 @@ def difference(before: "Trace", after: "Trace") -> "xr.Dataset":
     """
     import xarray as xr
 
-    shapes = [(t.layer_indices, t.num_heads, t.prompt_length, t.kept_keys) for t in (before, after)]
+    shapes = [(t.layer_indices, t.num_heads, t.num_prompt_keys, t.kept_keys) for t in (before, after)]
     if shapes[0] != shapes[1]:
         received = describe({"before": before.attention, "after": after.attention})
         possible = "the same layers, heads, prompt length and kept keys"
@@ -39,7 +39,7 @@ def difference(before: "Trace", after: "Trace") -> "xr.Dataset":
     changed = (before.answer_ids[:shared] != after.answer_ids[:shared]).nonzero().flatten()
     first = int(changed[0]) if len(changed) else -1
     steps = first + 1 if len(changed) else shared
-    keys = before.prompt_length + steps - 1
+    keys = before.num_prompt_keys + steps - 1
     one, other = before.attention[:steps, ..., :keys].float(), after.attention[:steps, ..., :keys].float()
     masses = [t.rows().image_mass[:steps] for t in (before, after)]
     axes = ("step", "layer", "head", "key")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT_VERSION", "read_attention", "read_fields", "read_header", "write_trace"]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _METADATA_KEY = "lvlmscope_trace"
 _TENSORS = ("attention", "image_keys", "answer_ids", "log_probs", "entropy", "margin", "top_ids", "top_log_probs")
 _OPTIONAL = ("gradient", "hidden_states", "image_scores")
@@ -189,11 +189,23 @@ def _parse(text: str | None, source: Path) -> dict[str, Any]:
     if version > FORMAT_VERSION:
         todo = "upgrade lvlmscope"
         raise TraceFileError(message(asked, f"format version {version}", f"up to version {FORMAT_VERSION}", todo))
+    if version < FORMAT_VERSION:
+        _rename_keys(fields)
     fields["layout"] = Layout.from_json(fields["layout"])
     for name in ("layer_indices", "tokens", "answer_tokens", "effects"):
         fields[name] = tuple(fields[name])
     fields["top_tokens"] = tuple(tuple(texts) for texts in fields.get("top_tokens", ()))
     return fields
+
+
+def _rename_keys(fields: dict[str, Any]) -> None:
+    """Formats 1 and 2 had other names for two keys."""
+    provenance = fields["provenance"]
+    if "pictures" in provenance:
+        provenance["images"] = provenance.pop("pictures")
+    for report in fields["effects"]:
+        if "idle_reason" in report:
+            report["no_effect_reason"] = report.pop("idle_reason")
 
 
 def _encode(image: Image.Image) -> torch.Tensor:

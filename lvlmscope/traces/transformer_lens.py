@@ -54,7 +54,7 @@ def bridge_rows(bridge: Any, inputs: Mapping[str, Any], answer_ids: torch.Tensor
 
     Args:
         bridge: ``transformer_lens.model_bridge.TransformerBridge`` of a vision-language model.
-        inputs: ModelInputs model inputs of one sample.
+        inputs: Prepared model inputs of one sample.
         answer_ids: The answer's ids ``[step]``.
 
     Returns:

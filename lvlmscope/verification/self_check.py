@@ -12,7 +12,7 @@ from PIL import Image
 
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.capture.generation import generate_answer
-from lvlmscope.capture.trace_one import trace
+from lvlmscope.capture.trace_one import trace_inputs
 from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.hooks.attention_math import AttentionCall
 from lvlmscope.hooks.attention_tap import KernelOutput
@@ -98,7 +98,7 @@ def check(model: Any, *, inputs: Any = None, processor: Any = None, family: Fami
 
     Args:
         model: What ``load`` gave, or a bare Hugging Face model.
-        inputs: ModelInputs model inputs of one sample, for a model without a processor.
+        inputs: Prepared model inputs of one sample, for a model without a processor.
         processor: The model's processor, when it cannot be found from the model's name.
         family: Rules of the model's family, found by itself when None.
 
@@ -114,10 +114,11 @@ def check(model: Any, *, inputs: Any = None, processor: Any = None, family: Fami
     if inputs is None:
         inputs = prepare(_test_image(), "Describe the image.", find_processor(model, processor), family).inputs
     options: dict[str, Any] = {"max_new_tokens": _STEPS, "do_sample": False}
-    traced = trace(model, inputs=inputs, processor=processor, family=family, progress=False, **options)
-    if not isinstance(traced, Trace):
+    every = trace_inputs(model, inputs, processor=processor, family=family, progress=False, **options)
+    if len(every) != 1:
         todo = "pass one sample"
-        raise UnsupportedModelError(message("check a model", f"{len(traced)} samples", "one sample", todo))
+        raise UnsupportedModelError(message("check a model", f"{len(every)} samples", "one sample", todo))
+    traced = every[0]
     findings = (
         _agreement(traced),
         _sums(traced, bare),
@@ -172,11 +173,11 @@ def _eager(
         return Finding(name=name, passed=None, note="eager attention gave no weights")
     crossing = family.crossing_layers(model)
     layers, steps = traced.num_layers, min(same, traced.num_steps)
-    outside = traced.prompt_length - inputs["input_ids"].shape[1] if crossing else 0
+    outside = traced.num_prompt_keys - inputs["input_ids"].shape[1] if crossing else 0
     worst = 0.0
     for number, row in enumerate(rows[: layers * steps]):
         step, place = divmod(number, layers)
-        end = traced.prompt_length - outside + step
+        end = traced.num_prompt_keys - outside + step
         crosses = traced.layer_indices[place] in crossing
         gap = _row_gap(traced.attention[step, place], row, outside=outside, end=end, crosses=crosses)
         worst = max(worst, gap)

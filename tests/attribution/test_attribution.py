@@ -24,6 +24,7 @@ from lvlmscope.tiny import scene
 from tests.support import tiny_models
 from tests.support.tiny_families import FAMILIES
 from tests.support.tiny_others import OTHERS
+from tests.support.traced import from_inputs
 
 OPTIONS: dict[str, Any] = {"max_new_tokens": 3, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
 
@@ -38,7 +39,7 @@ def bundled():
 @pytest.fixture(scope="module")
 def small():
     case = tiny_models.llava(1)
-    return case, lv.trace(case.model, inputs=case.inputs, **OPTIONS, progress=False)
+    return case, from_inputs(case.model, case.inputs, **OPTIONS, progress=False)
 
 
 def planted_answers(monkeypatch: pytest.MonkeyPatch, trace: Any) -> None:
@@ -95,7 +96,7 @@ EVERY = sorted(set(FAMILIES) - {"mllama"}) + sorted(set(OTHERS) - {"instructblip
 @pytest.mark.parametrize("name", EVERY)
 def test_integrated_gradients_are_complete_in_every_family(name: str) -> None:
     case = (FAMILIES | OTHERS)[name](1)
-    trace = lv.trace(case.model, inputs=case.inputs, **OPTIONS, progress=False)
+    trace = from_inputs(case.model, case.inputs, **OPTIONS, progress=False)
     found = lv.integrated_gradients(trace, case.model, words=[0, 2], inputs=case.inputs, n_steps=16)
     np.testing.assert_allclose(found.sum("key"), found.difference, atol=0.08)
     if name != "gemma3":  # its projection starts at 0: there is nothing to attribute
@@ -120,7 +121,7 @@ def test_everything_is_as_before_also_after_an_error(small) -> None:
 def test_frozen_weights_and_half_precision() -> None:
     case = tiny_models.llava(1, dtype=torch.bfloat16)
     case.model.requires_grad_(False)
-    trace = lv.trace(case.model, inputs=case.inputs, **OPTIONS, progress=False)
+    trace = from_inputs(case.model, case.inputs, **OPTIONS, progress=False)
     found = lv.integrated_gradients(trace, case.model, words=0, inputs=case.inputs, n_steps=8)
     assert found.dtype == np.float32
     assert float(found.sum()) == pytest.approx(float(found.difference[0]), abs=0.1)
@@ -210,7 +211,7 @@ def test_bad_input_of_integrated_gradients(small) -> None:
     with pytest.raises(ModelInputError, match="n_steps=0, batch_size=8; possible: 1 or more"):
         lv.integrated_gradients(trace, case.model, inputs=case.inputs, n_steps=0)
     crossing = FAMILIES["mllama"](1)
-    its = lv.trace(crossing.model, inputs=crossing.inputs, **OPTIONS, progress=False)
+    its = from_inputs(crossing.model, crossing.inputs, **OPTIONS, progress=False)
     with pytest.raises(UnsupportedModelError, match="looks at the image in cross-attention layers"):
         lv.integrated_gradients(its, crossing.model, inputs=crossing.inputs)
 

@@ -13,13 +13,14 @@ from lvlmscope.traces.trace import Trace
 from tests.support import tiny_models
 from tests.support.tiny_families import FAMILIES
 from tests.support.tiny_others import OTHERS
+from tests.support.traced import from_inputs
 
 STEPS = 6
 OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
 
 
 def traced(model: Any, inputs: Any, **options: Any) -> Trace:
-    found = lv.trace(model, inputs=inputs, **(OPTIONS | options))
+    found = from_inputs(model, inputs, **(OPTIONS | options))
     assert isinstance(found, Trace)
     return found
 
@@ -112,8 +113,8 @@ def test_recurrent_layers_and_interventions_are_not_done_one_layer_at_a_time() -
 
 def test_kept_keys_are_those_of_image_and_answer_also_in_a_batch(tmp_path: Any) -> None:
     case = FAMILIES["qwen2_5_vl_two_images"](2)
-    full = lv.trace(case.model, inputs=case.inputs, gradients=True, **OPTIONS)
-    lean = lv.trace(case.model, inputs=case.inputs, gradients=True, keep="image_answer", **OPTIONS)
+    full = from_inputs(case.model, case.inputs, gradients=True, **OPTIONS)
+    lean = from_inputs(case.model, case.inputs, gradients=True, keep="image_answer", **OPTIONS)
     assert isinstance(full, list)
     assert isinstance(lean, list)
     for whole, part in zip(full, lean, strict=True):
@@ -145,7 +146,7 @@ def test_gradients_through_the_whole_prompt_are_counted_where_the_replay_runs_it
     family = family_of(case.model)
     options: dict[str, Any] = {"gradients": True, "hidden_states": False, "keep": "all", "precision": "float32"}
     told = estimate_inputs(case.model, family, case.samples[0], 3, **options)
-    made = lv.trace(case.model, inputs=case.samples[0], gradients=True, **OPTIONS)
+    made = from_inputs(case.model, case.samples[0], gradients=True, **OPTIONS)
     assert isinstance(made, Trace)
     config, layers = family.text_config(case.model), len(family.decoder_layers(case.model))
     stream = (layers + 1) * ids.shape[1] * (8 * config.hidden_size + 4 * config.intermediate_size) * 4

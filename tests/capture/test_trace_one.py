@@ -13,13 +13,14 @@ from lvlmscope.traces.trace import Trace
 from tests.reference.attention_gradients import rows_and_gradients
 from tests.support import tiny_models
 from tests.support.tiny_families import FAMILIES
+from tests.support.traced import from_inputs
 
 STEPS = 6
 OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
 
 
 def one(model: Any, inputs: Any, **options: Any) -> Trace:
-    found = trace(model, inputs=inputs, **(OPTIONS | options))
+    found = from_inputs(model, inputs, **(OPTIONS | options))
     assert isinstance(found, Trace)
     return found
 
@@ -52,7 +53,7 @@ def test_rows_and_tokens_equal_eager_generation(kernel: str) -> None:
 
 def test_a_left_padded_batch_gives_each_sample_its_own_rows() -> None:
     case = tiny_models.llava(2)
-    batch = trace(case.model, inputs=case.inputs, gradients=True, hidden_states=True, **OPTIONS)
+    batch = from_inputs(case.model, case.inputs, gradients=True, hidden_states=True, **OPTIONS)
     assert isinstance(batch, list)
     for number, traced in enumerate(batch):
         alone = one(case.model, case.sample(number), gradients=True, hidden_states=True)
@@ -64,10 +65,10 @@ def test_a_left_padded_batch_gives_each_sample_its_own_rows() -> None:
 
 def test_a_sample_that_ends_early_keeps_its_own_length() -> None:
     case = tiny_models.llava(2)
-    free = trace(case.model, inputs=case.inputs, **OPTIONS)
+    free = from_inputs(case.model, case.inputs, **OPTIONS)
     assert isinstance(free, list)
     end = int(free[0].answer_ids[2])
-    batch = trace(case.model, inputs=case.inputs, eos_token_id=end, **OPTIONS)
+    batch = from_inputs(case.model, case.inputs, eos_token_id=end, **OPTIONS)
     assert isinstance(batch, list)
     assert batch[0].answer_ids.tolist() == free[0].answer_ids[:3].tolist()
     torch.testing.assert_close(batch[0].attention, free[0].attention[:3, ..., : batch[0].prompt_length + 2])
@@ -124,7 +125,7 @@ def test_hidden_states_run_from_embedding_to_before_the_final_norm() -> None:
 def test_a_given_answer_is_traced_like_a_generated_one() -> None:
     case = tiny_models.llava()
     written = one(case.model, case.inputs, gradients=True)
-    forced = trace(case.model, inputs=case.inputs, answer=written.answer_ids.tolist(), gradients=True)
+    forced = from_inputs(case.model, case.inputs, answer=written.answer_ids.tolist(), gradients=True)
     assert isinstance(forced, Trace)
     for name in ("attention", "gradient", "log_probs"):
         torch.testing.assert_close(getattr(forced, name), getattr(written, name), atol=1e-5, rtol=1e-4)
@@ -182,7 +183,7 @@ def test_nothing_is_left_behind_after_an_error() -> None:
 def test_objects_among_the_options_are_told_by_their_class_and_the_trace_can_be_saved(tmp_path):
     case = tiny_models.llava()
     banned = SuppressTokensLogitsProcessor([50])
-    found = trace(case.model, inputs=case.inputs, logits_processor=[banned], **OPTIONS)
+    found = from_inputs(case.model, case.inputs, logits_processor=[banned], **OPTIONS)
     found.save(tmp_path / "t.safetensors")
     told = Trace.load(tmp_path / "t.safetensors").provenance["generation"]
     assert told["logits_processor"] == ["SuppressTokensLogitsProcessor"]

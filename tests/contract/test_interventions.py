@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import InterventionError, UnsupportedOptionError
 from lvlmscope.interventions import (
     CLVA,
@@ -24,6 +23,7 @@ from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace
 from tests.support import tiny_models
 from tests.support.depth_cells import saved
+from tests.support.traced import from_inputs
 
 STEPS = 5
 OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
@@ -68,7 +68,7 @@ def test_strength_zero_is_the_untouched_model_to_the_last_bit(intervention: Inte
 @each_intervention
 def test_replay_equals_stepwise_generation(intervention: Intervention) -> None:
     case = tiny_models.llava()
-    found = trace(case.model, inputs=case.inputs, interventions=[intervention], **OPTIONS)
+    found = from_inputs(case.model, case.inputs, interventions=[intervention], **OPTIONS)
     assert isinstance(found, Trace)
     assert found.provenance["replay"]["difference"] < 1e-4
     assert found.effects[0]["changed"]
@@ -78,7 +78,7 @@ def test_replay_equals_stepwise_generation(intervention: Intervention) -> None:
 def test_a_stack_is_replayed_as_it_was_generated() -> None:
     case = tiny_models.llava()
     stack = list(INTERVENTIONS.values())
-    found = trace(case.model, inputs=case.inputs, interventions=stack, **OPTIONS)
+    found = from_inputs(case.model, case.inputs, interventions=stack, **OPTIONS)
     assert isinstance(found, Trace)
     assert found.provenance["replay"]["difference"] < 1e-4
     assert [effect["name"] for effect in found.effects] == list(INTERVENTIONS)
@@ -88,7 +88,7 @@ def test_a_stack_is_replayed_as_it_was_generated() -> None:
 @pytest.mark.parametrize("stack", [*([each] for each in INTERVENTIONS.values()), list(INTERVENTIONS.values())])
 def test_gradients_of_a_padded_batch_are_finite(stack: list[Intervention]) -> None:
     case = tiny_models.llava(2)
-    found = trace(case.model, inputs=case.inputs, interventions=stack, gradients=True, **OPTIONS)
+    found = from_inputs(case.model, case.inputs, interventions=stack, gradients=True, **OPTIONS)
     assert isinstance(found, list)
     for one in found:
         assert one.gradient is not None

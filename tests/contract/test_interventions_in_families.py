@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 
-from lvlmscope.capture.trace_one import trace
 from lvlmscope.interventions import SGRS, HalluRNN, LocoRE
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.protocol import Intervention
@@ -15,6 +14,7 @@ from tests.contract.test_interventions import IDENTITIES, INTERVENTIONS, OPTIONS
 from tests.support import tiny_models
 from tests.support.depth_cells import saved
 from tests.support.tiny_families import FAMILIES
+from tests.support.traced import from_inputs
 
 NAMES = ("qwen2_5_vl", "gemma3", "smolvlm")
 in_each_family = pytest.mark.parametrize("name", NAMES)
@@ -47,12 +47,12 @@ def test_strength_zero_is_the_untouched_model_to_the_last_bit(name: str) -> None
 def test_a_padded_batch_is_replayed_and_each_sample_is_edited_as_alone(name: str, intervention: Intervention) -> None:
     case = FAMILIES[name](2)
     intervention = fitting(intervention, case.model)
-    batch = trace(case.model, inputs=case.inputs, interventions=[intervention], **OPTIONS)
+    batch = from_inputs(case.model, case.inputs, interventions=[intervention], **OPTIONS)
     assert isinstance(batch, list)
     assert batch[0].effects[0]["changed"]
     for traced, sample in zip(batch, case.samples, strict=True):
         assert traced.provenance["replay"]["difference"] < 1e-4
-        alone = trace(case.model, inputs=sample, interventions=[intervention], **OPTIONS)
+        alone = from_inputs(case.model, sample, interventions=[intervention], **OPTIONS)
         assert isinstance(alone, Trace)
         assert traced.answer_ids.tolist() == alone.answer_ids.tolist()
         torch.testing.assert_close(traced.attention, alone.attention, atol=1e-5, rtol=1e-4)
@@ -102,7 +102,7 @@ def test_a_stack_nested_in_another_is_replayed_and_touches_no_other_model(name: 
     outer, *inner = (fitting(intervention, case.model) for intervention in INTERVENTIONS.values())
     with intervene(case.model, outer) as handle:
         once = generate(case.model, case.inputs).logits
-        stacked = trace(case.model, inputs=case.inputs, interventions=inner, **OPTIONS)
+        stacked = from_inputs(case.model, case.inputs, interventions=inner, **OPTIONS)
         untouched = generate(other.model, other.inputs).logits
         again = generate(case.model, case.inputs).logits
         assert handle.report()[0]["changed"]

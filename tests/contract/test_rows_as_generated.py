@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.capture.trace_one import trace
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.protocol import Intervention, ModelInfo, Session
 from lvlmscope.traces.trace import Trace
 from tests.contract.test_interventions import INTERVENTIONS, OPTIONS, STEPS
 from tests.contract.test_interventions_in_families import fitting
 from tests.support.tiny_families import FAMILIES, FamilyCase
+from tests.support.traced import from_inputs
 
 Seen = dict[tuple[int, int], torch.Tensor]
 NAMES = ("llava", "qwen2_5_vl", "gemma3", "smolvlm")
@@ -56,7 +56,7 @@ def test_the_replay_shows_the_rows_and_logits_of_each_step(name: str, interventi
     intervention = fitting(intervention, case.model)
     with intervene(case.model, intervention, witness):
         made = case.model.generate(**case.inputs, **OPTIONS, return_dict_in_generate=True, output_logits=True)
-    found = trace(case.model, inputs=case.inputs, interventions=[intervention], **OPTIONS)
+    found = from_inputs(case.model, case.inputs, interventions=[intervention], **OPTIONS)
     assert isinstance(found, Trace)
     assert found.answer_ids.tolist() == made.sequences[0, -STEPS:].tolist()
     for step, logits in enumerate(made.logits):

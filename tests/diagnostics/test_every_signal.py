@@ -10,7 +10,6 @@ import pytest
 import torch
 import xarray as xr
 
-import lvlmscope
 from lvlmscope import diagnostics
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ModelInputError
@@ -19,6 +18,7 @@ from tests.support import tiny_models
 from tests.support.random_traces import blind, random_trace
 from tests.support.tiny_families import FAMILIES
 from tests.support.tiny_others import OTHERS
+from tests.support.traced import from_inputs
 
 SIGNALS: dict[str, Callable[[Trace], xr.DataArray]] = {
     name: getattr(diagnostics, name)
@@ -41,9 +41,7 @@ def decoders() -> list[Trace]:
         case = build(1)
         options: dict[str, Any] = {"max_new_tokens": 4, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
         traces.append(
-            lvlmscope.trace(
-                case.model, inputs=case.inputs, **options, gradients=True, hidden_states=True, progress=False
-            )
+            from_inputs(case.model, case.inputs, **options, gradients=True, hidden_states=True, progress=False)
         )
     return traces
 
@@ -159,7 +157,7 @@ def test_what_lacks_is_named(name: str) -> None:
 def test_a_trace_of_image_and_answer_keys_gives_the_same_numbers() -> None:
     case = tiny_models.llava()
     options: dict[str, Any] = {"max_new_tokens": 4, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
-    make = partial(lvlmscope.trace, case.model, inputs=case.inputs, **options, gradients=True, progress=False)
+    make = partial(from_inputs, case.model, case.inputs, **options, gradients=True, progress=False)
     whole, cut = make(), make(keep="image_answer")
     attention = [name for name in SIGNALS if name not in ALL_KEYS | {"representation_drift"} and "saliency" not in name]
     for name in attention:

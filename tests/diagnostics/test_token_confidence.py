@@ -8,13 +8,14 @@ import lvlmscope as lv
 from lvlmscope.traces.trace import Trace
 from tests.reference import certainty
 from tests.support import tiny_models
+from tests.support.traced import from_inputs
 
 OPTIONS: dict[str, Any] = {"max_new_tokens": 5, "do_sample": False}
 
 
 def test_it_equals_its_twin_on_the_logits_of_the_generation() -> None:
     case = tiny_models.llava()
-    trace = lv.trace(case.model, inputs=case.inputs, **OPTIONS)
+    trace = from_inputs(case.model, case.inputs, **OPTIONS)
     assert isinstance(trace, Trace)
     made = case.model.generate(**case.inputs, **OPTIONS, return_dict_in_generate=True, output_logits=True)
     found = lv.confidence(trace)

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import UnsupportedModelError
 from lvlmscope.hooks.gradient_path import ForwardGraph
 from lvlmscope.runtime.attachment import attach, intervene
 from lvlmscope.runtime.protocol import ForwardInfo, ModelInfo, Session
 from lvlmscope.traces.trace import Trace
 from tests.support import tiny_families, tiny_models
+from tests.support.traced import from_inputs
 
 STEPS = 4
 OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
@@ -62,7 +62,7 @@ class Watching:
 @pytest.mark.parametrize("lowest", [0, 1])
 def test_gradients_while_generating_are_those_of_the_trace(name: str, lowest: int) -> None:
     case = tiny_families.FAMILIES[name]()
-    expected = trace(case.model, inputs=case.inputs, gradients=True, **OPTIONS)
+    expected = from_inputs(case.model, case.inputs, gradients=True, **OPTIONS)
     assert isinstance(expected, Trace)
     assert expected.gradient is not None
     layers = tuple(range(lowest, expected.num_layers))

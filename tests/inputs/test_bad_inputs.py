@@ -11,6 +11,7 @@ from PIL import Image
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
+import lvlmscope as lv
 from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, UnsupportedModelError
 from lvlmscope.inputs.limits import context_length
@@ -20,6 +21,7 @@ from lvlmscope.models.loaded_model import LoadedModel
 from lvlmscope.verification.loading import load
 from tests.support import tiny_models
 from tests.support.tiny_families import FAMILIES
+from tests.support.traced import from_inputs
 
 IMAGE = Image.new("RGB", (40, 40))
 
@@ -157,7 +159,7 @@ def test_a_saved_model_is_loaded_with_its_processor(tmp_path: Path, model: Loade
 )
 def test_prepared_inputs_that_do_not_fit(model: LoadedModel, inputs: Any, match: str) -> None:
     with pytest.raises(ModelInputError, match=match):
-        trace(model, inputs=inputs)
+        from_inputs(model, inputs)
 
 
 def test_arrays_are_read_like_images(model: LoadedModel) -> None:
@@ -183,11 +185,11 @@ def test_a_strip_that_the_processor_refuses(model: LoadedModel, monkeypatch: pyt
 
 def test_a_prompt_past_the_context_of_the_model(model: LoadedModel) -> None:
     with pytest.raises(PromptError, match=r"600 prompt tokens.*512 positions in all; shorten the prompt"):
-        trace(model, inputs=tiny_models.llava().inputs | padded_to(600), max_new_tokens=3)
+        from_inputs(model, tiny_models.llava().inputs | padded_to(600), max_new_tokens=3)
     with pytest.raises(PromptError, match="ask for max_new_tokens=12 at most"):
-        trace(model, inputs=tiny_models.llava().inputs | padded_to(500), max_new_tokens=13)
+        from_inputs(model, tiny_models.llava().inputs | padded_to(500), max_new_tokens=13)
     with pytest.raises(PromptError, match="13 of the answer"):
-        trace(model, inputs=tiny_models.llava().inputs | padded_to(500), answer=[7] * 13)
+        from_inputs(model, tiny_models.llava().inputs | padded_to(500), answer=[7] * 13)
 
 
 def padded_to(length: int) -> dict[str, torch.Tensor]:
@@ -217,12 +219,12 @@ def test_placeholders_without_their_images(name: str) -> None:
     blind = {key: value for key, value in whole.items() if "pixel_values" not in key}
     before = registry_state(case.model)
     with pytest.raises(ModelInputError, match=f"{int(token.sum())} image tokens and no pixels"):
-        trace(case.model, inputs=blind, max_new_tokens=3)
+        from_inputs(case.model, blind, max_new_tokens=3)
     keep = torch.ones_like(token)
     keep[token.nonzero()[0]] = False  # one placeholder less
     short = {key: value[:, keep] if value.shape == whole["input_ids"].shape else value for key, value in whole.items()}
     with pytest.raises(ModelInputError, match="as many image tokens as its images give"):
-        trace(case.model, inputs=short, max_new_tokens=3)
+        from_inputs(case.model, short, max_new_tokens=3)
     assert registry_state(case.model) == before
 
 
@@ -267,5 +269,12 @@ def test_kernels_that_hide_their_attention(fused: list[int], match: str) -> None
         layers[number].self_attn = FusedAttention(layers[number].self_attn)
     before = registry_state(case.model)
     with pytest.raises(UnsupportedModelError, match=match):
-        trace(case.model, inputs=case.inputs, max_new_tokens=3)
+        from_inputs(case.model, case.inputs, max_new_tokens=3)
     assert registry_state(case.model) == before
+
+
+def test_prepared_inputs_have_a_function_of_their_own() -> None:
+    case = tiny_models.llava()
+    with pytest.raises(ModelInputError, match=r"got inputs=; .*call lv\.trace_inputs\(model, inputs\)"):
+        lv.trace(case.model, inputs=case.inputs)
+    assert isinstance(lv.trace_inputs(case.model, case.inputs, answer=[7, 8]), list)

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import DLEAF
 from lvlmscope.runtime.attachment import attach, intervene
@@ -15,13 +14,14 @@ from lvlmscope.traces.trace import Trace
 from tests.reference import decoder
 from tests.reference import dleaf as twin
 from tests.support import tiny_models
+from tests.support.traced import from_inputs
 
 STEPS = 4
 OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
 
 
 def traced(case: tiny_models.TinyCase, intervention: DLEAF) -> Trace:
-    found = trace(case.model, inputs=case.inputs, interventions=[intervention], **OPTIONS)
+    found = from_inputs(case.model, case.inputs, interventions=[intervention], **OPTIONS)
     assert isinstance(found, Trace)
     return found
 

@@ -18,6 +18,7 @@ from tests.reference import depth_cell as twin
 from tests.support import tiny_models
 from tests.support.depth_cells import lively, saved
 from tests.support.started_sessions import OPTIONS, STEPS, traced
+from tests.support.traced import from_inputs
 
 KINDS: dict[str, dict[str, Any]] = {
     "dual": {},
@@ -115,7 +116,7 @@ def test_gates_are_means_over_rows_and_channels() -> None:
     case, cell = tiny_models.llava(), lively(gates="correction")
     with lv.intervene(case.model, HalluRNN(cell=cell)) as handle:
         made = case.model.generate(**case.inputs, **(OPTIONS | {"max_new_tokens": 1}))
-    plain = lv.trace(case.model, inputs=case.inputs, answer=made[0, -1:].tolist(), hidden_states=True)
+    plain = from_inputs(case.model, case.inputs, answer=made[0, -1:].tolist(), hidden_states=True)
     assert isinstance(plain, lv.Trace)
     assert plain.hidden_states is not None
     embedding, first = plain.hidden_states[0, :2]

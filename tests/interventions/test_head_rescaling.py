@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from lvlmscope.attention.functional_head_rule import PRESETS
-from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import HeadRescaling
 from lvlmscope.runtime.attachment import attach, intervene
@@ -15,6 +14,7 @@ from tests.reference import decoder, rescaling
 from tests.reference.functional_heads import TABLE
 from tests.support import tiny_models
 from tests.support.started_sessions import OPTIONS, STEPS, layer_rows, session, traced
+from tests.support.traced import from_inputs
 
 RULE: dict[str, Any] = {"l_perc": 1, "tau_perc": 0.6, "g_perc": 1.5, "l_reas": 1, "tau_reas": 0.3, "g_reas": 0.4}
 
@@ -91,7 +91,7 @@ def test_a_preset_is_the_papers_row(name: str) -> None:
 @pytest.mark.parametrize("step", [0, "mean"])
 def test_thresholds_from_a_trace_select_the_share(step: Any) -> None:
     case = tiny_models.llava(layers=8)
-    plain = trace(case.model, inputs=case.inputs, **OPTIONS)
+    plain = from_inputs(case.model, case.inputs, **OPTIONS)
     assert isinstance(plain, Trace)
     intervention = HeadRescaling.from_trace(plain, share=0.25, step=step, g_perc=1.5)
     ratio = plain.rows().image_mass
@@ -156,7 +156,7 @@ def test_a_layer_outside_the_model_is_refused_when_it_is_switched_on() -> None:
 def test_a_trace_without_an_image_has_no_thresholds() -> None:
     case = tiny_models.llava()
     text = {"input_ids": torch.randint(5, 190, (1, 8)), "attention_mask": torch.ones(1, 8, dtype=torch.int64)}
-    plain = trace(case.model, inputs=text, **OPTIONS)
+    plain = from_inputs(case.model, text, **OPTIONS)
     assert isinstance(plain, Trace)
     with pytest.raises(ModelInputError, match="a trace without an image"):
         HeadRescaling.from_trace(plain)

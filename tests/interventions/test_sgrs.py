@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 
-from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import InterventionError, ModelInputError, UnsupportedOptionError
 from lvlmscope.interventions import SGRS, LocoRE, sgrs
 from lvlmscope.interventions.sgrs_rule import choose
@@ -14,6 +13,7 @@ from lvlmscope.runtime.attachment import intervene
 from tests.reference import sgrs as twin
 from tests.support import tiny_models
 from tests.support.started_sessions import session
+from tests.support.traced import from_inputs
 
 STEPS = 6
 OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
@@ -128,7 +128,7 @@ def test_it_sees_the_rows_that_other_interventions_edited() -> None:
     case = tiny_models.llava()
     found = []
     for stack in ([EAGER], [LocoRE(beta=0.5), EAGER]):
-        traced = trace(case.model, inputs=case.inputs, interventions=stack, **OPTIONS)
+        traced = from_inputs(case.model, case.inputs, interventions=stack, **OPTIONS)
         assert traced.provenance["replay"]["difference"] < 1e-4  # type: ignore[union-attr]
         found.append(traced.effects[-1]["mean_accepted_score"])  # type: ignore[union-attr]
     assert found[0] != found[1]
@@ -138,7 +138,7 @@ def test_a_replay_and_a_given_answer_choose_nothing() -> None:
     case = tiny_models.llava()
     with intervene(case.model, EAGER) as handle:
         case.model(**case.inputs)
-        trace(case.model, inputs=case.inputs, answer=[5, 6, 7])
+        from_inputs(case.model, case.inputs, answer=[5, 6, 7])
         assert handle.report()[0]["rejections"] == 0
 
 

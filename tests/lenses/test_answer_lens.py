@@ -9,7 +9,6 @@ import pytest
 import torch
 import xarray as xr
 
-import lvlmscope as lv
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ModelInputError, UnsupportedModelError
 from lvlmscope.lenses import logit_lens, unembedding
@@ -17,6 +16,7 @@ from tests.reference import lens
 from tests.support import tiny_models
 from tests.support.tiny_families import FAMILIES
 from tests.support.tiny_others import OTHERS
+from tests.support.traced import from_inputs
 
 GREEDY: dict[str, Any] = {"max_new_tokens": 4, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
 OPTIONS: dict[str, Any] = GREEDY | {"hidden_states": True, "progress": False}
@@ -25,7 +25,7 @@ OPTIONS: dict[str, Any] = GREEDY | {"hidden_states": True, "progress": False}
 @pytest.fixture(scope="module")
 def traced():
     case = tiny_models.llava(1)
-    return case.model, lv.trace(case.model, inputs=case.inputs, **OPTIONS)
+    return case.model, from_inputs(case.model, case.inputs, **OPTIONS)
 
 
 def whole_states(model: Any, inputs: dict[str, Any], answer: torch.Tensor) -> list[torch.Tensor]:
@@ -75,7 +75,7 @@ EVERY = sorted(FAMILIES) + sorted(set(OTHERS) - {"instructblip_t5", "florence2"}
 @pytest.mark.parametrize("name", EVERY)
 def test_the_last_layer_is_what_the_model_said(name: str) -> None:
     case = (FAMILIES | OTHERS)[name](1)
-    trace = lv.trace(case.model, inputs=case.inputs, **OPTIONS)
+    trace = from_inputs(case.model, case.inputs, **OPTIONS)
     found = logit_lens(trace, case.model)
     np.testing.assert_allclose(found["log_prob"].values[:, -1], trace.log_probs, atol=1e-4)
     assert found.sizes["layer"] == trace.hidden_states.shape[1]
@@ -84,7 +84,7 @@ def test_the_last_layer_is_what_the_model_said(name: str) -> None:
 def test_a_capped_model_is_read_with_its_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     case = FAMILIES["paligemma"](1)
     monkeypatch.setattr(case.model.config.get_text_config(), "final_logit_softcapping", 1.5, raising=False)
-    trace = lv.trace(case.model, inputs=case.inputs, **OPTIONS)
+    trace = from_inputs(case.model, case.inputs, **OPTIONS)
     found = logit_lens(trace, case.model)["log_prob"].values[:, -1]
     np.testing.assert_allclose(found, trace.log_probs, atol=1e-4)
     assert found.max() < -1.0  # the cap leaves nothing near certainty
@@ -96,7 +96,7 @@ def test_half_precision_and_small_parts(traced, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(unembedding, "_LOGITS_AT_ONCE", 3 * tiny_models.VOCABULARY)
     xr.testing.assert_allclose(logit_lens(trace, model), whole)
     half = tiny_models.llava(1, dtype=torch.bfloat16)
-    found = logit_lens(lv.trace(half.model, inputs=half.inputs, **OPTIONS), half.model)
+    found = logit_lens(from_inputs(half.model, half.inputs, **OPTIONS), half.model)
     assert found["log_prob"].dtype == found["rank"].dtype == np.float32
 
 
@@ -122,7 +122,7 @@ def test_a_token_that_is_not_the_first_choice_never_commits(traced) -> None:
     model, trace = traced
     case = tiny_models.llava(1)
     unlikely = [int(found) for found in trace.top_ids[:1, -1]]
-    forced = lv.trace(model, inputs=case.inputs, answer=unlikely, hidden_states=True, progress=False)
+    forced = from_inputs(model, case.inputs, answer=unlikely, hidden_states=True, progress=False)
     found = logit_lens(forced, model)
     assert np.isnan(found["commit_layer"].values).all()
     assert found["rank"].values[0, -1] > 0

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 
-from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import UnsupportedModelError
 from lvlmscope.interventions import DLEAF
 from lvlmscope.runtime.attachment import intervene
@@ -14,6 +13,7 @@ from tests.reference.attention_gradients import rows_and_gradients
 from tests.support import tiny_models
 from tests.support.tiny_families import FAMILIES
 from tests.support.tiny_others import OTHERS
+from tests.support.traced import from_inputs
 
 STEPS = 5
 OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
@@ -55,7 +55,7 @@ def assert_equals_eager(name: str, traced: Trace, model: Any, inputs: dict[str, 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_rows_and_tokens_equal_eager_generation(name: str) -> None:
     case = FAMILIES[name]()
-    traced = trace(case.model, inputs=case.samples[0], **OPTIONS)
+    traced = from_inputs(case.model, case.samples[0], **OPTIONS)
     assert isinstance(traced, Trace)
     assert_equals_eager(name, traced, case.model, case.samples[0])
     assert traced.image_keys.any()
@@ -65,10 +65,10 @@ def test_rows_and_tokens_equal_eager_generation(name: str) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_left_padded_batch_gives_each_sample_the_rows_it_gives_alone(name: str) -> None:
     case = FAMILIES[name](2)
-    batch = trace(case.model, inputs=case.inputs, gradients=True, hidden_states=True, **OPTIONS)
+    batch = from_inputs(case.model, case.inputs, gradients=True, hidden_states=True, **OPTIONS)
     assert isinstance(batch, list)
     for traced, sample in zip(batch, case.samples, strict=True):
-        alone = trace(case.model, inputs=sample, gradients=True, hidden_states=True, **OPTIONS)
+        alone = from_inputs(case.model, sample, gradients=True, hidden_states=True, **OPTIONS)
         assert isinstance(alone, Trace)
         assert traced.answer_ids.tolist() == alone.answer_ids.tolist()
         assert torch.equal(traced.image_keys, alone.image_keys)
@@ -80,9 +80,9 @@ def test_a_left_padded_batch_gives_each_sample_the_rows_it_gives_alone(name: str
 def test_half_precision_stays_within_a_tenth_of_the_mass(name: str) -> None:
     """bf16 rounds each layer's stream to 3 digits; the rows of these steep random models move by some per cent."""
     full, half = FAMILIES[name](), FAMILIES[name](dtype=torch.bfloat16)
-    exact = trace(full.model, inputs=full.samples[0], **OPTIONS)
+    exact = from_inputs(full.model, full.samples[0], **OPTIONS)
     assert isinstance(exact, Trace)
-    rounded = trace(half.model, inputs=half.samples[0], answer=exact.answer_ids.tolist())
+    rounded = from_inputs(half.model, half.samples[0], answer=exact.answer_ids.tolist())
     assert isinstance(rounded, Trace)
     moved = (rounded.attention - exact.attention).abs().sum(-1) / 2
     assert moved.mean() < 0.1
@@ -91,7 +91,7 @@ def test_half_precision_stays_within_a_tenth_of_the_mass(name: str) -> None:
 
 def test_keys_of_cross_attention_come_first_and_belong_to_their_layers() -> None:
     case = FAMILIES["mllama"](2)
-    batch = trace(case.model, inputs=case.inputs, **OPTIONS)
+    batch = from_inputs(case.model, case.inputs, **OPTIONS)
     assert isinstance(batch, list)
     for traced, keys in zip(batch, (4 * 17, 2 * 17), strict=True):
         assert traced.image_keys.tolist() == [True] * keys + [False] * (len(traced.tokens) - keys)
@@ -113,7 +113,7 @@ def test_a_prompt_that_ends_in_the_image_is_replayed_from_the_start() -> None:
     ids = case.inputs["input_ids"]
     ids = ids[:, : int((ids[0] == tiny_models.IMAGE).nonzero()[-1]) + 1]
     inputs = case.inputs | {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    traced = trace(case.model, inputs=inputs, gradients=True, **OPTIONS)
+    traced = from_inputs(case.model, inputs, gradients=True, **OPTIONS)
     assert isinstance(traced, Trace)
     assert traced.provenance["replay"]["path"] == "full"
     assert_equals_eager("llava", traced, case.model, inputs)
@@ -126,7 +126,7 @@ STATEFUL = ("lfm2_vl", "qwen3_5")
 @pytest.mark.parametrize("name", [name for name in OTHERS if name not in ENCODED])
 def test_the_generic_path_serves_families_without_a_file(name: str) -> None:
     case = OTHERS[name](2)
-    batch = trace(case.model, inputs=case.inputs, **OPTIONS)
+    batch = from_inputs(case.model, case.inputs, **OPTIONS)
     assert isinstance(batch, list)
     for traced, sample in zip(batch, case.samples, strict=True):
         assert_equals_eager(name, traced, case.model, sample)
@@ -138,14 +138,14 @@ def test_the_generic_path_serves_families_without_a_file(name: str) -> None:
 def test_encoder_decoders_are_refused_by_name(name: str) -> None:
     case = OTHERS[name]()
     with pytest.raises(UnsupportedModelError, match=rf"{type(case.model).__name__}, an encoder-decoder"):
-        trace(case.model, inputs=case.samples[0], **OPTIONS)
+        from_inputs(case.model, case.samples[0], **OPTIONS)
 
 
 @pytest.mark.parametrize("name", STATEFUL)
 def test_layers_without_attention_are_absent_and_gradients_do_not_leak_between_tokens(name: str) -> None:
     case = OTHERS[name]()
     case.model.requires_grad_(False)
-    traced = trace(case.model, inputs=case.samples[0], gradients=True, **OPTIONS)
+    traced = from_inputs(case.model, case.samples[0], gradients=True, **OPTIONS)
     assert isinstance(traced, Trace)
     assert traced.gradient is not None
     assert traced.layer_indices == (1, 3)

@@ -20,6 +20,7 @@ from lvlmscope.traces.token_layout import Layout
 from tests.support.planted_squares import CASES, Case, disagreements, features, follow, image, pil, processed, unmixed
 from tests.support.processors import PLACES, tokenizer
 from tests.support.tiny_families import FAMILIES, IMAGE, FamilyCase, joined
+from tests.support.traced import from_inputs
 
 SIZES = [(73, 151), (151, 73), (40, 40), (200, 31)]
 _MODELS: dict[str, tuple[Case, Any]] = {}
@@ -293,7 +294,7 @@ def test_sub_images_are_placed_by_their_markers(kind, sizes):
 @pytest.mark.parametrize("name", ["llava_next", "qwen2_5_vl_two_images", "qwen2_5_vl_video", "mistral3", "gemma3"])
 def test_a_traced_word_is_drawn_over_its_tokens(name):
     made = FAMILIES[name](2)
-    traces = lv.trace(made.model, inputs=made.inputs, max_new_tokens=2, min_new_tokens=2, do_sample=False)
+    traces = from_inputs(made.model, made.inputs, max_new_tokens=2, min_new_tokens=2, do_sample=False)
     for traced, alone in zip(traces, made.samples, strict=True):
         assert traced.layout.images == layouts_of(made.model, alone)
         for number, layout in enumerate(traced.layout.images):
@@ -395,7 +396,7 @@ def test_keys_of_cross_attention_are_placed_by_tiles(data):
 
 def test_cross_attention_keys_of_a_trace_have_their_boxes():
     made = FAMILIES["mllama"](2)
-    traces = lv.trace(made.model, inputs=made.inputs, max_new_tokens=2, min_new_tokens=2, do_sample=False)
+    traces = from_inputs(made.model, made.inputs, max_new_tokens=2, min_new_tokens=2, do_sample=False)
     for traced, size in zip(traces, [(64, 64), (64, 32)], strict=True):  # 2 x 2 tiles of 32 pixels, then 1 x 2
         (layout,) = traced.layout.images
         assert (layout.reason, layout.size, layout.pixels) == ("", size, "input")

@@ -16,6 +16,7 @@ from lvlmscope.models.families import DefaultFamily
 from lvlmscope.traces.trace import Trace
 from tests.support import tiny_models
 from tests.support.tiny_models import IMAGE, PAD, VOCABULARY
+from tests.support.traced import from_inputs
 
 WIDTH, HEADS, LAYERS = 32, 4, 2
 
@@ -114,14 +115,14 @@ OPTIONS: dict[str, Any] = {"max_new_tokens": 4, "do_sample": False, "suppress_to
 def test_it_is_traced_with_gradients_and_interventions(toy: tuple[ToyModel, dict[str, torch.Tensor]]) -> None:
     model, inputs = toy
     before = tiny_models.footprint(model)
-    batch = lv.trace(model, inputs=inputs, family=ToyFamily(), gradients=True, hidden_states=True, **OPTIONS)
+    batch = from_inputs(model, inputs, family=ToyFamily(), gradients=True, hidden_states=True, **OPTIONS)
     assert isinstance(batch, list)
     for traced in batch:
         assert traced.image_keys.sum() == 4
         torch.testing.assert_close(traced.attention.sum(-1), torch.ones(4, LAYERS, HEADS))
         assert traced.gradient is not None
         assert traced.gradient.abs().max() > 0
-    edited = lv.trace(model, inputs=inputs, family=ToyFamily(), interventions=[lv.DLEAF(gamma=0.9)], **OPTIONS)
+    edited = from_inputs(model, inputs, family=ToyFamily(), interventions=[lv.DLEAF(gamma=0.9)], **OPTIONS)
     assert isinstance(edited, list)
     assert edited[0].effects[0]["edited_heads"] > 0
     assert tiny_models.footprint(model) == before
@@ -131,7 +132,7 @@ def test_its_rows_are_those_of_its_own_softmax(toy: tuple[ToyModel, dict[str, to
     model, inputs = toy
     one = {"input_ids": inputs["input_ids"][:1], "attention_mask": inputs["attention_mask"][:1]}
     one |= {"pixel_values": inputs["pixel_values"][:1]}
-    traced = lv.trace(model, inputs=one, family=ToyFamily(), **OPTIONS)
+    traced = from_inputs(model, one, family=ToyFamily(), **OPTIONS)
     assert isinstance(traced, Trace)
     ids = torch.cat([one["input_ids"], traced.answer_ids[None, :-1]], 1)
     rows = []
@@ -151,7 +152,7 @@ def test_its_rows_are_those_of_its_own_softmax(toy: tuple[ToyModel, dict[str, to
 def test_the_generic_rules_say_that_a_family_is_needed(toy: tuple[ToyModel, dict[str, torch.Tensor]]) -> None:
     model, inputs = toy
     with pytest.raises(lv.LvlmscopeError, match="register a Family"):
-        lv.trace(model, inputs=inputs, **OPTIONS)
+        from_inputs(model, inputs, **OPTIONS)
 
 
 def test_a_registered_family_is_found(toy: tuple[ToyModel, dict[str, torch.Tensor]]) -> None:
@@ -160,7 +161,7 @@ def test_a_registered_family_is_found(toy: tuple[ToyModel, dict[str, torch.Tenso
     model, inputs = toy
     families.register_family(ToyFamily())
     try:
-        assert isinstance(lv.trace(model, inputs=inputs, **OPTIONS), list)
+        assert isinstance(from_inputs(model, inputs, **OPTIONS), list)
         found = lv.check(model, inputs={n: v[1:] for n, v in inputs.items()})
         assert found.passed
         assert "not checked rows equal eager" in repr(found)

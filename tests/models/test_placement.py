@@ -12,6 +12,7 @@ import lvlmscope as lv
 from lvlmscope.tiny import scene
 from tests.support.tiny_families import FAMILIES
 from tests.support.tiny_models import SUPPRESSED
+from tests.support.traced import from_inputs
 
 OPTIONS: dict[str, Any] = {"max_new_tokens": 3, "progress": False, "suppress_tokens": SUPPRESSED}
 SPREAD = ("llava", "qwen2_5_vl", "gemma3")
@@ -37,8 +38,8 @@ def assert_same(spread: Any, name: str) -> None:
     case = FAMILIES[name]()
     spread.generation_config = case.model.generation_config
     for options in ({"gradients": True}, {"interventions": [lv.LocoRE()]}):
-        whole = lv.trace(case.model, inputs=case.inputs, **options, **OPTIONS)
-        found = lv.trace(spread, inputs=case.inputs, **options, **OPTIONS)
+        whole = from_inputs(case.model, case.inputs, **options, **OPTIONS)
+        found = from_inputs(spread, case.inputs, **options, **OPTIONS)
         assert torch.equal(found.attention, whole.attention)
         assert torch.equal(found.answer_ids, whole.answer_ids)
         assert whole.gradient is None or torch.equal(found.gradient, whole.gradient)

@@ -8,13 +8,13 @@ import torch
 from transformers import LlavaForConditionalGeneration, LogitsProcessor
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import InterventionError, ModelInputError
 from lvlmscope.interventions import DLEAF
 from lvlmscope.runtime.attachment import attach, intervene, stack_of
 from lvlmscope.runtime.protocol import ForwardInfo, ModelInfo, Session
 from lvlmscope.traces.trace import Trace
 from tests.support import tiny_models
+from tests.support.traced import from_inputs
 
 STEPS = 6
 OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
@@ -119,8 +119,8 @@ def generate(case: tiny_models.TinyCase, inputs: Any = None, **options: Any) -> 
 @pytest.mark.parametrize("interventions", [ALL[:1], ALL[1:2], ALL[2:], ALL])
 def test_the_replay_repeats_edited_generation(interventions: tuple[Toy, ...]) -> None:
     case = tiny_models.llava()
-    plain = trace(case.model, inputs=case.inputs, **OPTIONS)
-    edited = trace(case.model, inputs=case.inputs, interventions=interventions, gradients=True, **OPTIONS)
+    plain = from_inputs(case.model, case.inputs, **OPTIONS)
+    edited = from_inputs(case.model, case.inputs, interventions=interventions, gradients=True, **OPTIONS)
     assert isinstance(plain, Trace)
     assert isinstance(edited, Trace)
     assert edited.provenance["replay"]["difference"] < 1e-4
@@ -136,11 +136,11 @@ def test_the_trace_shows_rows_as_edited() -> None:
     second = handle._performances[1].session
     assert isinstance(second, TowardsImage)
     first_step = second.seen[1][1][0, 0]
-    traced = trace(case.model, inputs=case.inputs, **OPTIONS)
+    traced = from_inputs(case.model, case.inputs, **OPTIONS)
     handle.remove()
     assert isinstance(traced, Trace)
     assert traced.answer_ids.tolist() == output.sequences[0, -STEPS:].tolist()
-    once = trace(case.model, inputs=case.inputs, interventions=Toy(TowardsImage, 0.7), **OPTIONS)
+    once = from_inputs(case.model, case.inputs, interventions=Toy(TowardsImage, 0.7), **OPTIONS)
     assert isinstance(once, Trace)
     torch.testing.assert_close(once.attention, traced.attention, atol=1e-5, rtol=1e-4)  # 1 - 0.5 * 0.6 = 0.7
     assert first_step[1::2, ~traced.image_keys[: traced.prompt_length]].sum(-1).max() < 0.5
@@ -239,7 +239,7 @@ def test_an_exception_leaves_nothing_behind(strength: float, error: type[Excepti
     with pytest.raises(error, match=match), intervene(case.model, Toy(Broken, strength)):
         generate(case)
     with pytest.raises(error, match=match):
-        trace(case.model, inputs=case.inputs, interventions=[Toy(Broken, strength)], **OPTIONS)
+        from_inputs(case.model, case.inputs, interventions=[Toy(Broken, strength)], **OPTIONS)
     assert tiny_models.footprint(case.model) == before
     assert torch.equal(generate(case).logits[0], plain.logits[0])
 
@@ -258,7 +258,7 @@ def test_another_model_of_the_same_config_is_untouched() -> None:
 def test_a_logits_processor_chooses_words() -> None:
     case = tiny_models.llava()
     with intervene(case.model, Toy(Pusher)):
-        traced = trace(case.model, inputs=case.inputs, **OPTIONS)
+        traced = from_inputs(case.model, case.inputs, **OPTIONS)
     assert isinstance(traced, Trace)
     assert traced.answer_ids.tolist() == [77] * STEPS
 

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.capture.trace_one import trace
 from lvlmscope.runtime.protocol import ForwardInfo, Intervention, ModelInfo, Session
 from lvlmscope.traces.trace import Trace
 from tests.support import tiny_models
+from tests.support.traced import from_inputs
 
 STEPS = 4
 OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
@@ -16,7 +16,7 @@ IMAGE = torch.tensor([[False, True, True, False]])
 
 
 def traced(case: tiny_models.TinyCase, intervention: Intervention, **options: Any) -> Trace:
-    found = trace(case.model, inputs=case.inputs, interventions=[intervention], **(OPTIONS | options))
+    found = from_inputs(case.model, case.inputs, interventions=[intervention], **(OPTIONS | options))
     assert isinstance(found, Trace)
     return found
 

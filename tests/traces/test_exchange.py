@@ -15,13 +15,14 @@ from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.transformer_lens import bridge_rows
 from tests.support import tiny_models
 from tests.support.tiny_families import FAMILIES
+from tests.support.traced import from_inputs
 
 OPTIONS: dict[str, Any] = {"max_new_tokens": 4, "do_sample": False, "suppress_tokens": tiny_models.SUPPRESSED}
 
 
 def traced(name: str = "llava", **options: Any) -> Trace:
     case = FAMILIES[name]()
-    found = lv.trace(case.model, inputs=case.samples[0], **OPTIONS, **options)
+    found = from_inputs(case.model, case.samples[0], **OPTIONS, **options)
     assert isinstance(found, Trace)
     return found
 
@@ -53,7 +54,7 @@ def test_parts_that_a_file_does_not_hold(tmp_path: Path) -> None:
 def test_a_difference_ends_with_the_first_other_token() -> None:
     case = FAMILIES["llava"]()
     answers = ([20, 21, 22, 23], [20, 21, 30, 23])
-    before, after = (lv.trace(case.model, inputs=case.samples[0], answer=ids) for ids in answers)
+    before, after = (from_inputs(case.model, case.samples[0], answer=ids) for ids in answers)
     assert isinstance(before, Trace)
     assert isinstance(after, Trace)
     found = before.diff(after)
@@ -97,7 +98,7 @@ def test_rows_equal_those_of_the_bridge(name: str, hub: str, monkeypatch: pytest
     monkeypatch.setattr(ArchitectureAdapter, "_check_required_libraries", lambda _: None)
     monkeypatch.setattr(helpers, "_ensure_torchvision", lambda: False)
     case = FAMILIES[name]()
-    ours = lv.trace(case.model, inputs=case.samples[0], **OPTIONS)
+    ours = from_inputs(case.model, case.samples[0], **OPTIONS)
     assert isinstance(ours, Trace)
     case.model.config.architectures = [type(case.model).__name__]
     tokenizer = AutoTokenizer.from_pretrained(Path(lv.tiny.__file__).parent / "model")

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+import lvlmscope as lv
 from lvlmscope.errors import ShapeError, TraceFileError
 from lvlmscope.traces.token_layout import Cell, ImageLayout, Layout
 from lvlmscope.traces.trace import Trace
+from tests.support import tiny_models
 
 
 def make_trace(steps: int = 3, layers: int = 2, heads: int = 4, **changes: Any) -> Trace:
@@ -75,6 +78,32 @@ def test_a_saved_trace_comes_back_equal(tmp_path: Path) -> None:
 
 def test_prompt_length_counts_prompt_tokens() -> None:
     assert make_trace().prompt_length == 6
+
+
+def test_prompt_length_is_the_models_whichever_keys_are_kept() -> None:
+    case = tiny_models.llava()
+    options: dict[str, Any] = {"max_new_tokens": 3, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
+    (whole,), (cut,) = (lv.trace_inputs(case.model, case.inputs, keep=k, **options) for k in ("all", "image_answer"))
+    assert whole.prompt_length == whole.num_prompt_keys == cut.prompt_length == case.inputs["input_ids"].shape[1]
+    assert cut.num_prompt_keys == int(cut.image_keys.sum()) < cut.prompt_length
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_older_files_are_read(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "t.safetensors"
+    make_trace(provenance={"images": [{"name": "a.png"}]}, effects=({"no_effect_reason": "no image"},)).save(path)
+    with safe_open(path, framework="pt") as file:
+        fields = json.loads(file.metadata()["lvlmscope_trace"])
+    fields["format_version"] = version
+    fields["provenance"]["pictures"] = fields["provenance"].pop("images")
+    fields["effects"][0]["idle_reason"] = fields["effects"][0].pop("no_effect_reason")
+    if version == 1:
+        del fields["kept_keys"], fields["top_tokens"]
+    save_file(load_file(path), path, metadata={"lvlmscope_trace": json.dumps(fields)})
+    back = Trace.load(path)
+    assert back.provenance == {"images": [{"name": "a.png"}]}
+    assert back.effects == ({"no_effect_reason": "no image"},)
+    assert back.kept_keys == "all"
 
 
 def test_axes_that_differ_are_refused() -> None:

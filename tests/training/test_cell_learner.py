@@ -14,6 +14,7 @@ from lvlmscope.training.collation import IGNORED
 from tests.support import tiny_families, tiny_models, tiny_others
 from tests.support.depth_cells import lively
 from tests.support.small_training import loaded, processor, records
+from tests.support.traced import from_inputs
 
 
 def batch(folder: Path, count: int = 4, **options: Any) -> dict[str, Any]:
@@ -35,9 +36,9 @@ def test_the_loss_is_that_of_the_intervention_at_work(tmp_path: Path) -> None:
     prompt = {
         name: value[:, : -len(answer)] for name, value in given.items() if name in ("input_ids", "attention_mask")
     }
-    traced = lv.trace(
+    traced = from_inputs(
         model.model,
-        inputs=prompt | {"pixel_values": given["pixel_values"]},
+        prompt | {"pixel_values": given["pixel_values"]},
         answer=answer,
         interventions=[lv.HalluRNN(cell=cell)],
     )
@@ -159,7 +160,7 @@ def test_the_loss_is_that_of_the_intervention_at_work_in_other_families(family: 
     cell = lively(rules.text_config(case.model).hidden_size)
     answer = torch.tensor([[11, 12, 13, 14]])
     intervention = lv.HalluRNN(cell=cell)
-    traced = lv.trace(case.model, inputs=case.inputs, answer=answer[0].tolist(), interventions=[intervention])
+    traced = from_inputs(case.model, case.inputs, answer=answer[0].tolist(), interventions=[intervention])
     assert isinstance(traced, lv.Trace)
     ids = case.inputs["input_ids"]
     given = {

@@ -16,6 +16,7 @@ from lvlmscope.verification.self_check import check
 from tests.support import tiny_models
 from tests.support.tiny_families import FAMILIES
 from tests.support.tiny_others import OTHERS
+from tests.support.traced import from_inputs
 
 
 @pytest.mark.parametrize("name", ["llava", "gemma3", "mllama", "instructblip", "lfm2_vl"])
@@ -64,7 +65,7 @@ def test_weights_of_nan_are_refused() -> None:
         case.model.lm_head.weight.fill_(float("nan"))
     before = tiny_models.footprint(case.model)
     with pytest.raises(LvlmscopeError, match="differ by nan"):
-        lv.trace(case.model, inputs=case.samples[0], max_new_tokens=2, do_sample=False)
+        from_inputs(case.model, case.samples[0], max_new_tokens=2, do_sample=False)
     assert [hooks[:1] for hooks in tiny_models.footprint(case.model)] == [hooks[:1] for hooks in before]
 
 
