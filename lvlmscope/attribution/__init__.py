@@ -1,4 +1,4 @@
-"""Second opinions that need no attention: what a word's probability loses without parts of the image.
+"""Perturbation and path attribution: how a word's probability depends on parts of the image, without attention.
 
 Occlusion and integrated gradients run the model again over a traced answer, through captum; `infidelity` and
 `sensitivity` tell how far any map of the image, attention too, may be believed.

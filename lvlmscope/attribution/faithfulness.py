@@ -1,4 +1,4 @@
-"""How well a map of the image foretells what a word loses without parts of it: for any map, attention's too."""
+"""Infidelity of a saliency map (Yeh et al. 2019), for any map of the image, attention maps included."""
 
 from collections.abc import Callable
 from typing import Any, Final

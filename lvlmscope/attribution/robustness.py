@@ -1,4 +1,4 @@
-"""How steady a map of the image is: its largest change when the image is disturbed a little."""
+"""Max-sensitivity of a saliency map: its largest change under small perturbations of the image."""
 
 from collections.abc import Callable
 from typing import Any, Final

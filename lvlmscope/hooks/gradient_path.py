@@ -17,7 +17,7 @@ _RECURRENT: Final = frozenset({"hybrid", "linear_attention", "mamba", "mamba2", 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ForwardGraph:
-    """One forward whose graph is still there; it is gone when nothing holds this object any more.
+    """Autograd graph of one forward pass; freed with this object.
 
     Attributes:
         rows: Rows ``[batch, row, head, key]`` of the layers that were asked for, after all edits, in the graph. The

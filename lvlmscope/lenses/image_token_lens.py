@@ -1,4 +1,4 @@
-"""What the image tokens themselves spell: the words that their hidden states would be unembedded to."""
+"""Logit lens on image tokens: the words that their hidden states unembed to."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""One intervention at work with its counts, and what a replay hangs in to look on."""
+"""An active intervention and its edit counts; the recorder protocol."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -25,7 +25,7 @@ class Recorder(Protocol):
 
 
 class ActiveIntervention:
-    """One intervention at work: its configuration, its session, and counts of what it changed."""
+    """An active intervention: its configuration, its session, and counts of what it changed."""
 
     def __init__(self, intervention: Intervention, session: Session) -> None:
         """Start counting.

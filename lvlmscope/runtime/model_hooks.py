@@ -23,7 +23,7 @@ __all__ = ["Instrumentation"]
 
 
 class Instrumentation:
-    """The one place where a model is read and edited, built up while something is attached and then torn down."""
+    """Hooks of one model; installed on first use, removed with the last intervention."""
 
     def __init__(self, model: torch.nn.Module, family: Family) -> None:
         """Prepare; the model is not touched yet.

@@ -1,4 +1,4 @@
-"""Follows a model's forwards: which query rows predict, which keys are image keys, how long the prompt is."""
+"""Tracks a model's forwards: which query rows predict, which keys are image keys, how long the prompt is."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

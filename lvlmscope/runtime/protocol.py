@@ -102,7 +102,7 @@ class ForwardInfo:
 
 
 class Session:
-    """One intervention at work in one model. Every hook has a default that does nothing.
+    """An active intervention in one model. Every hook has a default that does nothing.
 
     Attributes:
         gain_rows: Where ``head_gain`` applies: "predicting" rows only, or "all" rows: those before the first

@@ -1,4 +1,4 @@
-"""Second opinions: planted parts, completeness, families, state left behind, precision, and bad input."""
+"""Attribution: planted parts, completeness, families, state left behind, precision, and bad input."""
 
 import dataclasses
 from typing import Any
