@@ -5,7 +5,6 @@ import hashlib
 import html
 import json
 import os
-import uuid
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ from lvlmscope.errors import OutputError, message
 from lvlmscope.explorer.document import Marks, describe_document
 from lvlmscope.explorer.map_budget import kept_maps
 from lvlmscope.risk import Diagnosis
+from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["page", "report"]
@@ -57,15 +57,12 @@ def report(
     """
     target = Path(path)
     text = page(trace, compare=compare, title=title, hallucinated=hallucinated, grounded=grounded, diagnosis=diagnosis)
-    temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.part"
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(target)
+        with whole_file(target) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         received, possible = error.strerror or str(error), "a file in a folder that exists and can be written to"
         raise OutputError(message(f"write a report to {target}", received, possible, "choose another path")) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return target
 
 

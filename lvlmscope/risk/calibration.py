@@ -12,6 +12,7 @@ import numpy as np
 
 from lvlmscope.errors import EvaluationError, OutputError, message
 from lvlmscope.evaluation.metrics.chair import Vocabulary
+from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.traces.word_values import Tokens
 
 __all__ = ["FORMAT", "SHARES", "Calibration", "Probe", "Reference", "bundled_calibration"]
@@ -160,10 +161,9 @@ class Calibration:
             OutputError: The file cannot be written.
         """
         told = _nulled({"format": "lvlmscope calibration", "version": FORMAT, "shares": SHARES} | asdict(self))
-        partial = Path(f"{os.fspath(path)}.partial")
         try:
-            partial.write_text(json.dumps(told, indent=1) + "\n")
-            partial.replace(path)
+            with whole_file(path) as temporary:
+                temporary.write_text(json.dumps(told, indent=1) + "\n")
         except OSError as error:
             raise OutputError(
                 message("save a calibration", str(error), "a path that can be written", "choose another")

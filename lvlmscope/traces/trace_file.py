@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lvlmscope.errors import TraceFileError, message
+from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.traces.token_layout import Layout
 
 if TYPE_CHECKING:
@@ -46,23 +46,14 @@ def write_trace(trace: "Trace", path: str | os.PathLike[str]) -> None:
     tensors |= {f"image.{i}": _encode(image) for i, image in enumerate(trace.images)}
     tensors = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
     metadata = {_METADATA_KEY: json.dumps(_describe_fields(trace))}
-    temporary: Path | None = None
     try:
-        temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.part"
-        temporary.touch(exist_ok=False)  # with the permissions of any new file
-        mode = temporary.stat().st_mode
-        save_file(tensors, temporary, metadata=metadata)
-        temporary.chmod(mode)  # safetensors writes for the owner alone
-        temporary.replace(target)
-        temporary = None
+        with whole_file(target) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
     except (OSError, SafetensorError) as error:
         possible = "a file in a folder that exists and can be written to"
         raise TraceFileError(
             message(f"save a trace to {target}", str(error), possible, "choose another path")
         ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def read_fields(path: str | os.PathLike[str]) -> dict[str, Any]:

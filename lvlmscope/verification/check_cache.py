@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lvlmscope.models.loaded_model import LoadedModel
+from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.verification.self_check import check
 
 __all__ = ["cache_folder", "check_once"]
@@ -46,9 +47,8 @@ def check_once(loaded: LoadedModel, source: str | None) -> None:
         return
     try:
         record.parent.mkdir(parents=True, exist_ok=True)
-        partial = record.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps({"model": loaded.name, "check": repr(found)}), encoding="utf-8")
-        partial.replace(record)
+        with whole_file(record) as temporary:
+            temporary.write_text(json.dumps({"model": loaded.name, "check": repr(found)}), encoding="utf-8")
     except OSError as error:
         text = f"the check of {loaded.name} cannot be remembered in {record.parent} ({error}); it runs at every load"
         warnings.warn(text, stacklevel=3)

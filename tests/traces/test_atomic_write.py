@@ -1,0 +1,40 @@
+"""Files are whole or as before, and nothing else is left in the folder."""
+
+from pathlib import Path
+
+import pytest
+
+from lvlmscope.traces.atomic_write import whole_file
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+
+    def half() -> None:
+        with whole_file(target) as temporary:
+            temporary.write_text("ne")
+            raise ValueError("half way")
+
+    with pytest.raises(ValueError, match="half way"):
+        half()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_name_as_long_as_the_file_system_takes(tmp_path: Path) -> None:
+    target = tmp_path / ("x" * 255)
+    with whole_file(target) as temporary:
+        temporary.write_text("new")
+    assert target.read_text() == "new"
+
+
+def test_a_folder_in_the_way_keeps_its_error(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(NotADirectoryError), whole_file(file / "a.txt"):
+        pass
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError), whole_file(tmp_path / "folder"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
