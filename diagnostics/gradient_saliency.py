@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 import xarray as xr
 
-from lvlmscope.attention.attention_rows import at_least_float32
+from lvlmscope.attention.gradient_times_attention import head_saliency, normalised_rows
 from lvlmscope.diagnostics.sinks import Sinks, sink_mask, sinks_name
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.traces.labelled_arrays import labelled
@@ -13,8 +13,6 @@ from lvlmscope.traces.requirements import required_part
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["saliency", "saliency_rows"]
-
-_FLOOR = 1e-9  # of the row norm, as in the authors' released code
 
 
 def saliency(
@@ -89,8 +87,8 @@ def saliency_rows(
     gradient = required_part(trace, "gradient", asked)
     if heads not in {"mean", "each"}:
         raise ModelInputError(message(asked, f"heads={heads!r}", "mean or each", "choose one"))
-    values = (at_least_float32(trace.attention) * at_least_float32(gradient)).abs()
+    values = head_saliency(trace.attention, gradient)
     values = values.masked_fill(sink_mask(trace, sinks, asked).unsqueeze(1), 0.0)
     if heads == "mean":
         values = values.mean(2)
-    return values / values.norm(dim=-1, keepdim=True).clamp_min(_FLOOR) if normalise else values
+    return normalised_rows(values) if normalise else values

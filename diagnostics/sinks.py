@@ -120,9 +120,9 @@ def without_keys(rows: AttentionRows, dropped: torch.Tensor) -> AttentionRows:
         New rows, in which the dropped keys are neither visible nor of the image.
     """
     left = rows.weights.masked_fill(dropped.unsqueeze(-2), 0.0)
-    return AttentionRows(
-        left / left.sum(-1, keepdim=True),
-        rows.image_keys & ~dropped,
+    return rows.replace(
+        weights=left / left.sum(-1, keepdim=True),
+        image_keys=rows.image_keys & ~dropped,
         answer_keys=None if rows.answer_keys is None else rows.answer_keys & ~dropped,
         visible_keys=None if rows.visible_keys is None else rows.visible_keys & ~dropped,
     )

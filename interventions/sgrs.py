@@ -8,6 +8,7 @@ import torch
 from transformers import LogitsProcessor
 
 from lvlmscope.attention.attention_rows import AttentionRows, at_least_float32
+from lvlmscope.attention.gradient_times_attention import head_saliency, normalised_rows
 from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
 from lvlmscope.errors import ModelInputError, UnsupportedOptionError, message
 from lvlmscope.hooks.gradient_path import ForwardGraph
@@ -18,7 +19,6 @@ from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Sessi
 
 __all__ = ["SGRS"]
 
-_FLOOR: Final = 1e-9  # of the row norm, as in the released code
 _REFUSED: Final[dict[str, Callable[[Any], bool]]] = {
     "num_beams": lambda value: value not in (None, 1),
     "num_return_sequences": lambda value: value not in (None, 1),
@@ -271,8 +271,7 @@ def _after_image(forward: ForwardInfo) -> torch.Tensor:
 def _layer_score(rows: AttentionRows, gradient: torch.Tensor, keys: torch.Tensor | None) -> torch.Tensor:
     """Mean normalised saliency of the last row over the keys, ``[candidate, batch]``; NaN without keys."""
     weights = rows.weights.detach()[:, -1]
-    saliency = (weights * at_least_float32(gradient)).abs().mean(-2)
-    saliency = saliency / saliency.norm(dim=-1, keepdim=True).clamp_min(_FLOOR)
+    saliency = normalised_rows(head_saliency(weights, gradient).mean(-2))
     if keys is None:
         assert rows.answer_keys is not None
         counted = rows.answer_keys[:, -1].expand(saliency.shape[1:])

@@ -93,13 +93,39 @@ class AttentionRows:
 
     def as_leaf(self) -> "AttentionRows":
         """The same rows with weights that a graph begins with."""
+        return self.replace(weights=self.weights.detach().requires_grad_())
+
+    def replace(
+        self,
+        *,
+        weights: Float[torch.Tensor, "*lead head key"],
+        image_keys: Bool[torch.Tensor, "*#lead _key"] | None = None,
+        answer_keys: Bool[torch.Tensor, "*#lead key"] | None = None,
+        visible_keys: Bool[torch.Tensor, "*#lead key"] | None = None,
+        scores: Callable[[], Float[torch.Tensor, "*lead head key"]] | None = None,
+    ) -> "AttentionRows":
+        """New rows with other weights; what is not given stays as it is.
+
+        Args:
+            weights: Attention ``[..., head, key]``.
+            image_keys: As in `AttentionRows`; None keeps these rows'.
+            answer_keys: As in `AttentionRows`; None keeps these rows'.
+            visible_keys: As in `AttentionRows`; None keeps these rows'.
+            scores: Makes the scores that belong to the new weights; None keeps these rows'.
+
+        Returns:
+            The new rows.
+
+        Raises:
+            ShapeError: The key axes differ.
+        """
         return AttentionRows(
-            self.weights.detach().requires_grad_(),
-            self.image_keys,
-            answer_keys=self.answer_keys,
-            visible_keys=self.visible_keys,
+            weights,
+            self.image_keys if image_keys is None else image_keys,
+            answer_keys=self.answer_keys if answer_keys is None else answer_keys,
+            visible_keys=self.visible_keys if visible_keys is None else visible_keys,
             layer=self.layer,
-            scores=self._make_scores,
+            scores=self._make_scores if scores is None else scores,
         )
 
     @cached_property

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from lvlmscope.attention.gradient_times_attention import head_saliency
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.explorer.image_panels import image_key_numbers
 from lvlmscope.traces.trace import Trace
@@ -101,6 +102,6 @@ class WordMaps:
         weights = self.trace.attention[step][..., self.keys].float()
         if name == "saliency":
             assert self.trace.gradient is not None  # `names` tells it
-            weights = (weights * self.trace.gradient[step][..., self.keys].float()).abs()
+            weights = head_saliency(weights, self.trace.gradient[step][..., self.keys].float())
         array: np.ndarray = weights.numpy()
         return array

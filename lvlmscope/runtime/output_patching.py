@@ -43,17 +43,7 @@ def validate_edit(
     if rows.visible_keys is not None and (weights.where(~rows.visible_keys.unsqueeze(-2), 0.0) != 0).any():
         possible = "0 on padding and on later keys"
         raise InterventionError(message(asked, "weight on a masked key", possible, "check edit_attention"))
-    return (
-        AttentionRows(
-            weights,
-            rows.image_keys,
-            answer_keys=rows.answer_keys,
-            visible_keys=rows.visible_keys,
-            layer=rows.layer,
-            scores=lambda: _edited_scores(rows, weights, changed),
-        ),
-        count,
-    )
+    return rows.replace(weights=weights, scores=lambda: _edited_scores(rows, weights, changed)), count
 
 
 def _edited_scores(
