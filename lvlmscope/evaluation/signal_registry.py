@@ -1,7 +1,6 @@
 """The registry of signals that are read at words: what each is computed from, needs, and is taken for."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -12,43 +11,9 @@ from lvlmscope import diagnostics, lenses
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.traces.labelled_arrays import labelled
 from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_signals import SIGNALS, Kind, Needed, WordSignal
 
 __all__ = ["SIGNALS", "Kind", "Needed", "WordSignal", "chosen_signals"]
-
-Kind = Literal["confidence", "attention", "gradient", "hidden", "lens", "baseline"]
-Needed = Literal["gradient", "hidden_states", "model"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WordSignal:
-    """A signal with one value for each layer and step, or for each step.
-
-    Attributes:
-        name: Its name in tables.
-        kind: What it is read from: the next-token distribution (`"confidence"`), attention, gradients, hidden states,
-            or the image tokens through the logit lens; `"baseline"` for what is known without looking into the model.
-        suspicious: The side that its paper, or common sense, connects with hallucinated words; None where there is no
-            claim.
-        compute: From a trace (and the model, where that is needed) to an array with dims among layer, head, step.
-        needs: Optional parts of a trace that it reads, and `"model"` for one that runs the model once more.
-    """
-
-    name: str
-    kind: Kind
-    suspicious: Literal["low", "high"] | None
-    compute: Callable[..., xr.DataArray]
-    needs: tuple[Needed, ...] = ()
-
-    def lacking(self, trace: Trace, model: Any) -> str:
-        """What of a trace, or beside it, is missing for the signal; empty when all is there."""
-        if self.kind not in {"confidence", "baseline"} and not bool(trace.image_keys.any()):
-            return "image keys"
-        given = {"model": model, "gradient": trace.gradient, "hidden_states": trace.hidden_states}
-        return next((part for part in self.needs if given[part] is None), "")
-
-    def read(self, trace: Trace, model: Any = None) -> xr.DataArray:
-        """The signal of one trace; heads, where there are any, are kept."""
-        return self.compute(trace, model) if "model" in self.needs else self.compute(trace)
 
 
 def _position(trace: Trace) -> xr.DataArray:
@@ -110,7 +75,8 @@ _CURES: Final = {
     "model": ("the model that made the traces", "pass model="),
     "image keys": ("traces of an image", "trace a prompt with an image"),
 }
-SIGNALS: Final[dict[str, WordSignal]] = {signal.name: signal for signal in _ALL}
+for _each in _ALL:
+    SIGNALS.register(_each.name, _each)
 
 
 def chosen_signals(
@@ -132,8 +98,10 @@ def chosen_signals(
     unknown = sorted(set(names or ()) - set(SIGNALS))
     if unknown or (names is not None and not names):
         received = f"{', '.join(unknown) or 'no signal at all'}"
-        raise EvaluationError(message("read signals at words", received, ", ".join(SIGNALS), "choose among these"))
-    wanted = [signal for signal in _ALL if names is None or signal.name in names]
+        close = SIGNALS.close_match(unknown[0]) if unknown else ""
+        todo = f"did you mean {close!r}?" if close else "choose among these"
+        raise EvaluationError(message("read signals at words", received, ", ".join(SIGNALS), todo))
+    wanted = [signal for signal in SIGNALS.values() if names is None or signal.name in names]
     missing = {signal.name: reason for signal in wanted if (reason := signal.lacking(trace, model))}
     if names is not None and missing:
         name, reason = next(iter(missing.items()))

@@ -2,6 +2,7 @@
 
 import json
 import os
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
@@ -66,7 +67,12 @@ class Reference:
             return 1.0
         tied = [share for share, quantile in zip(SHARES, known, strict=True) if quantile == value]
         # Where a signal piles up on one value its quantiles are equal, and it takes the middle of their shares
-        return float(np.mean(tied)) if tied else float(np.interp(value, known, SHARES))
+        if tied:
+            return float(np.mean(tied))
+        # numpy's interpolation divides the shares by the distance first, which overflows between denormal numbers
+        upper = bisect_right(known, value)
+        part = (value - known[upper - 1]) / (known[upper] - known[upper - 1])
+        return SHARES[upper - 1] + part * (SHARES[upper] - SHARES[upper - 1])
 
     def band(self, place: int) -> tuple[float, float]:
         """The middle 90 % of correct words.

@@ -34,7 +34,7 @@ def eager_row(weights: torch.Tensor, traced: Trace, step: int, *, crosses: bool)
     if crosses:
         full[:, : row.shape[1]] = row
         return full
-    end = traced.prompt_length + step
+    end = traced.num_prompt_keys + step
     width = min(row.shape[1], end)  # a windowed layer gives fewer columns, the last ones
     full[:, end - width : end] = row[:, :width]
     return full
@@ -151,7 +151,7 @@ def test_layers_without_attention_are_absent_and_gradients_do_not_leak_between_t
     assert traced.layer_indices == (1, 3)
     _, gradients = rows_and_gradients(case.model, case.samples[0], traced.answer_ids)
     for step in range(STEPS):
-        width = traced.prompt_length + step
+        width = traced.num_prompt_keys + step
         for place in range(2):
             found, expected = traced.gradient[step, place, :, :width], gradients[step][place]
             assert (found - expected).norm() / expected.norm() < 1e-4

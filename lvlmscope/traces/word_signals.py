@@ -1,0 +1,75 @@
+"""Signals that are read at words, by name: what each is computed from, needs, and is taken for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar
+
+import xarray as xr
+
+from lvlmscope.errors import EvaluationError
+from lvlmscope.registry import Registry
+from lvlmscope.traces.trace import Trace
+
+__all__ = ["SIGNALS", "Kind", "Needed", "WordSignal", "signal"]
+
+Kind = Literal["confidence", "attention", "gradient", "hidden", "lens", "baseline"]
+Needed = Literal["gradient", "hidden_states", "model"]
+Compute = TypeVar("Compute", bound=Callable[..., xr.DataArray])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WordSignal:
+    """A signal with one value for each layer and step, or for each step.
+
+    Attributes:
+        name: Its name in tables.
+        kind: What it is read from: the next-token distribution (`"confidence"`), attention, gradients, hidden states,
+            or the image tokens through the logit lens; `"baseline"` for what is known without looking into the model.
+        suspicious: The side that its paper, or common sense, connects with hallucinated words; None where there is no
+            claim.
+        compute: From a trace (and the model, where that is needed) to an array with dims among layer, head, step.
+        needs: Optional parts of a trace that it reads, and `"model"` for one that runs the model once more.
+    """
+
+    name: str
+    kind: Kind
+    suspicious: Literal["low", "high"] | None
+    compute: Callable[..., xr.DataArray]
+    needs: tuple[Needed, ...] = ()
+
+    def lacking(self, trace: Trace, model: Any) -> str:
+        """What of a trace, or beside it, is missing for the signal; empty when all is there."""
+        if self.kind not in {"confidence", "baseline"} and not bool(trace.image_keys.any()):
+            return "image keys"
+        given = {"model": model, "gradient": trace.gradient, "hidden_states": trace.hidden_states}
+        return next((part for part in self.needs if given[part] is None), "")
+
+    def read(self, trace: Trace, model: Any = None) -> xr.DataArray:
+        """The signal of one trace; heads, where there are any, are kept."""
+        return self.compute(trace, model) if "model" in self.needs else self.compute(trace)
+
+
+SIGNALS: Final[Registry[WordSignal]] = Registry("signal", "lvlmscope.signals", EvaluationError)
+
+
+def signal(
+    *, name: str, kind: Kind, suspicious: Literal["low", "high"] | None = None, needs: tuple[Needed, ...] = ()
+) -> Callable[[Compute], Compute]:
+    """Registers the function below it as a signal that is read at words; the function itself stays as it is.
+
+    Args:
+        name: Its name in tables.
+        kind: What it is read from, as in `WordSignal`.
+        suspicious: The side that is connected with hallucinated words; None where there is no claim.
+        needs: Optional parts of a trace that it reads, and `"model"` for one that runs the model once more.
+
+    Returns:
+        The decorator, which raises `EvaluationError` where the name is taken.
+    """
+
+    def registered(compute: Compute) -> Compute:
+        found = WordSignal(name=name, kind=kind, suspicious=suspicious, compute=compute, needs=needs)
+        SIGNALS.register(name, found)
+        return compute
+
+    return registered
