@@ -24,8 +24,8 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.attribution import integrated_gradients as integrated_gradients
     from lvlmscope.attribution import occlusion as occlusion
     from lvlmscope.attribution import sensitivity as sensitivity
+    from lvlmscope.capture.size_estimate import estimate as estimate
     from lvlmscope.capture.trace_many_examples import trace_many as trace_many
-    from lvlmscope.capture.trace_one import estimate as estimate
     from lvlmscope.capture.trace_one import trace as trace
     from lvlmscope.capture.trace_one import trace_inputs as trace_inputs
     from lvlmscope.diagnostics import anchor_correlation as anchor_correlation
@@ -153,7 +153,7 @@ _HOMES = {
     "Layout": "lvlmscope.traces.token_layout",
     "LoadedModel": "lvlmscope.models.loaded_model",
     "load": "lvlmscope.verification.loading",
-    "estimate": "lvlmscope.capture.trace_one",
+    "estimate": "lvlmscope.capture.size_estimate",
     "Trace": "lvlmscope.traces.trace",
     "AttentionRows": "lvlmscope.attention.attention_rows",
     "Intervention": "lvlmscope.runtime.protocol",

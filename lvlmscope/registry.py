@@ -77,5 +77,6 @@ class Registry(Mapping[str, Item], Generic[Item]):
             try:
                 point.load()
             except (ImportError, AttributeError) as error:
+                self._loaded = False  # the next look-up says so again
                 asked, received = f"load the {self.what} {point.name!r}", f"{point.value}: {error}"
                 raise self.error(message(asked, received, "an importable module", "repair or uninstall it")) from error

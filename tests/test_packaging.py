@@ -151,12 +151,20 @@ def test_the_front_page_lists_what_it_serves():
 
 
 def test_import_leaves_heavy_libraries_alone(repository):
-    """`import lvlmscope` costs little beyond torch and transformers."""
     heavy = ["captum", "matplotlib", "optuna", "plotly", "pyarrow", "ray", "sklearn", "transformer_lens"]
     code = f"import sys, lvlmscope; print(*(name for name in {heavy!r} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
+
+
+def test_no_file_of_the_package_is_long(repository):
+    folders = [repository / name for name in ("lvlmscope", *LINKED)]
+    lengths = {
+        path: len(path.read_text(encoding="utf-8").splitlines()) for top in folders for path in top.rglob("*.py")
+    }
+    assert len(lengths) > 150
+    assert [str(path) for path, length in lengths.items() if length > 320] == []
 
 
 def test_tracked_files_stay_small(repository):

@@ -1,7 +1,7 @@
 """``trace``: what a model attended to while it wrote an answer about an image."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -9,10 +9,8 @@ import torch
 
 from lvlmscope.capture.generation import Generation, generate_answer, teacher_force
 from lvlmscope.capture.memory import (
-    Estimate,
     answer_limit,
     choose_keeping,
-    estimate_inputs,
     layerwise_needed,
 )
 from lvlmscope.capture.options import Keep, Precision, TraceOptions, check_choices
@@ -22,14 +20,14 @@ from lvlmscope.capture.trace_assembly import TracedBatch, assemble_trace
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.inputs.limits import require_context, require_images
 from lvlmscope.inputs.preparation import ModelInputs, check_inputs, prepare, tokenize_answer
-from lvlmscope.models.families import Family, family_of
+from lvlmscope.models.families import Family
 from lvlmscope.models.loaded_model import LoadedModel, family_for, find_processor, unwrap
 from lvlmscope.runtime.attachment import instrumentation_of, intervene, stack_of
 from lvlmscope.runtime.model_hooks import Instrumentation
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace
 
-__all__ = ["estimate", "trace", "trace_inputs", "trace_prepared"]
+__all__ = ["trace", "trace_inputs", "trace_prepared"]
 
 
 def trace(
@@ -306,54 +304,3 @@ def _seeded(seed: int | None) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices) if devices else torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
-
-
-def estimate(
-    model: Any,
-    image: Any = None,
-    prompt: Any = None,
-    *,
-    inputs: Any = None,
-    max_new_tokens: int | None = None,
-    gradients: bool = False,
-    hidden_states: bool = False,
-    keep: Keep = "all",
-    precision: Precision = "float32",
-    layerwise: bool = False,
-    processor: Any = None,
-    family: Family | None = None,
-) -> Estimate:
-    """Bytes that ``trace`` with the same arguments will take, before running the model.
-
-    Args:
-        model: What ``load`` gave, or a bare Hugging Face model.
-        image: As for ``trace``.
-        prompt: As for ``trace``.
-        inputs: As for ``trace``.
-        max_new_tokens: Answer tokens at most; the model's own setting when None.
-        gradients: As for ``trace``.
-        hidden_states: As for ``trace``.
-        keep: As for ``trace``.
-        precision: As for ``trace``.
-        layerwise: Hold the graph of one layer at a time.
-        processor: The model's processor, when it cannot be found from the model's name.
-        family: Rules of the model's family, found by itself when None.
-
-    Returns:
-        The estimate; it prints as a table.
-
-    Raises:
-        ImageInputError: As for ``trace``.
-        PromptError: As for ``trace``.
-        ModelInputError: As for ``trace``.
-    """
-    bare = unwrap(model)
-    family = family or (model.family if isinstance(model, LoadedModel) else family_of(bare))
-    if inputs is None:
-        ready: Mapping[str, Any] = prepare(image, prompt, find_processor(model, processor), family).inputs
-    else:
-        ready = check_inputs(inputs)
-    check_choices(keep=keep, precision=precision)
-    steps = answer_limit(bare, ready, {"max_new_tokens": max_new_tokens})
-    kept: dict[str, Any] = {"gradients": gradients, "hidden_states": hidden_states, "keep": keep}
-    return estimate_inputs(bare, family, ready, steps, precision=precision, layerwise=layerwise, **kept)

@@ -1,0 +1,63 @@
+"""``estimate``: the bytes that a trace will take, before the model runs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lvlmscope.capture.memory import Estimate, answer_limit, estimate_inputs
+from lvlmscope.capture.options import Keep, Precision, check_choices
+from lvlmscope.inputs.preparation import check_inputs, prepare
+from lvlmscope.models.families import Family, family_of
+from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
+
+__all__ = ["estimate"]
+
+
+def estimate(
+    model: Any,
+    image: Any = None,
+    prompt: Any = None,
+    *,
+    inputs: Any = None,
+    max_new_tokens: int | None = None,
+    gradients: bool = False,
+    hidden_states: bool = False,
+    keep: Keep = "all",
+    precision: Precision = "float32",
+    layerwise: bool = False,
+    processor: Any = None,
+    family: Family | None = None,
+) -> Estimate:
+    """Bytes that ``trace`` with the same arguments will take, before running the model.
+
+    Args:
+        model: What ``load`` gave, or a bare Hugging Face model.
+        image: As for ``trace``.
+        prompt: As for ``trace``.
+        inputs: As for ``trace``.
+        max_new_tokens: Answer tokens at most; the model's own setting when None.
+        gradients: As for ``trace``.
+        hidden_states: As for ``trace``.
+        keep: As for ``trace``.
+        precision: As for ``trace``.
+        layerwise: Hold the graph of one layer at a time.
+        processor: The model's processor, when it cannot be found from the model's name.
+        family: Rules of the model's family, found by itself when None.
+
+    Returns:
+        The estimate; it prints as a table.
+
+    Raises:
+        ImageInputError: As for ``trace``.
+        PromptError: As for ``trace``.
+        ModelInputError: As for ``trace``.
+    """
+    bare = unwrap(model)
+    family = family or (model.family if isinstance(model, LoadedModel) else family_of(bare))
+    if inputs is None:
+        ready: Mapping[str, Any] = prepare(image, prompt, find_processor(model, processor), family).inputs
+    else:
+        ready = check_inputs(inputs)
+    check_choices(keep=keep, precision=precision)
+    steps = answer_limit(bare, ready, {"max_new_tokens": max_new_tokens})
+    kept: dict[str, Any] = {"gradients": gradients, "hidden_states": hidden_states, "keep": keep}
+    return estimate_inputs(bare, family, ready, steps, precision=precision, layerwise=layerwise, **kept)
