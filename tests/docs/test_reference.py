@@ -65,7 +65,7 @@ def test_every_page_of_the_reference_is_in_the_navigation() -> None:
 
 @pytest.fixture(scope="module")
 def with_headings() -> Callable[[str], str]:
-    return runpy.run_path(str(DOCS / "scripts" / "doctests_as_examples.py"))["with_headings"]
+    return runpy.run_path(str(DOCS / "studies" / "scripts" / "doctests_as_examples.py"))["with_headings"]
 
 
 def test_bare_doctests_stand_under_one_heading(with_headings: Callable[[str], str]) -> None:

@@ -111,5 +111,5 @@ def _tell(before: Trace, after: Trace, told: Effect, bundled: Scene | None, *, f
     console.print(str(told), soft_wrap=True)
     if bundled:
         console.print(
-            "[dim]an image chosen to show the intervention at work; docs/dleaf.md tells what it does over 1,500[/]"
+            "[dim]an image chosen to show the intervention at work; docs/studies/dleaf.md measures it over 1,500[/]"
         )

@@ -1,8 +1,9 @@
 """Trains the four cells on one small budget and measures them beside the shipped one.
 
-    python docs/scripts/hallurnn_ablations.py OUT [--steps 120] [--captions 300]
+    python docs/studies/scripts/hallurnn_ablations.py OUT [--steps 120] [--captions 300]
 
-A cell that is already in OUT is not trained again. Writes docs/data/hallurnn_ablations.json and prints the table.
+A cell that is already in OUT is not trained again. Writes
+docs/studies/data/hallurnn_ablations.json and prints the table.
 """
 
 import argparse

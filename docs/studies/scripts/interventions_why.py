@@ -1,8 +1,10 @@
-"""Checks how large the edits of docs/interventions.md were, and what they took away; reads docs/data/interventions.
+"""Checks how large the edits of docs/studies/interventions.md were, and which words they removed.
 
-python docs/scripts/interventions_why.py counts                  share of heads edited, object words gone and added
-python docs/scripts/interventions_why.py effects [--scenes 20]   `lv.effect` on that many scenes of each split
-python docs/scripts/interventions_why.py sweep NAME ...          trials of NAME.trials.json, by size of edit
+Reads docs/studies/data/interventions. python docs/studies/scripts/interventions_why.py COMMAND:
+
+    counts                  share of heads edited, object words removed and added
+    effects [--scenes 20]   `lv.effect` on that many scenes of each split
+    sweep NAME ...          trials of NAME.trials.json, by size of edit
 """
 
 import argparse

@@ -1,13 +1,14 @@
-"""Measures interventions on held-out scenes of the bundled model, and writes the table of docs/interventions.md.
+"""Measures interventions on held-out scenes of the bundled model; writes the table of docs/studies/interventions.md.
 
-    python docs/scripts/interventions.py tune NAME [--trials 30] [--scenes 150]   one method's parameters, on the tune
-    split python docs/scripts/interventions.py widen NAME [--trials 30] [--scenes 300]  the same in a wider space:
-    NAME.wide.json python docs/scripts/interventions.py measure [NAME ...] [--scenes 334]        334 scenes of each of
-    three splits python docs/scripts/interventions.py table                                    differences, intervals,
-    McNemar
+python docs/studies/scripts/interventions.py COMMAND:
 
-`tune` writes docs/data/interventions/NAME.json (`load_interventions` reads it) and all trials; `measure` measures what
-lies there, a stack like a single method, and "plain", the untouched model; it writes NAME.outcome.json.
+    tune NAME [--trials 30] [--scenes 150]    one method's parameters, on the tune split
+    widen NAME [--trials 30] [--scenes 300]   the same in a wider space: NAME.wide.json
+    measure [NAME ...] [--scenes 334]         334 scenes of each of three splits
+    table                                     differences, intervals, McNemar
+
+`tune` writes docs/studies/data/interventions/NAME.json (`load_interventions` reads it) and all trials; `measure`
+measures what lies there, a stack like a single method, and "plain", the untouched model; it writes NAME.outcome.json.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Draws the shipped cell's training: python docs/scripts/hallurnn_curve.py [TRAINING.json]."""
+"""Draws the shipped cell's training: python docs/studies/scripts/hallurnn_curve.py [TRAINING.json]."""
 
 import json
 import sys
@@ -32,7 +32,7 @@ def main() -> None:
     right.legend(frameon=False)
     for axis in (left, right):
         axis.grid(alpha=0.3)
-    figure.savefig(HERE / "images/hallurnn_curve.png", dpi=130)
+    figure.savefig(HERE.parent / "images/hallurnn_curve.png", dpi=130)
 
 
 if __name__ == "__main__":

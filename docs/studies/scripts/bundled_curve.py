@@ -1,4 +1,4 @@
-"""Draws the bundled model's training curve: python docs/scripts/bundled_curve.py [CURVE.json]."""
+"""Draws the bundled model's training curve: python docs/studies/scripts/bundled_curve.py [CURVE.json]."""
 
 import json
 import sys
@@ -30,7 +30,7 @@ def main() -> None:
         axis.set(xlabel="step", ylim=(0, None))
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("training loss (nats)")
-    figure.savefig(HERE / "images/bundled_curve.png", dpi=130)
+    figure.savefig(HERE.parent / "images/bundled_curve.png", dpi=130)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Photographs the demo's page: `python docs/scripts/explorer_images.py lvlmscope-demo/page.html docs/images`."""
+"""Screenshots of the demo's page.
+
+python docs/studies/scripts/explorer_images.py lvlmscope-demo/page.html docs/images
+"""
 
 import shutil
 import sys

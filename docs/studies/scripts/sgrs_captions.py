@@ -1,8 +1,8 @@
 """Captions of held-out scenes under SGRS, LocoRE and both, with their default parameters, beside the plain model.
 
-    python docs/scripts/sgrs_captions.py 100      # scenes of each split
+    python docs/studies/scripts/sgrs_captions.py 100      # scenes of each split
 
-Writes docs/data/sgrs_captions.json. Greedy, at most 48 new tokens; parameters are not tuned.
+Writes docs/studies/data/sgrs_captions.json. Greedy, at most 48 new tokens; parameters are not tuned.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""Makes the bundled model's calibration: python docs/scripts/calibrate_tiny.py [EXAMPLES]; minutes on two cores."""
+"""Makes the bundled model's calibration; minutes on two cores.
+
+python docs/studies/scripts/calibrate_tiny.py [EXAMPLES]
+"""
 
 import subprocess
 import sys
@@ -8,7 +11,7 @@ from pathlib import Path
 import lvlmscope as lv
 from lvlmscope.tiny import scenes
 
-HERE = Path(__file__).parents[2]
+HERE = Path(__file__).parents[3]
 EXAMPLES = 600
 
 

@@ -1,6 +1,6 @@
 """How probable the tokens were that SGRS rejected and those that it took instead, on the bundled model.
 
-python docs/scripts/sgrs_changes.py 30      # scenes of each split
+python docs/studies/scripts/sgrs_changes.py 30      # scenes of each split
 """
 
 import statistics

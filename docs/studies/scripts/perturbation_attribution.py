@@ -1,4 +1,7 @@
-"""Makes the images and numbers of docs/second-opinion.md: python docs/scripts/second_opinion.py; some minutes."""
+"""Makes the images and numbers of docs/studies/perturbation-attribution.md; some minutes.
+
+python docs/studies/scripts/perturbation_attribution.py
+"""
 
 import sys
 import time
@@ -10,7 +13,7 @@ import xarray as xr
 import lvlmscope as lv
 from lvlmscope.tiny import scene
 
-IMAGES = Path(__file__).parents[1] / "images"
+IMAGES = Path(__file__).parents[2] / "images"
 WORDS = ["a handbag", "an airplane"]
 
 

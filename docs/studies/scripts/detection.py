@@ -1,6 +1,8 @@
-"""Measures the signals on held-out scenes: python docs/scripts/detection.py [SCENES]; about ten minutes on two cores.
+"""Measures the signals on held-out scenes; about ten minutes on two cores.
 
-Writes docs/data/detection.json and prints the tables of docs/detection.md.
+python docs/studies/scripts/detection.py [SCENES]
+
+Writes docs/studies/data/detection.json and prints the tables of docs/studies/detection.md.
 """
 
 import json
