@@ -16,7 +16,7 @@ console = Console(highlight=False)
 
 
 def coloured(answer: str, mentions: Sequence[Mention], present: frozenset[str] | None) -> Text:
-    """An answer with object words green where they are true and red, underlined, where they are hallucinated.
+    """An answer with object words green where they are grounded and red, underlined, where they are hallucinated.
 
     Where colours are not shown (a file, a pipe, `NO_COLOR`) hallucinated words stand between asterisks.
 

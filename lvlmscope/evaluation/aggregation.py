@@ -43,7 +43,7 @@ def aggregate(
         traces: Traces of one model, a generator too.
         signal: A name in `SIGNALS`, or any function from a trace to an array with dims among layer, head, step, and
             others of its own, which are kept.
-        by: Axes of the result: `"layer"`, `"head"`, `"word"` (true, hallucinated, other).
+        by: Axes of the result: `"layer"`, `"head"`, `"word"` (grounded, hallucinated, other).
         labels: The words of each trace as `label_words` gives them; needed for `"word"`.
         tokens: Which tokens of a word are read: the `"first"`, or the `"mean"` over all.
         resamples: Bootstrap draws.

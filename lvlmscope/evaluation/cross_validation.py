@@ -40,7 +40,7 @@ def fold_of(groups: np.ndarray, hallucinated: np.ndarray, *, folds: int, seed: i
         seed: Of the shuffle.
 
     Raises:
-        EvaluationError: Some fold's training words would lack true or hallucinated ones, or there are fewer groups.
+        EvaluationError: Some fold's training words would lack grounded or hallucinated ones, or there are fewer groups.
     """
     count = int(groups.max()) + 1
     order = np.random.default_rng(seed).permutation(count)

@@ -60,7 +60,7 @@ def detection(
         One row for each signal, then the combinations, with a table by layer beside them.
 
     Raises:
-        EvaluationError: Lengths that differ, no object words, or too few true or hallucinated words for the folds.
+        EvaluationError: Lengths that differ, no object words, or too few grounded or hallucinated words for the folds.
 
     >>> from lvlmscope.diagnostics import planted_trace
     >>> from lvlmscope.evaluation import Vocabulary, label_words
@@ -91,7 +91,7 @@ def detect(table: WordTable, *, folds: int = 5, resamples: int = 1000, level: fl
         The same as `detection`.
 
     Raises:
-        EvaluationError: Too few true or hallucinated words for the folds.
+        EvaluationError: Too few grounded or hallucinated words for the folds.
     """
     _check_options(folds, resamples, level)
     fold = fold_of(table.trace, table.hallucinated, folds=folds, seed=seed)

@@ -16,7 +16,7 @@ def packed(rows: np.ndarray, bits: Literal[8, 16]) -> dict[str, Any]:
     The error of a value is at most `scale / (2^bits - 2) / 2`, with `scale` the greatest value of its row.
 
     Args:
-        rows: WordMaps of at least 0 ``[row, column]``; NaN and infinite values count as undefined.
+        rows: Amounts of at least 0 ``[row, column]``; NaN and infinite values count as undefined.
         bits: 8 or 16.
 
     Returns:

@@ -1,4 +1,4 @@
-"""``distribution``: a signal's values on true, hallucinated and other words."""
+"""``distribution``: a signal's values on grounded, hallucinated and other words."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal

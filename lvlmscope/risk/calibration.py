@@ -131,7 +131,7 @@ class Calibration:
         hallucinated_words: Hallucinated object words that the probes learned from beside them.
         references: By signal.
         probes: Each for what may be at hand.
-        words: PatchMap forms by category: the object words that the ranges are about.
+        words: Surface forms by category: the object words that the ranges are about.
         made_with: Versions, examples, prompt, command (JSON values).
     """
 

@@ -67,7 +67,7 @@ def run_demo(out: Path, image: str) -> None:
 
 
 def _shown(before: Trace, grounded: list[Mention], hallucinated: list[Mention]) -> tuple[str | int, ...]:
-    """Words for the overlay: a true one beside two hallucinated ones; the one that looked most when none are known."""
+    """Words for the overlay: a grounded one beside two hallucinated ones; the one that looked most when none are known."""
     texts = [list(dict.fromkeys(before.answer[m.start : m.end] for m in found)) for found in (grounded, hallucinated)]
     most = int(before.rows().image_mass.mean((1, 2)).argmax())
     return (*texts[0][:1], *texts[1][:2]) or (most,)
@@ -83,7 +83,7 @@ def _is_number(image: str) -> bool:
 
 
 def _mentions(traced: Trace, bundled: Scene | None) -> tuple[list[Mention], list[Mention]]:
-    """Object words that are true and that are hallucinated; none of either when the objects are not known."""
+    """Object words that are grounded and that are hallucinated; none of either when the objects are not known."""
     if bundled is None:
         return [], []
     found = vocabulary().mentions(traced.answer)
@@ -96,7 +96,7 @@ def _tell(before: Trace, after: Trace, told: Effect, bundled: Scene | None, *, f
     if bundled:
         console.print(f"[bold]in the image[/]  {', '.join(bundled.objects)}")
         hallucinated = "*hallucinated*" if plain_output() else "hallucinated"
-        console.print(f"[dim]words about objects: [bold green]true[/], [bold red underline]{hallucinated}[/][/]")
+        console.print(f"[dim]words about objects: [bold green]grounded[/], [bold red underline]{hallucinated}[/][/]")
     else:
         console.print("[dim]your own image: its objects are not known, so no word is marked[/]")
     found = vocabulary().mentions

@@ -31,7 +31,7 @@ class Vocabulary:
     """Which words stand for which category; longer words win, so that a "teddy bear" is no "bear".
 
     Args:
-        words: PatchMap forms of each category, the category's own name among them where it is one; any letter case.
+        words: Surface forms of each category, the category's own name among them where it is one; any letter case.
 
     Raises:
         EvaluationError: No words, or one word given for two categories.
