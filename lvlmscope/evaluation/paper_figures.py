@@ -62,7 +62,7 @@ def pearson_by_layer(traces: Iterable[Trace], **options: Any) -> xr.Dataset:
 
 
 def saliency_by_word(traces: Iterable[Trace], labels: Iterable[Sequence[LabelledWord]], **options: Any) -> xr.Dataset:
-    """Saliency of the token before, at grounded, hallucinated and other words (LVLMs-Saliency, arXiv 2601.20279, table 4).
+    """Saliency of the previous token, at grounded, hallucinated and other words (arXiv 2601.20279, table 4).
 
     Mean over all layers, a share of each row's norm; the paper reports 0.472 on correct and 0.193 on hallucinated
     tokens of LLaVA-1.5-7B.

@@ -67,7 +67,7 @@ def run_demo(out: Path, image: str) -> None:
 
 
 def _shown(before: Trace, grounded: list[Mention], hallucinated: list[Mention]) -> tuple[str | int, ...]:
-    """Words for the overlay: a grounded one beside two hallucinated ones; the one that looked most when none are known."""
+    """Words for the overlay: a grounded and two hallucinated ones; the one that looked most when none are known."""
     texts = [list(dict.fromkeys(before.answer[m.start : m.end] for m in found)) for found in (grounded, hallucinated)]
     most = int(before.rows().image_mass.mean((1, 2)).argmax())
     return (*texts[0][:1], *texts[1][:2]) or (most,)
