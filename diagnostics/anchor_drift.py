@@ -10,6 +10,7 @@ from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.layer_bands import INITIAL, MIDDLE, LayerSpec
 from lvlmscope.attention.sensitive_head_rule import check_fraction, gathered_distribution
 from lvlmscope.diagnostics.sinks import Sinks, image_rows, sink_mask, sinks_name
+from lvlmscope.errors import task
 from lvlmscope.traces.labelled_arrays import labelled
 from lvlmscope.traces.requirements import OneStep, at_step, chosen_layers
 from lvlmscope.traces.trace import Trace
@@ -20,6 +21,7 @@ _CLVA = "arXiv 2603.25088, our reading"
 _CONSTANT = 1e-6  # a spread below this share of the mean is the rounding of float32
 
 
+@task("correlate layers with anchors")
 def anchor_correlation(
     trace: Trace,
     *,
@@ -59,14 +61,13 @@ def anchor_correlation(
     >>> anchor_correlation(planted_trace(patch=7, layers=8)).sel(anchor="r_pos")[7, 0].item()
     1.0
     """
-    asked = "correlate layers with anchors"
-    check_fraction(fraction, asked)
-    rows, image = _over_depth(trace, asked, sinks)
+    check_fraction(fraction)
+    rows, image = _over_depth(trace, sinks)
     maps = rows.layer_image_distribution[..., image]
     found = []
     for band, most in ((initial, False), (middle, True)):
         inside = torch.zeros(trace.num_layers)
-        inside[chosen_layers(trace, band, asked)] = 1.0
+        inside[chosen_layers(trace, band)] = 1.0
         others = inside.expand(trace.num_layers, -1) * (1 - torch.eye(trace.num_layers))
         gathered = gathered_distribution(rows, fraction, most=most)[..., image]
         found.append(_pearson(maps, torch.einsum("lm,tmk->tlk", others, gathered)))
@@ -84,6 +85,7 @@ def anchor_correlation(
     )
 
 
+@task("correlate layers")
 def layer_correlation(trace: Trace, *, step: OneStep | Literal["each"] = "mean", sinks: Sinks = "keep") -> xr.DataArray:
     """Pearson correlation of every two layers' image maps, in [-1, 1].
 
@@ -108,14 +110,13 @@ def layer_correlation(trace: Trace, *, step: OneStep | Literal["each"] = "mean",
     >>> layer_correlation(planted_trace(patch=7)).values.tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """
-    asked = "correlate layers"
-    rows, image = _over_depth(trace, asked, sinks)
+    rows, image = _over_depth(trace, sinks)
     maps = rows.layer_image_distribution[..., image]
     matrices = _pearson(maps.unsqueeze(2), maps.unsqueeze(1))
     dims: tuple[str, ...] = ("layer", "other_layer")
     return labelled(
         trace,
-        matrices if step == "each" else at_step(trace, matrices, step, asked),
+        matrices if step == "each" else at_step(trace, matrices, step),
         ("step", *dims) if step == "each" else dims,
         coords={"other_layer": np.array(trace.layer_indices)},
         long_name="layer correlation",
@@ -127,11 +128,11 @@ def layer_correlation(trace: Trace, *, step: OneStep | Literal["each"] = "mean",
     )
 
 
-def _over_depth(trace: Trace, asked: str, sinks: Sinks) -> tuple[AttentionRows, torch.Tensor]:
+def _over_depth(trace: Trace, sinks: Sinks) -> tuple[AttentionRows, torch.Tensor]:
     """Rows, and the image keys that are compared: the same in all layers, or maps would not be comparable."""
-    dropped = sink_mask(trace, sinks, asked).any(0)
+    dropped = sink_mask(trace, sinks).any(0)
     everywhere = xr.DataArray(dropped.expand(trace.num_layers, -1).numpy(), dims=("layer", "key"))
-    rows = image_rows(trace, asked, everywhere if bool(dropped.any()) else "keep")
+    rows = image_rows(trace, everywhere if bool(dropped.any()) else "keep")
     return rows, trace.image_keys & ~dropped
 
 

@@ -37,8 +37,8 @@ def flagged_heads(trace: Trace, rule: EntropyRule | None = None) -> xr.DataArray
     0
     """
     if not bool(trace.image_keys.any()):
-        received, todo = "a trace without image keys", "trace a prompt with an image"
-        raise EvaluationError(message("flag heads", received, "traces of an image", todo))
+        got, fix = "a trace without image keys", "trace a prompt with an image"
+        raise EvaluationError(message(got, "traces of an image", fix, task="flag heads"))
     rule = rule or EntropyRule()
     rows = trace.rows()
     walked = resolve_layers(rule.layers, max(trace.layer_indices) + 1)

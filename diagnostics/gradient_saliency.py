@@ -7,7 +7,7 @@ import xarray as xr
 
 from lvlmscope.attention.gradient_times_attention import head_saliency, normalised_rows
 from lvlmscope.diagnostics.sinks import Sinks, sink_mask, sinks_name
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.traces.labelled_arrays import labelled
 from lvlmscope.traces.requirements import required_part
 from lvlmscope.traces.trace import Trace
@@ -15,6 +15,7 @@ from lvlmscope.traces.trace import Trace
 __all__ = ["saliency", "saliency_rows"]
 
 
+@task("measure saliency")
 def saliency(
     trace: Trace, *, heads: Literal["mean", "each"] = "mean", normalise: bool = True, sinks: Sinks = "keep"
 ) -> xr.DataArray:
@@ -46,7 +47,7 @@ def saliency(
     >>> saliency(planted_trace(salient=7))[0, 0].argmax("key").item()
     7
     """
-    values = saliency_rows(trace, "measure saliency", heads=heads, normalise=normalise, sinks=sinks)
+    values = saliency_rows(trace, heads=heads, normalise=normalise, sinks=sinks)
     mean = heads == "mean"
     return labelled(
         trace,
@@ -63,7 +64,6 @@ def saliency(
 
 def saliency_rows(
     trace: Trace,
-    asked: str,
     *,
     heads: Literal["mean", "each"] = "mean",
     normalise: bool = True,
@@ -73,7 +73,6 @@ def saliency_rows(
 
     Args:
         trace: A trace made with `gradients=True`.
-        asked: What for.
         heads: As in `saliency`.
         normalise: As in `saliency`.
         sinks: As in `saliency`.
@@ -84,11 +83,11 @@ def saliency_rows(
     Raises:
         ModelInputError: As `saliency`.
     """
-    gradient = required_part(trace, "gradient", asked)
+    gradient = required_part(trace, "gradient")
     if heads not in {"mean", "each"}:
-        raise ModelInputError(message(asked, f"heads={heads!r}", "mean or each", "choose one"))
+        raise ModelInputError(message(f"heads={heads!r}", "mean or each", "choose one"))
     values = head_saliency(trace.attention, gradient)
-    values = values.masked_fill(sink_mask(trace, sinks, asked).unsqueeze(1), 0.0)
+    values = values.masked_fill(sink_mask(trace, sinks).unsqueeze(1), 0.0)
     if heads == "mean":
         values = values.mean(2)
     return normalised_rows(values) if normalise else values

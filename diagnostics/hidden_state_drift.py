@@ -7,7 +7,7 @@ import torch
 import xarray as xr
 
 from lvlmscope.attention.attention_rows import at_least_float32
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.traces.labelled_arrays import labelled
 from lvlmscope.traces.requirements import required_part
 from lvlmscope.traces.trace import Trace
@@ -15,6 +15,7 @@ from lvlmscope.traces.trace import Trace
 __all__ = ["representation_drift"]
 
 
+@task("measure representation drift")
 def representation_drift(trace: Trace, *, measure: Literal["cosine", "relative"] = "cosine") -> xr.DataArray:
     """Drift of the hidden state from one layer to the next, as a cosine distance in [0, 2] or a relative step.
 
@@ -44,10 +45,9 @@ def representation_drift(trace: Trace, *, measure: Literal["cosine", "relative"]
     >>> representation_drift(planted_trace(turn=math.pi / 2))[0, 0].item()
     1.0
     """
-    asked = "measure representation drift"
-    hidden = at_least_float32(required_part(trace, "hidden_states", asked))
+    hidden = at_least_float32(required_part(trace, "hidden_states"))
     if measure not in {"cosine", "relative"}:
-        raise ModelInputError(message(asked, f"measure={measure!r}", "cosine or relative", "choose one"))
+        raise ModelInputError(message(f"measure={measure!r}", "cosine or relative", "choose one"))
     before, after = hidden[:, :-1].double(), hidden[:, 1:].double()
     if measure == "cosine":
         cosine = (before * after).sum(-1) / (before.norm(dim=-1) * after.norm(dim=-1))  # 0 / 0: NaN

@@ -8,7 +8,7 @@ import xarray as xr
 
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.diagnostics.sinks import Sinks, image_rows, sink_mask, sinks_name, without_keys
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.traces.labelled_arrays import labelled
 from lvlmscope.traces.requirements import OneStep, at_step, require_all_keys
 from lvlmscope.traces.trace import Trace
@@ -18,6 +18,7 @@ __all__ = ["image_attention_focus", "layer_image_entropy", "visual_attention_rat
 _DLEAF = "arXiv 2509.07864, our reading"
 
 
+@task("measure the visual attention ratio")
 def visual_attention_ratio(trace: Trace, *, step: OneStep = 0, sinks: Sinks = "keep") -> xr.DataArray:
     """Share of each head's attention on the image at one query position, in [0, 1].
 
@@ -44,11 +45,10 @@ def visual_attention_ratio(trace: Trace, *, step: OneStep = 0, sinks: Sinks = "k
     >>> visual_attention_ratio(planted_trace(mass=0.25))[0, 0].item()
     0.25
     """
-    asked = "measure the visual attention ratio"
-    mass = image_rows(trace, asked, sinks).image_mass
+    mass = image_rows(trace, sinks).image_mass
     return labelled(
         trace,
-        at_step(trace, mass, step, asked),
+        at_step(trace, mass, step),
         ("layer", "head"),
         long_name="visual attention ratio",
         units="1",
@@ -59,6 +59,7 @@ def visual_attention_ratio(trace: Trace, *, step: OneStep = 0, sinks: Sinks = "k
     )
 
 
+@task("measure image attention focus")
 def image_attention_focus(
     trace: Trace,
     *,
@@ -93,13 +94,13 @@ def image_attention_focus(
     >>> image_attention_focus(planted_trace(mass=0.25, sink=0.5), sink="exclude")[0, 0, 0].item()
     0.5
     """
-    rows = image_rows(trace, "measure image attention focus")
+    rows = image_rows(trace)
     _check_options(sink, sinks, space)
     bounds: tuple[float, float] | None = (0.0, 1.0)
     if space == "logit":
         if trace.image_scores is None:
-            received, todo = "a trace without image scores", "use a trace that lvlmscope.trace made"
-            raise ModelInputError(message("measure image attention focus", received, "space='probability'", todo))
+            got, fix = "a trace without image scores", "use a trace that lvlmscope.trace made"
+            raise ModelInputError(message(got, "space='probability'", fix))
         values, bounds = trace.image_scores, None
     else:
         values = _without_sinks(trace, rows, sink, sinks).image_mass
@@ -117,6 +118,7 @@ def image_attention_focus(
     )
 
 
+@task("measure layer image entropy")
 def layer_image_entropy(
     trace: Trace,
     *,
@@ -150,15 +152,15 @@ def layer_image_entropy(
     >>> layer_image_entropy(planted_trace(), normalise=True)[0, 0].item()
     1.0
     """
-    rows = image_rows(trace, "measure layer image entropy", sinks)
+    rows = image_rows(trace, sinks)
     keys = rows.image_keys.sum(-1).expand(trace.num_layers)
     sizes = torch.full_like(keys, trace.num_heads) if mode == "mass" else keys
     values = _entropy(rows, mode)
     size = int(sizes.max())
     if normalise:
         if int(sizes.min()) < 2:
-            received, todo = f"normalise=True over {int(sizes.min())} image key or head", "leave normalise out"
-            raise ModelInputError(message("measure layer image entropy", received, "two or more", todo))
+            got, fix = f"normalise=True over {int(sizes.min())} image key or head", "leave normalise out"
+            raise ModelInputError(message(got, "two or more", fix))
         values = values / sizes.log()
     return labelled(
         trace,
@@ -182,25 +184,24 @@ def _entropy(rows: AttentionRows, mode: str) -> torch.Tensor:
         share = rows.image_mass / rows.image_mass.sum(-1, keepdim=True)
         entropy: torch.Tensor = torch.special.entr(share).sum(-1)
         return entropy
-    raise ModelInputError(message("measure layer image entropy", repr(mode), "module, head or mass", "choose one"))
+    raise ModelInputError(message(repr(mode), "module, head or mass", "choose one", task="measure layer image entropy"))
 
 
+@task("leave key 0 out")
 def _without_sinks(trace: Trace, rows: AttentionRows, sink: str, sinks: Sinks) -> AttentionRows:
     """Rows without key 0, which is no image key unless the prompt starts with the image, and without other sinks."""
-    dropped = sink_mask(trace, sinks, "measure image attention focus")
+    dropped = sink_mask(trace, sinks)
     if sink == "exclude":
-        require_all_keys(trace, "leave key 0 out")
+        require_all_keys(trace)
         dropped = dropped | (torch.arange(dropped.shape[-1]) == 0)
     return without_keys(rows, dropped) if bool(dropped.any()) else rows
 
 
+@task("measure image attention focus")
 def _check_options(sink: str, sinks: Sinks, space: str) -> None:
-    asked = "measure image attention focus"
     if sink not in {"include", "exclude"} or space not in {"probability", "logit"}:
-        received, possible = f"sink={sink!r}, space={space!r}", "include or exclude; probability or logit"
-        raise ModelInputError(message(asked, received, possible, "choose one of each"))
+        got, expected = f"sink={sink!r}, space={space!r}", "include or exclude; probability or logit"
+        raise ModelInputError(message(got, expected, "choose one of each"))
     if space == "logit" and (sink == "exclude" or sinks_name(sinks) != "keep"):
-        received = f"sink={sink!r} and sinks={sinks_name(sinks)!r} with space='logit'"
-        raise ModelInputError(
-            message(asked, received, "either: scores are not renormalised", "leave sinks as they are")
-        )
+        got = f"sink={sink!r} and sinks={sinks_name(sinks)!r} with space='logit'"
+        raise ModelInputError(message(got, "either: scores are not renormalised", "leave sinks as they are"))

@@ -8,16 +8,15 @@ import xarray as xr
 
 from lvlmscope.attention.functional_head_rule import HeadRule, preset_named, rule_by_share
 from lvlmscope.diagnostics.sinks import Sinks, image_rows, sinks_name
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.traces.labelled_arrays import labelled
 from lvlmscope.traces.requirements import OneStep, at_step, decoder_depth
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["functional_heads"]
 
-_ASKED = "class heads by function"
 
-
+@task("class heads by function")
 def functional_heads(
     trace: Trace,
     *,
@@ -63,18 +62,18 @@ def functional_heads(
     >>> functional_heads(planted_trace(mass=0.25), rule=rule).values[:, 0].tolist()
     ['perception', 'other']
     """
-    ratio = at_step(trace, image_rows(trace, _ASKED, sinks).image_mass, step, _ASKED)
+    ratio = at_step(trace, image_rows(trace, sinks).image_mass, step)
     depth = decoder_depth(trace)
     if preset is not None and rule is not None:
-        raise ModelInputError(message(_ASKED, "preset and rule", "one of them", "leave one out"))
+        raise ModelInputError(message("preset and rule", "one of them", "leave one out"))
     if preset is not None:
         rule = preset_named(preset).rule
     if rule is None:
         options = {"share": share, "perception_until": perception_until, "reasoning_from": reasoning_from}
         rule = rule_by_share(ratio, trace.layer_indices, depth, **options)
     if max(rule.l_perc, rule.l_reas) >= depth:
-        received = f"l_perc {rule.l_perc} and l_reas {rule.l_reas} for {depth} layers"
-        raise ModelInputError(message(_ASKED, received, f"layers 0 to {depth - 1}", "choose heads by share"))
+        got = f"l_perc {rule.l_perc} and l_reas {rule.l_reas} for {depth} layers"
+        raise ModelInputError(message(got, f"layers 0 to {depth - 1}", "choose heads by share"))
     perception, reasoning = rule.masks(ratio, torch.tensor(trace.layer_indices).unsqueeze(-1))
     found = labelled(
         trace,

@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 
 from lvlmscope.attention.attention_rows import AttentionRows, at_least_float32
-from lvlmscope.errors import ModelInputError, ShapeError, message
+from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.traces.labelled_arrays import labelled
 from lvlmscope.traces.requirements import require_all_keys, require_image
 from lvlmscope.traces.trace import Trace
@@ -16,6 +16,7 @@ __all__ = ["Sinks", "attention_sinks", "image_rows", "sink_mask", "sinks_name", 
 Sinks = Literal["keep", "exclude"] | xr.DataArray
 
 
+@task("find attention sinks")
 def attention_sinks(trace: Trace, *, multiple: float = 8.0, per: Literal["layer", "model"] = "layer") -> xr.DataArray:
     """Which keys are attention sinks, yes or no.
 
@@ -47,11 +48,10 @@ def attention_sinks(trace: Trace, *, multiple: float = 8.0, per: Literal["layer"
     >>> attention_sinks(planted_trace(sink=0.5))[0].values.nonzero()[0].tolist()
     [0]
     """
-    asked = "find attention sinks"
-    require_all_keys(trace, asked)
+    require_all_keys(trace)
     if not multiple > 1 or per not in {"layer", "model"}:
-        received, possible = f"multiple={multiple}, per={per!r}", "a multiple above 1; layer or model"
-        raise ModelInputError(message(asked, received, possible, "choose both there"))
+        got, expected = f"multiple={multiple}, per={per!r}", "a multiple above 1; layer or model"
+        raise ModelInputError(message(got, expected, "choose both there"))
     visible = trace.num_prompt_keys + torch.arange(trace.num_steps).view(-1, 1, 1, 1)
     strength = (at_least_float32(trace.attention) * visible).mean((0, 2))
     if per == "model":
@@ -70,13 +70,12 @@ def attention_sinks(trace: Trace, *, multiple: float = 8.0, per: Literal["layer"
     )
 
 
-def sink_mask(trace: Trace, sinks: Sinks, asked: str) -> torch.Tensor:
+def sink_mask(trace: Trace, sinks: Sinks) -> torch.Tensor:
     """Keys to leave out of each layer.
 
     Args:
         trace: A trace.
         sinks: `"keep"` for none, `"exclude"` for those that `attention_sinks` finds by itself, or its result.
-        asked: What for.
 
     Returns:
         bool `[layer, key]`.
@@ -88,13 +87,13 @@ def sink_mask(trace: Trace, sinks: Sinks, asked: str) -> torch.Tensor:
     shape = (trace.num_layers, len(trace.tokens))
     if isinstance(sinks, xr.DataArray):
         if set(sinks.dims) != {"layer", "key"} or sinks.transpose("layer", "key").shape != shape:
-            received, possible = f"sinks {dict(sinks.sizes)}", f"layer {shape[0]}, key {shape[1]}"
-            raise ShapeError(message(asked, received, possible, "take attention_sinks of this trace"))
-        require_all_keys(trace, asked)
+            got, expected = f"sinks {dict(sinks.sizes)}", f"layer {shape[0]}, key {shape[1]}"
+            raise ShapeError(message(got, expected, "take attention_sinks of this trace"))
+        require_all_keys(trace)
         return torch.from_numpy(sinks.transpose("layer", "key").values.astype(bool))
     if sinks not in {"keep", "exclude"}:
-        possible = "keep, exclude, or a result of attention_sinks"
-        raise ModelInputError(message(asked, f"sinks={sinks!r}", possible, "choose one"))
+        expected = "keep, exclude, or a result of attention_sinks"
+        raise ModelInputError(message(f"sinks={sinks!r}", expected, "choose one"))
     if sinks == "keep":
         return torch.zeros(shape, dtype=torch.bool)
     return torch.from_numpy(attention_sinks(trace).values)
@@ -128,12 +127,11 @@ def without_keys(rows: AttentionRows, dropped: torch.Tensor) -> AttentionRows:
     )
 
 
-def image_rows(trace: Trace, asked: str, sinks: Sinks = "keep") -> AttentionRows:
+def image_rows(trace: Trace, sinks: Sinks = "keep") -> AttentionRows:
     """The rows of a trace with an image, sinks left out where that is wished.
 
     Args:
         trace: A trace.
-        asked: What for.
         sinks: As in `sink_mask`.
 
     Returns:
@@ -142,6 +140,6 @@ def image_rows(trace: Trace, asked: str, sinks: Sinks = "keep") -> AttentionRows
     Raises:
         ModelInputError: No image keys, or what `sink_mask` refuses.
     """
-    require_image(trace, asked)
-    mask = sink_mask(trace, sinks, asked)
+    require_image(trace)
+    mask = sink_mask(trace, sinks)
     return without_keys(trace.rows(), mask) if bool(mask.any()) else trace.rows()

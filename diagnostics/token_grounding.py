@@ -6,6 +6,7 @@ import xarray as xr
 from lvlmscope.attention.layer_bands import LayerSpec
 from lvlmscope.diagnostics.gradient_saliency import saliency_rows
 from lvlmscope.diagnostics.sinks import Sinks, sinks_name
+from lvlmscope.errors import task
 from lvlmscope.traces.labelled_arrays import labelled
 from lvlmscope.traces.requirements import chosen_layers, require_image
 from lvlmscope.traces.trace import Trace
@@ -15,6 +16,7 @@ __all__ = ["saliency_to_answer", "saliency_to_image", "saliency_to_previous"]
 _PAPER = "arXiv 2601.20279"
 
 
+@task("measure saliency to the previous token")
 def saliency_to_previous(
     trace: Trace, *, layers: LayerSpec = None, normalise: bool = True, sinks: Sinks = "keep"
 ) -> xr.DataArray:
@@ -44,15 +46,15 @@ def saliency_to_previous(
     >>> saliency_to_previous(planted_trace(salient="previous"), layers=[0]).values.tolist()
     [nan, 1.0, 1.0]
     """
-    asked = "measure saliency to the previous token"
-    values = saliency_rows(trace, asked, normalise=normalise, sinks=sinks)
+    values = saliency_rows(trace, normalise=normalise, sinks=sinks)
     # The predicting row of token t sits at the key of token t - 1
     places = trace.num_prompt_keys - 1 + torch.arange(trace.num_steps)
     found = values[torch.arange(trace.num_steps), :, places]
     found = found.masked_fill((torch.arange(trace.num_steps) == 0).unsqueeze(-1), float("nan"))
-    return _scored(trace, found, layers, "saliency to previous", asked, normalise=normalise, sinks=sinks)
+    return _scored(trace, found, layers, "saliency to previous", normalise=normalise, sinks=sinks)
 
 
+@task("measure saliency to the answer")
 def saliency_to_answer(
     trace: Trace, *, layers: LayerSpec = None, normalise: bool = True, sinks: Sinks = "keep"
 ) -> xr.DataArray:
@@ -80,14 +82,14 @@ def saliency_to_answer(
     >>> saliency_to_answer(planted_trace(salient="previous"), layers=[0]).values.tolist()
     [nan, 1.0, 0.5]
     """
-    asked = "measure saliency to the answer"
-    values = saliency_rows(trace, asked, normalise=normalise, sinks=sinks)
+    values = saliency_rows(trace, normalise=normalise, sinks=sinks)
     answer = trace.rows().answer_keys
     assert answer is not None
     found = (values * answer).sum(-1) / answer.sum(-1)  # 0 / 0 at the first token: NaN
-    return _scored(trace, found, layers, "saliency to answer", asked, normalise=normalise, sinks=sinks)
+    return _scored(trace, found, layers, "saliency to answer", normalise=normalise, sinks=sinks)
 
 
+@task("measure saliency to the image")
 def saliency_to_image(
     trace: Trace, *, layers: LayerSpec = None, normalise: bool = True, sinks: Sinks = "keep"
 ) -> xr.DataArray:
@@ -115,11 +117,10 @@ def saliency_to_image(
     >>> saliency_to_image(planted_trace(salient=7), layers=[0])[0].item()
     1.0
     """
-    asked = "measure saliency to the image"
-    require_image(trace, asked)
-    found = saliency_rows(trace, asked, normalise=normalise, sinks=sinks)[..., trace.image_keys].sum(-1)
+    require_image(trace)
+    found = saliency_rows(trace, normalise=normalise, sinks=sinks)[..., trace.image_keys].sum(-1)
     high = float(trace.image_keys.sum()) ** 0.5
-    return _scored(trace, found, layers, "saliency to image", asked, normalise=normalise, sinks=sinks, high=high)
+    return _scored(trace, found, layers, "saliency to image", normalise=normalise, sinks=sinks, high=high)
 
 
 def _scored(
@@ -127,7 +128,6 @@ def _scored(
     found: torch.Tensor,
     layers: LayerSpec,
     name: str,
-    asked: str,
     *,
     normalise: bool,
     sinks: Sinks,
@@ -138,7 +138,7 @@ def _scored(
     if layers is None:
         values = found.permute(1, 0)
     else:
-        values, dims = found[:, chosen_layers(trace, layers, asked)].mean(-1), ("step",)
+        values, dims = found[:, chosen_layers(trace, layers)].mean(-1), ("step",)
     return labelled(
         trace,
         values,

@@ -8,12 +8,14 @@ import torch
 import xarray as xr
 
 from lvlmscope.diagnostics.sinks import attention_sinks
+from lvlmscope.errors import task
 from lvlmscope.traces.requirements import require_all_keys
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["uniform_baseline"]
 
 
+@task("compute a uniform baseline")
 def uniform_baseline(trace: Trace, signal: Callable[..., xr.DataArray], **options: Any) -> xr.DataArray:
     """A signal's value under uniform attention, in the signal's own unit.
 
@@ -40,8 +42,7 @@ def uniform_baseline(trace: Trace, signal: Callable[..., xr.DataArray], **option
     >>> uniform_baseline(planted_trace(side=3), visual_attention_ratio)[0, 0].item()  # 9 of 11 keys
     0.818
     """
-    asked = "compute a uniform baseline"
-    require_all_keys(trace, asked)
+    require_all_keys(trace)
     if isinstance(options.get("sinks"), str) and options["sinks"] == "exclude":
         options["sinks"] = attention_sinks(trace)
     seen = (trace.attention != 0).any(2, keepdim=True).float()  # NaN counts as seen

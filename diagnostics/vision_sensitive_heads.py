@@ -8,7 +8,7 @@ import xarray as xr
 
 from lvlmscope.attention.sensitive_head_rule import check_fraction, extreme_heads
 from lvlmscope.diagnostics.sinks import Sinks, image_rows, sinks_name
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.traces.labelled_arrays import labelled
 from lvlmscope.traces.requirements import OneStep, at_step
 from lvlmscope.traces.trace import Trace
@@ -18,6 +18,7 @@ __all__ = ["sensitive_head_entropy", "sensitive_heads"]
 _CLVA = "arXiv 2603.25088, our reading"
 
 
+@task("find sensitive heads")
 def sensitive_heads(
     trace: Trace,
     *,
@@ -51,12 +52,11 @@ def sensitive_heads(
     >>> sensitive_heads(planted_trace(heads=8)).sum("head").values.tolist()
     [2, 2]
     """
-    asked = "find sensitive heads"
-    check_fraction(fraction, asked)
+    check_fraction(fraction)
     if which not in {"sensitive", "insensitive"}:
-        raise ModelInputError(message(asked, f"which={which!r}", "sensitive or insensitive", "choose one"))
-    mass = image_rows(trace, asked, sinks).image_mass
-    mass = mass if step == "each" else at_step(trace, mass, step, asked)
+        raise ModelInputError(message(f"which={which!r}", "sensitive or insensitive", "choose one"))
+    mass = image_rows(trace, sinks).image_mass
+    mass = mass if step == "each" else at_step(trace, mass, step)
     chosen = extreme_heads(mass, fraction, most=which == "sensitive")
     return labelled(
         trace,
@@ -72,6 +72,7 @@ def sensitive_heads(
     )
 
 
+@task("measure the entropy of sensitive heads")
 def sensitive_head_entropy(
     trace: Trace, *, fraction: float = 0.25, normalise: bool = False, sinks: Sinks = "keep"
 ) -> xr.DataArray:
@@ -100,16 +101,15 @@ def sensitive_head_entropy(
     >>> sensitive_head_entropy(planted_trace(), normalise=True)[0, 0].item()
     1.0
     """
-    asked = "measure the entropy of sensitive heads"
-    check_fraction(fraction, asked)
-    rows = image_rows(trace, asked, sinks)
+    check_fraction(fraction)
+    rows = image_rows(trace, sinks)
     chosen = extreme_heads(rows.image_mass, fraction, most=True)
     values = rows.head_image_entropy.where(chosen, float("nan")).nanmean(-1)
     keys = rows.image_keys.sum(-1).expand(trace.num_layers)
     if normalise:
         if int(keys.min()) < 2:
-            received, todo = f"normalise=True over {int(keys.min())} image key", "leave normalise out"
-            raise ModelInputError(message(asked, received, "two or more", todo))
+            got, fix = f"normalise=True over {int(keys.min())} image key", "leave normalise out"
+            raise ModelInputError(message(got, "two or more", fix))
         values = values / keys.log()
     return labelled(
         trace,

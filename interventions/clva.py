@@ -8,7 +8,7 @@ import torch
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.layer_bands import INITIAL, MIDDLE, LayerSpec, resolve_layers
 from lvlmscope.attention.sensitive_head_rule import check_fraction, extreme_heads, gathered_distribution
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.runtime.parameters import check_types
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
@@ -55,6 +55,7 @@ class CLVA:
         | {"heads": ["all", "sensitive"], "deep": [(0.69, 1.0), (0.59, 1.0), (0.85, 1.0)]},
     )
 
+    @task("configure CLVA")
     def __post_init__(self) -> None:
         """Check the parameters.
 
@@ -63,17 +64,16 @@ class CLVA:
             ModelInputError: A parameter outside its range.
         """
         check_types(self)
-        asked = "configure CLVA"
         if not (0 <= self.alpha < float("inf") and 0 <= self.beta < float("inf")):
-            received = f"alpha={self.alpha}, beta={self.beta}"
-            raise ModelInputError(message(asked, received, "numbers from 0", "choose both there"))
-        check_fraction(self.fraction, asked)
+            got = f"alpha={self.alpha}, beta={self.beta}"
+            raise ModelInputError(message(got, "numbers from 0", "choose both there"))
+        check_fraction(self.fraction)
         if self.update not in {"redistribute", "logit", "add"} or self.heads not in {"all", "sensitive"}:
-            received, possible = (
+            got, expected = (
                 f"update={self.update!r}, heads={self.heads!r}",
                 "redistribute, logit, add; all, sensitive",
             )
-            raise ModelInputError(message(asked, received, possible, "choose one of each"))
+            raise ModelInputError(message(got, expected, "choose one of each"))
 
     def start(self, site: ModelInfo) -> Session:
         """A session for one model.
@@ -89,9 +89,9 @@ class CLVA:
         """
         initial, middle, deep = (resolve_layers(s, site.num_layers) for s in (self.initial, self.middle, self.deep))
         if min(deep) <= max(*initial, *middle):
-            received = f"deep {list(deep)} beside initial {list(initial)} and middle {list(middle)}"
-            possible = "deep layers after all layers of the anchors"
-            raise ModelInputError(message("switch on CLVA", received, possible, "choose other layers for this model"))
+            got = f"deep {list(deep)} beside initial {list(initial)} and middle {list(middle)}"
+            expected = "deep layers after all layers of the anchors"
+            raise ModelInputError(message(got, expected, "choose other layers for this model", task="switch on CLVA"))
         return _CLVASession(self, initial, middle, deep)
 
     def describe(self) -> dict[str, Any]:

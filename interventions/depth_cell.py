@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lvlmscope.attention.attention_rows import at_least_float32
-from lvlmscope.errors import CellError, message
+from lvlmscope.errors import CellError, message, task
 
 __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "CellConfig", "CellOutput", "DepthCell"]
 
@@ -39,26 +39,26 @@ class CellConfig:
     gates: Literal["dual", "constraint", "correction"] = "dual"
     rank: int | None = None
 
+    @task("configure a cell")
     def __post_init__(self) -> None:
         """Check the options.
 
         Raises:
             CellError: An option outside its range, or gates chosen for the GRU.
         """
-        asked = "configure a cell"
         kinds, gates = ("dgdpu", "gru"), ("dual", "constraint", "correction")
         if self.cell not in kinds or self.gates not in gates:
-            received, possible = f"cell={self.cell!r}, gates={self.gates!r}", f"{', '.join(kinds)}; {', '.join(gates)}"
-            raise CellError(message(asked, received, possible, "choose one of each"))
+            got, expected = f"cell={self.cell!r}, gates={self.gates!r}", f"{', '.join(kinds)}; {', '.join(gates)}"
+            raise CellError(message(got, expected, "choose one of each"))
         if self.cell == "gru" and self.gates != "dual":
-            received, possible = f"gates={self.gates!r} with cell='gru'", "gates of the DG-DPU only"
-            raise CellError(message(asked, received, possible, "leave gates out"))
+            got, expected = f"gates={self.gates!r} with cell='gru'", "gates of the DG-DPU only"
+            raise CellError(message(got, expected, "leave gates out"))
         if self.hidden_size < 1 or not (self.rank is None or 1 <= self.rank <= self.hidden_size):
-            received, possible = (
+            got, expected = (
                 f"hidden_size={self.hidden_size}, rank={self.rank}",
                 "rank from 1 to hidden_size, or None",
             )
-            raise CellError(message(asked, received, possible, "choose another rank"))
+            raise CellError(message(got, expected, "choose another rank"))
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -208,7 +208,7 @@ class DepthCell(nn.Module):
         Raises:
             CellError: No cell there, of a newer format, or files that do not belong together.
         """
-        source, asked, todo = (
+        source, doing, fix = (
             Path(folder),
             f"load a cell from {folder}",
             "give a folder written by lvlmscope train hallurnn",
@@ -219,15 +219,15 @@ class DepthCell(nn.Module):
             version = read.pop("format_version")
             read.pop("notes", None)
             if version > FORMAT_VERSION:
-                received, possible = f"format {version}", f"formats up to {FORMAT_VERSION}"
-                raise CellError(message(asked, received, possible, "update lvlmscope"))
+                got, expected = f"format {version}", f"formats up to {FORMAT_VERSION}"
+                raise CellError(message(got, expected, "update lvlmscope", task=doing))
             cell = cls(CellConfig(**read))
             cell.load_state_dict(tensors)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             if isinstance(error, CellError):
                 raise
-            received, possible = " ".join(str(error).split())[:160], f"{CONFIG_FILE} and {WEIGHTS_FILE} of one cell"
-            raise CellError(message(asked, received, possible, todo)) from error
+            got, expected = " ".join(str(error).split())[:160], f"{CONFIG_FILE} and {WEIGHTS_FILE} of one cell"
+            raise CellError(message(got, expected, fix, task=doing)) from error
         return cell.float().requires_grad_(False)
 
 

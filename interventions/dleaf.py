@@ -58,9 +58,10 @@ class DLEAF:
             ModelInputError: A parameter outside its range.
         """
         check_types(self)
-        asked = "configure DLEAF"
         if not 0 <= self.gamma <= 1:
-            raise ModelInputError(message(asked, f"gamma={self.gamma}", "a number from 0 to 1", "choose gamma there"))
+            raise ModelInputError(
+                message(f"gamma={self.gamma}", "a number from 0 to 1", "choose gamma there", task="configure DLEAF")
+            )
         _ = self.rule  # checks its own part
 
     @property

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lvlmscope.attention.attention_rows import at_least_float32
-from lvlmscope.errors import CellError, ModelInputError, message
+from lvlmscope.errors import CellError, ModelInputError, message, task
 from lvlmscope.interventions.depth_cell import DepthCell
 from lvlmscope.runtime.parameters import check_types
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
@@ -46,6 +46,7 @@ class HalluRNN:
         search_space={"strength": (0.1, 1.0)},
     )
 
+    @task("configure HalluRNN")
     def __post_init__(self) -> None:
         """Check the parameters; files are read when the intervention is switched on.
 
@@ -54,13 +55,12 @@ class HalluRNN:
             ModelInputError: A strength outside [0, 1], or something that is no cell.
         """
         check_types(self)
-        asked = "configure HalluRNN"
         if not 0 <= self.strength <= 1:
-            received, possible = f"strength={self.strength}", "a number from 0 to 1"
-            raise ModelInputError(message(asked, received, possible, "choose strength there"))
+            got, expected = f"strength={self.strength}", "a number from 0 to 1"
+            raise ModelInputError(message(got, expected, "choose strength there"))
         if not _names_a_cell(self.cell):
-            received, possible = f"cell={self.cell!r}"[:80], "a folder, 'tiny', or a DepthCell"
-            raise ModelInputError(message(asked, received, possible, "pass one of these"))
+            got, expected = f"cell={self.cell!r}"[:80], "a folder, 'tiny', or a DepthCell"
+            raise ModelInputError(message(got, expected, "pass one of these"))
 
     def start(self, site: ModelInfo) -> Session:
         """A session for one model.
@@ -76,10 +76,10 @@ class HalluRNN:
         """
         cell = self.cell if isinstance(self.cell, DepthCell) else DepthCell.load(_folder(self.cell))
         if cell.config.hidden_size != site.hidden_size:
-            received = f"a cell of hidden size {cell.config.hidden_size} for a model of hidden size {site.hidden_size}"
+            got = f"a cell of hidden size {cell.config.hidden_size} for a model of hidden size {site.hidden_size}"
             name = _name_of(site.model)
-            possible, todo = "equal sizes", f"train one: lvlmscope train hallurnn --model {name}, then pass cell="
-            raise CellError(message("switch on HalluRNN", received, possible, todo))
+            expected, fix = "equal sizes", f"train one: lvlmscope train hallurnn --model {name}, then pass cell="
+            raise CellError(message(got, expected, fix, task="switch on HalluRNN"))
         return _HalluRNNSession(cell, self.strength)
 
     def describe(self) -> dict[str, Any]:

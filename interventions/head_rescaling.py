@@ -8,7 +8,7 @@ import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.functional_head_rule import HeadRule, preset_named, rule_by_share
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.runtime.parameters import check_types
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
@@ -16,7 +16,7 @@ from lvlmscope.traces.trace import Trace
 
 __all__ = ["HeadRescaling"]
 
-_ASKED = "configure HeadRescaling"
+_TASK = "configure HeadRescaling"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +60,7 @@ class HeadRescaling:
         | {"l_reas": (0.0, 1.0), "tau_reas": (0.0, 0.04), "g_reas": (1.0, 2.0)},
     )
 
+    @task(_TASK)
     def __post_init__(self) -> None:
         """Check the parameters.
 
@@ -69,19 +70,19 @@ class HeadRescaling:
         """
         check_types(self)
         if not 0 <= self.tau_reas < self.tau_perc <= 1:
-            received = f"tau_reas={self.tau_reas}, tau_perc={self.tau_perc}"
-            possible = "0 <= tau_reas < tau_perc <= 1"
-            raise ModelInputError(message(_ASKED, received, possible, "set the thresholds apart"))
+            got = f"tau_reas={self.tau_reas}, tau_perc={self.tau_perc}"
+            expected = "0 <= tau_reas < tau_perc <= 1"
+            raise ModelInputError(message(got, expected, "set the thresholds apart"))
         if not (0 <= self.g_perc < math.inf and 0 <= self.g_reas < math.inf):
-            received = f"g_perc={self.g_perc}, g_reas={self.g_reas}"
-            raise ModelInputError(message(_ASKED, received, "numbers from 0", "choose both there"))
+            got = f"g_perc={self.g_perc}, g_reas={self.g_reas}"
+            raise ModelInputError(message(got, "numbers from 0", "choose both there"))
         for name, place in (("l_perc", self.l_perc), ("l_reas", self.l_reas)):
             if isinstance(place, bool) or place < 0 or (isinstance(place, float) and not place <= 1):
-                possible = "a layer number from 0, or a depth (float) from 0 to 1"
-                raise ModelInputError(message(_ASKED, f"{name}={place}", possible, "choose the layer there"))
+                expected = "a layer number from 0, or a depth (float) from 0 to 1"
+                raise ModelInputError(message(f"{name}={place}", expected, "choose the layer there"))
         if self.freeze not in {None, "prompt"} or self.rows not in {"all", "last"}:
-            received, possible = f"freeze={self.freeze!r}, rows={self.rows!r}", "None or prompt; all or last"
-            raise ModelInputError(message(_ASKED, received, possible, "choose one of each"))
+            got, expected = f"freeze={self.freeze!r}, rows={self.rows!r}", "None or prompt; all or last"
+            raise ModelInputError(message(got, expected, "choose one of each"))
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Self:
@@ -104,6 +105,7 @@ class HeadRescaling:
         return cls(**(asdict(chosen.rule) | {"g_perc": chosen.g_perc, "g_reas": chosen.g_reas} | changes))
 
     @classmethod
+    @task(_TASK)
     def from_trace(cls, trace: Trace, *, share: float = 0.064, step: int | Literal["mean"] = 0, **changes: Any) -> Self:
         """A setting for the traced model: boundaries by relative depth, thresholds from the trace's own `S_v`.
 
@@ -122,8 +124,8 @@ class HeadRescaling:
             ModelInputError: No image in the trace, a bad share, or heads so alike that the classes meet.
         """
         if not bool(trace.image_keys.any()):
-            possible = "a trace of an answer about an image"
-            raise ModelInputError(message(_ASKED, "a trace without an image", possible, "trace with an image"))
+            expected = "a trace of an answer about an image"
+            raise ModelInputError(message("a trace without an image", expected, "trace with an image"))
         ratio = trace.rows().image_mass
         chosen = ratio.mean(0) if step == "mean" else ratio[step]
         layers = trace.layer_indices
@@ -145,10 +147,10 @@ class HeadRescaling:
         last = site.num_layers - 1
         for name, place in (("l_perc", self.l_perc), ("l_reas", self.l_reas)):
             if isinstance(place, int) and place > last:
-                received = f"{name}={place} in a model of {site.num_layers} layers"
-                possible = f"layers 0 to {last}, or a depth (float) from 0 to 1"
-                todo = "choose a layer of this model, or HeadRescaling.from_trace"
-                raise ModelInputError(message("switch on HeadRescaling", received, possible, todo))
+                got = f"{name}={place} in a model of {site.num_layers} layers"
+                expected = f"layers 0 to {last}, or a depth (float) from 0 to 1"
+                fix = "choose a layer of this model, or HeadRescaling.from_trace"
+                raise ModelInputError(message(got, expected, fix, task="switch on HeadRescaling"))
         # A hair of slack: 3 / 27 of depth is to mean layer 3, whatever the rounding
         l_perc = self.l_perc if isinstance(self.l_perc, int) else math.floor(self.l_perc * last + 1e-9)
         l_reas = self.l_reas if isinstance(self.l_reas, int) else math.ceil(self.l_reas * last - 1e-9)

@@ -7,7 +7,7 @@ import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows, log_weights
 from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.runtime.parameters import check_types
 from lvlmscope.runtime.protocol import MethodCard, ModelInfo, Session
 
@@ -46,6 +46,7 @@ class LocoRE:
         | {"layers": [(0.0, 1.0), (0.28, 0.47), (0.0, 0.5), (0.5, 1.0)]},
     )
 
+    @task("configure LocoRE")
     def __post_init__(self) -> None:
         """Check the parameters.
 
@@ -54,15 +55,12 @@ class LocoRE:
             ModelInputError: A parameter outside its range.
         """
         check_types(self)
-        asked = "configure LocoRE"
         if not 0 <= self.beta < float("inf"):
-            raise ModelInputError(message(asked, f"beta={self.beta}", "a number from 0", "choose beta there"))
+            raise ModelInputError(message(f"beta={self.beta}", "a number from 0", "choose beta there"))
         if self.window < 1:
-            raise ModelInputError(
-                message(asked, f"window={self.window}", "a number of tokens from 1", "choose it there")
-            )
+            raise ModelInputError(message(f"window={self.window}", "a number of tokens from 1", "choose it there"))
         if self.mode not in {"logit", "renorm", "raw"}:
-            raise ModelInputError(message(asked, f"mode={self.mode!r}", "logit, renorm or raw", "choose one of them"))
+            raise ModelInputError(message(f"mode={self.mode!r}", "logit, renorm or raw", "choose one of them"))
 
     def start(self, site: ModelInfo) -> Session:
         """A session for one model.

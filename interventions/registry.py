@@ -50,9 +50,9 @@ def intervention_names() -> tuple[str, ...]:
     names = [*_own(), *sorted(point.name for point in _points())]
     twice = sorted({name for name in names if [n.lower() for n in names].count(name.lower()) > 1})
     if twice:
-        received = f"{', '.join(twice)} from more than one package"
+        got = f"{', '.join(twice)} from more than one package"
         raise InterventionError(
-            message("list the interventions", received, "one intervention of each name", "uninstall one")
+            message(got, "one intervention of each name", "uninstall one", task="list the interventions")
         )
     return tuple(names)
 
@@ -74,7 +74,7 @@ def intervention_class(name: str) -> type[Intervention]:
     """
     known = {each.lower(): each for each in intervention_names()}
     if name.lower() not in known:
-        raise InterventionError(message("switch on an intervention", repr(name), ", ".join(known.values()), _TODO))
+        raise InterventionError(message(repr(name), ", ".join(known.values()), _TODO, task="switch on an intervention"))
     own = _own().get(known[name.lower()])
     return own or _loaded(next(point for point in _points() if point.name == known[name.lower()]))
 
@@ -96,9 +96,9 @@ def save_interventions(path: str | os.PathLike[str], interventions: Intervention
     try:
         target.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        received, possible = str(error.strerror or error), "a file in a folder that exists and can be written to"
+        got, expected = str(error.strerror or error), "a file in a folder that exists and can be written to"
         raise OutputError(
-            message(f"save interventions to {target}", received, possible, "choose another path")
+            message(got, expected, "choose another path", task=f"save interventions to {target}")
         ) from error
 
 
@@ -115,7 +115,7 @@ def load_interventions(path: str | os.PathLike[str]) -> tuple[Intervention, ...]
         InterventionError: No such file, no interventions in it, or one that is not registered or refuses its
             parameters.
     """
-    asked = f"load interventions from {Path(path)}"
+    doing = f"load interventions from {Path(path)}"
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
         version, described = (
@@ -123,15 +123,15 @@ def load_interventions(path: str | os.PathLike[str]) -> tuple[Intervention, ...]
             [(d["name"], d["parameters"]) for d in found["interventions"]],
         )
     except OSError as error:
-        received = str(error.strerror or error)
-        raise InterventionError(message(asked, received, "a file of save_interventions", "check the path")) from error
+        got = str(error.strerror or error)
+        raise InterventionError(message(got, "a file of save_interventions", "check the path", task=doing)) from error
     except (ValueError, KeyError, TypeError) as error:
-        received = f"no such configuration ({type(error).__name__}: {error})"
-        raise InterventionError(message(asked, received, "a file of save_interventions", "save it again")) from error
+        got = f"no such configuration ({type(error).__name__}: {error})"
+        raise InterventionError(message(got, "a file of save_interventions", "save it again", task=doing)) from error
     if version != _VERSION:
-        received, possible = f"format {version!r}", f"format {_VERSION}"
-        raise InterventionError(message(asked, received, possible, "use the version that wrote it"))
-    return tuple(_made(asked, name, parameters) for name, parameters in described)
+        got, expected = f"format {version!r}", f"format {_VERSION}"
+        raise InterventionError(message(got, expected, "use the version that wrote it", task=doing))
+    return tuple(_made(name, parameters) for name, parameters in described)
 
 
 def _own() -> dict[str, type[Intervention]]:
@@ -146,18 +146,18 @@ def _points() -> tuple[EntryPoint, ...]:
 
 
 def _loaded(point: EntryPoint) -> type[Intervention]:
-    asked, todo = (
+    doing, fix = (
         f"load the intervention {point.name!r}",
         f"repair or uninstall {point.dist.name if point.dist else point.value}",
     )
     try:
         found: Any = point.load()
     except (ImportError, AttributeError) as error:
-        received = f"{point.value}: {error}"
-        raise InterventionError(message(asked, received, "an importable class", todo)) from error
+        got = f"{point.value}: {error}"
+        raise InterventionError(message(got, "an importable class", fix, task=doing)) from error
     if not _is_intervention(found):
-        received = f"{point.value}, of type {type(found).__name__}"
-        raise InterventionError(message(asked, received, "a class with start and describe", todo))
+        got = f"{point.value}, of type {type(found).__name__}"
+        raise InterventionError(message(got, "a class with start and describe", fix, task=doing))
     intervention: type[Intervention] = found
     return intervention
 
@@ -172,15 +172,15 @@ def _is_intervention(value: Any) -> bool:
 
 def _saved(intervention: Intervention) -> dict[str, Any]:
     described = intervention.describe()
-    name, asked = str(described.get("name", type(intervention).__name__)), f"save {type(intervention).__name__}"
+    name, doing = str(described.get("name", type(intervention).__name__)), f"save {type(intervention).__name__}"
     if intervention_class(name) is not type(intervention):
-        received = f"the name {name!r}, which is {intervention_class(name).__name__}'s"
-        raise InterventionError(message(asked, received, "a name of its own", "register it under another name"))
+        got = f"the name {name!r}, which is {intervention_class(name).__name__}'s"
+        raise InterventionError(message(got, "a name of its own", "register it under another name", task=doing))
     values = {key: getattr(intervention, key, None) for key in inspect.signature(type(intervention)).parameters}
     objects = [key for key, value in values.items() if not _plain(value)]
     if objects:
-        received = f"{objects[0]}={type(values[objects[0]]).__name__} object"
-        raise InterventionError(message(asked, received, "numbers, texts, lists", "save the object, name its path"))
+        got = f"{objects[0]}={type(values[objects[0]]).__name__} object"
+        raise InterventionError(message(got, "numbers, texts, lists", "save the object, name its path", task=doing))
     return {"name": name, "reference": described.get("reference", ""), "parameters": described.get("parameters", {})}
 
 
@@ -190,11 +190,11 @@ def _plain(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float | bool | os.PathLike)
 
 
-def _made(asked: str, name: Any, parameters: Any) -> Intervention:
+def _made(name: Any, parameters: Any) -> Intervention:
     chosen = intervention_class(str(name))
     try:
         intervention = chosen(**parameters)
     except TypeError as error:
-        possible = ", ".join(inspect.signature(chosen).parameters)
-        raise InterventionError(message(asked, f"{name}: {error}", possible, "change the file")) from error
+        expected = ", ".join(inspect.signature(chosen).parameters)
+        raise InterventionError(message(f"{name}: {error}", expected, "change the file")) from error
     return intervention

@@ -10,7 +10,7 @@ from transformers import LogitsProcessor
 from lvlmscope.attention.attention_rows import AttentionRows, at_least_float32
 from lvlmscope.attention.gradient_times_attention import head_saliency, normalised_rows
 from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
-from lvlmscope.errors import ModelInputError, UnsupportedOptionError, message
+from lvlmscope.errors import ModelInputError, UnsupportedOptionError, message, task
 from lvlmscope.hooks.gradient_path import ForwardGraph
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.sgrs_rule import Choice, choose
@@ -79,6 +79,7 @@ class SGRS:
         | {"layers": [(0.19, 0.27), (0.4, 0.6), (0.6, 0.8), (0.8, 1.0)]},
     )
 
+    @task("configure SGRS")
     def __post_init__(self) -> None:
         """Check the parameters.
 
@@ -87,15 +88,14 @@ class SGRS:
             ModelInputError: A parameter outside its range.
         """
         check_types(self)
-        asked = "configure SGRS"
         if not 0 <= self.alpha < 1:
-            raise ModelInputError(message(asked, f"alpha={self.alpha}", "from 0 to less than 1", "choose alpha there"))
+            raise ModelInputError(message(f"alpha={self.alpha}", "from 0 to less than 1", "choose alpha there"))
         if min(self.k, self.W, self.R) < 1:
-            received = f"k={self.k}, W={self.W}, R={self.R}"
-            raise ModelInputError(message(asked, received, "whole numbers from 1", "choose all three there"))
+            got = f"k={self.k}, W={self.W}, R={self.R}"
+            raise ModelInputError(message(got, "whole numbers from 1", "choose all three there"))
         if self.proposal not in {"greedy", "sample"} or self.J not in {"answer", "after_image"}:
-            received, possible = f"proposal={self.proposal!r}, J={self.J!r}", "greedy, sample; answer, after_image"
-            raise ModelInputError(message(asked, received, possible, "choose one of each"))
+            got, expected = f"proposal={self.proposal!r}, J={self.J!r}", "greedy, sample; answer, after_image"
+            raise ModelInputError(message(got, expected, "choose one of each"))
 
     def start(self, site: ModelInfo) -> Session:
         """A session for one model.
@@ -140,11 +140,10 @@ class _SGRSSession(ImageSession):
         Raises:
             UnsupportedOptionError: Beam search, several answers per prompt, or another model that proposes.
         """
-        asked = "generate with SGRS"
         for name, refused in _REFUSED.items():
             if refused(options.get(name)):
-                received, possible = f"{name}={options[name]!r}"[:80], "greedy or sampled answers, one per prompt"
-                raise UnsupportedOptionError(message(asked, received, possible, f"leave {name} out"))
+                got, expected = f"{name}={options[name]!r}"[:80], "greedy or sampled answers, one per prompt"
+                raise UnsupportedOptionError(message(got, expected, f"leave {name} out", task="generate with SGRS"))
         ends = options.get("eos_token_id")
         self._ends = frozenset() if ends is None else frozenset(torch.as_tensor(ends).flatten().tolist())
         self._history, self._chosen, self._finished, self._graph = [], [], [], None
@@ -177,10 +176,10 @@ class _SGRSSession(ImageSession):
         log_probs, tokens = torch.log_softmax(scores.float(), -1).topk(min(config.k, scores.shape[-1]), -1)
         order = _proposal_order(log_probs, config.proposal).tolist()
         found = self._scores(tokens).tolist()
-        possible = torch.isfinite(log_probs).tolist()
+        expected = torch.isfinite(log_probs).tolist()
         picked = []
         for number, history in enumerate(self._history):
-            proposals = [place for place in order[number] if possible[number][place]] or [0]
+            proposals = [place for place in order[number] if expected[number][place]] or [0]
             choice = choose(found[number], proposals, history[-config.W :], alpha=config.alpha, attempts=config.R)
             picked.append(choice.place)
             if not self._finished[number]:

@@ -1,7 +1,9 @@
 """The errors lvlmscope raises, each also one of Python's own, and the four-part message they share."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +27,12 @@ __all__ = [
     "UnsupportedModelError",
     "UnsupportedOptionError",
     "describe",
+    "first_line",
     "message",
+    "task",
 ]
+
+_TASK: Final[ContextVar[str]] = ContextVar("task", default="")
 
 
 class LvlmscopeError(Exception):
@@ -97,23 +103,72 @@ class TrainingDataError(LvlmscopeError, ValueError):
     """Training data that cannot be used; the message names the record."""
 
 
-def message(asked: str, received: str, possible: str, todo: str) -> str:
-    """One line in four parts: what was asked, what came, what is possible, what to do.
+@contextmanager
+def task(name: str) -> Iterator[None]:
+    """Names what is being done, for the messages of all errors raised inside; a context manager and a decorator.
+
+    The innermost name counts. Generator functions need it as a context manager around the code that raises: a
+    decorated one is left before its body runs.
 
     Args:
-        asked: What the caller wanted.
-        received: What was given or found instead.
-        possible: What would be accepted.
-        todo: The next step for the reader.
+        name: A phrase with a verb, such as "measure saliency".
+
+    Yields:
+        Nothing.
+
+    Examples:
+        >>> @task("count parts")
+        ... def count(parts: int) -> str:
+        ...     return message(f"{parts} parts", "1 part or more", "choose some")
+        >>> count(0)
+        'count parts: got 0 parts; expected: 1 part or more; choose some.'
+    """
+    token = _TASK.set(name)
+    try:
+        yield
+    finally:
+        _TASK.reset(token)
+
+
+def message(got: str, expected: str, fix: str, *, task: str = "") -> str:
+    """One line in four parts: what was being done, what came, what is accepted, what to do.
+
+    Args:
+        got: What was given or found.
+        expected: What would be accepted.
+        fix: The next step for the reader.
+        task: What was being done; empty for the name that the innermost `task` block gives.
 
     Returns:
         One line of text.
 
     Examples:
-        >>> message("trace an image", "none", "a PIL image", "pass image=")
-        'trace an image: got none; possible: a PIL image; pass image=.'
+        >>> message("none", "a PIL image", "pass image=", task="trace an image")
+        'trace an image: got none; expected: a PIL image; pass image=.'
     """
-    return f"{asked}: got {received}; possible: {possible}; {todo.rstrip('.')}."
+    doing = task or _TASK.get()
+    return f"{doing}{': ' if doing else ''}got {got}; expected: {expected}; {fix.rstrip('.')}."
+
+
+def first_line(error: BaseException, most: int = 200) -> str:
+    """The first line of another error's text that is not empty, cut to a length; its class name where there is none.
+
+    Args:
+        error: The error.
+        most: Characters at most.
+
+    Returns:
+        One line of text.
+
+    Examples:
+        >>> first_line(ImportError("\\n needs torchvision\\n"))
+        'needs torchvision'
+        >>> first_line(KeyError())
+        'KeyError'
+    """
+    lines = (line.strip() for line in str(error).splitlines())
+    text = next((line for line in lines if line), type(error).__name__)
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def describe(tensors: "Mapping[str, torch.Tensor | None]") -> str:

@@ -1,82 +1,206 @@
 """Registries of signals, interventions and model families: names, entry points, close matches."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Any, Generic, TypeVar
 
 from lvlmscope.errors import LvlmscopeError, message
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "close_match"]
 
 Item = TypeVar("Item")
 
 
+def close_match(name: str, known: Iterable[str]) -> str:
+    """The known name most like an unknown one, whatever the letter case; empty when none is alike.
+
+    A name in lower case gets its match in lower case.
+
+    >>> close_match("dleff", ["CLVA", "DLEAF"]), close_match("Dleff", ["CLVA", "DLEAF"]), close_match("vcd", ["DLEAF"])
+    ('dleaf', 'DLEAF', '')
+    """
+    by_lower_case = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
+    if not found:
+        return ""
+    return found[0] if name == name.lower() else by_lower_case[found[0]]
+
+
 class Registry(Mapping[str, Item], Generic[Item]):
-    """Items by name in the order of their registration; those of other packages are loaded on first use.
+    """Items by name, in the order of registration; names are unique in any letter case.
+
+    Other packages add items by entry points, in one of two ways. Without `adopt`, an entry point names a module, or an
+    object in one, that registers items when it is imported; all are imported on the first look-up. With `adopt`, an
+    entry point's name is the item's name and its value the item, which is imported when it is looked up: names are
+    known before that, and an item that cannot be imported does not affect the others.
 
     Attributes:
         what: What an item is called in messages.
-        group: Entry-point group by which other packages offer items: the module or object that registers them.
-        error: Raised for a name that is taken, or an entry point that cannot be loaded.
+        group: Entry-point group.
+        error: Class of the errors raised.
     """
 
-    def __init__(self, what: str, group: str, error: type[LvlmscopeError]) -> None:
+    def __init__(
+        self, what: str, group: str, error: type[LvlmscopeError], *, adopt: Callable[[Any], Item] | None = None
+    ) -> None:
+        """An empty registry.
+
+        Args:
+            what: What an item is called in messages.
+            group: Entry-point group.
+            error: Raised for a name that is taken or unknown, and for an entry point that cannot be loaded.
+            adopt: Gives the item for what an entry point's value names; raises `error` where that is no item.
+        """
         self.what, self.group, self.error = what, group, error
+        self._adopt = adopt
         self._items: dict[str, Item] = {}
+        self._sources: dict[str, Any] = {}
         self._loaded = False
 
-    def register(self, name: str, item: Item) -> None:
-        """Adds an item; raises `error` where the name is taken, in any letter case."""
-        if name.lower() in {each.lower() for each in self._items}:
-            asked, todo = f"register the {self.what} {name!r}", "choose another name"
-            raise self.error(message(asked, "a name that is taken", f"one {self.what} of each name", todo))
-        self._items[name] = item
+    def register(self, name: str, item: Item, *, source: Any = None) -> None:
+        """Adds an item. What was defined at the same place before, as in a notebook cell run again, is replaced.
+
+        Args:
+            name: Its name.
+            item: The item.
+            source: The class or function that it was made from; the item itself when None.
+
+        Raises:
+            LvlmscopeError: The name is taken, in any letter case; of the registry's class.
+        """
+        source = item if source is None else source
+        taken = next((each for each in self._items if each.lower() == name.lower()), None)
+        if taken is not None and (taken != name or not _same_place(self._sources[taken], source)):
+            task = f"register the {self.what} {name!r}"
+            expected = f"one {self.what} of each name"
+            raise self.error(message("a name that is taken", expected, "choose another name", task=task))
+        self._items[name], self._sources[name] = item, source
 
     def unregister(self, name: str) -> None:
-        """Takes an item out again."""
-        del self._items[name]
+        """Removes an item."""
+        del self._items[name], self._sources[name]
 
     @contextmanager
     def temporary(self) -> Iterator[None]:
-        """Whatever is registered inside the block is gone after it."""
-        self._load()
-        before = dict(self._items)
+        """Whatever is registered inside the block, by an entry point too, is gone after it."""
+        before = dict(self._items), dict(self._sources), self._loaded
+        self._loaded = False
         try:
             yield
         finally:
-            self._items = before
+            self._items, self._sources, self._loaded = before
+
+    def find(self, name: str, *, task: str, fix: str) -> Item:
+        """The item of a name in any letter case.
+
+        Args:
+            name: The name.
+            task: What is being done, for the message.
+            fix: What to do about an unknown name.
+
+        Returns:
+            The item.
+
+        Raises:
+            LvlmscopeError: No such name: the message lists the names and suggests a close one. Or an entry point that
+                cannot be loaded.
+        """
+        known = next((each for each in self if each.lower() == name.lower()), None)
+        if known is None:
+            close = self.close_match(name)
+            fix = f"did you mean {close!r}? {fix}" if close else fix
+            raise self.error(message(repr(name), ", ".join(self), fix, task=task))
+        return self[known]
 
     def close_match(self, name: str) -> str:
-        """The registered name most like one that is not known; empty when none is alike."""
-        known = {each.lower(): each for each in self}
-        found = difflib.get_close_matches(name.lower(), known, n=1)
-        return known[found[0]] if found else ""
+        """The registered name most like an unknown one; empty when none is alike."""
+        return close_match(name, self)
 
     def __getitem__(self, name: str) -> Item:
         """The item of that name."""
-        self._load()
+        if self._adopt is None:
+            self._load()
+        elif name not in self._items and (point := self._points().get(name)):
+            return self._adopted(point)
         return self._items[name]
 
     def __iter__(self) -> Iterator[str]:
-        """Names in the order of registration."""
-        self._load()
-        return iter(tuple(self._items))
+        """Names in the order of registration, then those of entry points that are not loaded, in alphabetical order."""
+        return iter(self._names())
 
     def __len__(self) -> int:
-        """How many there are."""
-        self._load()
-        return len(self._items)
+        """Number of items."""
+        return len(self._names())
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is an item of that name, loaded or not."""
+        return name in self._names()
+
+    def _names(self) -> tuple[str, ...]:
+        if self._adopt is None:
+            self._load()
+            return tuple(self._items)
+        points, own = self._points(), {name.lower(): name for name in self._items}
+        for name, point in points.items():
+            if name.lower() in own and self._sources[own[name.lower()]] is not self._imported(point):
+                raise self._twice(name)
+        return (*self._items, *(name for name in points if name.lower() not in own))
+
+    def _points(self) -> dict[str, EntryPoint]:
+        """Entry points by name, in alphabetical order; one that two paths of one installation give counts once."""
+        found: dict[str, EntryPoint] = {}
+        for point in sorted(entry_points(group=self.group), key=lambda each: each.name):
+            other = next((each for name, each in found.items() if name.lower() == point.name.lower()), None)
+            if other is not None and (other.name, other.value) != (point.name, point.value):
+                raise self._twice(point.name)
+            found[point.name] = point
+        return found
+
+    def _adopted(self, point: EntryPoint) -> Item:
+        """The item of an entry point; importing it may have registered it already."""
+        assert self._adopt is not None
+        found = self._imported(point)
+        name = next((name for name, source in self._sources.items() if source is found), None)
+        if name is not None and name.lower() != point.name.lower():
+            got = f"an entry point of that name for {point.value}, which is registered as {name!r}"
+            task = f"load the {self.what} {point.name!r}"
+            raise self.error(message(got, "equal names", f"name the entry point {name}", task=task))
+        return self._adopt(found) if name is None else self._items[name]
+
+    def _imported(self, point: EntryPoint) -> Any:
+        try:
+            return point.load()
+        except (ImportError, AttributeError) as error:
+            package = point.dist.name if point.dist else "it"
+            got, fix = f"{point.value}: {error}", f"repair or uninstall {package}"
+            task = f"load the {self.what} {point.name!r}"
+            raise self.error(message(got, "an entry point that can be imported", fix, task=task)) from error
 
     def _load(self) -> None:
         if self._loaded:
             return
-        self._loaded = True
-        for point in sorted(entry_points(group=self.group), key=lambda each: each.name):
-            try:
-                point.load()
-            except (ImportError, AttributeError) as error:
-                self._loaded = False  # the next look-up says so again
-                asked, received = f"load the {self.what} {point.name!r}", f"{point.value}: {error}"
-                raise self.error(message(asked, received, "an importable module", "repair or uninstall it")) from error
+        self._loaded = True  # what is imported below may look a name up
+        try:
+            for point in sorted(entry_points(group=self.group), key=lambda each: each.name):
+                found = self._imported(point)
+                registered = any(source is found for source in self._sources.values())
+                if not registered and not isinstance(found, ModuleType):
+                    got, task = f"{point.value}, which is not registered", f"load the {self.what} {point.name!r}"
+                    fix = f"decorate it with @{self.what}, or name the module that does"
+                    raise self.error(message(got, f"a registered {self.what}", fix, task=task))
+        except self.error:
+            self._loaded = False  # the next look-up raises again
+            raise
+
+    def _twice(self, name: str) -> LvlmscopeError:
+        got, expected = f"{name!r} from more than one package", f"one {self.what} of each name"
+        return self.error(message(got, expected, "uninstall one of them", task=f"look up {self.what} names"))
+
+
+def _same_place(one: Any, other: Any) -> bool:
+    """Whether two classes or functions were defined under one name in one module."""
+    places = [(getattr(each, "__module__", None), getattr(each, "__qualname__", None)) for each in (one, other)]
+    return None not in places[0] and places[0] == places[1]

@@ -78,10 +78,10 @@ class AttentionRows:
         if image_keys.shape[-1] != weights.shape[-1]:
             raise ShapeError(
                 message(
-                    "read attention rows",
                     describe({"weights": weights, "image_keys": image_keys}),
                     "the same length of the last (key) axis",
                     "check the key axis of both",
+                    task="read attention rows",
                 )
             )
         self.weights = at_least_float32(weights)
@@ -136,8 +136,12 @@ class AttentionRows:
             AttributeError: The rows come from a trace, which does not keep scores.
         """
         if self._make_scores is None:
-            asked = "read pre-softmax scores"
-            text = message(asked, "rows of a trace", "rows inside the model", "read them in an intervention")
+            text = message(
+                "rows of a trace",
+                "rows inside the model",
+                "read them in an intervention",
+                task="read pre-softmax scores",
+            )
             raise AttributeError(text)
         return at_least_float32(self._make_scores())
 

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 
 from lvlmscope.attention.layer_bands import LayerSpec
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.errors import ModelInputError, message, task
 
 __all__ = ["EntropyRule", "RunningThreshold", "heads_to_edit"]
 
@@ -26,20 +26,20 @@ class EntropyRule:
     layers: LayerSpec = (0.0, 1.0)
     heads: Literal["below_mean", "all"] | int = "below_mean"
 
+    @task("configure D-LEAF's rule")
     def __post_init__(self) -> None:
         """Check the parameters.
 
         Raises:
             ModelInputError: A parameter outside its choices.
         """
-        asked = "configure D-LEAF's rule"
         if self.threshold not in {"min", "max", "mean"}:
-            received, possible = f"threshold={self.threshold!r}", "min, max or mean"
-            raise ModelInputError(message(asked, received, possible, "choose one of them"))
+            got, expected = f"threshold={self.threshold!r}", "min, max or mean"
+            raise ModelInputError(message(got, expected, "choose one of them"))
         counted = isinstance(self.heads, int) and not isinstance(self.heads, bool) and self.heads >= 1
         if self.heads not in {"below_mean", "all"} and not counted:
-            received, possible = f"heads={self.heads!r}", "below_mean, all, or a number of heads from 1"
-            raise ModelInputError(message(asked, received, possible, "choose one of them"))
+            got, expected = f"heads={self.heads!r}", "below_mean, all, or a number of heads from 1"
+            raise ModelInputError(message(got, expected, "choose one of them"))
 
 
 class RunningThreshold:

@@ -8,11 +8,11 @@ from types import MappingProxyType
 import torch
 from jaxtyping import Bool, Float, Int
 
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.errors import ModelInputError, message, task
 
 __all__ = ["PRESETS", "HeadRule", "Preset", "preset_named", "rule_by_share"]
 
-_ASKED = "class heads by function"
+_TASK = "class heads by function"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,7 @@ class HeadRule:
     l_reas: int
     tau_reas: float
 
+    @task(_TASK)
     def __post_init__(self) -> None:
         """Check that the classes are apart.
 
@@ -41,11 +42,11 @@ class HeadRule:
             ModelInputError: `tau_reas` is not below `tau_perc`, or a layer is negative.
         """
         if not self.tau_reas < self.tau_perc:
-            received = f"tau_reas {self.tau_reas:.6g} and tau_perc {self.tau_perc:.6g}"
-            raise ModelInputError(message(_ASKED, received, "tau_reas below tau_perc", "set them apart"))
+            got = f"tau_reas {self.tau_reas:.6g} and tau_perc {self.tau_perc:.6g}"
+            raise ModelInputError(message(got, "tau_reas below tau_perc", "set them apart"))
         if min(self.l_perc, self.l_reas) < 0:
-            received = f"l_perc {self.l_perc} and l_reas {self.l_reas}"
-            raise ModelInputError(message(_ASKED, received, "layer numbers from 0", "change them"))
+            got = f"l_perc {self.l_perc} and l_reas {self.l_reas}"
+            raise ModelInputError(message(got, "layer numbers from 0", "change them"))
 
     def masks(
         self, ratio: Float[torch.Tensor, "*shape"], layer: int | Int[torch.Tensor, "*#shape"]
@@ -99,6 +100,7 @@ PRESETS = MappingProxyType(
 )
 
 
+@task(_TASK)
 def preset_named(name: str) -> Preset:
     """The paper's setting for a model.
 
@@ -112,11 +114,12 @@ def preset_named(name: str) -> Preset:
         ModelInputError: No such preset.
     """
     if name not in PRESETS:
-        todo = "for other models choose heads by share"
-        raise ModelInputError(message(_ASKED, f"preset {name!r}", ", ".join(PRESETS), todo))
+        fix = "for other models choose heads by share"
+        raise ModelInputError(message(f"preset {name!r}", ", ".join(PRESETS), fix))
     return PRESETS[name]
 
 
+@task(_TASK)
 def rule_by_share(
     ratio: Float[torch.Tensor, "layer head"],
     layers: Sequence[int],
@@ -150,8 +153,8 @@ def rule_by_share(
     HeadRule(l_perc=0, tau_perc=0.75, l_reas=1, tau_reas=0.125)
     """
     if not 0 < share <= 1 or not (0 <= perception_until <= 1 and 0 <= reasoning_from <= 1):
-        received = f"share {share}, perception_until {perception_until}, reasoning_from {reasoning_from}"
-        raise ModelInputError(message(_ASKED, received, "a share in (0, 1] and depths in [0, 1]", "change them"))
+        got = f"share {share}, perception_until {perception_until}, reasoning_from {reasoning_from}"
+        raise ModelInputError(message(got, "a share in (0, 1] and depths in [0, 1]", "change them"))
     # A hair of slack: 3 / 27 of depth is to mean layer 3, whatever the rounding
     last = num_layers - 1
     l_perc, l_reas = math.floor(perception_until * last + 1e-9), math.ceil(reasoning_from * last - 1e-9)
@@ -159,13 +162,11 @@ def rule_by_share(
     early, late = (half[half.isfinite()] for half in (ratio[numbers <= l_perc], ratio[numbers >= l_reas]))
     count = max(1, round(share / 2 * ratio.numel()))
     if min(early.numel(), late.numel()) == 0:
-        received = f"no visual attention ratio up to layer {l_perc} or from layer {l_reas}"
-        raise ModelInputError(message(_ASKED, received, "heads that see the image on both sides", "move the depths"))
+        got = f"no visual attention ratio up to layer {l_perc} or from layer {l_reas}"
+        raise ModelInputError(message(got, "heads that see the image on both sides", "move the depths"))
     highest = float(early.topk(min(count, early.numel())).values[-1])
     lowest = float(late.topk(min(count, late.numel()), largest=False).values[-1])
     if not lowest < highest:
-        received = f"heads too alike: tau_reas {lowest:.6g} and tau_perc {highest:.6g} for a share of {share}"
-        raise ModelInputError(
-            message(_ASKED, received, "tau_reas below tau_perc", "lower the share or move the depths")
-        )
+        got = f"heads too alike: tau_reas {lowest:.6g} and tau_perc {highest:.6g} for a share of {share}"
+        raise ModelInputError(message(got, "tau_reas below tau_perc", "lower the share or move the depths"))
     return HeadRule(l_perc=l_perc, tau_perc=highest, l_reas=l_reas, tau_reas=lowest)

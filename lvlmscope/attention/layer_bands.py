@@ -40,14 +40,16 @@ def resolve_layers(spec: LayerSpec, num_layers: int) -> tuple[int, ...]:
         return _band(values, num_layers)
     if values and all(isinstance(v, int) and -num_layers <= v < num_layers for v in values):
         return tuple(sorted({int(v) % num_layers for v in values}))
-    possible = f"ints from {-num_layers} to {num_layers - 1}, two floats in [0, 1], or None for all layers"
-    raise ModelInputError(message("choose layers", repr(spec), possible, "change the layers option"))
+    expected = f"ints from {-num_layers} to {num_layers - 1}, two floats in [0, 1], or None for all layers"
+    raise ModelInputError(message(repr(spec), expected, "change the layers option", task="choose layers"))
 
 
 def _band(values: tuple[float, ...], num_layers: int) -> tuple[int, ...]:
     if len(values) != 2 or not 0.0 <= values[0] < values[1] <= 1.0:
-        possible = "(start, stop) with 0 <= start < stop <= 1"
-        raise ModelInputError(message("choose a band of layers", repr(values), possible, "change the layers option"))
+        expected = "(start, stop) with 0 <= start < stop <= 1"
+        raise ModelInputError(
+            message(repr(values), expected, "change the layers option", task="choose a band of layers")
+        )
     start, stop = values
     last = max(num_layers - 1, 1)
     inside = tuple(n for n in range(num_layers) if start <= n / last < stop or (stop == 1.0 and n == last))

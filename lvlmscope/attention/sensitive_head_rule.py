@@ -9,19 +9,18 @@ from lvlmscope.errors import ModelInputError, message
 __all__ = ["check_fraction", "extreme_heads", "gathered_distribution"]
 
 
-def check_fraction(fraction: float, asked: str) -> None:
+def check_fraction(fraction: float) -> None:
     """Refuse a share of heads that leaves none, or lets the two ends overlap.
 
     Args:
         fraction: Share of the heads at either end.
-        asked: What for.
 
     Raises:
         ModelInputError: Not in (0, 0.5].
     """
     if not 0 < fraction <= 0.5:
-        received, possible = f"fraction={fraction}", "more than 0, up to 0.5"
-        raise ModelInputError(message(asked, received, possible, "choose fraction there"))
+        got, expected = f"fraction={fraction}", "more than 0, up to 0.5"
+        raise ModelInputError(message(got, expected, "choose fraction there"))
 
 
 def extreme_heads(

@@ -42,7 +42,6 @@ class AnswerScorer:
         processor: Makes inputs from images, None where inputs were given.
         inputs: The prompt's own inputs.
         image: Which of its positions hold image tokens, bool `[position]`.
-        asked: What for, for messages.
     """
 
     trace: Trace
@@ -51,7 +50,6 @@ class AnswerScorer:
     processor: Any
     inputs: dict[str, Any]
     image: torch.Tensor
-    asked: str
 
     @torch.no_grad()
     def with_images(self, images: "Sequence[Image]", *, place: int = 0) -> torch.Tensor:
@@ -160,10 +158,10 @@ class AnswerScorer:
         gap = (log_probs[0].cpu() - expected).abs().max()
         share = _TOLERANCE.get(getattr(self.model, "dtype", torch.float32), 2e-3)
         if not bool(gap <= share * expected.abs().max().clamp(min=1.0)):
-            received = f"log-probabilities that differ from the trace's by {float(gap):.3g} nats"
+            got = f"log-probabilities that differ from the trace's by {float(gap):.3g} nats"
             possible = "the model that made the trace, without interventions"
-            todo = "trace the answer again with this model: lvlmscope.trace(..., answer=trace.answer_ids.tolist())"
-            raise ReplayError(message(self.asked, received, possible, todo))
+            fix = "trace the answer again with this model: lvlmscope.trace(..., answer=trace.answer_ids.tolist())"
+            raise ReplayError(message(got, possible, fix))
 
     def _forced(self, inputs: dict[str, Any]) -> Generation:
         first = generate_answer(self.model, self.family, inputs, dict(_STEPS), progress=False)
@@ -176,7 +174,7 @@ class AnswerScorer:
 
 
 def answer_scorer_of(
-    trace: Trace, model: Any, *, processor: Any = None, inputs: Any = None, in_sequence: bool = True, asked: str
+    trace: Trace, model: Any, *, processor: Any = None, inputs: Any = None, in_sequence: bool = True
 ) -> AnswerScorer:
     """What gives a trace's answer again.
 
@@ -186,7 +184,6 @@ def answer_scorer_of(
         processor: Its processor, when it cannot be found from the model's name.
         inputs: Prepared inputs that the trace was made from, instead of its images.
         in_sequence: Image tokens in the decoder's sequence are needed.
-        asked: What for.
 
     Returns:
         The answerer.
@@ -195,19 +192,15 @@ def answer_scorer_of(
         ModelInputError: No image, interventions that are on, or inputs that are not the trace's.
         UnsupportedModelError: Image tokens in the sequence are needed and the model has none.
     """
-    require_image(trace, asked)
+    require_image(trace)
     bare = unwrap(model)
     if instrumentation_of(bare) is not None:
-        received, possible = "a model with interventions switched on", "the plain model"
-        raise ModelInputError(message(asked, received, possible, "call it outside lv.intervene"))
+        got, expected = "a model with interventions switched on", "the plain model"
+        raise ModelInputError(message(got, expected, "call it outside lv.intervene"))
     family = model.family if isinstance(model, LoadedModel) else family_of(bare)
     found = find_processor(model, processor) if inputs is None and trace.images else processor
-    recalled, image = rerun_inputs(
-        trace, bare, family, processor=found, inputs=inputs, in_sequence=in_sequence, asked=asked
-    )
-    return AnswerScorer(
-        trace=trace, model=bare, family=family, processor=found, inputs=recalled, image=image, asked=asked
-    )
+    recalled, image = rerun_inputs(trace, bare, family, processor=found, inputs=inputs, in_sequence=in_sequence)
+    return AnswerScorer(trace=trace, model=bare, family=family, processor=found, inputs=recalled, image=image)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Infidelity of a saliency map (Yeh et al. 2019), for any map of the image, attention maps included."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,15 +11,14 @@ from lvlmscope.attribution.answer_scorer import answer_scorer_of
 from lvlmscope.attribution.path_gradients import embedding_baseline
 from lvlmscope.attribution.perturbation import presence_scorer
 from lvlmscope.attribution.word_scores import chosen_words, whole_once, word_scores
-from lvlmscope.errors import ModelInputError, ShapeError, message
+from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word
 
 __all__ = ["infidelity"]
 
-_ASKED: Final = "measure a map's infidelity"
 
-
+@task("measure a map's infidelity")
 def infidelity(
     trace: Trace,
     model: Any,
@@ -82,14 +81,14 @@ def infidelity(
     from captum.metrics import infidelity as by_captum
 
     if not 0 < share < 1 or min(samples, batch_size) < 1:
-        received = f"share={share}, samples={samples}, batch_size={batch_size}"
-        possible = "share between 0 and 1, 1 or more of the others"
-        raise ModelInputError(message(_ASKED, received, possible, "choose them there"))
+        got = f"share={share}, samples={samples}, batch_size={batch_size}"
+        expected = "share between 0 and 1, 1 or more of the others"
+        raise ModelInputError(message(got, expected, "choose them there"))
     given: Any = word  # a list would be measured by its first word
     if not isinstance(given, str | int | Word):
-        received, possible = f"{word!r}"[:80], "one word of the answer, or a step's number"
-        raise ModelInputError(message(_ASKED, received, possible, "measure maps of words one by one"))
-    chosen = chosen_words(trace, word, _ASKED)
+        got, expected = f"{word!r}"[:80], "one word of the answer, or a step's number"
+        raise ModelInputError(message(got, expected, "measure maps of words one by one"))
+    chosen = chosen_words(trace, word)
     weights = torch.as_tensor(_as_map(trace, saliency)).float()
     on_keys = weights.ndim == 1
     answerer = answer_scorer_of(
@@ -98,7 +97,6 @@ def infidelity(
         processor=processor,
         inputs=inputs if on_keys else None,
         in_sequence=on_keys,
-        asked=_ASKED,
     )
     draws = torch.Generator().manual_seed(seed)
 
@@ -142,6 +140,6 @@ def _as_map(trace: Trace, saliency: Any) -> np.ndarray:
         keys = trace.image_keys.nonzero().flatten().numpy()
         if set(keys) <= set(flat.coords["key"].values.tolist() if "key" in flat.coords else ()):
             return np.asarray(flat.sel(key=keys), dtype=np.float64)
-    received = f"a map with dims {dict(getattr(saliency, 'sizes', {})) or type(saliency).__name__}"
-    possible = "dims row and column, or key with a value for each image token of the trace"
-    raise ShapeError(message(_ASKED, received, possible, "choose one word, layer and step of the map"))
+    got = f"a map with dims {dict(getattr(saliency, 'sizes', {})) or type(saliency).__name__}"
+    expected = "dims row and column, or key with a value for each image token of the trace"
+    raise ShapeError(message(got, expected, "choose one word, layer and step of the map"))

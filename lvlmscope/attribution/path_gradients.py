@@ -1,6 +1,6 @@
 """Integrated gradients: each image token's share of what the image did for a word."""
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ import xarray as xr
 
 from lvlmscope.attribution.answer_scorer import AnswerScorer, answer_scorer_of
 from lvlmscope.attribution.word_scores import Words, chosen_words, word_coordinates, word_scores
-from lvlmscope.errors import ModelInputError, UnsupportedOptionError, message
+from lvlmscope.errors import ModelInputError, UnsupportedOptionError, message, task
 from lvlmscope.traces.trace import Trace
 
 if TYPE_CHECKING:
@@ -18,9 +18,8 @@ __all__ = ["EmbeddingBaseline", "embedding_baseline", "integrated_gradients"]
 
 EmbeddingBaseline = Literal["blank", "mean", "zero"] | torch.Tensor | None
 
-_ASKED: Final = "integrate gradients to the image embeddings"
 
-
+@task("integrate gradients to the image embeddings")
 def integrated_gradients(
     trace: Trace,
     model: Any,
@@ -81,14 +80,14 @@ def integrated_gradients(
     """
     from captum.attr import IntegratedGradients
 
-    chosen = chosen_words(trace, words, _ASKED)
+    chosen = chosen_words(trace, words)
     if min(n_steps, batch_size) < 1:
-        received = f"n_steps={n_steps}, batch_size={batch_size}"
-        raise ModelInputError(message(_ASKED, received, "1 or more of each", "choose them there"))
+        got = f"n_steps={n_steps}, batch_size={batch_size}"
+        raise ModelInputError(message(got, "1 or more of each", "choose them there"))
     if torch.is_inference_mode_enabled():
-        todo = "use torch.no_grad, or call it outside the block"
-        raise UnsupportedOptionError(message(_ASKED, "torch.inference_mode", "tensors with gradients", todo))
-    answerer = answer_scorer_of(trace, model, processor=processor, inputs=inputs, asked=_ASKED)
+        fix = "use torch.no_grad, or call it outside the block"
+        raise UnsupportedOptionError(message("torch.inference_mode", "tensors with gradients", fix))
+    answerer = answer_scorer_of(trace, model, processor=processor, inputs=inputs)
     with answerer.with_embeddings(min(batch_size, n_steps)) as (own, log_probs), torch.enable_grad():
 
         def score(embeddings: torch.Tensor) -> torch.Tensor:
@@ -129,10 +128,10 @@ def embedding_baseline(answerer: AnswerScorer, own: torch.Tensor, baseline: Embe
             return own.mean(0).expand_as(own)
         if baseline in (None, "blank") and images:
             return answerer.embeddings_of([_blank(image) for image in images]).to(own)
-    received = f"of shape {list(baseline.shape)}" if isinstance(baseline, torch.Tensor) else repr(baseline)
+    got = f"of shape {list(baseline.shape)}" if isinstance(baseline, torch.Tensor) else repr(baseline)
     blank = "'blank', " if images else ""
-    possible = f"{blank}'mean', 'zero', or a tensor of shape {list(own.shape)}"
-    raise ModelInputError(message(answerer.asked, f"a baseline {received}", possible, "choose one of these"))
+    expected = f"{blank}'mean', 'zero', or a tensor of shape {list(own.shape)}"
+    raise ModelInputError(message(f"a baseline {got}", expected, "choose one of these"))
 
 
 def _blank(image: "Image") -> "Image":

@@ -9,7 +9,7 @@ import xarray as xr
 
 from lvlmscope.attribution.answer_scorer import AnswerScorer, answer_scorer_of
 from lvlmscope.attribution.word_scores import Words, chosen_words, whole_once, word_coordinates, word_scores
-from lvlmscope.errors import GeometryError, ModelInputError, message
+from lvlmscope.errors import GeometryError, ModelInputError, message, task
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word
 
@@ -20,9 +20,10 @@ __all__ = ["Baseline", "occlusion", "presence_scorer"]
 
 Baseline = Literal["mean"] | Sequence[int] | Any  # Any: an image
 
-_ASKED: Final = "cover parts of the image"
+_TASK: Final = "cover parts of the image"
 
 
+@task(_TASK)
 def occlusion(
     trace: Trace,
     model: Any,
@@ -80,9 +81,9 @@ def occlusion(
     """
     from captum.attr import FeatureAblation
 
-    chosen = chosen_words(trace, words, _ASKED)
+    chosen = chosen_words(trace, words)
     parts = _parts(patches, mask)
-    answerer = answer_scorer_of(trace, model, processor=processor, in_sequence=False, asked=_ASKED)
+    answerer = answer_scorer_of(trace, model, processor=processor, in_sequence=False)
     scorer = presence_scorer(answerer, chosen, parts.shape, baseline=baseline, image_index=image_index)
     whole = torch.ones(1, *parts.shape)
     own = scorer(whole)
@@ -105,6 +106,7 @@ def occlusion(
     )
 
 
+@task(_TASK)
 def presence_scorer(
     answerer: AnswerScorer, words: Sequence[Word], shape: tuple[int, ...], *, baseline: Baseline, image_index: int
 ) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -128,8 +130,8 @@ def presence_scorer(
     """
     images = answerer.trace.images
     if not 0 <= image_index < len(images):
-        received, possible = f"image {image_index}", f"0 to {len(images) - 1}"
-        raise ModelInputError(message(_ASKED, received, possible, "choose another"))
+        got, expected = f"image {image_index}", f"0 to {len(images) - 1}"
+        raise ModelInputError(message(got, expected, "choose another"))
     from PIL import Image as PillowImage
 
     shown = np.asarray(images[image_index].convert("RGB"))
@@ -153,14 +155,14 @@ def _parts(patches: tuple[int, int], mask: "np.ndarray | torch.Tensor | None") -
     """Numbers of the parts from 0 up without gaps, int64 `[row, column]`."""
     given = np.arange(int(np.prod(patches))).reshape(patches) if mask is None else np.asarray(mask)
     if given.ndim != 2 or not given.size or not (np.issubdtype(given.dtype, np.integer) or given.dtype == bool):
-        received, possible, todo = f"patches={patches}", "(rows, columns), 1 or more of each", "choose them there"
+        got, expected, fix = f"patches={patches}", "(rows, columns), 1 or more of each", "choose them there"
         if mask is not None:
-            received, possible = (
+            got, expected = (
                 f"a mask of {given.dtype} with shape {list(given.shape)}",
                 "whole numbers [row, column]",
             )
-            todo = "number the parts"
-        raise ModelInputError(message(_ASKED, received, possible, todo))
+            fix = "number the parts"
+        raise ModelInputError(message(got, expected, fix))
     numbers: np.ndarray = np.unique(given, return_inverse=True)[1].reshape(given.shape).astype(np.int64)
     return numbers
 
@@ -171,17 +173,17 @@ def _cover(shown: np.ndarray, baseline: Baseline) -> np.ndarray:
 
     if isinstance(baseline, Image):
         if baseline.size != (shown.shape[1], shown.shape[0]):
-            received = f"a baseline of {baseline.width} x {baseline.height} pixels"
-            possible = f"the image's {shown.shape[1]} x {shown.shape[0]}"
-            raise GeometryError(message(_ASKED, received, possible, "resize it"))
+            got = f"a baseline of {baseline.width} x {baseline.height} pixels"
+            expected = f"the image's {shown.shape[1]} x {shown.shape[0]}"
+            raise GeometryError(message(got, expected, "resize it"))
         return np.asarray(baseline.convert("RGB"))
     if isinstance(baseline, str) and baseline == "mean":
         mean: np.ndarray = shown.mean((0, 1), keepdims=True).round()
         return mean
     colour = np.asarray(() if isinstance(baseline, str) else baseline)
     if colour.shape != (3,) or colour.min() < 0 or colour.max() > 255:
-        received, possible = f"baseline={baseline!r}", "'mean', a colour (red, green, blue) in 0 to 255, or an image"
-        raise ModelInputError(message(_ASKED, received, possible, "choose one of these"))
+        got, expected = f"baseline={baseline!r}", "'mean', a colour (red, green, blue) in 0 to 255, or an image"
+        raise ModelInputError(message(got, expected, "choose one of these"))
     return colour.reshape(1, 1, 3)
 
 
@@ -192,8 +194,8 @@ def _places(count: int, pixels: int) -> np.ndarray:
         GeometryError: There are more parts than pixels.
     """
     if not 1 <= count <= pixels:
-        received, possible = f"{count} parts along {pixels} pixels", f"1 to {pixels}"
-        raise GeometryError(message(_ASKED, received, possible, "take larger parts"))
+        got, expected = f"{count} parts along {pixels} pixels", f"1 to {pixels}"
+        raise GeometryError(message(got, expected, "take larger parts"))
     places: np.ndarray = np.arange(pixels) * count // pixels
     return places
 
@@ -210,5 +212,5 @@ def _edges(shape: tuple[int, ...], size: tuple[int, int]) -> dict[str, Any]:
 
 def _positive(batch_size: int) -> int:
     if batch_size < 1:
-        raise ModelInputError(message(_ASKED, f"batch_size={batch_size}", "1 or more", "choose it there"))
+        raise ModelInputError(message(f"batch_size={batch_size}", "1 or more", "choose it there"))
     return batch_size

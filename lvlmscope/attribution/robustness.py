@@ -7,15 +7,16 @@ import numpy as np
 import torch
 
 from lvlmscope.capture.trace_one import trace as trace_again
-from lvlmscope.errors import ModelInputError, ShapeError, message
+from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.runtime.attachment import instrumentation_of
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["sensitivity"]
 
-_ASKED: Final = "measure a map's sensitivity"
+_TASK: Final = "measure a map's sensitivity"
 
 
+@task(_TASK)
 def sensitivity(
     trace: Trace,
     model: Any,
@@ -62,15 +63,15 @@ def sensitivity(
     from captum.metrics import sensitivity_max
 
     if not 1 / 255 <= radius <= 1 or samples < 1:
-        received, possible = f"radius={radius}, samples={samples}", "a radius from 1/255 to 1, 1 or more samples"
-        raise ModelInputError(message(_ASKED, received, possible, "choose them there"))
+        got, expected = f"radius={radius}, samples={samples}", "a radius from 1/255 to 1, 1 or more samples"
+        raise ModelInputError(message(got, expected, "choose them there"))
     if not trace.images:
-        received, todo = "a trace without its images", "trace an image and a prompt, not prepared inputs"
-        raise ModelInputError(message(_ASKED, received, "a trace with images", todo))
+        got, fix = "a trace without its images", "trace an image and a prompt, not prepared inputs"
+        raise ModelInputError(message(got, "a trace with images", fix))
     if bool(trace.effects) != (instrumentation_of(model) is not None):
-        received = "interventions on in the trace alone" if trace.effects else "interventions on in the model alone"
-        todo = "switch on with lv.intervene what the trace was made with, and nothing else"
-        raise ModelInputError(message(_ASKED, received, "the same interventions for both", todo))
+        got = "interventions on in the trace alone" if trace.effects else "interventions on in the model alone"
+        fix = "switch on with lv.intervene what the trace was made with, and nothing else"
+        raise ModelInputError(message(got, "the same interventions for both", fix))
     draws = torch.Generator().manual_seed(seed)
     own = torch.from_numpy(_values(explain(trace)))
     images = tuple(torch.from_numpy(np.array(one.convert("RGB"))).float()[None] / 255 for one in trace.images)
@@ -80,6 +81,7 @@ def sensitivity(
         noise = [radius * (2 * torch.rand(one.shape, generator=draws) - 1) for one in given]
         return tuple((one + d).clamp(0, 1) for one, d in zip(given, noise, strict=True))
 
+    @task(_TASK)
     def explained(shown: Any) -> tuple[torch.Tensor]:  # captum takes a lone tensor's first axis for a tuple
         given = shown if isinstance(shown, tuple) else (shown,)
         if all(torch.equal(one[:1], image) for one, image in zip(given, images, strict=True)):
@@ -89,8 +91,8 @@ def sensitivity(
             for n in range(len(given[0]))
         ]
         if any(one.shape != own.shape for one in maps):
-            received = f"maps of shapes {sorted({tuple(one.shape) for one in (own, *maps)})}"
-            raise ShapeError(message(_ASKED, received, "maps of one shape", "choose words by step number"))
+            got = f"maps of shapes {sorted({tuple(one.shape) for one in (own, *maps)})}"
+            raise ShapeError(message(got, "maps of one shape", "choose words by step number"))
         return (torch.stack(maps),)
 
     found = sensitivity_max(explained, images, disturb, radius, samples, max_examples_per_batch=1)

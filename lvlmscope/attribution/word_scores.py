@@ -15,13 +15,12 @@ __all__ = ["Words", "chosen_words", "whole_once", "word_coordinates", "word_scor
 Words = str | int | Word | Sequence[str | int | Word] | None
 
 
-def chosen_words(trace: Trace, words: Words, asked: str) -> tuple[Word, ...]:
+def chosen_words(trace: Trace, words: Words) -> tuple[Word, ...]:
     """The words asked for.
 
     Args:
         trace: Where they were written.
         words: A word of the answer, a step's number, several of them, or None for all words.
-        asked: What for.
 
     Returns:
         At least one word.
@@ -34,7 +33,7 @@ def chosen_words(trace: Trace, words: Words, asked: str) -> tuple[Word, ...]:
     else:
         found = tuple(find_word(trace, one) for one in ([words] if isinstance(words, str | int | Word) else words))
     if not found:
-        raise ModelInputError(message(asked, "no words", "words of the answer, or step numbers", "choose some"))
+        raise ModelInputError(message("no words", "words of the answer, or step numbers", "choose some"))
     return found
 
 

@@ -144,9 +144,9 @@ def generate_answer(
     prompt = inputs["input_ids"].shape[1]
     steps = output.sequences.shape[1] - prompt
     if log.steps != steps:
-        received = f"{log.steps} forwards of {type(family.core(model)).__name__} for {steps} tokens"
-        todo = "register a Family whose core is the module that generate calls"
-        raise UnsupportedModelError(message("follow a generation", received, "one forward per token", todo))
+        got = f"{log.steps} forwards of {type(family.core(model)).__name__} for {steps} tokens"
+        fix = "register a Family whose core is the module that generate calls"
+        raise UnsupportedModelError(message(got, "one forward per token", fix, task="follow a generation"))
     per_row = log.per_row
     extra = {n: v for n, v in log.last.items() if n not in _TEXT and n not in per_row and not is_image_input(n)}
     return Generation(
@@ -225,17 +225,17 @@ def _refuse(model: Any, options: dict[str, Any]) -> None:
     for name, refused in _REFUSED.items():
         value = options.get(name, getattr(given, name, None))
         if refused(value):
-            possible = "greedy or sampled answers, one per prompt, with the default cache"
-            todo = f"leave {name} out, or pass the finished text as answer="
-            raise UnsupportedOptionError(message("trace a generation", f"{name}={value!r}"[:80], possible, todo))
+            expected = "greedy or sampled answers, one per prompt, with the default cache"
+            fix = f"leave {name} out, or pass the finished text as answer="
+            raise UnsupportedOptionError(message(f"{name}={value!r}"[:80], expected, fix, task="trace a generation"))
     length = options.get("max_new_tokens")
     if isinstance(length, int) and length < 1:
-        received, possible = f"max_new_tokens={length}", "1 token or more"
-        raise UnsupportedOptionError(message("trace a generation", received, possible, "allow the answer some length"))
+        got, expected = f"max_new_tokens={length}", "1 token or more"
+        raise UnsupportedOptionError(message(got, expected, "allow the answer some length", task="trace a generation"))
     for name in _OURS:
         if name in options:
-            todo = f"leave {name} out: the trace holds attention, log-probabilities and, on request, hidden states"
-            raise UnsupportedOptionError(message("trace a generation", name, "options that choose tokens", todo))
+            fix = f"leave {name} out: the trace holds attention, log-probabilities and, on request, hidden states"
+            raise UnsupportedOptionError(message(name, "options that choose tokens", fix, task="trace a generation"))
 
 
 def _extended(mask: torch.Tensor, steps: int) -> torch.Tensor:

@@ -20,7 +20,6 @@ def rerun_inputs(
     processor: Any = None,
     inputs: Any = None,
     in_sequence: bool = True,
-    asked: str,
 ) -> tuple[dict[str, Any], torch.Tensor]:
     """The prompt's inputs on the model's device, and which of its positions hold image tokens.
 
@@ -31,7 +30,6 @@ def rerun_inputs(
         processor: The model's processor, where inputs are to be made from the trace's images.
         inputs: Prepared inputs of the trace, one sample, where it was made from such.
         in_sequence: Image tokens in the decoder's sequence are needed, not only cross-attention to them.
-        asked: What for.
 
     Returns:
         Inputs, batch axis 1, and bool `[position]`, on the device where the model begins.
@@ -41,27 +39,27 @@ def rerun_inputs(
         UnsupportedModelError: Image tokens in the sequence are needed and the model has none.
     """
     if inputs is None and (not trace.images or not bool(trace.image_keys.any())):
-        received, todo = "a trace without its images", "trace an image and a prompt, not prepared inputs"
-        raise ModelInputError(message(asked, received, "a trace with images", todo))
+        got, fix = "a trace without its images", "trace an image and a prompt, not prepared inputs"
+        raise ModelInputError(message(got, "a trace with images", fix))
     found = prepare(list(trace.images), trace.prompt, processor, family).inputs if inputs is None else inputs
     found = check_inputs(found)
     ids, mask = found["input_ids"], found["attention_mask"]
     if ids.shape[0] != 1 or not bool(mask.all()):
-        received = f"inputs of {ids.shape[0]} samples" if ids.shape[0] > 1 else "inputs with padding"
-        raise ModelInputError(message(asked, received, "one sample without padding", "give the sample's own inputs"))
+        got = f"inputs of {ids.shape[0]} samples" if ids.shape[0] > 1 else "inputs with padding"
+        raise ModelInputError(message(got, "one sample without padding", "give the sample's own inputs"))
     device = _first_device(model)
     image = family.image_mask(model, ids.to(device))[0]
     crosses = bool(family.crossing_layers(model))
     if crosses and in_sequence:
-        received = f"{type(model).__name__}, which looks at the image in cross-attention layers"
+        got = f"{type(model).__name__}, which looks at the image in cross-attention layers"
         possible = "models with image tokens in the decoder's sequence"
-        raise UnsupportedModelError(message(asked, received, possible, "use a model of another family"))
+        raise UnsupportedModelError(message(got, possible, "use a model of another family"))
     expected = image.cpu() if crosses else trace.image_keys[: trace.num_prompt_keys]
     cut = trace.kept_keys != "all"  # then the trace has lost the positions of the other tokens
     if int(image.sum()) != int(expected.sum()) or not (cut or torch.equal(image.cpu(), expected)):
-        received = f"a prompt of {len(image)} tokens, {int(image.sum())} of the image"
+        got = f"a prompt of {len(image)} tokens, {int(image.sum())} of the image"
         possible = f"the trace's {trace.num_prompt_keys}, {int(expected.sum())} of the image"
-        raise ModelInputError(message(asked, received, possible, "give the model that made the trace"))
+        raise ModelInputError(message(got, possible, "give the model that made the trace"))
     dtype = getattr(model, "dtype", torch.float32)
     return {name: _placed(value, device, dtype) for name, value in found.items()}, image
 

@@ -91,8 +91,8 @@ def parse_size(size: int | str) -> int:
     number = float(found[1]) if found and found[1].count(".") < 2 and found[1] != "." else 0.0
     unit = _UNITS.get(found[2].upper()) if found else None
     if unit is None or number <= 0:
-        possible, todo = "bytes, or a text such as '2GB' or '512MiB'", "write the size with its unit"
-        raise UnsupportedOptionError(message("limit memory", f"{size!r}", possible, todo))
+        expected, fix = "bytes, or a text such as '2GB' or '512MiB'", "write the size with its unit"
+        raise UnsupportedOptionError(message(f"{size!r}", expected, fix, task="limit memory"))
     return int(number * unit)
 
 
@@ -238,9 +238,9 @@ def fit_into(
         for name, changed in leaner.items()
         if changed != options
     ]
-    received = f"a trace of {layerwise.peak / 1e6:,.1f} MB for max_memory of {limit / 1e6:,.1f} MB"
-    todo = "give more, ask for fewer new tokens, or choose one of these"
-    raise MemoryLimitError(message("trace within a limit of memory", received, ", ".join(sizes), todo))
+    got = f"a trace of {layerwise.peak / 1e6:,.1f} MB for max_memory of {limit / 1e6:,.1f} MB"
+    fix = "give more, ask for fewer new tokens, or choose one of these"
+    raise MemoryLimitError(message(got, ", ".join(sizes), fix, task="trace within a limit of memory"))
 
 
 def layerwise_needed(

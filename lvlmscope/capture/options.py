@@ -26,8 +26,8 @@ def check_choices(*, keep: str, precision: str) -> None:
     """
     for name, value, choices in (("keep", keep, get_args(Keep)), ("precision", precision, get_args(Precision))):
         if value not in choices:
-            possible = " or ".join(map(repr, choices))
-            raise UnsupportedOptionError(message("trace", f"{name}={value!r}", possible, "choose one of them"))
+            expected = " or ".join(map(repr, choices))
+            raise UnsupportedOptionError(message(f"{name}={value!r}", expected, "choose one of them", task="trace"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

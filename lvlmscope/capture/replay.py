@@ -109,8 +109,8 @@ def replay_answer(
         UnsupportedOptionError: Gradients under ``torch.inference_mode``.
     """
     if gradients and torch.is_inference_mode_enabled():
-        received, todo = "torch.inference_mode", "use torch.no_grad, or call trace outside the block"
-        raise UnsupportedOptionError(message("trace gradients", received, "tensors that can be differentiated", todo))
+        got, fix = "torch.inference_mode", "use torch.no_grad, or call trace outside the block"
+        raise UnsupportedOptionError(message(got, "tensors that can be differentiated", fix, task="trace gradients"))
     core, crossing = stage.family.core(model), stage.family.crossing_layers(model)
     arguments, in_block = replayed_arguments(model, stage.family, generation)
     recorder = RowRecorder(
@@ -153,9 +153,9 @@ def _refuse_hidden_attention(model: Any, generation: Generation, recorder: RowRe
     keys = [getattr(layer, "keys", None) for layer in getattr(generation.cache, "layers", None) or ()]
     kept = [number for number, held in enumerate(keys) if isinstance(held, torch.Tensor) and held.numel()]
     if hidden := [number for number in kept if number not in recorder.rows]:
-        received = f"{type(model).__name__}, whose layers {hidden} attend without the attention registry"
-        todo = "load the model without that kernel (fused or quantised attention), or register a Family"
-        raise UnsupportedModelError(message("read attention", received, "layers on the attention registry", todo))
+        got = f"{type(model).__name__}, whose layers {hidden} attend without the attention registry"
+        fix = "load the model without that kernel (fused or quantised attention), or register a Family"
+        raise UnsupportedModelError(message(got, "layers on the attention registry", fix, task="read attention"))
 
 
 def _layerwise(stage: Instrumentation, generation: Generation, in_block: bool) -> AbstractContextManager[None]:
@@ -166,8 +166,10 @@ def _layerwise(stage: Instrumentation, generation: Generation, in_block: bool) -
 def _refuse_layerwise(stage: Instrumentation, *, recurrent: bool) -> None:
     why = "an intervention that is on" if stage.active else "recurrent layers" if recurrent else ""
     if why:
-        asked, todo = "differentiate one layer at a time", "give more max_memory, or trace without gradients"
-        raise UnsupportedOptionError(message(asked, why, "models without interventions and recurrence", todo))
+        fix = "give more max_memory, or trace without gradients"
+        raise UnsupportedOptionError(
+            message(why, "models without interventions and recurrence", fix, task="differentiate one layer at a time")
+        )
 
 
 def compare_logits(
@@ -195,9 +197,9 @@ def compare_logits(
     scale = theirs.abs().masked_fill(theirs.isinf(), 0.0).max().clamp(min=1.0).item()
     tolerance = _TOLERANCE.get(dtype, _TOLERANCE[torch.float32]) * scale
     if not difference <= tolerance:  # written so that NaN fails
-        received = f"logits that differ by {difference:.3g}"
-        todo = "report the model and its options; int8 activations depend on the rows that share a forward"
-        raise ReplayError(message("replay the answer", received, f"a difference up to {tolerance:.3g}", todo))
+        got = f"logits that differ by {difference:.3g}"
+        fix = "report the model and its options; int8 activations depend on the rows that share a forward"
+        raise ReplayError(message(got, f"a difference up to {tolerance:.3g}", fix, task="replay the answer"))
     return Agreement(difference=difference, tolerance=tolerance)
 
 

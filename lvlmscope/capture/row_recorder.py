@@ -51,8 +51,8 @@ class RowRecorder:
         if layer in self.rows:
             return
         if self.differentiable and not rows.weights.requires_grad:
-            received, todo = f"layer {layer} outside the graph", "trace without gradients"
-            raise ReplayError(message("differentiate attention", received, "rows that carry gradients", todo))
+            got, fix = f"layer {layer} outside the graph", "trace without gradients"
+            raise ReplayError(message(got, "rows that carry gradients", fix, task="differentiate attention"))
         self.visible[layer] = rows.visible_keys
         self.image_scores[layer] = _image_scores(rows).float().cpu()
         self.rows[layer] = self.keeping.kept(rows.weights, layer)

@@ -88,8 +88,8 @@ def trace_many(
         InterventionError: An intervention that cannot be switched on.
     """
     if batch_size < 1:
-        todo = "pass 1 or more"
-        raise ModelInputError(message("trace many examples", f"batch_size={batch_size}", "at least 1", todo))
+        fix = "pass 1 or more"
+        raise ModelInputError(message(f"batch_size={batch_size}", "at least 1", fix, task="trace many examples"))
     check_choices(keep=keep, precision=precision)
     _check_examples(examples, prompt)
     family = family or family_for(model)
@@ -123,8 +123,8 @@ def _traced(
 def _check_examples(examples: Any, prompt: str | None) -> None:
     """What is wrong with the call and not with one example."""
     if isinstance(examples, str | bytes | Mapping) or not isinstance(examples, Iterable):
-        received, possible = f"{type(examples).__name__} {examples!r}"[:80], "a list of examples, or another iterable"
-        raise ModelInputError(message("trace many examples", received, possible, "put a single example into a list"))
+        got, expected = f"{type(examples).__name__} {examples!r}"[:80], "a list of examples, or another iterable"
+        raise ModelInputError(message(got, expected, "put a single example into a list", task="trace many examples"))
     if isinstance(examples, Sequence):
         for number, example in enumerate(examples):
             _require_prompt(number, example, prompt)
@@ -134,8 +134,8 @@ def _require_prompt(number: int, example: Any, prompt: str | None) -> None:
     paired = isinstance(example, tuple) and len(example) == 2
     own = example.get("prompt") if isinstance(example, Mapping) else example[1] if paired else None
     if own is None and prompt is None:
-        received, possible = f"example {number} without a prompt", "prompt= for all, or pairs (image, prompt)"
-        raise PromptError(message("trace many examples", received, possible, "pass prompt="))
+        got, expected = f"example {number} without a prompt", "prompt= for all, or pairs (image, prompt)"
+        raise PromptError(message(got, expected, "pass prompt=", task="trace many examples"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +206,8 @@ def _read(example: Any, prompt: str | None) -> tuple[Any, Any, Any]:
     """Image, prompt and answer of an example in one of the accepted forms."""
     if isinstance(example, Mapping):
         if "image" not in example:
-            received, possible = f"keys {sorted(map(str, example))}", "'image', 'prompt' and perhaps 'answer'"
-            raise ModelInputError(message("read an example", received, possible, "name the image 'image'"))
+            got, expected = f"keys {sorted(map(str, example))}", "'image', 'prompt' and perhaps 'answer'"
+            raise ModelInputError(message(got, expected, "name the image 'image'", task="read an example"))
         return example["image"], example.get("prompt", prompt), example.get("answer")
     if isinstance(example, tuple) and len(example) == 2:
         return example[0], example[1], None

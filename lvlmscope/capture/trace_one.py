@@ -88,8 +88,8 @@ def trace(
         ReplayError: The replay disagrees with the generation.
     """
     if "inputs" in generation:
-        received, fix = "inputs=", "call lv.trace_inputs(model, inputs), which gives a list"
-        raise ModelInputError(message("trace a model", received, "an image and a prompt", fix))
+        got, fix = "inputs=", "call lv.trace_inputs(model, inputs), which gives a list"
+        raise ModelInputError(message(got, "an image and a prompt", fix, task="trace a model"))
     options = _options(gradients, hidden_states, keep, precision, max_memory)
     family = family or family_for(model)
     family.require_vision(unwrap(model))
@@ -209,8 +209,8 @@ def _warn_of_silence(traces: list[Trace]) -> None:
     for each in traces:
         if not each.answer.strip():
             ended = "its first token ends it" if each.num_steps == 1 else "its tokens have no text"
-            todo = "ask in other words, or with the question alone"
-            warnings.warn(f"the answer to {each.prompt!r} has no words: {ended}; {todo}.", UserWarning, stacklevel=4)
+            fix = "ask in other words, or with the question alone"
+            warnings.warn(f"the answer to {each.prompt!r} has no words: {ended}; {fix}.", UserWarning, stacklevel=4)
 
 
 def trace_prepared(
@@ -286,8 +286,8 @@ def _generate(
     if answer is None:
         return generate_answer(model, family, prepared.inputs, options, progress=progress)
     if options:
-        received, todo = f"answer= and {', '.join(options)}", "leave the generation options out"
-        raise ModelInputError(message("trace a given answer", received, "answer= alone", todo))
+        got, fix = f"answer= and {', '.join(options)}", "leave the generation options out"
+        raise ModelInputError(message(got, "answer= alone", fix, task="trace a given answer"))
     # One greedy step fills the cache with the prompt as generate itself does
     one = {"max_new_tokens": 1, "do_sample": False}
     first = generate_answer(model, family, prepared.inputs, one, progress=False)

@@ -43,8 +43,10 @@ def parse_intervention(text: str) -> Intervention:
     known = signature(chosen).parameters
     unknown = sorted(set(parameters) - set(known))
     if unknown:
-        possible = ", ".join(known)
-        raise ModelInputError(message(f"configure {name}", f"{', '.join(unknown)}", possible, "choose among these"))
+        expected = ", ".join(known)
+        raise ModelInputError(
+            message(f"{', '.join(unknown)}", expected, "choose among these", task=f"configure {name}")
+        )
     return chosen(**parameters)
 
 

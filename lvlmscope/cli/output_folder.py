@@ -34,8 +34,8 @@ def result_folder(target: Path) -> Iterator[Path]:
             for path in sorted(folder.iterdir()):
                 path.replace(target / path.name)
     except OSError as error:
-        received, possible = f"{error.strerror or error}", "a folder that can be written to"
-        raise OutputError(message(f"write results to {target}", received, possible, "choose another --out")) from error
+        got, expected = f"{error.strerror or error}", "a folder that can be written to"
+        raise OutputError(message(got, expected, "choose another --out", task=f"write results to {target}")) from error
     finally:
         if made and target.is_dir() and not any(target.iterdir()):
             target.rmdir()

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import xarray as xr
 
-from lvlmscope.errors import EvaluationError, message
+from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.metrics.ranking import estimate, resampled_weights
 from lvlmscope.evaluation.signal_registry import SIGNALS
 from lvlmscope.evaluation.word_labels import LABELS, LabelledWord
@@ -19,9 +19,9 @@ __all__ = ["Axis", "aggregate"]
 
 Axis = Literal["layer", "head", "word"]
 _AVERAGED: Final = ("layer", "head")
-_ASKED: Final = "aggregate a signal"
 
 
+@task("aggregate a signal")
 def aggregate(
     traces: Iterable[Trace],
     signal: str | Callable[[Trace], xr.DataArray],
@@ -66,16 +66,16 @@ def aggregate(
     axes: tuple[Axis, ...] = (by,) if isinstance(by, str) else tuple(by)
     compute = _checked(signal, axes, labels, resamples, level)
     sums: list[xr.Dataset] = []
-    pairs = ((trace, None) for trace in require_traces(traces, _ASKED)) if labels is None else paired(traces, labels)
+    pairs = ((trace, None) for trace in require_traces(traces)) if labels is None else paired(traces, labels)
     example: xr.DataArray | None = None
     for trace, words in pairs:
         example = compute(trace)
         sums.append(_summed(_readings(example, axes, words, tokens)))
         if sums[-1]["total"].shape != sums[0]["total"].shape:
-            received = f"shapes {sums[0]['total'].shape} and {sums[-1]['total'].shape}"
-            raise EvaluationError(message(_ASKED, received, "traces of one model", "give one model's traces"))
+            got = f"shapes {sums[0]['total'].shape} and {sums[-1]['total'].shape}"
+            raise EvaluationError(message(got, "traces of one model", "give one model's traces"))
     if example is None:
-        raise EvaluationError(message(_ASKED, "no traces", "at least one trace", "give some"))
+        raise EvaluationError(message("no traces", "at least one trace", "give some"))
     result = _statistics(xr.concat(sums, "trace"), resamples=resamples, level=level, seed=seed)
     about = {
         name: example.attrs[name] for name in ("long_name", "units", "bounds", "reference") if name in example.attrs
@@ -91,21 +91,21 @@ def _checked(
     level: float,
 ) -> Callable[[Trace], xr.DataArray]:
     if isinstance(signal, str) and signal not in SIGNALS:
-        possible = ", ".join(SIGNALS) + ", or a function of a trace"
-        raise EvaluationError(message(_ASKED, repr(signal), possible, "choose one of them"))
+        expected = ", ".join(SIGNALS) + ", or a function of a trace"
+        raise EvaluationError(message(repr(signal), expected, "choose one of them"))
     if not set(axes) <= {"layer", "head", "word"}:
-        raise EvaluationError(message(_ASKED, f"by={axes}", "layer, head, word", "choose among these"))
+        raise EvaluationError(message(f"by={axes}", "layer, head, word", "choose among these"))
     if ("word" in axes) != (labels is not None):
-        received = "by='word' without labels" if labels is None else f"labels, and by={axes} without 'word'"
-        raise EvaluationError(message(_ASKED, received, "labels and 'word' together", "give both or neither"))
+        got = "by='word' without labels" if labels is None else f"labels, and by={axes} without 'word'"
+        raise EvaluationError(message(got, "labels and 'word' together", "give both or neither"))
     if resamples < 1 or not 0 < level < 1:
-        received, possible = f"resamples={resamples}, level={level}", "resamples from 1, level between 0 and 1"
-        raise EvaluationError(message(_ASKED, received, possible, "choose them there"))
+        got, expected = f"resamples={resamples}, level={level}", "resamples from 1, level between 0 and 1"
+        raise EvaluationError(message(got, expected, "choose them there"))
     if not isinstance(signal, str):
         return signal
     if "model" in SIGNALS[signal].needs:
-        received, todo = f"{signal}, which needs the model", f"pass lambda trace: {signal}(trace, model)"
-        raise EvaluationError(message(_ASKED, received, "signals of a trace alone", todo))
+        got, fix = f"{signal}, which needs the model", f"pass lambda trace: {signal}(trace, model)"
+        raise EvaluationError(message(got, "signals of a trace alone", fix))
     return SIGNALS[signal].compute
 
 
@@ -115,9 +115,9 @@ def _readings(
     """Values over `reading`, the axes asked for and the signal's own dims; a coordinate `word` tells the class."""
     missing = set(axes) - {"word"} - set(array.dims)
     if missing or "key" in array.dims or (words is not None and "step" not in array.dims):
-        received = f"by={axes} of a signal with dims {array.dims}"
-        possible = "axes that the signal has, no 'key', and steps for words"
-        raise EvaluationError(message(_ASKED, received, possible, "choose other axes, or reduce the signal first"))
+        got = f"by={axes} of a signal with dims {array.dims}"
+        expected = "axes that the signal has, no 'key', and steps for words"
+        raise EvaluationError(message(got, expected, "choose other axes, or reduce the signal first"))
     array = array.astype(np.float64).mean([dim for dim in _AVERAGED if dim in array.dims and dim not in axes])
     if "step" not in array.dims:
         return array.expand_dims("reading")

@@ -47,11 +47,11 @@ def fold_of(groups: np.ndarray, hallucinated: np.ndarray, *, folds: int, seed: i
     fold: np.ndarray = (order % folds)[groups]
     poor = [n for n in range(folds) if len(set(hallucinated[fold != n].tolist())) < 2]
     if count < folds or poor:
-        received = (
+        got = (
             f"{int(hallucinated.sum())} hallucinated and {int((~hallucinated).sum())} grounded words in {count} traces"
         )
-        possible = f"both kinds in the training part of each of {folds} folds"
-        raise EvaluationError(message("measure detection", received, possible, "give more traces, or fewer folds"))
+        expected = f"both kinds in the training part of each of {folds} folds"
+        raise EvaluationError(message(got, expected, "give more traces, or fewer folds", task="measure detection"))
     return fold
 
 

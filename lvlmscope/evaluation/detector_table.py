@@ -97,8 +97,8 @@ class Detection:
         for row in self.rows:
             if row.name == name:
                 return row
-        possible = ", ".join(row.name for row in self.rows)
-        raise EvaluationError(message("read a detector", repr(name), possible, "choose one of them"))
+        expected = ", ".join(row.name for row in self.rows)
+        raise EvaluationError(message(repr(name), expected, "choose one of them", task="read a detector"))
 
     def to_pandas(self) -> "pd.DataFrame":
         """One row a detector, numbers as numbers."""

@@ -92,7 +92,7 @@ def measure(
     """
     if not held:
         raise EvaluationError(
-            message("measure an intervention", "no scenes", "at least one", "draw some with tiny.scenes")
+            message("no scenes", "at least one", "draw some with tiny.scenes", task="measure an intervention")
         )
     asked = [asked_of(scene) for scene in held]
     pairs = [(s.image, f"Is there {with_article(n)} in the image?") for s, (n, _) in zip(held, asked, strict=True)]
@@ -125,8 +125,8 @@ def differences(before: Outcome, after: Outcome, *, resamples: int = 2000, seed:
     """
     count = len(before.captions.named)
     if count != len(after.captions.named):
-        received = f"{count} and {len(after.captions.named)} scenes"
-        raise EvaluationError(message("compare outcomes", received, "the same scenes", "measure both on them"))
+        got = f"{count} and {len(after.captions.named)} scenes"
+        raise EvaluationError(message(got, "the same scenes", "measure both on them", task="compare outcomes"))
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
     weights = np.concatenate([np.ones((1, count)), drawn])
     found: dict[str, Difference] = {}

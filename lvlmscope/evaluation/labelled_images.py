@@ -26,14 +26,11 @@ class Example(Protocol):
         ...
 
 
-def known_images(
-    examples: Iterable[Example | tuple[Any, Collection[str]]], asked: str
-) -> Iterator[tuple[Any, Collection[str]]]:
+def known_images(examples: Iterable[Example | tuple[Any, Collection[str]]]) -> Iterator[tuple[Any, Collection[str]]]:
     """Images with the objects in them, one by one.
 
     Args:
         examples: Pairs (image, objects), or objects with `image` and `present`.
-        asked: What for.
 
     Yields:
         Pairs.
@@ -51,9 +48,9 @@ def known_images(
         elif hasattr(example, "image") and hasattr(example, "present"):
             yield example.image, example.present
         else:
-            received = f"example {number}, {example!r}"[:80]
-            possible = "pairs (image, names of the objects in it), or objects with image and present"
-            raise EvaluationError(message(asked, received, possible, "give one of these"))
+            got = f"example {number}, {example!r}"[:80]
+            expected = "pairs (image, names of the objects in it), or objects with image and present"
+            raise EvaluationError(message(got, expected, "give one of these"))
 
 
 MAX_NEW_TOKENS: Final = 48

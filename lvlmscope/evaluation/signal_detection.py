@@ -177,6 +177,6 @@ def _by_layer(table: WordTable, weights: np.ndarray, level: float) -> xr.Dataset
 
 def _check_options(folds: int, resamples: int, level: float) -> None:
     if folds < 2 or resamples < 1 or not 0 < level < 1:
-        received = f"folds={folds}, resamples={resamples}, level={level}"
-        possible = "folds from 2, resamples from 1, level between 0 and 1"
-        raise EvaluationError(message("measure detection", received, possible, "choose them there"))
+        got = f"folds={folds}, resamples={resamples}, level={level}"
+        expected = "folds from 2, resamples from 1, level between 0 and 1"
+        raise EvaluationError(message(got, expected, "choose them there", task="measure detection"))

@@ -97,15 +97,15 @@ def chosen_signals(
     """
     unknown = sorted(set(names or ()) - set(SIGNALS))
     if unknown or (names is not None and not names):
-        received = f"{', '.join(unknown) or 'no signal at all'}"
+        got = f"{', '.join(unknown) or 'no signal at all'}"
         close = SIGNALS.close_match(unknown[0]) if unknown else ""
-        todo = f"did you mean {close!r}?" if close else "choose among these"
-        raise EvaluationError(message("read signals at words", received, ", ".join(SIGNALS), todo))
+        fix = f"did you mean {close!r}?" if close else "choose among these"
+        raise EvaluationError(message(got, ", ".join(SIGNALS), fix, task="read signals at words"))
     wanted = [signal for signal in SIGNALS.values() if names is None or signal.name in names]
     missing = {signal.name: reason for signal in wanted if (reason := signal.lacking(trace, model))}
     if names is not None and missing:
         name, reason = next(iter(missing.items()))
-        received = f"a trace without {reason}" if reason != "model" else "no model"
-        raise EvaluationError(message(f"read {name} at words", received, *_CURES[reason]))
+        got = f"a trace without {reason}" if reason != "model" else "no model"
+        raise EvaluationError(message(got, *_CURES[reason], task=f"read {name} at words"))
     chosen = tuple(signal for signal in wanted if signal.name not in missing)
     return chosen, tuple(f"{name} (no {reason})" for name, reason in missing.items())

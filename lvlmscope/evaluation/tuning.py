@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lvlmscope.errors import EvaluationError, ModelInputError, message
+from lvlmscope.errors import EvaluationError, ModelInputError, message, task
 from lvlmscope.evaluation.captioning import answers
 from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT, Example, known_images
 from lvlmscope.evaluation.metrics.chair import ChairScores, Vocabulary, chair, vocabulary
@@ -16,7 +16,6 @@ from lvlmscope.runtime.protocol import Intervention
 __all__ = ["Example", "Trial", "Tuning", "tune"]
 
 Space = Mapping[str, Sequence[Any]]
-_ASKED = "tune an intervention"
 _EDITS = ("edited_heads", "scaled_heads", "changed_tokens")
 _PENALTY = 10.0  # CHAIR_I a point of recall beyond the limit is worth: a soft wall that the sampler can climb down
 
@@ -65,12 +64,13 @@ class Tuning:
         """
         if not self.feasible:
             least = min(self.plain["recall"] - t.scores["recall"] for t in self.trials)
-            received, possible = f"none that loses at most {self.max_recall_loss:.3f}", f"{least:.3f} or more"
-            todo = "allow more loss, more trials, or weaker settings in space="
-            raise EvaluationError(message("choose a trial by its recall", received, possible, todo))
+            got, expected = f"none that loses at most {self.max_recall_loss:.3f}", f"{least:.3f} or more"
+            fix = "allow more loss, more trials, or weaker settings in space="
+            raise EvaluationError(message(got, expected, fix, task="choose a trial by its recall"))
         return min(self.feasible, key=lambda t: t.scores["chair_i"])
 
 
+@task("tune an intervention")
 def tune(
     model: Any,
     intervention: str | type[Intervention],
@@ -119,13 +119,13 @@ def tune(
     """
     import optuna
 
-    held = list(known_images(examples, _ASKED))
+    held = list(known_images(examples))
     kind = intervention_class(intervention) if isinstance(intervention, str) else intervention
     card = getattr(kind, "card", None)
     where = dict(space if space is not None else card.search_space if card else {})
     if not held or not where or trials < 1:
-        received = f"{len(held)} images, {len(where)} parameters to vary, {trials} trials"
-        raise EvaluationError(message(_ASKED, received, "at least one of each", "pass examples=, space= and trials="))
+        got = f"{len(held)} images, {len(where)} parameters to vary, {trials} trials"
+        raise EvaluationError(message(got, "at least one of each", "pass examples=, space= and trials="))
     bare, reader = unwrap(model), find_processor(model, processor)
     options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
     measure = _measure(bare, reader, held, words or vocabulary(), prompt=prompt, options=options)
@@ -147,8 +147,8 @@ def tune(
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
     study.optimize(objective, n_trials=trials)
     if not done:
-        received = study.trials[0].system_attrs.get("fail_reason", f"{trials} settings that it refuses")
-        raise EvaluationError(message(f"tune {kind.__name__}", received, "settings that it accepts", "change space="))
+        got = study.trials[0].system_attrs.get("fail_reason", f"{trials} settings that it refuses")
+        raise EvaluationError(message(got, "settings that it accepts", "change space=", task=f"tune {kind.__name__}"))
     return Tuning(plain=plain.summary(), trials=tuple(done), max_recall_loss=max_recall_loss)
 
 

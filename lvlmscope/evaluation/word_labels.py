@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from lvlmscope.errors import EvaluationError, message
+from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.metrics.chair import Vocabulary
 from lvlmscope.traces.requirements import require_trace
 from lvlmscope.traces.trace import Trace
@@ -38,6 +38,7 @@ class LabelledWord:
     steps: tuple[int, ...]
 
 
+@task("label words")
 def label_words(trace: Trace, present: Collection[str], vocabulary: Vocabulary) -> tuple[LabelledWord, ...]:
     """Every word of the answer with its label, in order.
 
@@ -61,12 +62,12 @@ def label_words(trace: Trace, present: Collection[str], vocabulary: Vocabulary) 
     >>> [(word.text, word.label, word.steps) for word in label_words(planted_trace(), {"dog"}, words)]
     [('word0', 'grounded', (0,)), ('word1', 'hallucinated', (1,)), ('word2', 'other', (2,))]
     """
-    trace = require_trace(trace, "label words")
+    trace = require_trace(trace)
     unknown = set(present) - set(vocabulary.categories)
     if unknown:
-        possible = ", ".join(vocabulary.categories[:8]) + ", ..."
-        received = f"unknown objects {sorted(unknown)}"
-        raise EvaluationError(message("label words", received, possible, "extend the vocabulary"))
+        expected = ", ".join(vocabulary.categories[:8]) + ", ..."
+        got = f"unknown objects {sorted(unknown)}"
+        raise EvaluationError(message(got, expected, "extend the vocabulary"))
     text = "".join(trace.answer_tokens)
     found = [
         LabelledWord(

@@ -60,11 +60,11 @@ def paired(
         EvaluationError: One of the two ends before the other.
         ModelInputError: Something among the traces is none.
     """
-    for count, (trace, words) in enumerate(zip_longest(require_traces(traces, "pair traces with labels"), labels)):
+    for count, (trace, words) in enumerate(zip_longest(require_traces(traces), labels)):
         if trace is None or words is None:
-            received = f"{count} traces and more labels" if trace is None else f"{count} labels and more traces"
-            possible = "one list of words for each trace"
-            raise EvaluationError(message("pair traces with labels", received, possible, "pair them"))
+            got = f"{count} traces and more labels" if trace is None else f"{count} labels and more traces"
+            expected = "one list of words for each trace"
+            raise EvaluationError(message(got, expected, "pair them", task="pair traces with labels"))
         yield trace, words
 
 
@@ -103,8 +103,8 @@ def read_words(
             chosen, left_out = chosen_signals(signals, trace, model)
             depth = trace.layer_indices
         if trace.layer_indices != depth:
-            received = f"layers {depth} and {trace.layer_indices}"
-            raise EvaluationError(message("read words", received, "traces of one model", "give one model's traces"))
+            got = f"layers {depth} and {trace.layer_indices}"
+            raise EvaluationError(message(got, "traces of one model", "give one model's traces", task="read words"))
         objects = [word for word in labelled if word.label != "other" and word.steps]
         if not objects:
             continue
@@ -115,7 +115,9 @@ def read_words(
             layers[signal.name] = tuple(array["layer"].values.tolist()) if "layer" in array.dims else ()
             rows.setdefault(signal.name, []).append(at_words(array, [word.steps for word in objects], tokens))
     if not words:
-        raise EvaluationError(message("read words", "no object word", "answers that name objects", "give more traces"))
+        raise EvaluationError(
+            message("no object word", "answers that name objects", "give more traces", task="read words")
+        )
     return WordTable(
         signals=chosen,
         values={name: np.concatenate(found) for name, found in rows.items()},

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from lvlmscope.errors import ShapeError, message
+from lvlmscope.errors import ShapeError, message, task
 from lvlmscope.explorer.diagnosis_blocks import blocks_of, risks_of, verdict_on
 from lvlmscope.explorer.trace_side import SIGNALS, describe_side
 from lvlmscope.explorer.word_maps import WordMaps
@@ -19,6 +19,7 @@ Marks = Iterable[Any] | Callable[[Trace], Iterable[Any]]
 _STOPS: Final = 64  # of the colour map
 
 
+@task("show a trace")
 def describe_document(
     trace: Trace,
     other: Trace | None = None,
@@ -45,11 +46,11 @@ def describe_document(
         ShapeError: They have different layers or heads.
     """
     for shown in (trace,) if other is None else (trace, other):
-        require_trace(shown, "show a trace")
+        require_trace(shown)
     if other is not None and (trace.layer_indices, trace.num_heads) != (other.layer_indices, other.num_heads):
         sizes = [f"{t.num_layers} x {t.num_heads}" for t in (trace, other)]
-        received = f"{' and '.join(sizes)} layers x heads, or other layer numbers"
-        raise ShapeError(message("show two traces", received, "the same layers and heads", "trace the same model"))
+        got = f"{' and '.join(sizes)} layers x heads, or other layer numbers"
+        raise ShapeError(message(got, "the same layers and heads", "trace the same model", task="show two traces"))
     amounts = tuple(WordMaps(each) for each in (trace, other) if each is not None)
     labels = ("",) if other is None else side_names(trace, other)
     sides = [

@@ -61,8 +61,8 @@ def report(
         with whole_file(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:
-        received, possible = error.strerror or str(error), "a file in a folder that exists and can be written to"
-        raise OutputError(message(f"write a report to {target}", received, possible, "choose another path")) from error
+        got, expected = error.strerror or str(error), "a file in a folder that exists and can be written to"
+        raise OutputError(message(got, expected, "choose another path", task=f"write a report to {target}")) from error
     return target
 
 

@@ -47,8 +47,8 @@ def explore(
         import anywidget
         import traitlets
     except ModuleNotFoundError as error:
-        received, todo = f"no module {error.name}", 'pip install "lvlmscope[notebook]", or write lv.report(trace, path)'
-        raise MissingExtraError(message("explore a trace", received, "a notebook with anywidget", todo)) from error
+        got, fix = f"no module {error.name}", 'pip install "lvlmscope[notebook]", or write lv.report(trace, path)'
+        raise MissingExtraError(message(got, "a notebook with anywidget", fix, task="explore a trace")) from error
     document, amounts = describe_document(
         trace, other, hallucinated=hallucinated, grounded=grounded, diagnosis=diagnosis
     )

@@ -59,9 +59,9 @@ class WordMaps:
             ModelInputError: No such word, or an amount that the trace does not hold.
         """
         if name not in self.names or not 0 <= word < len(self.words):
-            received = f"{name!r} of word {word}"
-            possible = f"{', '.join(self.names)}; words 0 to {len(self.words) - 1}"
-            raise ModelInputError(message("show a word", received, possible, "choose among these"))
+            got = f"{name!r} of word {word}"
+            expected = f"{', '.join(self.names)}; words 0 to {len(self.words) - 1}"
+            raise ModelInputError(message(got, expected, "choose among these", task="show a word"))
         steps = self.words[word].steps
         total = sum((self._of_step(name, step) for step in steps[1:]), self._of_step(name, steps[0]))
         mean: np.ndarray = total / len(steps)
@@ -92,9 +92,9 @@ class WordMaps:
         heads = range(self.trace.num_heads) if head is None else [head]
         inside = set(layers) <= set(range(self.trace.num_layers)) and set(heads) <= set(range(self.trace.num_heads))
         if not inside or not layers:
-            received = f"layers {list(layers)}, head {head}"
-            possible = f"positions 0 to {self.trace.num_layers - 1}, heads 0 to {self.trace.num_heads - 1}"
-            raise ModelInputError(message("show a map", received, possible, "choose among these"))
+            got = f"layers {list(layers)}, head {head}"
+            expected = f"positions 0 to {self.trace.num_layers - 1}, heads 0 to {self.trace.num_heads - 1}"
+            raise ModelInputError(message(got, expected, "choose among these", task="show a map"))
         every = self.of_word(name, word)[list(layers)]
         return defined_mean(defined_mean(every[:, list(heads)], 1), 0)
 

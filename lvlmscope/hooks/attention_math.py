@@ -124,9 +124,9 @@ def visibility(
             visible = visible & call.mask[:, None, None, -keys:].bool()
         return visible, None
     if not isinstance(call.mask, torch.Tensor):
-        received = f"a {type(call.mask).__name__} mask of {call.kernel}"
-        todo = "call model.set_attn_implementation('sdpa') first"
-        raise UnsupportedOptionError(message("read attention rows", received, "sdpa, eager or flash kernels", todo))
+        got = f"a {type(call.mask).__name__} mask of {call.kernel}"
+        fix = "call model.set_attn_implementation('sdpa') first"
+        raise UnsupportedOptionError(message(got, "sdpa, eager or flash kernels", fix, task="read attention rows"))
     mask = call.mask[:, :, call.first_row :, :keys]
     if mask.dtype == torch.bool:
         return mask, None

@@ -1,24 +1,18 @@
 """The attention function that sits between a model's decoder and its own kernel while something reads or edits rows."""
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
 from lvlmscope.hooks.attention_math import AttentionCall
+from lvlmscope.hooks.attention_registry import AttentionFunction, KernelOutput, Route, add_route, remove_route
 
 __all__ = ["AttentionTap", "FirstRow", "Handler", "KernelOutput", "MethodTap", "Tap"]
 
-KernelOutput = tuple[
-    Float[torch.Tensor, "batch query head value_dim"], Float[torch.Tensor, "batch head query key"] | None
-]
 Handler = Callable[[AttentionCall, Callable[[], KernelOutput]], KernelOutput]
 FirstRow = Callable[[], int | None]
 
@@ -42,11 +36,10 @@ class Tap(Protocol):
 
 
 class AttentionTap:
-    """Routes every attention call of one decoder through a handler, and puts everything back on removal.
+    """Routes every attention call of one decoder through a handler; the model, its config and its masks stay as they are.
 
-    The tap is registered under a name of its own beside the model's kernel, with the kernel's mask function (without
-    one, transformers hands out no mask at all), and the decoder's configs are pointed at it. Modules outside the
-    decoder that share a config, and other models, reach their own kernel untouched.
+    The calls are taken where modeling files look their attention function up, by the module that makes them: models
+    that ask for their implementation's name get the same answer as without the tap.
     """
 
     def __init__(self, decoder: torch.nn.Module, first_row: FirstRow, handler: Handler) -> None:
@@ -57,62 +50,42 @@ class AttentionTap:
             first_row: First query row of interest in the current forward, None for a forward without one.
             handler: Gets the call and the kernel to make the output with, returns the output.
         """
-        self._modules = set(decoder.modules())
-        self._configs = _attention_configs(decoder)
+        self._modules = tuple(decoder.modules())
         self._first_row = first_row
         self._handler = handler
-        self._originals: list[tuple[Any, str]] = []
-        self._names: dict[str, str] = {}
+        self._route: Route = self._attend
 
     def install(self) -> None:
-        """Point the decoder's configs at the tap.
+        """Begin to take the decoder's attention calls.
 
         Raises:
             UnsupportedOptionError: The model runs on a kernel whose mask cannot be read.
             UnsupportedModelError: The decoder does not use the attention registry.
         """
-        if not self._configs:
-            received, possible = "a decoder without an attention setting", "decoders that use the attention registry"
-            raise UnsupportedModelError(message("tap a model", received, possible, "register a Family for the model"))
-        for config in self._configs:
-            kernel = config._attn_implementation or "eager"  # noqa: SLF001 - the setter would also set sub-configs
+        if not self.kernels:
+            got, expected = "a decoder without an attention setting", "decoders that use the attention registry"
+            raise UnsupportedModelError(message(got, expected, "register a Family for the model", task="tap a model"))
+        for kernel in self.kernels:
             if kernel == "flex_attention" or kernel.startswith("paged|"):
-                todo = "call model.set_attn_implementation('sdpa') first"
-                raise UnsupportedOptionError(message("tap a model", f"{kernel} kernels", "sdpa, eager or flash", todo))
-            self._originals.append((config, kernel))
-        for config, kernel in self._originals:
-            config._attn_implementation_internal = self._register(kernel)  # noqa: SLF001
+                fix = "call model.set_attn_implementation('sdpa') first"
+                raise UnsupportedOptionError(
+                    message(f"{kernel} kernels", "sdpa, eager or flash", fix, task="tap a model")
+                )
+        add_route(self._modules, self._route)
 
     def remove(self) -> None:
-        """Give the configs their kernels back and take the tap out of the registries."""
-        for config, kernel in self._originals:
-            if config._attn_implementation in self._names.values():  # noqa: SLF001 - unless the user changed it since
-                config._attn_implementation_internal = kernel  # noqa: SLF001
-        for name in self._names.values():
-            AttentionInterface._global_mapping.pop(name, None)  # noqa: SLF001 - there is no public way to unregister
-            AttentionMaskInterface._global_mapping.pop(name, None)  # noqa: SLF001
-        self._originals.clear()
-        self._names.clear()
+        """Give the decoder's calls back; a second call does nothing."""
+        remove_route(self._modules, self._route)
 
     @property
     def kernels(self) -> tuple[str, ...]:
-        """Names of the model's own kernels under the tap."""
-        return tuple(sorted({kernel for _, kernel in self._originals}))
-
-    def _register(self, kernel: str) -> str:
-        if kernel not in self._names:
-            # The kernel's own name stays in front: models ask whether "flash" is in it
-            name = f"{kernel}_lvlmscope_{id(self):x}"
-            AttentionInterface.register(name, partial(self._attend, kernel))
-            mask_function = ALL_MASK_ATTENTION_FUNCTIONS.get(kernel)
-            if mask_function is not None:
-                AttentionMaskInterface.register(name, mask_function)
-            self._names[kernel] = name
-        return self._names[kernel]
+        """Names of the decoder's attention implementations."""
+        return tuple(sorted({config._attn_implementation or "eager" for config in _attention_configs(self._modules)}))  # noqa: SLF001
 
     def _attend(  # noqa: PLR0917 - transformers passes these by position
         self,
         kernel: str,
+        function: AttentionFunction,
         module: torch.nn.Module,
         query: Float[torch.Tensor, "batch head query dim"],
         key: Float[torch.Tensor, "batch kv_head key dim"],
@@ -120,10 +93,10 @@ class AttentionTap:
         attention_mask: Any = None,
         **options: Any,
     ) -> KernelOutput:
-        """The registered function: the kernel's own output, unless the handler has an interest in its rows."""
-        run = partial(_kernel_function(kernel, module), module, query, key, value, attention_mask, **options)
+        """One call: the kernel's own output, unless the handler has an interest in its rows."""
+        run = partial(function, module, query, key, value, attention_mask, **options)
         first_row = self._first_row()
-        if first_row is None or module not in self._modules:
+        if first_row is None:
             return run()
         call = AttentionCall(
             module=module,
@@ -173,9 +146,9 @@ class MethodTap:
         """
         for module in self._modules:
             if not callable(getattr(module, self._method, None)) or not hasattr(module, "layer_idx"):
-                received = f"{type(module).__name__} without {self._method} or layer_idx"
-                todo = "name the method that mixes the values, and number the modules"
-                raise UnsupportedModelError(message("tap a model", received, "modules with both", todo))
+                got = f"{type(module).__name__} without {self._method} or layer_idx"
+                fix = "name the method that mixes the values, and number the modules"
+                raise UnsupportedModelError(message(got, "modules with both", fix, task="tap a model"))
         for module in self._modules:
             vars(module)[self._method] = partial(self._attend, module, getattr(module, self._method))
 
@@ -210,23 +183,11 @@ class MethodTap:
         return self._handler(call, lambda: (original(query, key, value, mask, **options), None))[0]
 
 
-def _attention_configs(decoder: torch.nn.Module) -> list[Any]:
-    """The distinct configs of a decoder's modules that name an attention implementation."""
+def _attention_configs(modules: Iterable[torch.nn.Module]) -> list[Any]:
+    """The distinct configs of modules that name an attention implementation."""
     configs: dict[int, Any] = {}
-    for module in decoder.modules():
+    for module in modules:
         config = getattr(module, "config", None)
-        if hasattr(config, "_attn_implementation_internal"):
+        if hasattr(config, "_attn_implementation"):
             configs[id(config)] = config
     return list(configs.values())
-
-
-def _kernel_function(kernel: str, module: torch.nn.Module) -> Callable[..., KernelOutput]:
-    if kernel != "eager":
-        function: Callable[..., KernelOutput] = ALL_ATTENTION_FUNCTIONS[kernel]
-        return function
-    home = sys.modules[type(module).__module__]
-    eager: Callable[..., KernelOutput] | None = getattr(home, "eager_attention_forward", None)
-    if eager is None:
-        received, todo = f"{type(module).__name__} without an eager function", "use attn_implementation='sdpa'"
-        raise UnsupportedModelError(message("run eager attention", received, "eager functions of transformers", todo))
-    return eager

@@ -50,12 +50,11 @@ class ForwardGraph:
         return {layer: gradient[:, :, -1] for layer, gradient in zip(layers, found, strict=True)}
 
 
-def require_gradients(model: torch.nn.Module, asked: str, *, running: bool) -> None:
+def require_gradients(model: torch.nn.Module, *, running: bool) -> None:
     """Refuse what cannot be differentiated, before anything is generated.
 
     Args:
         model: The bare model.
-        asked: What for.
         running: Whether generation is about to begin; while an intervention is attached, the mode may still change.
 
     Raises:
@@ -64,19 +63,19 @@ def require_gradients(model: torch.nn.Module, asked: str, *, running: bool) -> N
     """
     quantizer = getattr(model, "hf_quantizer", None)
     if quantizer is not None and not quantizer.is_trainable:
-        received = f"weights quantised by {type(quantizer).__name__}, whose kernels have no backward"
-        todo = "load the model in bfloat16, or with bitsandbytes"
-        raise UnsupportedModelError(message(asked, received, "weights that gradients pass through", todo))
+        got = f"weights quantised by {type(quantizer).__name__}, whose kernels have no backward"
+        fix = "load the model in bfloat16, or with bitsandbytes"
+        raise UnsupportedModelError(message(got, "weights that gradients pass through", fix))
     config: Any = getattr(model, "config", None)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     recurrent = _RECURRENT & set(getattr(text, "layer_types", None) or ())
     if recurrent:
-        received = f"{type(model).__name__} with {', '.join(sorted(recurrent))} layers, whose states change in place"
-        todo = "trace it with gradients=True instead"
-        raise UnsupportedModelError(message(asked, received, "decoders of attention and convolution", todo))
+        got = f"{type(model).__name__} with {', '.join(sorted(recurrent))} layers, whose states change in place"
+        fix = "trace it with gradients=True instead"
+        raise UnsupportedModelError(message(got, "decoders of attention and convolution", fix))
     if running and torch.is_inference_mode_enabled():
-        todo = "use torch.no_grad, or call generate outside the block"
-        raise UnsupportedOptionError(message(asked, "torch.inference_mode", "tensors that can be differentiated", todo))
+        fix = "use torch.no_grad, or call generate outside the block"
+        raise UnsupportedOptionError(message("torch.inference_mode", "tensors that can be differentiated", fix))
 
 
 class GradientPath:

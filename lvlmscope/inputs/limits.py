@@ -70,10 +70,10 @@ def require_context(model: torch.nn.Module, family: Family, prompt: int, steps: 
     """
     limit = context_length(model, family)
     if limit is not None and prompt + steps > limit:
-        received = f"{prompt} prompt tokens, those of images counted, and {steps} of the answer"
+        got = f"{prompt} prompt tokens, those of images counted, and {steps} of the answer"
         room = limit - prompt
-        todo = f"ask for max_new_tokens={room} at most" if room > 0 else "shorten the prompt, or use smaller images"
-        raise PromptError(message("fit the model's context", received, f"{limit} positions in all", todo))
+        fix = f"ask for max_new_tokens={room} at most" if room > 0 else "shorten the prompt, or use smaller images"
+        raise PromptError(message(got, f"{limit} positions in all", fix, task="fit the model's context"))
 
 
 def require_images(model: torch.nn.Module, family: Family, inputs: Mapping[str, Any]) -> None:
@@ -89,8 +89,8 @@ def require_images(model: torch.nn.Module, family: Family, inputs: Mapping[str, 
     """
     count = int(family.image_mask(model, inputs["input_ids"]).sum())
     if count and not any(_shows(name, value) for name, value in inputs.items()):
-        received, todo = f"{count} image tokens and no pixels", "pass all that the processor returns, pixel_values too"
-        raise ModelInputError(message("use prepared inputs", received, "the images of every image token", todo))
+        got, fix = f"{count} image tokens and no pixels", "pass all that the processor returns, pixel_values too"
+        raise ModelInputError(message(got, "the images of every image token", fix, task="use prepared inputs"))
 
 
 def _shows(name: str, value: Any) -> bool:
@@ -122,7 +122,7 @@ def blame_inputs(forwards: Callable[[], int]) -> Iterator[None]:
         others = ValueError if forwards() == 0 else RuntimeError
         if forwards() > 1 or isinstance(error, others):
             raise
-        received = f"inputs on which it fails: {str(error).strip().splitlines()[0] if str(error) else error!r}"
-        possible = "as many image tokens as its images give, and ids of its vocabulary"
-        todo = "pass what the model's own processor returns, unchanged"
-        raise ModelInputError(message("run the model on the prompt", received, possible, todo)) from error
+        got = f"inputs on which it fails: {str(error).strip().splitlines()[0] if str(error) else error!r}"
+        expected = "as many image tokens as its images give, and ids of its vocabulary"
+        fix = "pass what the model's own processor returns, unchanged"
+        raise ModelInputError(message(got, expected, fix, task="run the model on the prompt")) from error

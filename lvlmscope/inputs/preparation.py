@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, message
+from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, message, task
 from lvlmscope.models.families import Family
 from lvlmscope.traces.images import names_of, read_images
 
@@ -73,19 +73,19 @@ def prepare(image: Any, prompt: Any, processor: Any, family: Family) -> ModelInp
     _refuse_swapped(image, prompt)
     images = read_images(image)
     if not isinstance(prompt, str) or not prompt.strip():
-        received = "an empty prompt" if isinstance(prompt, str) else f"{type(prompt).__name__} as prompt"
-        raise PromptError(message("trace a prompt", received, "a question or an instruction", "pass some text"))
+        got = "an empty prompt" if isinstance(prompt, str) else f"{type(prompt).__name__} as prompt"
+        raise PromptError(message(got, "a question or an instruction", "pass some text", task="trace a prompt"))
     if family.max_images is not None and len(images) > family.max_images:
-        received, possible = f"{len(images)} images", f"{family.max_images} for the family {family.name}"
-        raise ImageInputError(message("trace images", received, possible, "trace them one by one"))
+        got, expected = f"{len(images)} images", f"{family.max_images} for the family {family.name}"
+        raise ImageInputError(message(got, expected, "trace them one by one", task="trace images"))
     text = _fill_template(prompt, processor, len(images))
     try:
         inputs = dict(processor(images=list(images), text=text, return_tensors="pt"))
     except ValueError as error:  # some refuse long strips
         sizes = ", ".join(f"{image.width} x {image.height}" for image in images)
-        received, todo = f"images of {sizes} pixels: {error}", "crop or resize them first"
-        possible = f"what {type(processor).__name__} takes"
-        raise ImageInputError(message("prepare images", received, possible, todo)) from error
+        got, fix = f"images of {sizes} pixels: {error}", "crop or resize them first"
+        expected = f"what {type(processor).__name__} takes"
+        raise ImageInputError(message(got, expected, fix, task="prepare images")) from error
     asked = Sample(images=images, names=names_of(image), prompt=prompt, inputs=inputs)
     return ModelInputs(inputs=inputs, asked=(asked,), processor=processor)
 
@@ -122,8 +122,8 @@ def _refuse_swapped(image: Any, prompt: Any) -> None:
     if isinstance(image, str) and not _is_file(image):
         shown = isinstance(prompt, Image.Image | np.ndarray | torch.Tensor | Path)
         if shown or (isinstance(prompt, str) and _is_file(prompt)):
-            received, possible = f"the text {image!r}"[:80] + " as image", "the image first, then the prompt"
-            raise PromptError(message("trace a prompt", received, possible, "swap the two"))
+            got, expected = f"the text {image!r}"[:80] + " as image", "the image first, then the prompt"
+            raise PromptError(message(got, expected, "swap the two", task="trace a prompt"))
 
 
 def _is_file(text: str) -> bool:
@@ -136,14 +136,14 @@ def _is_file(text: str) -> bool:
 def _fill_template(prompt: str, processor: Any, count: int) -> str:
     token = getattr(processor, "image_token", None) or _PLACEHOLDER
     if _PLACEHOLDER in prompt and token != _PLACEHOLDER:
-        received, possible = f"{_PLACEHOLDER} in the prompt", f"a question alone, or a whole prompt with {token}"
-        todo = f"leave {_PLACEHOLDER} out: the chat template puts the image in"
-        raise PromptError(message("fill a prompt", received, possible, todo))
+        got, expected = f"{_PLACEHOLDER} in the prompt", f"a question alone, or a whole prompt with {token}"
+        fix = f"leave {_PLACEHOLDER} out: the chat template puts the image in"
+        raise PromptError(message(got, expected, fix, task="fill a prompt"))
     templated = bool(getattr(processor, "chat_template", None))
     if token in prompt:
         if prompt.count(token) != count:
-            received, todo = f"{prompt.count(token)} of {token} and {count} images", "give one placeholder per image"
-            raise PromptError(message("fill a prompt", received, "as many placeholders as images", todo))
+            got, fix = f"{prompt.count(token)} of {token} and {count} images", "give one placeholder per image"
+            raise PromptError(message(got, "as many placeholders as images", fix, task="fill a prompt"))
         if templated and not _has_marks(prompt, processor, token):
             return _templated(prompt.split(token), processor)
         return prompt
@@ -170,6 +170,7 @@ def _has_marks(prompt: str, processor: Any, token: str) -> bool:
     return any(mark in prompt for mark in marks)
 
 
+@task("use prepared inputs")
 def check_inputs(inputs: Any) -> dict[str, Any]:
     """Prepared model inputs as a dict, with an attention mask, padded on the left.
 
@@ -182,24 +183,22 @@ def check_inputs(inputs: Any) -> dict[str, Any]:
     Raises:
         ModelInputError: No input_ids, other shapes, or padding on the right.
     """
-    asked = "use prepared inputs"
     data = dict(inputs)
     ids = data.get("input_ids")
     if not isinstance(ids, torch.Tensor) or ids.dim() != 2 or not ids.numel():
-        received, possible = f"input_ids {getattr(ids, 'shape', None)}", "a tensor [batch, prompt]"
-        raise ModelInputError(
-            message(asked, received, possible, "pass what the processor returns with return_tensors='pt'")
-        )
+        got, expected = f"input_ids {getattr(ids, 'shape', None)}", "a tensor [batch, prompt]"
+        raise ModelInputError(message(got, expected, "pass what the processor returns with return_tensors='pt'"))
     mask = data.setdefault("attention_mask", torch.ones_like(ids))
     if mask.shape != ids.shape:
-        received = f"attention_mask {list(mask.shape)} for input_ids {list(ids.shape)}"
-        raise ModelInputError(message(asked, received, "a 2-D mask of the same shape", "pass the processor's mask"))
+        got = f"attention_mask {list(mask.shape)} for input_ids {list(ids.shape)}"
+        raise ModelInputError(message(got, "a 2-D mask of the same shape", "pass the processor's mask"))
     if (mask.bool()[:, :-1] & ~mask.bool()[:, 1:]).any() or not mask[:, -1].all():
-        todo = "set processor.tokenizer.padding_side = 'left'"
-        raise ModelInputError(message(asked, "padding that is not on the left", "left-padded batches", todo))
+        fix = "set processor.tokenizer.padding_side = 'left'"
+        raise ModelInputError(message("padding that is not on the left", "left-padded batches", fix))
     return data
 
 
+@task("use an answer given in advance")
 def tokenize_answer(answer: Any, processor: Any) -> torch.Tensor:
     """Ids of an answer given in advance, ``[step]``.
 
@@ -213,19 +212,18 @@ def tokenize_answer(answer: Any, processor: Any) -> torch.Tensor:
     Raises:
         PromptError: Empty text, text the tokenizer cannot represent, or text without a processor.
     """
-    asked = "use an answer given in advance"
     if not isinstance(answer, str):
         ids = torch.as_tensor(answer, dtype=torch.int64).flatten().cpu()
     elif processor is None:
-        received, todo = "text, but no processor", "pass processor=, or token ids"
-        raise PromptError(message(asked, received, "text with a processor, or token ids", todo))
+        got, fix = "text, but no processor", "pass processor=, or token ids"
+        raise PromptError(message(got, "text with a processor, or token ids", fix))
     else:
         tokenizer = getattr(processor, "tokenizer", processor)
         ids = torch.tensor(tokenizer(answer, add_special_tokens=False)["input_ids"], dtype=torch.int64)
         back = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         if ids.numel() and "".join(back.split()) != "".join(answer.split()):
-            received = f"text that becomes {back!r}"
-            raise PromptError(message(asked, received, "text of the tokenizer's vocabulary", "change the answer"))
+            got = f"text that becomes {back!r}"
+            raise PromptError(message(got, "text of the tokenizer's vocabulary", "change the answer"))
     if not ids.numel():
-        raise PromptError(message(asked, "an empty answer", "at least one token", "pass some text"))
+        raise PromptError(message("an empty answer", "at least one token", "pass some text"))
     return ids

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.lenses.unembedding import Unembedding, unembeddings_of, verified_unembedding
 from lvlmscope.models.families import family_of
 from lvlmscope.models.loaded_model import LoadedModel, unwrap
@@ -16,11 +16,11 @@ from lvlmscope.traces.trace import Trace
 
 __all__ = ["logit_lens"]
 
-_ASKED: Final = "look through the logit lens"
 _REFERENCE: Final = "nostalgebraist 2020, interpreting GPT: the logit lens"
 
 
 @torch.no_grad()
+@task("look through the logit lens")
 def logit_lens(trace: Trace, model: Any) -> xr.Dataset:
     """Rank and log-probability (nats) of each answer token after every layer, and the layer that commits to it.
 
@@ -58,19 +58,18 @@ def logit_lens(trace: Trace, model: Any) -> xr.Dataset:
     >>> found["rank"].sel(layer=7).values.tolist()
     [0.0, 0.0, 0.0]
     """
-    hidden = required_part(trace, "hidden_states", _ASKED)
+    hidden = required_part(trace, "hidden_states")
     bare = unwrap(model)
     family = model.family if isinstance(model, LoadedModel) else family_of(bare)
     width = family.text_config(bare).hidden_size
     if width != hidden.shape[-1]:
-        received, possible = f"states of width {hidden.shape[-1]}", f"those of {type(bare).__name__}, {width} wide"
-        raise ModelInputError(message(_ASKED, received, possible, "give the model that made the trace"))
+        got, expected = f"states of width {hidden.shape[-1]}", f"those of {type(bare).__name__}, {width} wide"
+        raise ModelInputError(message(got, expected, "give the model that made the trace"))
     unembed = verified_unembedding(
-        unembeddings_of(bare, family, _ASKED),
+        unembeddings_of(bare, family),
         states=hidden[:, -1],
         ids=trace.top_ids,
         log_probs=trace.top_log_probs,
-        asked=_ASKED,
     )
     rank, log_prob, top = _read(unembed, hidden.flatten(0, 1), trace.answer_ids.repeat_interleave(hidden.shape[1]))
     layers = np.arange(-1, hidden.shape[1] - 1)

@@ -7,6 +7,7 @@ import torch
 import xarray as xr
 
 from lvlmscope.capture.inputs_from_trace import rerun_inputs
+from lvlmscope.errors import task
 from lvlmscope.hooks.hidden_states import HiddenHooks
 from lvlmscope.lenses.unembedding import Unembedding, unembeddings_of, verified_unembedding
 from lvlmscope.models.families import family_of
@@ -16,11 +17,11 @@ from lvlmscope.traces.trace import Trace
 
 __all__ = ["internal_confidence"]
 
-_ASKED: Final = "measure internal confidence"
 _REFERENCE: Final = "arXiv 2410.02762"
 
 
 @torch.no_grad()
+@task("measure internal confidence")
 def internal_confidence(trace: Trace, model: Any, *, processor: Any = None) -> xr.DataArray:
     """Greatest log-probability that any image token gives to each answer token through the logit lens, in nats.
 
@@ -57,8 +58,8 @@ def internal_confidence(trace: Trace, model: Any, *, processor: Any = None) -> x
     """
     bare = unwrap(model)
     family = model.family if isinstance(model, LoadedModel) else family_of(bare)
-    ways = unembeddings_of(bare, family, _ASKED)
-    inputs, image = rerun_inputs(trace, bare, family, processor=find_processor(model, processor), asked=_ASKED)
+    ways = unembeddings_of(bare, family)
+    inputs, image = rerun_inputs(trace, bare, family, processor=find_processor(model, processor))
     streams: list[torch.Tensor] = []
 
     def keep(_: int, stream: torch.Tensor) -> None:
@@ -71,9 +72,7 @@ def internal_confidence(trace: Trace, model: Any, *, processor: Any = None) -> x
     finally:
         hooks.set(False)
     own = logits.float().log_softmax(-1).topk(5)
-    unembed = verified_unembedding(
-        ways, states=streams[-1][-1:], ids=own.indices[None], log_probs=own.values[None], asked=_ASKED
-    )
+    unembed = verified_unembedding(ways, states=streams[-1][-1:], ids=own.indices[None], log_probs=own.values[None])
     rows = [_best(unembed, stream[image.to(stream.device)], trace.answer_ids) for stream in streams]
     attrs = {"long_name": "internal confidence", "units": "nats", "bounds": (None, 0.0), "reference": _REFERENCE}
     coords = {"layer": np.arange(-1, len(rows) - 1), **coordinates(trace, "step")}

@@ -66,7 +66,7 @@ class Unembedding:
             start, size = start + size, max(1, _LOGITS_AT_ONCE // logs.shape[-1])
 
 
-def unembeddings_of(model: Any, family: Family, asked: str) -> tuple[Unembedding, ...]:
+def unembeddings_of(model: Any, family: Family) -> tuple[Unembedding, ...]:
     """The ways in which a model may make its logits: plain, and with the scale or cap that its config names.
 
     Some families have these in their config and do not apply them; `agreeing` finds out.
@@ -74,7 +74,6 @@ def unembeddings_of(model: Any, family: Family, asked: str) -> tuple[Unembedding
     Args:
         model: The bare model.
         family: Its family's rules.
-        asked: What for.
 
     Returns:
         At least one.
@@ -82,8 +81,8 @@ def unembeddings_of(model: Any, family: Family, asked: str) -> tuple[Unembedding
     Raises:
         UnsupportedModelError: No final norm or no output matrix can be found.
     """
-    norm, beside = _final_norm(model, family, asked)
-    plain = Unembedding(norm=norm, head=_output(model, family, asked), project=getattr(beside, "project_out", None))
+    norm, beside = _final_norm(model, family)
+    plain = Unembedding(norm=norm, head=_output(model, family), project=getattr(beside, "project_out", None))
     text, ways = family.text_config(model), [plain]
     if cap := getattr(text, "final_logit_softcapping", None):
         ways.append(replace(plain, softcap=float(cap)))
@@ -95,7 +94,7 @@ def unembeddings_of(model: Any, family: Family, asked: str) -> tuple[Unembedding
 
 
 def verified_unembedding(
-    ways: Sequence[Unembedding], *, states: torch.Tensor, ids: torch.Tensor, log_probs: torch.Tensor, asked: str
+    ways: Sequence[Unembedding], *, states: torch.Tensor, ids: torch.Tensor, log_probs: torch.Tensor
 ) -> Unembedding:
     """The way that gives the model's own log-probabilities.
 
@@ -104,7 +103,6 @@ def verified_unembedding(
         states: States after the last layer `[row, hidden]`.
         ids: Some token ids of each row `[row, some]`.
         log_probs: What the model itself made of them `[row, some]`, nats.
-        asked: What for.
 
     Returns:
         The first that agrees.
@@ -121,21 +119,21 @@ def verified_unembedding(
         if bool(gap <= share * logits.abs().max().clamp(min=1.0)):
             return way
         misses.append(float(gap))
-    received = f"a model whose log-probabilities the lens misses by {min(misses):.3g} nats"
-    possible = "models whose logits are their output matrix times the normed stream, scaled or capped"
-    raise UnsupportedModelError(message(asked, received, possible, "give the model that made the trace"))
+    got = f"a model whose log-probabilities the lens misses by {min(misses):.3g} nats"
+    expected = "models whose logits are their output matrix times the normed stream, scaled or capped"
+    raise UnsupportedModelError(message(got, expected, "give the model that made the trace"))
 
 
-def _output(model: Any, family: Family, asked: str) -> torch.nn.Module:
+def _output(model: Any, family: Family) -> torch.nn.Module:
     for holder in (model, family.core(model)):
         found = getattr(holder, "get_output_embeddings", lambda: None)()
         if isinstance(found, torch.nn.Module):
             return found
-    received, possible = f"{type(model).__name__} without an output matrix", "models with get_output_embeddings()"
-    raise UnsupportedModelError(message(asked, received, possible, "use a model of another family"))
+    got, expected = f"{type(model).__name__} without an output matrix", "models with get_output_embeddings()"
+    raise UnsupportedModelError(message(got, expected, "use a model of another family"))
 
 
-def _final_norm(model: Any, family: Family, asked: str) -> tuple[torch.nn.Module, torch.nn.Module]:
+def _final_norm(model: Any, family: Family) -> tuple[torch.nn.Module, torch.nn.Module]:
     """The module beside the decoder's list of layers that is named as a final norm, and what holds both."""
     last = family.decoder_layers(model)[-1]
     for module in family.decoder(model).modules():
@@ -143,8 +141,8 @@ def _final_norm(model: Any, family: Family, asked: str) -> tuple[torch.nn.Module
             for name in _NORMS:
                 if isinstance(found := getattr(module, name, None), torch.nn.Module):
                     return found, module
-    received, possible = f"{type(model).__name__} without a final norm beside its layers", ", ".join(_NORMS)
-    raise UnsupportedModelError(message(asked, received, possible, "use a model of another family"))
+    got, expected = f"{type(model).__name__} without a final norm beside its layers", ", ".join(_NORMS)
+    raise UnsupportedModelError(message(got, expected, "use a model of another family"))
 
 
 def _placed(states: torch.Tensor, module: torch.nn.Module) -> torch.Tensor:

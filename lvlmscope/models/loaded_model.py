@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
+from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, first_line, message, task
 from lvlmscope.models.families import Family, family_of
+from lvlmscope.models.pretrained_files import hub_options, load_processor, next_step, require_working_torchvision
 
 __all__ = ["LoadedModel", "family_for", "find_processor", "read_model", "unwrap"]
 
@@ -50,8 +51,8 @@ def unwrap(model: Any) -> torch.nn.Module:
     """
     bare = model.model if isinstance(model, LoadedModel) else model
     if not isinstance(bare, torch.nn.Module):
-        received, possible = type(model).__name__, "what lv.load gives, or a Hugging Face model"
-        raise UnsupportedModelError(message("use a model", received, possible, "pass lv.load('tiny') to start with"))
+        got, expected = type(model).__name__, "what lv.load gives, or a Hugging Face model"
+        raise UnsupportedModelError(message(got, expected, "pass lv.load('tiny') to start with", task="use a model"))
     return bare
 
 
@@ -81,10 +82,13 @@ def read_model(
     else:
         path, name = _resolve(source), str(source)
         dtype = torch.float32 if name == "tiny" and dtype == "auto" else _known_dtype(dtype)
-        model = _load_model(path, device_map=device_map, dtype=dtype, **options)
+        hub = hub_options(options)
+        require_working_torchvision()
+        model = _load_model(path, hub=hub, device_map=device_map, dtype=dtype, **options)
         found = processor if processor is not None and not isinstance(processor, str) else None
-        if found is None:
-            found = _load_processor(processor or path, options.get("revision"))
+        if found is None:  # a revision is one of the model's own repository
+            other = {name: value for name, value in hub.items() if name != "revision"}
+            found = load_processor(processor, other) if processor else load_processor(path, hub)
     family = family_of(model)
     family.require_vision(model)
     return LoadedModel(model=model.eval(), processor=found, name=name, family=family), path
@@ -104,15 +108,15 @@ def find_processor(model: Any, processor: Any = None) -> Any:
         UnsupportedModelError: None can be found.
     """
     if processor is not None:
-        return _load_processor(processor, None) if isinstance(processor, str) else processor
+        return load_processor(processor, hub_options({})) if isinstance(processor, str) else processor
     if isinstance(model, LoadedModel):
         return model.processor
     name = getattr(model, "name_or_path", "")
     if not name:
-        received, possible = f"a bare {type(model).__name__} without a name", "a processor"
-        todo = "pass processor=, or prepared inputs to lv.trace_inputs"
-        raise UnsupportedModelError(message("find the model's processor", received, possible, todo))
-    return _load_processor(name, None)
+        got, expected = f"a bare {type(model).__name__} without a name", "a processor"
+        fix = "pass processor=, or prepared inputs to lv.trace_inputs"
+        raise UnsupportedModelError(message(got, expected, fix, task="find the model's processor"))
+    return load_processor(name, hub_options({}))
 
 
 def _resolve(source: Any) -> str:
@@ -120,20 +124,20 @@ def _resolve(source: Any) -> str:
         _require_place(source)
         return str(source)
     if source != "tiny":
-        received, possible = f"{type(source).__name__} {source!r}"[:80], _SOURCES
-        raise UnsupportedModelError(message("load a model", received, possible, "pass one of these"))
+        got, expected = f"{type(source).__name__} {source!r}"[:80], _SOURCES
+        raise UnsupportedModelError(message(got, expected, "pass one of these", task="load a model"))
     folder = Path(str(files("lvlmscope"))) / "tiny" / "model"
     if not (folder / "config.json").is_file():
-        received, todo = f"no weights in {folder}", "install lvlmscope from its wheel"
-        raise UnsupportedModelError(message("load the bundled model", received, "a complete installation", todo))
+        got, fix = f"no weights in {folder}", "install lvlmscope from its wheel"
+        raise UnsupportedModelError(message(got, "a complete installation", fix, task="load the bundled model"))
     return str(folder)
 
 
 def _known_dtype(dtype: Any) -> Any:
     """The option as it is; a name that torch does not know is refused before any file is read."""
     if isinstance(dtype, str) and dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
-        possible = "'auto', a torch dtype, or its name: float32, float16, bfloat16"
-        raise UnsupportedOptionError(message("load a model", f"dtype={dtype!r}", possible, "choose one of them"))
+        expected = "'auto', a torch dtype, or its name: float32, float16, bfloat16"
+        raise UnsupportedOptionError(message(f"dtype={dtype!r}", expected, "choose one of them", task="load a model"))
     return dtype
 
 
@@ -142,43 +146,25 @@ def _require_place(source: str | Path) -> None:
     text = str(source)
     as_path = isinstance(source, Path) or text.startswith((".", "/", "~")) or text.count("/") != 1
     if as_path and not Path(source).is_dir():
-        received = "no folder of that name here" + ("" if "/" in text else ", and a hub id has an owner before a '/'")
-        raise UnsupportedModelError(message(f"load the model {text}", received, _SOURCES, "check the name"))
+        got = "no folder of that name here" + ("" if "/" in text else ", and a hub id has an owner before a '/'")
+        raise UnsupportedModelError(message(got, _SOURCES, "check the name", task=f"load the model {text}"))
 
 
-def _load_model(path: str, **options: Any) -> Any:
+def _load_model(path: str, *, hub: dict[str, Any], **options: Any) -> Any:
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    asked = f"load the model {path}"
     options = {name: value for name, value in options.items() if value is not None}
-    shared = {name: options[name] for name in ("revision", "trust_remote_code", "token") if name in options}
-    try:
-        config = AutoConfig.from_pretrained(path, **shared)
-        remote = options.get("trust_remote_code") and getattr(config, "auto_map", None)
-        if not remote and type(config) not in AutoModelForImageTextToText._model_mapping:  # noqa: SLF001 - no public list
-            received, possible = f"{config.model_type}, a text-only or unknown model", "image-text-to-text models"
-            todo = "choose a vision-language model, for example 'tiny'"
-            raise UnsupportedModelError(message(asked, received, possible, todo))
-        return AutoModelForImageTextToText.from_pretrained(path, **options)
-    except (OSError, ValueError) as error:
-        received = str(error).split("\n", 1)[0]
-        raise UnsupportedModelError(message(asked, received, _SOURCES, "check the name")) from error
-
-
-def _load_processor(source: Any, revision: str | None) -> Any:
-    from transformers import AutoProcessor
-
-    try:
-        processor = AutoProcessor.from_pretrained(source, **({"revision": revision} if revision else {}))
-    except (OSError, ValueError, ImportError) as error:
-        received, possible = str(error).split("\n", 1)[0], "a folder or hub id with processor files"
-        todo = "pass processor="
-        raise UnsupportedModelError(message(f"load the processor of {source}", received, possible, todo)) from error
-    if not hasattr(processor, "image_processor"):
-        received = f"{type(processor).__name__}, which takes no images"
-        todo = "pass processor=, or prepared inputs to lv.trace_inputs"
-        raise UnsupportedModelError(message(f"load the processor of {source}", received, "a processor", todo))
-    return processor
+    with task(f"load the model {path}"):
+        try:
+            config = AutoConfig.from_pretrained(path, **hub)
+            remote = hub["trust_remote_code"] and getattr(config, "auto_map", None)
+            if not remote and type(config) not in AutoModelForImageTextToText._model_mapping:  # noqa: SLF001 - no public list
+                got, expected = f"{config.model_type}, a text-only or unknown model", "image-text-to-text models"
+                fix = "choose a vision-language model, for example 'tiny'"
+                raise UnsupportedModelError(message(got, expected, fix))
+            return AutoModelForImageTextToText.from_pretrained(path, **hub, **options)
+        except (OSError, ValueError, ImportError) as error:
+            raise UnsupportedModelError(message(first_line(error), _SOURCES, next_step(error))) from error
 
 
 def family_for(model: Any) -> Family:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import xarray as xr
 
-from lvlmscope.errors import ModelInputError, ShapeError, message
+from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.plot.data.scale import Scale, scale_of
 from lvlmscope.plot.data.signals import head_image_attention, layer_by_head, name_of
 from lvlmscope.plot.drawing.head_map import draw_map, hovering_map, map_height
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
-_ASKED: Final = "compare traces"
 _ANSWER_LINES: Final = 5
 _TITLES: Final = ("before", "after", "after minus before")
 
 
+@task("compare traces")
 def compare(
     before: Trace,
     after: Trace,
@@ -61,7 +61,7 @@ def compare(
         >>> [axes.get_title(loc="left") for axes in figure.axes[:3]]
         ['before', 'after', 'after minus before']
     """
-    check_backend(_ASKED, backend, ax)
+    check_backend(backend, ax)
     told = effect(before, after)
     maps = _maps(before, after, signal, told)
     shared = scale_of(*maps[:2])
@@ -72,8 +72,8 @@ def compare(
         each = [hovering_map(values, scale, title) for (values, scale), title in zip(drawn, _TITLES, strict=True)]
         return beside_each_other(each, title=_heading(before, after, told, width), size=(width, height))
     if ax is not None and np.size(np.asarray(ax, dtype=object)) != len(_TITLES):
-        received = f"{np.size(np.asarray(ax, dtype=object))} axes"
-        raise ModelInputError(message(_ASKED, received, "3 axes: before, after, difference", "give three axes"))
+        got = f"{np.size(np.asarray(ax, dtype=object))} axes"
+        raise ModelInputError(message(got, "3 axes: before, after, difference", "give three axes"))
     with paper_style():
         if ax is not None:
             _draw_maps(list(np.asarray(ax, dtype=object).ravel()), drawn)
@@ -95,11 +95,11 @@ def _maps(
     for trace in (before, after):
         values = signal(trace)
         part = values.isel(step=slice(0, told.shared_steps)) if "step" in getattr(values, "dims", ()) else values
-        found.append(layer_by_head(part, _ASKED)[0])
+        found.append(layer_by_head(part)[0])
     old, new = found
     if old.shape != new.shape or before.layer_indices != after.layer_indices:
-        received = f"{old.shape[0]} x {old.shape[1]} and {new.shape[0]} x {new.shape[1]} layers x heads"
-        raise ShapeError(message(_ASKED, received, "the same layers and heads", "trace the same model"))
+        got = f"{old.shape[0]} x {old.shape[1]} and {new.shape[0]} x {new.shape[1]} layers x heads"
+        raise ShapeError(message(got, "the same layers and heads", "trace the same model"))
     units = old.attrs.get("units", "")
     return old, new, (new - old).assign_attrs(long_name="difference", units=units)
 

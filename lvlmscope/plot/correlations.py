@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
+from lvlmscope.errors import task
 from lvlmscope.plot.data.scale import Scale, scale_of
 from lvlmscope.plot.data.signals import name_of
 from lvlmscope.plot.drawing.matrix import draw_matrix, heading_of, two_dims
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["correlation"]
 
 
+@task("draw a correlation of layers")
 def correlation(
     signal: "xr.DataArray | xr.Dataset",
     *,
@@ -46,9 +48,8 @@ def correlation(
         >>> correlation(xr.DataArray(np.eye(3), dims=("layer", "other_layer"))).axes[0].images[0].get_clim()
         (-1.0, 1.0)
     """
-    asked = "draw a correlation of layers"
-    check_backend(asked, backend, ax)
-    values, told = two_dims(signal, ("layer", "other_layer"), asked)
+    check_backend(backend, ax)
+    values, told = two_dims(signal, ("layer", "other_layer"))
     names = tuple([int(n) for n in values.coords.get(dim, range(values.sizes[dim]))] for dim in values.dims)
     heading = title if title is not None else heading_of(values, told)
     label = f"{name_of(values)} (Pearson r)"

@@ -1,12 +1,12 @@
 """``distribution``: a signal's values on grounded, hallucinated and other words."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.plot.data.signals import head_image_attention, name_of
 from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, plotly_figure
 from lvlmscope.plot.drawing.word_classes import COLOURS, MARKS, draw_classes
@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["distribution"]
 
-_ASKED: Final = "draw a distribution"
 
-
+@task("draw a distribution")
 def distribution(
     trace: Trace | xr.Dataset,
     signal: xr.DataArray | None = None,
@@ -71,16 +70,16 @@ def distribution(
         >>> [label.get_text() for label in figure.axes[0].get_xticklabels()]
         ['hallucinated\n1 word', 'other words\n2 words']
     """
-    check_backend(_ASKED, backend, ax)
+    check_backend(backend, ax)
     if isinstance(trace, xr.Dataset):
         if signal is not None or hallucinated != () or grounded != ():
-            received, todo = "an aggregate and signal=, hallucinated= or grounded=", "leave these out: it has its own"
-            raise ModelInputError(message(_ASKED, received, "an aggregate by word alone", todo))
+            got, fix = "an aggregate and signal=, hallucinated= or grounded=", "leave these out: it has its own"
+            raise ModelInputError(message(got, "an aggregate by word alone", fix))
         return draw_classes(trace, backend, ax, width)
     signal = signal if signal is not None else head_image_attention(trace)
     words = words_of(trace)
     if not words:
-        raise ModelInputError(message(_ASKED, "an empty answer", "one word or more", "trace an answer with words"))
+        raise ModelInputError(message("an empty answer", "one word or more", "trace an answer with words"))
     values = per_word(trace, words, signal)
     kinds = np.array(["other words"] * len(words), dtype=object)
     for kind, marks in (("grounded", grounded), ("hallucinated", hallucinated)):

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
+from lvlmscope.errors import task
 from lvlmscope.plot.data.head_order import head_order
 from lvlmscope.plot.data.scale import scale_of
 from lvlmscope.plot.data.signals import layer_by_head, name_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["heatmap"]
 
 
+@task("draw a heatmap")
 def heatmap(
     signal: Any,
     *,
@@ -65,12 +67,12 @@ def heatmap(
         >>> heatmap(planted_trace()).axes[0].get_ylabel()
         'decoder layer (0 at the bottom)'
     """
-    check_backend("draw a heatmap", backend, ax)
-    values, averaged = layer_by_head(signal, "draw a heatmap")
+    check_backend(backend, ax)
+    values, averaged = layer_by_head(signal)
     name = name_of(values)
     heading = f"{name}, {averaged}" if averaged else name
     text = title if title is not None else heading[0].upper() + heading[1:]
-    places = head_order(values, order, groups, "draw a heatmap")
+    places = head_order(values, order, groups)
     if backend == "plotly":
         return hovering_map(values, scale_of(values), text, width=width, places=places)
     with paper_style():

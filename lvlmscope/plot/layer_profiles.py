@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import xarray as xr
 
-from lvlmscope.errors import ModelInputError, ShapeError, message
+from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.palette import OTHER
 from lvlmscope.plot.data.layer_lines import Lines, lines_of
 from lvlmscope.plot.data.signals import name_of
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["layers"]
 
-_ASKED: Final = "draw signals over layers"
 _ACROSS: Final = "decoder layer (0 at the left)"
 _DASHES: Final = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
 Signal = xr.DataArray | xr.Dataset
 _MANY: Final = 40  # layers, above which they are a line without dots
 
 
+@task("draw signals over layers")
 def layers(
     signals: "Signal | Sequence[Signal] | Mapping[str, Signal]",
     *,
@@ -56,8 +56,8 @@ def layers(
         >>> layers(layer_image_entropy(planted_trace())).axes[0].get_xlabel()
         'decoder layer (0 at the left)'
     """
-    check_backend(_ASKED, backend, ax)
-    rows = [(title, lines_of(signal, _ASKED)) for title, signal in _named(signals)]
+    check_backend(backend, ax)
+    rows = [(title, lines_of(signal)) for title, signal in _named(signals)]
     if backend == "plotly":
         stacked = [(title, _hovering(lines), lines.note) for title, lines in rows]
         return stacked_figure(stacked, across=_ACROSS, size=(width, 2.1 * len(rows) + 0.7))
@@ -77,11 +77,11 @@ def _named(signals: Any) -> list[tuple[str, Any]]:
         each = [signals] if isinstance(signals, xr.DataArray | xr.Dataset) else list(signals)
         named = [(quantity_label(s.attrs, name_of(s) if isinstance(s, xr.DataArray) else ""), s) for s in each]
     if not named:
-        raise ModelInputError(message(_ASKED, "no signals", "one or more", "pass what a diagnostic returns"))
+        raise ModelInputError(message("no signals", "one or more", "pass what a diagnostic returns"))
     for _, signal in named:
         if "layer" not in signal.dims or 0 in signal.sizes.values():
-            received, todo = f"dims {dict(signal.sizes)}", "choose a signal per layer"
-            raise ShapeError(message(_ASKED, received, "a layer axis, none empty", todo))
+            got, fix = f"dims {dict(signal.sizes)}", "choose a signal per layer"
+            raise ShapeError(message(got, "a layer axis, none empty", fix))
     return named
 
 
@@ -90,8 +90,8 @@ def _places(ax: Any, count: int, width: float) -> "list[Axes]":
         return list(new_figure(width, 2.1 * count + 0.7).subplots(count, 1, squeeze=False).ravel())
     places = list(ax) if isinstance(ax, Sequence | np.ndarray) else [ax]
     if len(places) != count:
-        received, todo = f"{len(places)} axes for {count} signals", "give as many axes as signals"
-        raise ModelInputError(message(_ASKED, received, f"{count} axes", todo))
+        got, fix = f"{len(places)} axes for {count} signals", "give as many axes as signals"
+        raise ModelInputError(message(got, f"{count} axes", fix))
     return places
 
 

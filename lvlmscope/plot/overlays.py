@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.plot.data.box_raster import add_up, overlapping
 from lvlmscope.plot.data.image_boxes import background_of, boxes_of, largest_area, layout_of
 from lvlmscope.plot.data.overlay_arrays import given_maps, label_of
@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["overlay"]
 
-_ASKED: Final = "draw attention over the image"
 
-
+@task("draw attention over the image")
 def overlay(
     trace: Trace,
     word: "Asked | Sequence[Asked]",
@@ -97,8 +96,8 @@ def overlay(
         >>> overlay(planted_trace(patch=7), "word1").axes[1].get_title(loc="left")
         '"word1"\n50 % on the image'
     """
-    check_backend(_ASKED, backend, ax)
-    require_image(trace, _ASKED)
+    check_backend(backend, ax)
+    require_image(trace)
     look = _look(alpha, contour=contour, smoothing=smoothing)
     where = layout_of(trace, image_index)
     background = background_of(trace, where, image, image_index)
@@ -111,8 +110,8 @@ def overlay(
         titles = [(f'"{each_word.text}"', _sum_of(one, values)) for each_word, one in zip(words, maps, strict=True)]
         shown = _panels(maps, boxes, where, look, (titles, label_of(values), ""))
     if ax is not None and len(shown.titles) > 1:
-        received = f"{len(shown.titles)} {each}s"
-        raise ModelInputError(message(_ASKED, received, "1 with ax=", "leave ax out"))
+        got = f"{len(shown.titles)} {each}s"
+        raise ModelInputError(message(got, "1 with ax=", "leave ax out"))
     if backend == "plotly":
         return hovering_overlay(shown, where.size or (1, 1), background, look, width)
     with paper_style():
@@ -146,8 +145,8 @@ def _painted(
 
 def _look(alpha: float, *, contour: bool, smoothing: float) -> OverlayStyle:
     if not (0 <= alpha <= 1 and 0 <= smoothing < float("inf")):
-        received, possible = f"alpha={alpha}, smoothing={smoothing}", "alpha from 0 to 1, smoothing from 0"
-        raise ModelInputError(message(_ASKED, received, possible, "choose them there"))
+        got, expected = f"alpha={alpha}, smoothing={smoothing}", "alpha from 0 to 1, smoothing from 0"
+        raise ModelInputError(message(got, expected, "choose them there"))
     return OverlayStyle(alpha=alpha, contour=contour, smoothing=smoothing)
 
 

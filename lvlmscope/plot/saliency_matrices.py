@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from lvlmscope.errors import ModelInputError, ShapeError, message
+from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.plot.data.scale import scale_of
 from lvlmscope.plot.data.signals import name_of
 from lvlmscope.plot.drawing.matrix import draw_matrix, heading_of, two_dims
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["saliency_matrix"]
 
 
+@task("draw a matrix of words and keys")
 def saliency_matrix(
     trace: Trace,
     signal: xr.DataArray,
@@ -60,18 +61,17 @@ def saliency_matrix(
         >>> [label.get_text() for label in saliency_matrix(planted_trace(), values).axes[0].get_yticklabels()]
         ['word0', 'word1', 'word2']
     """
-    asked = "draw a matrix of words and keys"
-    check_backend(asked, backend, ax)
+    check_backend(backend, ax)
     if image not in {"together", "each"}:
-        raise ModelInputError(message(asked, f"image={image!r}", "'together' or 'each'", "choose one of them"))
-    values, told = two_dims(signal, ("step", "key"), asked)
+        raise ModelInputError(message(f"image={image!r}", "'together' or 'each'", "choose one of them"))
+    values, told = two_dims(signal, ("step", "key"))
     if values.shape != (trace.num_steps, len(trace.tokens)):
-        possible = f"{trace.num_steps} steps x {len(trace.tokens)} keys"
-        received = f"{values.shape[0]} x {values.shape[1]}"
-        raise ShapeError(message(asked, received, possible, "take a signal of this trace"))
+        expected = f"{trace.num_steps} steps x {len(trace.tokens)} keys"
+        got = f"{values.shape[0]} x {values.shape[1]}"
+        raise ShapeError(message(got, expected, "take a signal of this trace"))
     chosen = words_of(trace) if words is None else tuple(find_word(trace, each) for each in words)
     if not chosen:
-        raise ModelInputError(message(asked, "no words", "one word or more", "trace an answer with words"))
+        raise ModelInputError(message("no words", "one word or more", "trace an answer with words"))
     cells, keys = _word_rows(trace, values.to_numpy().astype(float), chosen, image)
     rows = tuple([word.text for word in chosen])
     heading = title if title is not None else heading_of(values, told)

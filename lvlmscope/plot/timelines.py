@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import xarray as xr
 
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.palette import GROUNDED, HALLUCINATED, OTHER
 from lvlmscope.plot.data.signals import head_image_attention, name_of
 from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, stacked_figure
@@ -37,6 +37,7 @@ _LONGEST: Final = 18  # characters of a word's label
 _MANY: Final = 150  # words, above which unmarked ones are a line without dots
 
 
+@task("draw a timeline")
 def timeline(
     trace: Trace,
     signals: "xr.DataArray | Sequence[xr.DataArray] | Mapping[str, xr.DataArray] | None" = None,
@@ -74,11 +75,11 @@ def timeline(
         >>> [text.get_text() for text in figure.legends[0].get_texts()]
         ['hallucinated', 'other words']
     """
-    check_backend("draw a timeline", backend, ax)
+    check_backend(backend, ax)
     words = words_of(trace)
     if not words:
-        received, todo = "an empty answer", "trace an answer with words"
-        raise ModelInputError(message("draw a timeline", received, "one word or more", todo))
+        got, fix = "an empty answer", "trace an answer with words"
+        raise ModelInputError(message(got, "one word or more", fix))
     rows = [(title, per_word(trace, words, array)) for title, array in _named(trace, signals)]
     kinds = ["other words"] * len(words)
     for kind, marks in (("grounded", grounded), ("hallucinated", hallucinated)):
@@ -112,12 +113,12 @@ def _named(trace: Trace, signals: Any) -> list[tuple[str, xr.DataArray]]:
     if isinstance(signals, Mapping):
         return list(signals.items())
     if isinstance(signals, str):
-        received, todo = f"the text {signals!r}", "leave signals out for the usual"
-        raise ModelInputError(message("draw a timeline", received, _SIGNALS, todo))
+        got, fix = f"the text {signals!r}", "leave signals out for the usual"
+        raise ModelInputError(message(got, _SIGNALS, fix, task="draw a timeline"))
     arrays = [signals] if isinstance(signals, xr.DataArray) else list(signals)
     if not arrays:
         raise ModelInputError(
-            message("draw a timeline", "no signals", "one or more", "leave signals out for the usual")
+            message("no signals", "one or more", "leave signals out for the usual", task="draw a timeline")
         )
     return [(quantity_label(array.attrs, name_of(array)), array) for array in arrays]
 
@@ -128,8 +129,8 @@ def _places(ax: Any, count: int, width: float) -> list["Axes"]:
         return list(grid.ravel())
     places = list(ax) if isinstance(ax, Sequence | np.ndarray) else [ax]
     if len(places) != count:
-        received, todo = f"{len(places)} axes for {count} signals", "give as many axes as signals"
-        raise ModelInputError(message("draw a timeline", received, f"{count} axes", todo))
+        got, fix = f"{len(places)} axes for {count} signals", "give as many axes as signals"
+        raise ModelInputError(message(got, f"{count} axes", fix, task="draw a timeline"))
     return places
 
 

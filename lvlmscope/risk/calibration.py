@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Self
 
 import numpy as np
 
-from lvlmscope.errors import EvaluationError, OutputError, message
+from lvlmscope.errors import EvaluationError, OutputError, message, task
 from lvlmscope.evaluation.metrics.chair import Vocabulary
 from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.traces.word_values import Tokens
@@ -20,7 +20,6 @@ __all__ = ["FORMAT", "SHARES", "Calibration", "Probe", "Reference", "bundled_cal
 
 FORMAT: Final = 1
 SHARES: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99)
-_ASKED: Final = "read a calibration"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,10 +171,11 @@ class Calibration:
                 temporary.write_text(json.dumps(told, indent=1) + "\n")
         except OSError as error:
             raise OutputError(
-                message("save a calibration", str(error), "a path that can be written", "choose another")
+                message(str(error), "a path that can be written", "choose another", task="save a calibration")
             ) from error
 
     @classmethod
+    @task("read a calibration")
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read a calibration that `save` wrote.
 
@@ -189,15 +189,15 @@ class Calibration:
             told = json.loads(Path(path).read_text())
         except (OSError, ValueError) as error:
             raise EvaluationError(
-                message(_ASKED, str(error), "a file that Calibration.save wrote", "check the path")
+                message(str(error), "a file that Calibration.save wrote", "check the path")
             ) from error
         if not isinstance(told, dict) or told.get("format") != "lvlmscope calibration":
             raise EvaluationError(
-                message(_ASKED, f"{os.fspath(path)}, another kind of file", "a calibration", "check the path")
+                message(f"{os.fspath(path)}, another kind of file", "a calibration", "check the path")
             )
         if told["version"] != FORMAT or tuple(told["shares"]) != SHARES:
-            received, todo = f"version {told['version']}", "calibrate again with this version of lvlmscope"
-            raise EvaluationError(message(_ASKED, received, f"version {FORMAT}", todo))
+            got, fix = f"version {told['version']}", "calibrate again with this version of lvlmscope"
+            raise EvaluationError(message(got, f"version {FORMAT}", fix))
         kept = {name: value for name, value in told.items() if name not in {"format", "version", "shares"}}
         references = {name: Reference(**_tuples(value)) for name, value in kept.pop("references").items()}
         probes = tuple(Probe(**_tuples(value)) for value in kept.pop("probes"))

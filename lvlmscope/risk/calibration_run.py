@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lvlmscope.capture.trace_one import trace
-from lvlmscope.errors import EvaluationError, message
+from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.cross_validation import fitted_probe, strongest
 from lvlmscope.evaluation.detector_table import Detector
 from lvlmscope.evaluation.labelled_images import PROMPT, Example, known_images
@@ -23,7 +23,7 @@ from lvlmscope.traces.word_values import Tokens
 
 __all__ = ["calibrate", "calibration_of"]
 
-_ASKED: Final = "calibrate a model"
+_TASK: Final = "calibrate a model"
 _LEAST: Final = 20  # correct words, fewer have no 5 % quantile
 _DIRECTIONS: Final[dict[str, Literal["higher", "lower", "mixed"]]] = {"higher": "higher", "lower": "lower"}
 
@@ -71,7 +71,7 @@ def calibrate(
     first: list[Trace] = []
 
     def traced() -> Iterator[Trace]:
-        pairs, total = known_images(examples, _ASKED), len(examples) if isinstance(examples, Sized) else None
+        pairs, total = known_images(examples), len(examples) if isinstance(examples, Sized) else None
         for image, present in tqdm(pairs, total=total, desc="calibrating", delay=2, disable=not progress):
             options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": False}
             found = trace(
@@ -96,6 +96,7 @@ def calibrate(
     return calibration_of(table, model=name, words=known, tokens=tokens, seed=seed, made_with=made_with, **sizes)
 
 
+@task(_TASK)
 def calibration_of(
     table: WordTable,
     *,
@@ -127,8 +128,8 @@ def calibration_of(
     """
     correct = int((~table.hallucinated).sum())
     if correct < _LEAST:
-        received, possible = f"{correct} correct words", f"at least {_LEAST}"
-        raise EvaluationError(message(_ASKED, received, possible, "give more examples"))
+        got, expected = f"{correct} correct words", f"at least {_LEAST}"
+        raise EvaluationError(message(got, expected, "give more examples"))
     found = detect(table, seed=seed)
     references = {signal.name: _reference(table, signal.name, found[signal.name]) for signal in table.signals}
     return Calibration(

@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from lvlmscope.attention.entropy_threshold_rule import EntropyRule
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.evaluation.metrics.chair import Vocabulary
 from lvlmscope.evaluation.signal_registry import chosen_signals
 from lvlmscope.risk.calibration import Calibration, bundled_calibration
@@ -29,8 +29,6 @@ from lvlmscope.traces.requirements import require_trace
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["Diagnosis", "diagnose"]
-
-_ASKED = "diagnose a trace"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -78,9 +76,9 @@ class Diagnosis:
         for proposal in self.interventions:
             if name is None or proposal.name.lower() == name.lower():
                 return proposal
-        possible = ", ".join(proposal.name for proposal in self.interventions) or "none for this trace"
-        received = "no proposal at all" if name is None else repr(name)
-        raise ModelInputError(message("apply an intervention", received, possible, "choose one of them"))
+        expected = ", ".join(proposal.name for proposal in self.interventions) or "none for this trace"
+        got = "no proposal at all" if name is None else repr(name)
+        raise ModelInputError(message(got, expected, "choose one of them", task="apply an intervention"))
 
     def apply(self, model: Any, name: str | None = None) -> AbstractContextManager[Handle]:
         """Switches a proposed intervention on inside a `with` block.
@@ -116,6 +114,7 @@ class Diagnosis:
         return as_html(self.blocks())
 
 
+@task("diagnose a trace")
 def diagnose(
     trace: Trace,
     calibration: Calibration | None = None,
@@ -152,7 +151,7 @@ def diagnose(
     >>> found.calibrated, len(found.words)
     (False, 6)
     """
-    trace = require_trace(trace, _ASKED)
+    trace = require_trace(trace)
     calibration = calibration or _own(trace)
     _check(trace, calibration)
     judged = judged_words(trace, words or (calibration.vocabulary if calibration else None))
@@ -216,13 +215,13 @@ def _risky(risks: tuple[WordRisk, ...], usual: float) -> tuple[int, ...]:
 
 def _check(trace: Trace, calibration: Calibration | None) -> None:
     if not bool(trace.image_keys.any()) or not trace.num_steps:
-        received = "a trace without image keys" if trace.num_steps else "an empty answer"
-        raise ModelInputError(message(_ASKED, received, "an answer about an image", "trace a prompt with an image"))
+        got = "a trace without image keys" if trace.num_steps else "an empty answer"
+        raise ModelInputError(message(got, "an answer about an image", "trace a prompt with an image"))
     if calibration is None:
         return
     sizes = (max(trace.layer_indices) + 1, trace.num_heads)
     expected = (calibration.num_layers, calibration.num_heads)
     if sizes != expected:
-        received = f"{sizes[0]} layers of {sizes[1]} heads, and a calibration of {calibration.model!r}"
+        got = f"{sizes[0]} layers of {sizes[1]} heads, and a calibration of {calibration.model!r}"
         possible = f"{expected[0]} layers of {expected[1]} heads"
-        raise ModelInputError(message(_ASKED, received, possible, "give the calibration of the trace's model"))
+        raise ModelInputError(message(got, possible, "give the calibration of the trace's model"))

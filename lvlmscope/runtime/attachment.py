@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import LogitsProcessorList
 
-from lvlmscope.errors import InterventionError, ModelInputError, UnsupportedModelError, message
+from lvlmscope.errors import InterventionError, ModelInputError, UnsupportedModelError, message, task
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.loaded_model import unwrap
 from lvlmscope.runtime.active_intervention import ActiveIntervention
@@ -19,7 +19,7 @@ from lvlmscope.runtime.protocol import Intervention, ModelInfo, Session
 
 __all__ = ["Handle", "Intervention", "ModelInfo", "Session", "attach", "instrumentation_of", "intervene", "stack_of"]
 
-_ASKED = "switch on an intervention"
+_TASK = "switch on an intervention"
 
 # One stage a model, alive while anything is attached: stacked and nested interventions share it.
 _STAGES: "weakref.WeakKeyDictionary[torch.nn.Module, Instrumentation]" = weakref.WeakKeyDictionary()
@@ -83,6 +83,7 @@ def instrumentation_of(model: Any) -> Instrumentation | None:
     return _STAGES.get(unwrap(model))
 
 
+@task(_TASK)
 def stack_of(interventions: Any) -> tuple[Intervention, ...]:
     """Interventions to switch on, in order; a single one stands for a list of it.
 
@@ -100,11 +101,12 @@ def stack_of(interventions: Any) -> tuple[Intervention, ...]:
     if isinstance(interventions, Intervention) and not isinstance(interventions, type):
         return (interventions,)
     if isinstance(interventions, str) or not isinstance(interventions, Iterable):
-        todo = "pass interventions=[lv.DLEAF()], or another intervention (lvlmscope interventions lists them)"
-        raise InterventionError(message(_ASKED, f"{interventions!r}"[:80], "a list of interventions", todo))
+        fix = "pass interventions=[lv.DLEAF()], or another intervention (lvlmscope interventions lists them)"
+        raise InterventionError(message(f"{interventions!r}"[:80], "a list of interventions", fix))
     return tuple(interventions)
 
 
+@task(_TASK)
 def attach(model: Any, *interventions: Intervention, family: Family | None = None) -> Handle:
     """Switch interventions on until ``handle.remove()``.
 
@@ -125,14 +127,14 @@ def attach(model: Any, *interventions: Intervention, family: Family | None = Non
     bare = unwrap(model)
     for intervention in interventions:
         if isinstance(intervention, type) or not isinstance(intervention, Intervention):
-            received = f"{intervention!r}"[:80]
-            todo = "pass an instance such as lv.DLEAF()"
-            raise InterventionError(message(_ASKED, received, "objects with start and describe", todo))
+            got = f"{intervention!r}"[:80]
+            fix = "pass an instance such as lv.DLEAF()"
+            raise InterventionError(message(got, "objects with start and describe", fix))
     family = family or getattr(model, "family", None) or family_of(bare)
     if family.crossing_layers(bare):
-        received = f"{type(bare).__name__}, which looks at the image in cross-attention layers"
-        possible, todo = "models with image tokens in the decoder's sequence", "trace it without interventions"
-        raise UnsupportedModelError(message(_ASKED, received, possible, todo))
+        got = f"{type(bare).__name__}, which looks at the image in cross-attention layers"
+        expected, fix = "models with image tokens in the decoder's sequence", "trace it without interventions"
+        raise UnsupportedModelError(message(got, expected, fix))
     stage = _STAGES.get(bare) or Instrumentation(bare, family)
     _refuse_twice(interventions)
     performances = tuple(ActiveIntervention(i, i.start(stage.site)) for i in interventions)
@@ -144,9 +146,9 @@ def _refuse_twice(interventions: Sequence[Intervention]) -> None:
     """One list with equal interventions is a slip; a block within a block is not."""
     for number, intervention in enumerate(interventions):
         if intervention in interventions[:number]:
-            received = f"{intervention!r} twice"
-            possible, todo = "every intervention once, or again with other parameters", "leave one out"
-            raise InterventionError(message(_ASKED, received, possible, todo))
+            got = f"{intervention!r} twice"
+            expected, fix = "every intervention once, or again with other parameters", "leave one out"
+            raise InterventionError(message(got, expected, fix))
 
 
 @contextmanager
@@ -187,9 +189,9 @@ def activate(stage: Instrumentation, performances: tuple[ActiveIntervention, ...
     """
     choosing = [p.name for p in (*stage.active, *performances) if p.session.chooses_tokens]
     if len(choosing) > 1:
-        received = f"{' and '.join(choosing)}, which each choose every token"
-        todo = "leave one out, or take the other off first"
-        raise InterventionError(message("switch on interventions together", received, "one that chooses tokens", todo))
+        got = f"{' and '.join(choosing)}, which each choose every token"
+        fix = "leave one out, or take the other off first"
+        raise InterventionError(message(got, "one that chooses tokens", fix, task="switch on interventions together"))
     stage.active.extend(performances)
     try:
         stage.refresh()
@@ -222,8 +224,8 @@ def _shadow_generate(stage: Instrumentation) -> None:
     def generate(*args: Any, **kwargs: Any) -> Any:
         ids = next((kwargs[n] for n in ("input_ids", "inputs") if kwargs.get(n) is not None), args[0] if args else None)
         if ids is None:
-            todo = "pass input_ids, so that image positions are known"
-            raise ModelInputError(message("generate with an intervention", "no input_ids", "input_ids", todo))
+            fix = "pass input_ids, so that image positions are known"
+            raise ModelInputError(message("no input_ids", "input_ids", fix, task="generate with an intervention"))
         second = args[1] if len(args) > 1 else None  # generate's own order
         given = kwargs.get("generation_config") or second or getattr(stage.model, "generation_config", None)
         with stage.generation(ids, ({} if given is None else given.to_dict()) | kwargs):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.errors import UnsupportedModelError, message
+from lvlmscope.errors import UnsupportedModelError, message, task
 from lvlmscope.hooks.attention_math import AttentionCall, row_scores, softmax_rows, visibility
 from lvlmscope.hooks.attention_tap import KernelOutput
 from lvlmscope.hooks.gradient_path import ForwardGraph, GradientPath, require_gradients
@@ -81,6 +81,7 @@ class Instrumentation:
         for performance, replayed in zip(self.active, self.replayed, strict=True):
             performance.take(replayed)
 
+    @task("switch on an intervention that needs gradients")
     def refresh(self) -> None:
         """Install what is not installed yet, and the hidden-state hooks only while something needs them.
 
@@ -89,7 +90,7 @@ class Instrumentation:
                 cannot pass through it.
         """
         if self._differentiates:
-            require_gradients(self.model, "switch on an intervention that needs gradients", running=False)
+            require_gradients(self.model, running=False)
         if not self._built:
             self._built = True
             self._tap.install()
@@ -123,7 +124,8 @@ class Instrumentation:
             UnsupportedOptionError: An option that an intervention refuses, or a mode without the gradients it needs.
         """
         if self._differentiates:
-            require_gradients(self.model, "generate with an intervention that needs gradients", running=True)
+            with task("generate with an intervention that needs gradients"):
+                require_gradients(self.model, running=True)
         for session in self.sessions:
             session.begin_generate(options)
         before, self._generating = (self.follower.prompt_length, self._generating), True
@@ -183,9 +185,9 @@ class Instrumentation:
 
     def _end(self, logits: torch.Tensor) -> None:
         if not self.seen_layers:
-            received = f"{type(self.model).__name__}, whose decoder never called the tap"
-            todo = "register a Family for the model"
-            raise UnsupportedModelError(message("read attention", received, "decoders on the attention registry", todo))
+            got = f"{type(self.model).__name__}, whose decoder never called the tap"
+            fix = "register a Family for the model"
+            raise UnsupportedModelError(message(got, "decoders on the attention registry", fix, task="read attention"))
         for session in self.sessions:
             session.end_forward(logits)
 

@@ -30,19 +30,19 @@ def validate_edit(
     Raises:
         InterventionError: Another shape, values that are not finite, or weight on a key the row may not see.
     """
-    asked = f"edit attention with {type(intervention).__name__}"
+    doing = f"edit attention with {type(intervention).__name__}"
     if weights.shape != rows.weights.shape:
-        received = describe({"weights": weights, "rows": rows.weights})
-        raise InterventionError(message(asked, received, "weights of the rows' shape", "check edit_attention"))
+        got = describe({"weights": weights, "rows": rows.weights})
+        raise InterventionError(message(got, "weights of the rows' shape", "check edit_attention", task=doing))
     changed = (weights != rows.weights).any(-1, keepdim=True)
     count = int(changed.sum())
     if not count:
         return rows, 0
     if not torch.isfinite(weights).all():
-        raise InterventionError(message(asked, "NaN or infinity", "finite weights", "check edit_attention"))
+        raise InterventionError(message("NaN or infinity", "finite weights", "check edit_attention", task=doing))
     if rows.visible_keys is not None and (weights.where(~rows.visible_keys.unsqueeze(-2), 0.0) != 0).any():
-        possible = "0 on padding and on later keys"
-        raise InterventionError(message(asked, "weight on a masked key", possible, "check edit_attention"))
+        expected = "0 on padding and on later keys"
+        raise InterventionError(message("weight on a masked key", expected, "check edit_attention", task=doing))
     return rows.replace(weights=weights, scores=lambda: _edited_scores(rows, weights, changed)), count
 
 

@@ -73,17 +73,17 @@ class ForwardTracker:
         if ids is None:
             ids = self._known_ids(kwargs.get("inputs_embeds"))
         if ids is None:
-            received = "a forward with inputs_embeds only"
-            todo = "pass input_ids, so that image positions are known"
-            raise ModelInputError(message("follow a forward", received, "input_ids", todo))
+            got = "a forward with inputs_embeds only"
+            fix = "pass input_ids, so that image positions are known"
+            raise ModelInputError(message(got, "input_ids", fix, task="follow a forward"))
         known = self._ids
         if past == 0:
             self._ids = ids
             self._implied_length = ids.shape[1]
         elif known is None or known.shape[1] < past or known.shape[0] != ids.shape[0]:
-            received = f"a cache of {past} positions made before the intervention was attached"
-            todo = "start from the prompt inside the with block"
-            raise ModelInputError(message("follow a forward", received, "sequences seen from their start", todo))
+            got = f"a cache of {past} positions made before the intervention was attached"
+            fix = "start from the prompt inside the with block"
+            raise ModelInputError(message(got, "sequences seen from their start", fix, task="follow a forward"))
         else:
             self._ids = torch.cat([known[:, :past], ids], 1)
         self.current = self._describe(ids.shape[1], past)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from lvlmscope.errors import ImageInputError, message
+from lvlmscope.errors import ImageInputError, message, task
 
 if TYPE_CHECKING:
     pass
@@ -83,6 +83,7 @@ def data_uri(image: Image.Image, *, longest: int = 720) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
+@task("read an image")
 def read_images(image: Any) -> tuple[Image.Image, ...]:
     """Images as RGB.
 
@@ -97,9 +98,9 @@ def read_images(image: Any) -> tuple[Image.Image, ...]:
         ImageInputError: None given, a file that is no image, an array of another shape, or an image of one pixel or
             of more than PIL opens (``2 * PIL.Image.MAX_IMAGE_PIXELS``).
     """
-    asked, possible = "read an image", "a PIL image, a path, or an array [height, width, 3]"
+    expected = "a PIL image, a path, or an array [height, width, 3]"
     if image is None or (isinstance(image, Sequence) and not isinstance(image, str) and not image):
-        raise ImageInputError(message(asked, "no image", possible, "pass an image as the second argument"))
+        raise ImageInputError(message("no image", expected, "pass an image as the second argument"))
     if isinstance(image, list | tuple):
         return tuple(found for one in image for found in read_images(one))
     if isinstance(image, Image.Image):
@@ -111,10 +112,12 @@ def read_images(image: Any) -> tuple[Image.Image, ...]:
                 _check_size(opened)
                 return (opened.convert("RGB"),)
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise ImageInputError(message(f"read the image {image}", str(error), possible, "check the file")) from error
+            raise ImageInputError(
+                message(str(error), expected, "check the file", task=f"read the image {image}")
+            ) from error
     if isinstance(image, np.ndarray | torch.Tensor):
         return read_images(_from_array(np.asarray(image)))
-    raise ImageInputError(message(asked, type(image).__name__, possible, "convert it to a PIL image"))
+    raise ImageInputError(message(type(image).__name__, expected, "convert it to a PIL image"))
 
 
 def _check_size(image: Image.Image) -> None:
@@ -122,19 +125,19 @@ def _check_size(image: Image.Image) -> None:
     pixels = Image.MAX_IMAGE_PIXELS
     most = 2 * pixels if pixels else None
     if min(image.size) < 2 or (most and image.width * image.height > most):
-        received = f"{image.width} x {image.height} pixels"
-        possible = "at least 2 x 2" + (f", and {most:,} in all" if most else "")
-        raise ImageInputError(message("read an image", received, possible, "crop or resize it first"))
+        got = f"{image.width} x {image.height} pixels"
+        expected = "at least 2 x 2" + (f", and {most:,} in all" if most else "")
+        raise ImageInputError(message(got, expected, "crop or resize it first", task="read an image"))
 
 
 def _from_array(array: Any) -> Image.Image:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or 0 in array.shape:
-        received, possible = f"an array of shape {list(array.shape)}", "[height, width] or [height, width, 3]"
-        raise ImageInputError(message("read an image", received, possible, "move the colour axis last"))
+        got, expected = f"an array of shape {list(array.shape)}", "[height, width] or [height, width, 3]"
+        raise ImageInputError(message(got, expected, "move the colour axis last", task="read an image"))
     if np.issubdtype(array.dtype, np.floating):
         if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
-            possible = "floats in [0, 1], or uint8"
-            raise ImageInputError(message("read an image", "floats outside [0, 1]", possible, "rescale the array"))
+            expected = "floats in [0, 1], or uint8"
+            raise ImageInputError(message("floats outside [0, 1]", expected, "rescale the array", task="read an image"))
         array = (array * 255).round()
     return Image.fromarray(
         array.squeeze(-1).astype(np.uint8) if array.shape[-1] == 1 else array.astype(np.uint8)

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import torch
 
+from lvlmscope.errors import task
 from lvlmscope.traces.requirements import require_trace
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.trace_difference import require_one_question
@@ -90,6 +91,7 @@ class Effect:
         return "\n".join(lines)
 
 
+@task("compare traces")
 def effect(before: Trace, after: Trace) -> Effect:
     """Compares a trace with one of the same prompt made with interventions on.
 
@@ -103,8 +105,8 @@ def effect(before: Trace, after: Trace) -> Effect:
     Raises:
         ModelInputError: One is no trace, or they are of different prompts or images.
     """
-    before, after = (require_trace(each, "compare traces") for each in (before, after))
-    require_one_question(before, after, "compare traces")
+    before, after = (require_trace(each) for each in (before, after))
+    require_one_question(before, after)
     pairs = list(zip(before.answer_ids.tolist(), after.answer_ids.tolist(), strict=False))
     first = next((step for step, (old, new) in enumerate(pairs) if old != new), None)
     shared = len(pairs) if first is None else first + 1

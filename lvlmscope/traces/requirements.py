@@ -47,12 +47,11 @@ class FailedExample:
         return f"example {self.index}: {type(self.error).__name__}: {self.error}"
 
 
-def require_trace(given: Any, asked: str) -> Trace:
+def require_trace(given: Any) -> Trace:
     """A trace as it is; a clear word about anything else.
 
     Args:
         given: What should be a trace.
-        asked: What for.
 
     Returns:
         The trace.
@@ -62,20 +61,19 @@ def require_trace(given: Any, asked: str) -> Trace:
     """
     if isinstance(given, Trace):
         return given
-    received, todo = type(given).__name__, "pass what lv.trace or lv.load_trace returns"
+    got, fix = type(given).__name__, "pass what lv.trace or lv.load_trace returns"
     if isinstance(given, str | os.PathLike):
-        received, todo = f"the text {os.fspath(given)!r}"[:80], f"pass lv.load_trace({os.fspath(given)!r}) for a file"
+        got, fix = f"the text {os.fspath(given)!r}"[:80], f"pass lv.load_trace({os.fspath(given)!r}) for a file"
     elif isinstance(given, FailedExample):
-        received, todo = f"one that failed ({given})", _KEEP
-    raise ModelInputError(message(asked, received, "a trace", todo))
+        got, fix = f"one that failed ({given})", _KEEP
+    raise ModelInputError(message(got, "a trace", fix))
 
 
-def require_traces(given: Iterable[Any], asked: str) -> Iterator[Trace]:
+def require_traces(given: Iterable[Any]) -> Iterator[Trace]:
     """Traces as they come, up to the first that is none.
 
     Args:
         given: What should be traces; of a list all that failed are named.
-        asked: What for.
 
     Yields:
         The traces.
@@ -87,51 +85,48 @@ def require_traces(given: Iterable[Any], asked: str) -> Iterator[Trace]:
         if isinstance(one, FailedExample) and isinstance(given, Sequence):
             failed = [each for each in given if isinstance(each, FailedExample)]
             told = "; ".join(map(str, failed[:_NAMED])) + ("; ..." if len(failed) > _NAMED else "")
-            received = f"{len(failed)} of {len(given)} that failed ({told})"
-            raise ModelInputError(message(asked, received, "traces alone", _KEEP))
-        yield require_trace(one, asked)
+            got = f"{len(failed)} of {len(given)} that failed ({told})"
+            raise ModelInputError(message(got, "traces alone", _KEEP))
+        yield require_trace(one)
 
 
-def require_image(trace: Trace, asked: str) -> None:
+def require_image(trace: Trace) -> None:
     """Refuse a trace without image keys.
 
     Args:
         trace: A trace.
-        asked: What for.
 
     Raises:
         ModelInputError: There are none, or it is no trace.
     """
-    if not bool(require_trace(trace, asked).image_keys.any()):
-        received, todo = "a trace without image keys", "trace a prompt with an image"
-        raise ModelInputError(message(asked, received, "traces of an image", todo))
+    if not bool(require_trace(trace).image_keys.any()):
+        got, fix = "a trace without image keys", "trace a prompt with an image"
+        raise ModelInputError(message(got, "traces of an image", fix))
 
 
 OneStep = int | Literal["mean"]
 
 
-def require_all_keys(trace: Trace, asked: str) -> None:
+def require_all_keys(trace: Trace) -> None:
     """Refuse a trace whose rows were cut to some keys and sum to less than 1.
 
     Args:
         trace: A trace.
-        asked: What for.
 
     Raises:
         ModelInputError: Keys were left out.
     """
     if trace.kept_keys != "all":
-        received, todo = "a trace that kept the keys of image and answer only", "pass keep='all' to lvlmscope.trace"
-        raise ModelInputError(message(asked, received, "traces of all keys", todo))
+        got, fix = "a trace that kept the keys of image and answer only", "pass keep='all' to lvlmscope.trace"
+        raise ModelInputError(message(got, "traces of all keys", fix))
 
 
-def required_part(trace: Trace, part: Literal["gradient", "hidden_states"], asked: str) -> torch.Tensor:
+def required_part(trace: Trace, part: Literal["gradient", "hidden_states"]) -> torch.Tensor:
     """An optional part of a trace.
 
     Args:
         trace: A trace.
         part: Its field.
-        asked: What for.
 
     Returns:
         The tensor.
@@ -142,19 +137,18 @@ def required_part(trace: Trace, part: Literal["gradient", "hidden_states"], aske
     found: torch.Tensor | None = getattr(trace, part)
     if found is None:
         argument = "gradients=True" if part == "gradient" else "hidden_states=True"
-        received, todo = f"a trace without {part}", f"pass {argument} to lvlmscope.trace"
-        raise ModelInputError(message(asked, received, f"a trace made with {argument}", todo))
+        got, fix = f"a trace without {part}", f"pass {argument} to lvlmscope.trace"
+        raise ModelInputError(message(got, f"a trace made with {argument}", fix))
     return found
 
 
-def at_step(trace: Trace, values: torch.Tensor, step: OneStep, asked: str) -> torch.Tensor:
+def at_step(trace: Trace, values: torch.Tensor, step: OneStep) -> torch.Tensor:
     """One step of values, or their mean over the steps that have one.
 
     Args:
         trace: Where they come from.
         values: `[step, ...]`.
         step: A step, negative numbers count from the end; or `"mean"`.
-        asked: What for.
 
     Returns:
         `[...]`.
@@ -165,8 +159,8 @@ def at_step(trace: Trace, values: torch.Tensor, step: OneStep, asked: str) -> to
     if step == "mean":
         return values.nanmean(0)
     if step not in range(-trace.num_steps, trace.num_steps):
-        possible = f"{-trace.num_steps} to {trace.num_steps - 1}, or 'mean'"
-        raise ModelInputError(message(asked, f"step {step}", possible, "choose another"))
+        expected = f"{-trace.num_steps} to {trace.num_steps - 1}, or 'mean'"
+        raise ModelInputError(message(f"step {step}", expected, "choose another"))
     return values[step]
 
 
@@ -180,13 +174,12 @@ def decoder_depth(trace: Trace) -> int:
     return last if trace.hidden_states is None else max(last, trace.hidden_states.shape[1] - 1)
 
 
-def chosen_layers(trace: Trace, layers: LayerSpec, asked: str) -> list[int]:
+def chosen_layers(trace: Trace, layers: LayerSpec) -> list[int]:
     """Places on the layer axis of the layers that a specification names.
 
     Args:
         trace: A trace.
         layers: Layer numbers or a band of depth, as in `lvlmscope.resolve_layers`.
-        asked: What for.
 
     Returns:
         Places, ascending. Of a band without attention rows, as in decoders with recurrent layers, the nearest place.
@@ -200,6 +193,6 @@ def chosen_layers(trace: Trace, layers: LayerSpec, asked: str) -> list[int]:
         middle = sum(wanted) / len(wanted)
         return [min(range(trace.num_layers), key=lambda place: abs(trace.layer_indices[place] - middle))]
     if not places:
-        received, possible = f"layers {list(wanted)}", f"layers with attention rows: {list(trace.layer_indices)}"
-        raise ModelInputError(message(asked, received, possible, "choose among these"))
+        got, expected = f"layers {list(wanted)}", f"layers with attention rows: {list(trace.layer_indices)}"
+        raise ModelInputError(message(got, expected, "choose among these"))
     return places

@@ -48,11 +48,11 @@ def planted_trace(
     0.5
     """
     if min(mass, sink) < 0 or mass + sink > 1:
-        received = f"mass={mass} and sink={sink}"
-        raise ModelInputError(message("plant a trace", received, "shares of 1 that sum to at most 1", "lower them"))
+        got = f"mass={mass} and sink={sink}"
+        raise ModelInputError(message(got, "shares of 1 that sum to at most 1", "lower them", task="plant a trace"))
     if isinstance(salient, int) and not 0 <= salient < side * side + 2:
-        possible = f"a prompt key, 0 to {side * side + 1}, or 'previous'"
-        raise ModelInputError(message("plant a trace", f"salient={salient}", possible, "choose one"))
+        expected = f"a prompt key, 0 to {side * side + 1}, or 'previous'"
+        raise ModelInputError(message(f"salient={salient}", expected, "choose one", task="plant a trace"))
     count = side * side
     keys = 2 + count + steps - 1
     weights = torch.zeros(steps, layers, heads, keys)

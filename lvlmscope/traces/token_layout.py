@@ -88,8 +88,10 @@ class ImageLayout:
 
     def _require_places(self) -> None:
         if self.reason:
-            asked, possible = "locate image tokens", "attention per key, without a place in the image"
-            raise GeometryError(message(asked, self.reason, possible, "use the key axis instead of pixels"))
+            expected = "attention per key, without a place in the image"
+            raise GeometryError(
+                message(self.reason, expected, "use the key axis instead of pixels", task="locate image tokens")
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -99,8 +99,8 @@ class Trace:
         agree &= len(self.top_tokens) in (0, steps)
         agree &= self.gradient is None or self.gradient.shape == self.attention.shape
         if not agree:
-            received = f"{describe(tensors)}, layer, token, kind and answer token counts {lengths}"
-            raise ShapeError(message("make a trace", received, "axes that agree", "check how the fields were made"))
+            got = f"{describe(tensors)}, layer, token, kind and answer token counts {lengths}"
+            raise ShapeError(message(got, "axes that agree", "check how the fields were made", task="make a trace"))
 
     @property
     def image(self) -> "Image | None":

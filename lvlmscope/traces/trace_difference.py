@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from lvlmscope.errors import ModelInputError, ShapeError, describe, message
+from lvlmscope.errors import ModelInputError, ShapeError, describe, message, task
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["difference", "require_one_question"]
 
 
+@task("subtract two traces")
 def difference(before: "Trace", after: "Trace") -> "xr.Dataset":
     """``after - before``, over the steps up to the first token that differs, that one included.
 
@@ -31,10 +32,10 @@ def difference(before: "Trace", after: "Trace") -> "xr.Dataset":
 
     shapes = [(t.layer_indices, t.num_heads, t.num_prompt_keys, t.kept_keys) for t in (before, after)]
     if shapes[0] != shapes[1]:
-        received = describe({"before": before.attention, "after": after.attention})
-        possible = "the same layers, heads, prompt length and kept keys"
-        raise ShapeError(message("subtract two traces", received, possible, "trace the same prompt with one model"))
-    require_one_question(before, after, "subtract two traces")
+        got = describe({"before": before.attention, "after": after.attention})
+        expected = "the same layers, heads, prompt length and kept keys"
+        raise ShapeError(message(got, expected, "trace the same prompt with one model"))
+    require_one_question(before, after)
     shared = min(before.num_steps, after.num_steps)
     changed = (before.answer_ids[:shared] != after.answer_ids[:shared]).nonzero().flatten()
     first = int(changed[0]) if len(changed) else -1
@@ -68,7 +69,7 @@ def difference(before: "Trace", after: "Trace") -> "xr.Dataset":
 _SHOWN = 8  # hexadecimal digits of a digest
 
 
-def require_one_question(before: "Trace", after: "Trace", asked: str) -> None:
+def require_one_question(before: "Trace", after: "Trace") -> None:
     """Refuse two traces that are not of one prompt about the same images.
 
     Images are told apart by the digests in the traces' provenance. Where a trace has none (prepared inputs, files of
@@ -77,14 +78,13 @@ def require_one_question(before: "Trace", after: "Trace", asked: str) -> None:
     Args:
         before: A trace.
         after: Another.
-        asked: What for.
 
     Raises:
         ModelInputError: Other prompts, or other images, which are named.
     """
     if before.prompt_length != after.prompt_length or before.prompt != after.prompt:
-        received = f"{before.prompt!r} ({before.prompt_length} tokens) and {after.prompt!r} ({after.prompt_length})"
-        raise ModelInputError(message(asked, received, "two traces of one prompt", "trace the same inputs"))
+        got = f"{before.prompt!r} ({before.prompt_length} tokens) and {after.prompt!r} ({after.prompt_length})"
+        raise ModelInputError(message(got, "two traces of one prompt", "trace the same inputs"))
     known = [trace.provenance.get("images", []) for trace in (before, after)]
     digests = [[image["sha256"] for image in each] for each in known]
     same = digests[0] == digests[1] if all(digests) else before.layout.images == after.layout.images
@@ -92,8 +92,8 @@ def require_one_question(before: "Trace", after: "Trace", asked: str) -> None:
         told = [
             ", ".join(map(_told, each)) or _shape(trace) for each, trace in zip(known, (before, after), strict=True)
         ]
-        received, possible = f"images that differ: {told[0]} and {told[1]}", "two traces of one image"
-        raise ModelInputError(message(asked, received, possible, "trace the same image"))
+        got, expected = f"images that differ: {told[0]} and {told[1]}", "two traces of one image"
+        raise ModelInputError(message(got, expected, "trace the same image"))
 
 
 def _told(image: dict[str, Any]) -> str:

@@ -50,9 +50,9 @@ def write_trace(trace: "Trace", path: str | os.PathLike[str]) -> None:
         with whole_file(target) as temporary:
             save_file(tensors, temporary, metadata=metadata)
     except (OSError, SafetensorError) as error:
-        possible = "a file in a folder that exists and can be written to"
+        expected = "a file in a folder that exists and can be written to"
         raise TraceFileError(
-            message(f"save a trace to {target}", str(error), possible, "choose another path")
+            message(str(error), expected, "choose another path", task=f"save a trace to {target}")
         ) from error
 
 
@@ -74,8 +74,8 @@ def read_fields(path: str | os.PathLike[str]) -> dict[str, Any]:
         with safe_open(source, framework="pt") as file:
             tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        possible, todo = "a complete safetensors file", "the file is cut short or damaged: save the trace again"
-        raise TraceFileError(message(f"load the trace {source}", str(error), possible, todo)) from error
+        expected, fix = "a complete safetensors file", "the file is cut short or damaged: save the trace again"
+        raise TraceFileError(message(str(error), expected, fix, task=f"load the trace {source}")) from error
     count = fields.pop("image_count")
     fields["images"] = tuple(_decode(tensors.pop(f"image.{i}")) for i in range(count))
     fields.setdefault("kept_keys", "all")  # format 1 had no other
@@ -101,18 +101,18 @@ def read_attention(
     """
     import xarray as xr
 
-    source, asked = Path(path), f"read rows of {path}"
+    source, doing = Path(path), f"read rows of {path}"
     fields = read_header(source)
     name = "gradient" if gradient else "attention"
     layers = list(fields["layer_indices"])
     with safe_open(source, framework="pt") as file:
         if name not in file.keys():  # noqa: SIM118 - no mapping
-            raise TraceFileError(message(asked, "no gradient in it", "its attention", "trace with gradients=True"))
+            raise TraceFileError(message("no gradient in it", "its attention", "trace with gradients=True", task=doing))
         stored = file.get_slice(name)
         steps = stored.get_shape()[0]
         if (layer is not None and layer not in layers) or (step is not None and not 0 <= step < steps):
-            received, possible = f"layer {layer}, step {step}", f"layers {layers}, steps 0 to {steps - 1}"
-            raise TraceFileError(message(asked, received, possible, "choose among them"))
+            got, expected = f"layer {layer}, step {step}", f"layers {layers}, steps 0 to {steps - 1}"
+            raise TraceFileError(message(got, expected, "choose among them", task=doing))
         rows = slice(0, steps) if step is None else slice(step, step + 1)
         place = slice(0, len(layers)) if layer is None else slice(layers.index(layer), layers.index(layer) + 1)
         values = stored[rows, place]
@@ -134,16 +134,18 @@ def read_header(source: Path) -> dict[str, Any]:
     """
     if not source.is_file():
         found = "a folder" if source.is_dir() else "no such file"
-        raise TraceFileError(message(f"load the trace {source}", found, "a file Trace.save wrote", "check the path"))
+        raise TraceFileError(
+            message(found, "a file Trace.save wrote", "check the path", task=f"load the trace {source}")
+        )
     try:
         with safe_open(source, framework="pt") as file:
             return _parse((file.metadata() or {}).get(_METADATA_KEY), source)
     except SafetensorError as error:
-        received, possible = str(error), "a complete safetensors file"
-        todo = "the file is cut short or damaged: save the trace again"
+        got, expected = str(error), "a complete safetensors file"
+        fix = "the file is cut short or damaged: save the trace again"
         if _is_of_another_kind(source):
-            received, possible, todo = "no trace file", "a file Trace.save wrote", "check the path"
-        raise TraceFileError(message(f"load the trace {source}", received, possible, todo)) from error
+            got, expected, fix = "no trace file", "a file Trace.save wrote", "check the path"
+        raise TraceFileError(message(got, expected, fix, task=f"load the trace {source}")) from error
 
 
 def _is_of_another_kind(source: Path) -> bool:
@@ -171,15 +173,15 @@ def _describe_fields(trace: "Trace") -> dict[str, Any]:
 
 
 def _parse(text: str | None, source: Path) -> dict[str, Any]:
-    asked = f"load the trace {source}"
+    doing = f"load the trace {source}"
     if text is None:
-        received = "a safetensors file without trace metadata"
-        raise TraceFileError(message(asked, received, "a file Trace.save wrote", "check that it is a trace"))
+        got = "a safetensors file without trace metadata"
+        raise TraceFileError(message(got, "a file Trace.save wrote", "check that it is a trace", task=doing))
     fields: dict[str, Any] = json.loads(text)
     version = fields.pop("format_version")
     if version > FORMAT_VERSION:
-        todo = "upgrade lvlmscope"
-        raise TraceFileError(message(asked, f"format version {version}", f"up to version {FORMAT_VERSION}", todo))
+        fix = "upgrade lvlmscope"
+        raise TraceFileError(message(f"format version {version}", f"up to version {FORMAT_VERSION}", fix, task=doing))
     if version < FORMAT_VERSION:
         _rename_keys(fields)
     fields["layout"] = Layout.from_json(fields["layout"])

@@ -32,9 +32,9 @@ def activation_cache(trace: "Trace", model: Any = None) -> Any:
     try:
         from transformer_lens import ActivationCache
     except ImportError as error:
-        todo = "pip install 'lvlmscope[lens]'"
+        fix = "pip install 'lvlmscope[lens]'"
         raise MissingExtraError(
-            message("make an ActivationCache", "no transformer_lens", "the extra lens", todo)
+            message("no transformer_lens", "the extra lens", fix, task="make an ActivationCache")
         ) from error
     entries: dict[str, torch.Tensor] = {}
     for place, layer in enumerate(trace.layer_indices):
@@ -65,8 +65,8 @@ def bridge_rows(bridge: Any, inputs: Mapping[str, Any], answer_ids: torch.Tensor
     """
     ids, steps = inputs["input_ids"], len(answer_ids)
     if ids.shape[0] != 1:
-        received, todo = f"{ids.shape[0]} samples", "read them one by one"
-        raise ModelInputError(message("read rows from a bridge", received, "one sample", todo))
+        got, fix = f"{ids.shape[0]} samples", "read them one by one"
+        raise ModelInputError(message(got, "one sample", fix, task="read rows from a bridge"))
     others: dict[str, Any] = {}
     for name, value in inputs.items():
         if name in ("token_type_ids", "mm_token_type_ids"):  # 0 is text
@@ -79,7 +79,7 @@ def bridge_rows(bridge: Any, inputs: Mapping[str, Any], answer_ids: torch.Tensor
         _, cache = bridge.run_with_cache(whole, names_filter=lambda name: name in names, **others)
     missing = [name for name in names if name not in cache]
     if missing:
-        received, possible = f"no {missing[0]}", "bridges whose blocks keep their attention pattern"
-        raise ModelInputError(message("read rows from a bridge", received, possible, "use lvlmscope.trace"))
+        got, expected = f"no {missing[0]}", "bridges whose blocks keep their attention pattern"
+        raise ModelInputError(message(got, expected, "use lvlmscope.trace", task="read rows from a bridge"))
     rows = [cache[name][0, :, ids.shape[1] - 1 :].transpose(0, 1) for name in names]
     return torch.stack(rows, 1).float().cpu()

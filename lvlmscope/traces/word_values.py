@@ -52,9 +52,9 @@ def per_word(trace: "Trace", words: "Sequence[Word]", signal: Any) -> np.ndarray
         ShapeError: No step axis, or another answer's.
     """
     if not isinstance(signal, xr.DataArray) or signal.sizes.get("step") != trace.num_steps:
-        received = f"dims {dict(signal.sizes)}" if isinstance(signal, xr.DataArray) else type(signal).__name__
-        possible = f"a labelled array with {trace.num_steps} steps"
-        raise ShapeError(message("draw a timeline", received, possible, "take a signal of this trace"))
+        got = f"dims {dict(signal.sizes)}" if isinstance(signal, xr.DataArray) else type(signal).__name__
+        expected = f"a labelled array with {trace.num_steps} steps"
+        raise ShapeError(message(got, expected, "take a signal of this trace", task="draw a timeline"))
     others = [dim for dim in signal.dims if dim != "step"]
     steps = signal.mean(others).to_numpy() if others else signal.to_numpy()
     values = [steps[list(word.steps)] for word in words]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.traces.requirements import require_trace
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Word:
     steps: tuple[int, ...]
 
 
+@task("read the words")
 def words_of(trace: "Trace") -> tuple[Word, ...]:
     """The words of the answer, in order; punctuation belongs to none, unless there is nothing else.
 
@@ -51,7 +52,7 @@ def words_of(trace: "Trace") -> tuple[Word, ...]:
         >>> [(word.text, word.steps) for word in words_of(planted_trace(steps=2))]
         [('word0', (0,)), ('word1', (1,))]
     """
-    text = "".join(require_trace(trace, "read the words").answer_tokens)
+    text = "".join(require_trace(trace).answer_tokens)
     found = list(_WORD.finditer(text)) or list(re.finditer(r"\S+", text))
     ends: list[int] = []
     for piece in trace.answer_tokens:
@@ -89,9 +90,9 @@ def find_word(trace: "Trace", asked: "str | int | np.integer | Word") -> Word:
     match = next(_places(asked, trace), None)
     if match is None:
         listed = ", ".join(dict.fromkeys(word.text for word in words[:_LISTED])) or "none: the answer is empty"
-        todo = "choose one of the answer's words, or a step number"
-        possible = listed + (", ..." if len(words) > _LISTED else "")
-        raise ModelInputError(message("show a word", repr(asked), possible, todo))
+        fix = "choose one of the answer's words, or a step number"
+        expected = listed + (", ..." if len(words) > _LISTED else "")
+        raise ModelInputError(message(repr(asked), expected, fix, task="show a word"))
     inside = [word for word in words if word.start < match.end() and word.end > match.start()]
     steps = tuple(sorted({step for word in inside for step in word.steps}))
     return Word(text=match[0], start=match.start(), end=match.end(), steps=steps)
@@ -105,8 +106,8 @@ def _places(asked: str, trace: "Trace") -> Iterator[re.Match[str]]:
 
 def _step(trace: "Trace", step: int) -> Word:
     if not -trace.num_steps <= step < trace.num_steps:
-        possible = f"{-trace.num_steps} to {trace.num_steps - 1}" if trace.num_steps else "none: the answer is empty"
-        raise ModelInputError(message("show a step", f"step {step}", possible, "choose another, or a word's text"))
+        expected = f"{-trace.num_steps} to {trace.num_steps - 1}" if trace.num_steps else "none: the answer is empty"
+        raise ModelInputError(message(f"step {step}", expected, "choose another, or a word's text", task="show a step"))
     step %= trace.num_steps
     start = sum(map(len, trace.answer_tokens[:step]))
     piece = trace.answer_tokens[step]
@@ -141,9 +142,9 @@ def marked_words(trace: "Trace", words: tuple[Word, ...], marks: Iterable[Any]) 
             continue
         start, end = _span(mark)
         if not 0 <= start < end <= len(trace.answer):
-            possible = f"stretches of characters within 0 to {len(trace.answer)}"
-            received = f"characters {start} to {end}"
-            raise ModelInputError(message("mark words", received, possible, "take the spans from this answer"))
+            expected = f"stretches of characters within 0 to {len(trace.answer)}"
+            got = f"characters {start} to {end}"
+            raise ModelInputError(message(got, expected, "take the spans from this answer", task="mark words"))
         chosen |= {n for n, word in enumerate(words) if word.start < end and word.end > start}
     return chosen
 
@@ -153,5 +154,5 @@ def _span(mark: Any) -> tuple[int, int]:
         return int(mark[0]), int(mark[1])
     if hasattr(mark, "start") and hasattr(mark, "end"):
         return int(mark.start), int(mark.end)
-    possible = "a word, a step, a pair (start, end) of characters, or a mention"
-    raise ModelInputError(message("mark words", repr(mark), possible, "give one of these"))
+    expected = "a word, a step, a pair (start, end) of characters, or a mention"
+    raise ModelInputError(message(repr(mark), expected, "give one of these", task="mark words"))

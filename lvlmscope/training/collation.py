@@ -60,8 +60,8 @@ def speak(record: Record, processor: Any, turns: int) -> Spoken:
         messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
         texts.append(processor.apply_chat_template(messages, tokenize=False))
     if not all(later.startswith(earlier) for earlier, later in pairwise(texts)):
-        received, possible = "a chat template that rewrites earlier turns", "templates that only append"
-        raise TrainingDataError(message(f"use {record.name}", received, possible, "keep one turn a record"))
+        got, expected = "a chat template that rewrites earlier turns", "templates that only append"
+        raise TrainingDataError(message(got, expected, "keep one turn a record", task=f"use {record.name}"))
     tokenizer = processor.tokenizer
     tail = texts[-1][len(texts[-2]) :]
     if tokenizer.eos_token and not any(token in tail for token in tokenizer.get_added_vocab()):
@@ -143,9 +143,9 @@ class Collator:
                 return inputs | {"labels": labels} | self._weights(labels, stressed)
             for number in long:
                 if turns[number] == 1:
-                    received, possible = f"{lengths[number]} tokens in the first turn", f"up to {self._max_tokens}"
-                    todo = "raise --max-tokens, or leave the record out"
-                    raise TrainingDataError(message(f"use {records[number].name}", received, possible, todo))
+                    got, expected = f"{lengths[number]} tokens in the first turn", f"up to {self._max_tokens}"
+                    fix = "raise --max-tokens, or leave the record out"
+                    raise TrainingDataError(message(got, expected, fix, task=f"use {records[number].name}"))
                 turns[number] -= 1
 
     def _weights(self, labels: torch.Tensor, stressed: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -166,8 +166,8 @@ def _labels(
         offset = len(columns) - len(one.ids)  # what the image's placeholder became, all of it before the answers
         first = one.spans[0][0]
         if tuple(ids[row, columns[first + offset :]].tolist()) != one.ids[first:]:
-            received, possible = "other tokens with the image than without", "images that change no later token"
-            raise TrainingDataError(message(f"use {record.name}", received, possible, "use another processor"))
+            got, expected = "other tokens with the image than without", "images that change no later token"
+            raise TrainingDataError(message(got, expected, "use another processor", task=f"use {record.name}"))
         for start, end in one.spans:
             where = columns[start + offset : end + offset]
             labels[row, where] = ids[row, where]

@@ -46,14 +46,14 @@ def read_records(data: Path, images: Path, *, skip: bool = False) -> tuple[list[
     Raises:
         TrainingDataError: No such file, no JSON list, or a record that cannot be used, by its id and number.
     """
-    asked, possible = f"read {data}", "a JSON list of LLaVA-Instruct records"
+    doing, expected = f"read {data}", "a JSON list of LLaVA-Instruct records"
     try:
         loaded = json.loads(data.read_text())
     except (OSError, ValueError) as error:
-        raise TrainingDataError(message(asked, str(error), possible, "check --data")) from error
+        raise TrainingDataError(message(str(error), expected, "check --data", task=doing)) from error
     if not isinstance(loaded, list) or not loaded:
-        received = "an empty list" if loaded == [] else f"a JSON {type(loaded).__name__}"
-        raise TrainingDataError(message(asked, received, possible, "check --data"))
+        got = "an empty list" if loaded == [] else f"a JSON {type(loaded).__name__}"
+        raise TrainingDataError(message(got, expected, "check --data", task=doing))
     records, left_out = [], 0
     for number, raw in enumerate(loaded):
         try:
@@ -63,7 +63,7 @@ def read_records(data: Path, images: Path, *, skip: bool = False) -> tuple[list[
                 raise
             left_out += 1
     if not records:
-        raise TrainingDataError(message(asked, "no record that can be used", possible, "read it without skipping"))
+        raise TrainingDataError(message("no record that can be used", expected, "read it without skipping", task=doing))
     return records, left_out
 
 
@@ -73,8 +73,8 @@ def _record(number: int, raw: Any, images: Path) -> Record:
     name = f"record {number} (id {raw.get('id', 'none')!r})"
     missing = [key for key in ("image", "conversations") if key not in raw]
     if missing:
-        received = f"keys {sorted(map(str, raw))} without {' and '.join(missing)}"
-        raise _refused(name, received, "add what is missing, or leave the record out")
+        got = f"keys {sorted(map(str, raw))} without {' and '.join(missing)}"
+        raise _refused(name, got, "add what is missing, or leave the record out")
     path = images / str(raw["image"])
     if not path.is_file():
         raise _refused(name, f"no image {path}", "check --images")
@@ -89,12 +89,12 @@ def _turns(name: str, conversation: Any) -> tuple[tuple[str, str], ...]:
     if not any(speaker == "gpt" for speaker, _ in said):
         raise _refused(name, "no assistant turn", "add a turn from 'gpt'")
     if [speaker for speaker, _ in said] != ["human", "gpt"] * (len(said) // 2) + ["human"] * (len(said) % 2):
-        received = f"turns from {', '.join(speaker for speaker, _ in said)}"
-        raise _refused(name, received, "let 'human' and 'gpt' take turns, 'human' first")
+        got = f"turns from {', '.join(speaker for speaker, _ in said)}"
+        raise _refused(name, got, "let 'human' and 'gpt' take turns, 'human' first")
     marks = [text.count(IMAGE_MARK) for _, text in said]
     if marks[0] != 1 or sum(marks) != 1:
-        received = f"{sum(marks)} of {IMAGE_MARK}, {marks[0]} of them in the first turn"
-        raise _refused(name, received, f"put {IMAGE_MARK} into the first human turn, once")
+        got = f"{sum(marks)} of {IMAGE_MARK}, {marks[0]} of them in the first turn"
+        raise _refused(name, got, f"put {IMAGE_MARK} into the first human turn, once")
     texts = [text.replace(IMAGE_MARK, "").strip() for _, text in said]
     if not all(texts):
         raise _refused(name, "an empty turn", "leave no value empty")
@@ -108,8 +108,8 @@ def _said(name: str, part: Any) -> tuple[str, str]:
     return part["from"], part["value"]
 
 
-def _refused(name: str, received: str, todo: str) -> TrainingDataError:
-    return TrainingDataError(message(f"use {name}", received, _SHAPE, todo))
+def _refused(name: str, got: str, fix: str) -> TrainingDataError:
+    return TrainingDataError(message(got, _SHAPE, fix, task=f"use {name}"))
 
 
 def split_records(records: Sequence[Record], share: float, seed: int) -> tuple[list[Record], list[Record]]:
@@ -130,8 +130,8 @@ def split_records(records: Sequence[Record], share: float, seed: int) -> tuple[l
 
     count = min(max(1, round(share * len(records))), len(records)) if share else 0
     if count >= len(records):
-        received, possible = f"{count} of {len(records)} records for validation", "at least one record to train on"
-        raise TrainingDataError(message("split the records", received, possible, "lower --validation"))
+        got, expected = f"{count} of {len(records)} records for validation", "at least one record to train on"
+        raise TrainingDataError(message(got, expected, "lower --validation", task="split the records"))
     held = set(np.random.default_rng(seed).permutation(len(records))[:count].tolist())
     kept = [one for number, one in enumerate(records) if number not in held]
     return kept, [one for number, one in enumerate(records) if number in held]

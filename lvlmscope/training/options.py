@@ -70,7 +70,7 @@ class TrainingOptions:
             "max_tokens": (self.max_tokens > 0, "a number from 1"),
             "workers": (self.workers >= 0, "a number from 0"),
         }
-        for name, (fits, possible) in ranges.items():
+        for name, (fits, expected) in ranges.items():
             if not fits:
-                received = f"{name}={getattr(self, name)!r}"
-                raise ModelInputError(message("configure training", received, possible, f"choose {name} there"))
+                got = f"{name}={getattr(self, name)!r}"
+                raise ModelInputError(message(got, expected, f"choose {name} there", task="configure training"))

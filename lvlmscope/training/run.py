@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from lvlmscope.errors import TrainingDataError, UnsupportedOptionError, message
+from lvlmscope.errors import TrainingDataError, UnsupportedOptionError, message, task
 from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
 from lvlmscope.models.loaded_model import LoadedModel
 from lvlmscope.training.cell_learner import CellLearner
@@ -76,14 +76,14 @@ def train_cell(
     return result
 
 
+@task("train a cell")
 def _require_training(model: LoadedModel) -> None:
-    asked = "train a cell"
     if importlib.util.find_spec("accelerate") is None:
-        received, possible = "no accelerate", "an installation with the extra train"
-        raise UnsupportedOptionError(message(asked, received, possible, "pip install 'lvlmscope[train]'"))
+        got, expected = "no accelerate", "an installation with the extra train"
+        raise UnsupportedOptionError(message(got, expected, "pip install 'lvlmscope[train]'"))
     if not getattr(model.processor, "chat_template", None):
-        received, possible = f"{type(model.processor).__name__} without a chat template", "a chat model's processor"
-        raise TrainingDataError(message(asked, received, possible, "set processor.chat_template"))
+        got, expected = f"{type(model.processor).__name__} without a chat template", "a chat model's processor"
+        raise TrainingDataError(message(got, expected, "set processor.chat_template"))
 
 
 def _learner(model: LoadedModel, cell: DepthCell | CellConfig | None, seed: int) -> CellLearner:
@@ -92,8 +92,8 @@ def _learner(model: LoadedModel, cell: DepthCell | CellConfig | None, seed: int)
     size = model.family.text_config(model.model).hidden_size
     made = cell if isinstance(cell, DepthCell) else DepthCell(cell or CellConfig(hidden_size=size), seed=seed)
     if made.config.hidden_size != size:
-        received = f"a cell of hidden size {made.config.hidden_size} for a model of hidden size {size}"
-        raise CellError(message("train a cell", received, "equal sizes", "leave the cell out for a new one"))
+        got = f"a cell of hidden size {made.config.hidden_size} for a model of hidden size {size}"
+        raise CellError(message(got, "equal sizes", "leave the cell out for a new one", task="train a cell"))
     return CellLearner(made.float().requires_grad_(True), model.model, model.family)
 
 

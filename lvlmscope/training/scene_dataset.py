@@ -9,13 +9,14 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.tiny import Scene, captions, scene
 from lvlmscope.tiny.world import SETTINGS, vocabulary_words
 
 __all__ = ["write_scenes"]
 
 
+@task("write scenes")
 def write_scenes(
     folder: Path, *, n: int, split: Literal["train", "tune"] = "train", seed: int = 7, surprising: float | None = None
 ) -> Path:
@@ -38,13 +39,12 @@ def write_scenes(
     Raises:
         ModelInputError: A held-out split, no scenes, or a share outside [0, 1].
     """
-    asked = "write scenes"
     if split not in {"train", "tune"} or n < 1:
-        received, possible = f"split={split!r}, n={n}", "train or tune; a number from 1"
-        raise ModelInputError(message(asked, received, possible, "choose both there"))
+        got, expected = f"split={split!r}, n={n}", "train or tune; a number from 1"
+        raise ModelInputError(message(got, expected, "choose both there"))
     if surprising is not None and not 0 <= surprising <= 1:
-        received = f"surprising={surprising}"
-        raise ModelInputError(message(asked, received, "a share from 0 to 1", "choose it there"))
+        got = f"surprising={surprising}"
+        raise ModelInputError(message(got, "a share from 0 to 1", "choose it there"))
     (folder / "images").mkdir(parents=True, exist_ok=True)
     records = []
     for one in tqdm(_chosen(split, n, seed, surprising), total=n, desc="scenes", delay=2):

@@ -85,8 +85,8 @@ class Check:
             UnsupportedModelError: Something failed.
         """
         if not self.passed:
-            todo = "register a Family for it, or load with check=False and look at lv.check(model)"
-            raise UnsupportedModelError(message("trust a model's rows", repr(self), "a model that passes", todo))
+            fix = "register a Family for it, or load with check=False and look at lv.check(model)"
+            raise UnsupportedModelError(message(repr(self), "a model that passes", fix, task="trust a model's rows"))
 
 
 def check(model: Any, *, inputs: Any = None, processor: Any = None, family: Family | None = None) -> Check:
@@ -116,8 +116,8 @@ def check(model: Any, *, inputs: Any = None, processor: Any = None, family: Fami
     options: dict[str, Any] = {"max_new_tokens": _STEPS, "do_sample": False}
     every = trace_inputs(model, inputs, processor=processor, family=family, progress=False, **options)
     if len(every) != 1:
-        todo = "pass one sample"
-        raise UnsupportedModelError(message("check a model", f"{len(every)} samples", "one sample", todo))
+        fix = "pass one sample"
+        raise UnsupportedModelError(message(f"{len(every)} samples", "one sample", fix, task="check a model"))
     traced = every[0]
     findings = (
         _agreement(traced),

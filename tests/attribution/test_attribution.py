@@ -81,7 +81,7 @@ def test_an_objects_box_speaks_for_its_word_more_than_the_background(bundled) ->
 
 def test_one_token_off_its_baseline_takes_everything(small) -> None:
     case, trace = small
-    answerer = lv.attribution.answer_scorer.answer_scorer_of(trace, case.model, inputs=case.inputs, asked="test")
+    answerer = lv.attribution.answer_scorer.answer_scorer_of(trace, case.model, inputs=case.inputs)
     with answerer.with_embeddings(1) as (own, _):
         start = own.clone()
     start[5] = own.mean(0)
@@ -111,7 +111,7 @@ def test_everything_is_as_before_also_after_an_error(small) -> None:
     with torch.no_grad():
         again = lv.integrated_gradients(trace, case.model, words=0, n_steps=3, inputs=case.inputs, batch_size=2)
     xr.testing.assert_allclose(first, again, atol=1e-5)
-    with pytest.raises(ModelInputError, match=r"a baseline of shape \[3\]; possible: 'mean', 'zero', or a tensor of"):
+    with pytest.raises(ModelInputError, match=r"a baseline of shape \[3\]; expected: 'mean', 'zero', or a tensor of"):
         lv.integrated_gradients(trace, case.model, words=0, baseline=torch.zeros(3), inputs=case.inputs)
     assert tiny_models.footprint(case.model) == before
     assert [weight.requires_grad for weight in case.model.parameters()] == flags
@@ -167,7 +167,7 @@ def test_bad_input_of_any(small, bundled) -> None:
     blind = dataclasses.replace(trace, image_keys=torch.zeros_like(trace.image_keys))
     with pytest.raises(ModelInputError, match="without image keys"):
         lv.integrated_gradients(blind, case.model, inputs=case.inputs)
-    with pytest.raises(ModelInputError, match="step 99; possible: -3 to 2"):
+    with pytest.raises(ModelInputError, match="step 99; expected: -3 to 2"):
         lv.integrated_gradients(trace, case.model, words=99, inputs=case.inputs)
     with pytest.raises(ModelInputError, match="no words"):
         lv.occlusion(seen, model, words=[])
@@ -179,7 +179,7 @@ def test_bad_input_of_any(small, bundled) -> None:
     handle.withdraw()
     with pytest.raises(ReplayError, match=r"differ from the trace's by .* without interventions"):
         lv.occlusion(dataclasses.replace(seen, log_probs=seen.log_probs - 1), model, words=0)
-    with pytest.raises(ModelInputError, match="inputs of 2 samples; possible: one sample without padding"):
+    with pytest.raises(ModelInputError, match="inputs of 2 samples; expected: one sample without padding"):
         lv.integrated_gradients(trace, case.model, inputs=tiny_models.llava(2).inputs)
 
 
@@ -187,16 +187,16 @@ def test_bad_input_of_occlusion(bundled) -> None:
     model, trace, _ = bundled
     with pytest.raises(GeometryError, match="200 parts along 112 pixels"):
         lv.occlusion(trace, model, patches=(200, 2))
-    with pytest.raises(GeometryError, match="a baseline of 4 x 4 pixels; possible: the image's 112 x 112"):
+    with pytest.raises(GeometryError, match="a baseline of 4 x 4 pixels; expected: the image's 112 x 112"):
         lv.occlusion(trace, model, baseline=Image.new("RGB", (4, 4)))
-    with pytest.raises(ModelInputError, match="baseline='grey'; possible: 'mean'"):
+    with pytest.raises(ModelInputError, match="baseline='grey'; expected: 'mean'"):
         lv.occlusion(trace, model, baseline="grey")
-    with pytest.raises(ModelInputError, match=r"a mask of float64 with shape \[2, 2\]; possible: whole numbers"):
+    with pytest.raises(ModelInputError, match=r"a mask of float64 with shape \[2, 2\]; expected: whole numbers"):
         lv.occlusion(trace, model, mask=np.zeros((2, 2)))
     for patches in ((0, 8), (2, 0)):
-        with pytest.raises(ModelInputError, match=r"patches=\(.*possible: \(rows, columns\), 1 or more of each"):
+        with pytest.raises(ModelInputError, match=r"patches=\(.*expected: \(rows, columns\), 1 or more of each"):
             lv.occlusion(trace, model, patches=patches)
-    with pytest.raises(ModelInputError, match="image 1; possible: 0 to 0"):
+    with pytest.raises(ModelInputError, match="image 1; expected: 0 to 0"):
         lv.occlusion(trace, model, image_index=1)
     with pytest.raises(ModelInputError, match="batch_size=0"):
         lv.occlusion(trace, model, batch_size=0)
@@ -204,11 +204,11 @@ def test_bad_input_of_occlusion(bundled) -> None:
 
 def test_bad_input_of_integrated_gradients(small) -> None:
     case, trace = small
-    with torch.inference_mode(), pytest.raises(UnsupportedOptionError, match=r"torch\.inference_mode; possible"):
+    with torch.inference_mode(), pytest.raises(UnsupportedOptionError, match=r"torch\.inference_mode; expected"):
         lv.integrated_gradients(trace, case.model, inputs=case.inputs)
-    with pytest.raises(ModelInputError, match=r"a baseline 'blank'; possible: 'mean', 'zero', or a tensor"):
+    with pytest.raises(ModelInputError, match=r"a baseline 'blank'; expected: 'mean', 'zero', or a tensor"):
         lv.integrated_gradients(trace, case.model, inputs=case.inputs, baseline="blank")
-    with pytest.raises(ModelInputError, match="n_steps=0, batch_size=8; possible: 1 or more"):
+    with pytest.raises(ModelInputError, match="n_steps=0, batch_size=8; expected: 1 or more"):
         lv.integrated_gradients(trace, case.model, inputs=case.inputs, n_steps=0)
     crossing = FAMILIES["mllama"](1)
     its = from_inputs(crossing.model, crossing.inputs, **OPTIONS, progress=False)
@@ -229,7 +229,7 @@ def test_bad_input_of_infidelity_and_sensitivity(bundled) -> None:
     with pytest.raises(ModelInputError, match=r"share=1\.0, samples=64"):
         lv.infidelity(trace, model, saliency, 1, share=1.0)
     for several in (None, [0, 1]):
-        with pytest.raises(ModelInputError, match="possible: one word of the answer, or a step's number"):
+        with pytest.raises(ModelInputError, match="expected: one word of the answer, or a step's number"):
             lv.infidelity(trace, model, saliency, several)
     with (
         lv.intervene(model, lv.DLEAF()),
@@ -237,14 +237,14 @@ def test_bad_input_of_infidelity_and_sensitivity(bundled) -> None:
     ):
         lv.sensitivity(trace, model, lambda _: np.ones(2))
     with pytest.raises(
-        ModelInputError, match="got interventions on in the trace alone; possible: the same interventions"
+        ModelInputError, match="got interventions on in the trace alone; expected: the same interventions"
     ):
         lv.sensitivity(dataclasses.replace(trace, effects=({"name": "DLEAF"},)), model, lambda _: np.ones(2))
-    with pytest.raises(ShapeError, match=r"a map with dims \{'layer': 2, 'key': 2\}; possible: dims row and column"):
+    with pytest.raises(ShapeError, match=r"a map with dims \{'layer': 2, 'key': 2\}; expected: dims row and column"):
         lv.infidelity(trace, model, saliency.rename(row="layer", column="key"), 1)
     with pytest.raises(ShapeError, match="a value for each image token"):
         lv.infidelity(trace, model, xr.DataArray(np.ones(2), dims="key", coords={"key": [0, 1]}), 1)
-    with pytest.raises(ModelInputError, match=r"radius=0\.0, samples=10; possible: a radius from 1/255"):
+    with pytest.raises(ModelInputError, match=r"radius=0\.0, samples=10; expected: a radius from 1/255"):
         lv.sensitivity(trace, model, lambda _: np.ones(2), radius=0.0)
     with pytest.raises(ModelInputError, match="a trace without its images"):
         lv.sensitivity(planted_trace(), model, lambda _: np.ones(2))

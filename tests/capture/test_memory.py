@@ -86,7 +86,7 @@ def test_one_layer_at_a_time_gives_the_same_gradients_and_leaves_nothing(name: s
 def test_too_little_memory_is_refused_before_anything_runs() -> None:
     case = FAMILIES["llava"]()
     before = tiny_models.footprint(case.model)
-    with pytest.raises(MemoryLimitError, match=r"max_memory of 0\.0 MB; possible: keep='image_answer' .* both"):
+    with pytest.raises(MemoryLimitError, match=r"max_memory of 0\.0 MB; expected: keep='image_answer' .* both"):
         traced(case.model, case.inputs, gradients=True, max_memory="2KB")
     assert tiny_models.footprint(case.model) == before
     with pytest.raises(UnsupportedOptionError, match="a text such as"):

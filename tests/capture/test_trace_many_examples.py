@@ -145,7 +145,7 @@ def test_a_call_that_cannot_work_is_refused_at_once(model: Any, images: list[Ima
     for one in ("mine.png", {"image": images[0]}):
         with pytest.raises(ModelInputError, match=r"a list of examples.*put a single example into a list"):
             lv.trace_many(model, one, prompt=PROMPTS[0], **OPTIONS)
-    with pytest.raises(UnsupportedOptionError, match="max_new_tokens=0; possible: 1 token or more"):
+    with pytest.raises(UnsupportedOptionError, match="max_new_tokens=0; expected: 1 token or more"):
         list(lv.trace_many(model, images, prompt=PROMPTS[0], **OPTIONS | {"max_new_tokens": 0}))
 
 
@@ -175,5 +175,5 @@ def test_failures_among_traces_are_named_and_paths_are_no_traces(tmp_path: Path)
     ):
         with pytest.raises(ModelInputError, match=r"got the text 'a\.safetensors'.*lv\.load_trace\('a\.safetensors'\)"):
             call()
-    with pytest.raises(ModelInputError, match="got int; possible: a trace"):
+    with pytest.raises(ModelInputError, match="got int; expected: a trace"):
         lv.effect(one, 3)  # type: ignore[arg-type]

@@ -234,7 +234,7 @@ def test_one_method_by_its_name() -> None:
     assert "LocoRE" not in told.stdout
     assert [facts["name"] for facts in json.loads(run("interventions", "sgrs", "--json").stdout)] == ["SGRS"]
     wrong = run("interventions", "nope")
-    assert (wrong.returncode, "possible: CLVA" in wrong.stderr) == (2, True)
+    assert (wrong.returncode, "expected: CLVA" in wrong.stderr) == (2, True)
 
 
 def test_the_version_and_the_module_as_a_command() -> None:
@@ -271,13 +271,13 @@ def test_eval_command_prints_json() -> None:
         (("trace", "missing.png", "Describe."), "missing.png"),
         (("trace", "IMAGE", " "), "prompt"),
         (("trace", "IMAGE", "Describe.", "--model", "no/such-folder"), "no/such-folder"),
-        (("trace", "IMAGE", "Describe.", "--dtype", "nonsense"), "got dtype='nonsense'; possible: 'auto'"),
-        (("trace", "IMAGE", "Describe.", "--intervention", "nothing"), "possible: CLVA, DLEAF"),
-        (("trace", "IMAGE", "Describe.", "--intervention", "dleaf:strength=1"), "got strength; possible: gamma"),
+        (("trace", "IMAGE", "Describe.", "--dtype", "nonsense"), "got dtype='nonsense'; expected: 'auto'"),
+        (("trace", "IMAGE", "Describe.", "--intervention", "nothing"), "expected: CLVA, DLEAF"),
+        (("trace", "IMAGE", "Describe.", "--intervention", "dleaf:strength=1"), "got strength; expected: gamma"),
         (("trace", "IMAGE", "Describe.", "--intervention", "dleaf:gamma=2.5"), "gamma=2.5"),
         (
             ("trace", "IMAGE", "Describe.", "--intervention", "dleaf:gamma=x"),
-            "gamma='x' of type str; possible: a number",
+            "gamma='x' of type str; expected: a number",
         ),
         (("demo", "--image", "99"), "99"),
         (("demo", "--out", "IMAGE"), "write results to"),

@@ -143,7 +143,7 @@ def test_bad_input_is_refused() -> None:
         aggregate([], "log_prob", by=())
     with pytest.raises(EvaluationError, match="internal_confidence, which needs the model"):
         aggregate(traces, "internal_confidence")
-    with pytest.raises(EvaluationError, match="'speed'; possible: position"):
+    with pytest.raises(EvaluationError, match="'speed'; expected: position"):
         aggregate(traces, "speed")
     with pytest.raises(EvaluationError, match=r"by=\('layer',\) of a signal with dims \('step',\)"):
         aggregate(traces, "log_prob", by="layer")
@@ -174,7 +174,7 @@ def test_saliency_of_true_and_hallucinated_words() -> None:
 
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_unknown_axes_are_refused() -> None:
-    with pytest.raises(EvaluationError, match=r"by=\('colour',\); possible: layer, head, word"):
+    with pytest.raises(EvaluationError, match=r"by=\('colour',\); expected: layer, head, word"):
         aggregate(made(1), "log_prob", by="colour")
 
 

@@ -81,8 +81,8 @@ def test_questions_are_balanced_and_true() -> None:
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
-    with pytest.raises(EvaluationError, match="2 and 1 scenes; possible: the same scenes"):
+    with pytest.raises(EvaluationError, match="2 and 1 scenes; expected: the same scenes"):
         differences(outcome(["A dog."] * 2, ["yes"] * 2), outcome(["A dog."], ["yes"]))
     nothing: Any = None
-    with pytest.raises(EvaluationError, match="no scenes; possible: at least one"):
+    with pytest.raises(EvaluationError, match="no scenes; expected: at least one"):
         measure(nothing, [])

@@ -162,7 +162,7 @@ def test_bad_input_is_refused() -> None:
         detection(traces, [*labels, labels[0]])
     with pytest.raises(EvaluationError, match="11 labels and more traces"):
         detection(traces, labels[:11])
-    with pytest.raises(EvaluationError, match="got nonsense; possible: position"):
+    with pytest.raises(EvaluationError, match="got nonsense; expected: position"):
         detection(traces, labels, signals=["nonsense"])
     with pytest.raises(EvaluationError, match="no signal at all"):
         detection(traces, labels, signals=[])

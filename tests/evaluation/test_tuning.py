@@ -89,7 +89,7 @@ def test_no_trial_within_the_limit_tells_the_least_loss() -> None:
         max_recall_loss=0.02,
     )
     assert found.feasible == ()
-    with pytest.raises(EvaluationError, match=r"none that loses at most 0\.020; possible: 0\.100 or more"):
+    with pytest.raises(EvaluationError, match=r"none that loses at most 0\.020; expected: 0\.100 or more"):
         _ = found.best
 
 
@@ -107,7 +107,7 @@ def test_examples_are_pairs_or_objects() -> None:
     wrong: Any
     for wrong in (3, ("a.png", "dog"), ("a.png",)):
         with pytest.raises(
-            EvaluationError, match=r"tune an intervention: got example 1, .*; possible: pairs \(image, names"
+            EvaluationError, match=r"tune an intervention: got example 1, .*; expected: pairs \(image, names"
         ):
             tune(None, "dleaf", [pair, wrong])
 

@@ -66,7 +66,7 @@ def test_a_words_map_is_the_mean_over_its_tokens_heads_and_layers() -> None:
 
 def test_an_amount_a_word_or_a_layer_that_is_not_there_is_refused() -> None:
     amounts = WordMaps(varied_trace())
-    with pytest.raises(ModelInputError, match=r"'saliency' of word 0; possible: attention"):
+    with pytest.raises(ModelInputError, match=r"'saliency' of word 0; expected: attention"):
         amounts.of_word("saliency", 0)
     with pytest.raises(ModelInputError, match="words 0 to 3"):
         amounts.per_head("attention", 4)

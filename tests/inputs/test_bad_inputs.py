@@ -41,7 +41,7 @@ def model() -> LoadedModel:
         (np.zeros((3, 4, 5)), "array of shape"),
         (np.full((4, 4, 3), 7.0), "floats outside"),
         ([IMAGE, IMAGE], "2 images"),
-        (Image.new("RGB", (1, 1)), "1 x 1 pixels; possible: at least 2 x 2"),
+        (Image.new("RGB", (1, 1)), "1 x 1 pixels; expected: at least 2 x 2"),
         (Image.new("L", (20_000, 20_000)), "20000 x 20000 pixels"),
         (Image.new("RGB", (20_000, 1)), "20000 x 1 pixels"),
     ],
@@ -127,7 +127,7 @@ def test_a_name_that_leads_nowhere(tmp_path: Path) -> None:
     ("source", "match"),
     [
         ("qwenn", "no folder of that name here, and a hub id has an owner"),
-        ("./models/none", "no folder of that name here; possible"),
+        ("./models/none", "no folder of that name here; expected"),
         (3, "load a model: got int 3"),
         (("a", "b", "c"), "got tuple"),
     ],

@@ -127,12 +127,12 @@ def test_a_rule_that_no_head_meets_says_so() -> None:
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_bad_parameters_are_refused_before_anything_runs() -> None:
     refused: list[tuple[dict[str, Any], str]] = [
-        ({"tau_reas": 0.3, "tau_perc": 0.3}, r"tau_reas=0\.3, tau_perc=0\.3; possible: 0 <= tau_reas < tau_perc <= 1"),
+        ({"tau_reas": 0.3, "tau_perc": 0.3}, r"tau_reas=0\.3, tau_perc=0\.3; expected: 0 <= tau_reas < tau_perc <= 1"),
         ({"tau_reas": -0.1}, r"tau_reas=-0\.1"),
         ({"tau_perc": 1.5}, r"tau_perc=1\.5"),
         ({"g_perc": -1.0}, r"g_perc=-1\.0"),
         ({"g_reas": float("nan")}, "g_reas=nan"),
-        ({"l_perc": 1.5}, r"l_perc=1\.5; possible: a layer number from 0, or a depth"),
+        ({"l_perc": 1.5}, r"l_perc=1\.5; expected: a layer number from 0, or a depth"),
         ({"l_reas": -1}, "l_reas=-1"),
         ({"freeze": "always"}, "freeze='always'"),
         ({"rows": "first"}, "rows='first'"),
@@ -140,7 +140,7 @@ def test_bad_parameters_are_refused_before_anything_runs() -> None:
     for parameters, told in refused:
         with pytest.raises(ModelInputError, match=told):
             HeadRescaling(**parameters)
-    with pytest.raises(ModelInputError, match="preset 'GPT'; possible: Kimi-VL-A3B-Thinking"):
+    with pytest.raises(ModelInputError, match="preset 'GPT'; expected: Kimi-VL-A3B-Thinking"):
         HeadRescaling.preset("GPT")
 
 
@@ -148,7 +148,7 @@ def test_a_layer_outside_the_model_is_refused_when_it_is_switched_on() -> None:
     case = tiny_models.llava()
     before = tiny_models.footprint(case.model)
     for intervention in (HeadRescaling(l_perc=3), HeadRescaling.preset("Ocean-R1-7B")):
-        with pytest.raises(ModelInputError, match=r"in a model of 3 layers; possible: layers 0 to 2"):
+        with pytest.raises(ModelInputError, match=r"in a model of 3 layers; expected: layers 0 to 2"):
             attach(case.model, intervention)
     assert tiny_models.footprint(case.model) == before
 

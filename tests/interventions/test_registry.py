@@ -59,11 +59,11 @@ def test_every_exported_intervention_is_registered_with_a_card() -> None:
 @pytest.mark.parametrize(
     ("name", "parameters", "told"),
     [
-        ("CLVA", {"alpha": "x"}, "alpha='x' of type str; possible: a number"),
+        ("CLVA", {"alpha": "x"}, "alpha='x' of type str; expected: a number"),
         ("DLEAF", {"gamma": True}, "gamma=True of type bool"),
-        ("DLEAF", {"layers": 3}, "layers=3 of type int; possible: a sequence of numbers or None"),
-        ("DLEAF", {"threshold": ["min"]}, r".*; possible: 'min', 'max', 'mean'"),
-        ("SGRS", {"k": 2.5}, "k=2.5 of type float; possible: a whole number"),
+        ("DLEAF", {"layers": 3}, "layers=3 of type int; expected: a sequence of numbers or None"),
+        ("DLEAF", {"threshold": ["min"]}, r".*; expected: 'min', 'max', 'mean'"),
+        ("SGRS", {"k": 2.5}, "k=2.5 of type float; expected: a whole number"),
         ("LocoRE", {"window": None}, "window=None of type NoneType"),
         ("HeadRescaling", {"l_perc": "a"}, "l_perc='a' of type str"),
         ("HalluRNN", {"strength": [1]}, r"strength=\[1\] of type list"),
@@ -95,7 +95,7 @@ def test_another_packages_intervention_is_found_in_any_letter_case(
     [
         ("no_such_module_here:Thing", "no_such_module_here:Thing: No module named"),
         (f"{__name__}:Missing", "Missing"),
-        (f"{__name__}:STEPS_ARE_NO_INTERVENTION", "of type int; possible: a class with start and describe"),
+        (f"{__name__}:STEPS_ARE_NO_INTERVENTION", "of type int; expected: a class with start and describe"),
     ],
 )
 def test_a_broken_entry_point_names_its_package(monkeypatch: pytest.MonkeyPatch, value: str, told: str) -> None:
@@ -110,12 +110,12 @@ STEPS_ARE_NO_INTERVENTION = 3
 
 def test_two_interventions_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, ("dleaf", f"{__name__}:Outsider"))
-    with pytest.raises(InterventionError, match="from more than one package; possible: one intervention of each name"):
+    with pytest.raises(InterventionError, match="from more than one package; expected: one intervention of each name"):
         registry.intervention_names()
 
 
 def test_an_unknown_name_lists_what_there_is() -> None:
-    with pytest.raises(InterventionError, match=r"'VCD'; possible: CLVA, DLEAF, .*LocoRE"):
+    with pytest.raises(InterventionError, match=r"'VCD'; expected: CLVA, DLEAF, .*LocoRE"):
         registry.intervention_class("VCD")
 
 
@@ -132,9 +132,9 @@ def test_what_json_cannot_hold_is_not_saved(tmp_path: Path) -> None:
     from lvlmscope.interventions.depth_cell import DepthCell
 
     cell = DepthCell.load(saved())
-    with pytest.raises(InterventionError, match="cell=DepthCell object; possible: numbers, texts, lists"):
+    with pytest.raises(InterventionError, match="cell=DepthCell object; expected: numbers, texts, lists"):
         save_interventions(tmp_path / "stack.json", HalluRNN(cell=cell))
-    with pytest.raises(InterventionError, match="'Outsider'; possible: CLVA"):
+    with pytest.raises(InterventionError, match="'Outsider'; expected: CLVA"):
         save_interventions(tmp_path / "stack.json", Outsider())
     assert not (tmp_path / "stack.json").exists()
     with pytest.raises(OutputError, match="No such file or directory"):
@@ -147,11 +147,11 @@ def test_what_json_cannot_hold_is_not_saved(tmp_path: Path) -> None:
         ("{", "no such configuration \\(JSONDecodeError"),
         ("[]", "no such configuration \\(TypeError"),
         ('{"lvlmscope_interventions": 1}', "no such configuration \\(KeyError: 'interventions'"),
-        ('{"lvlmscope_interventions": 9, "interventions": []}', "format 9; possible: format 1"),
+        ('{"lvlmscope_interventions": 9, "interventions": []}', "format 9; expected: format 1"),
         ('{"lvlmscope_interventions": 1, "interventions": [{"name": "VCD", "parameters": {}}]}', "'VCD'"),
         (
             '{"lvlmscope_interventions": 1, "interventions": [{"name": "DLEAF", "parameters": {"gama": 1}}]}',
-            "unexpected keyword argument 'gama'; possible: gamma, layers",
+            "unexpected keyword argument 'gama'; expected: gamma, layers",
         ),
     ],
 )
@@ -164,7 +164,7 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str, t
 
 def test_a_file_with_a_bad_value_or_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "stack.json"
-    with pytest.raises(InterventionError, match="No such file or directory; possible: a file of save_interventions"):
+    with pytest.raises(InterventionError, match="No such file or directory; expected: a file of save_interventions"):
         load_interventions(path)
     path.write_text(
         '{"lvlmscope_interventions": 1, "interventions": [{"name": "DLEAF", "parameters": {"gamma": 2.0}}]}'

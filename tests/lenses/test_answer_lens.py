@@ -143,7 +143,7 @@ def test_bad_input_is_refused(traced) -> None:
     model, trace = traced
     with pytest.raises(ModelInputError, match="pass hidden_states=True"):
         logit_lens(planted_trace(), model)
-    with pytest.raises(ModelInputError, match=r"states of width 2; possible: those of LlavaFor.*, 48 wide"):
+    with pytest.raises(ModelInputError, match=r"states of width 2; expected: those of LlavaFor.*, 48 wide"):
         logit_lens(planted_trace(turn=0.1), model)
     with pytest.raises(UnsupportedModelError, match=r"misses by .* nats.*give the model that made the trace"):
         logit_lens(trace, tiny_models.llava(1, seed=3).model)

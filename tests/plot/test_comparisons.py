@@ -63,7 +63,7 @@ def test_it_draws_into_three_given_axes():
     places = figure.subplots(1, 3)
     assert plot.compare(planted_trace(), planted_trace(), ax=places) is figure
     assert all(place.images for place in places)
-    with pytest.raises(ModelInputError, match="got 2 axes; possible: 3 axes"):
+    with pytest.raises(ModelInputError, match="got 2 axes; expected: 3 axes"):
         plot.compare(planted_trace(), planted_trace(), ax=list(places[:2]))
 
 

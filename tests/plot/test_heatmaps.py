@@ -107,7 +107,7 @@ def test_an_unknown_backend_or_axes_with_plotly_are_refused(options):
         with pytest.raises(Exception, match="svg"):
             plot.heatmap(planted_trace(), **options)
         return
-    with pytest.raises(ModelInputError, match=r"draw a heatmap: got backend='plotly' and ax=; possible: matplotlib"):
+    with pytest.raises(ModelInputError, match=r"draw a heatmap: got backend='plotly' and ax=; expected: matplotlib"):
         plot.heatmap(planted_trace(), **options)
 
 
@@ -176,5 +176,5 @@ def test_heads_in_groups_are_divided_by_a_line_and_hover_tells_their_number():
     chosen = groups == "perception"
     chosen.attrs["long_name"] = "sensitive head"
     assert "sensitive head, other" in plot.heatmap(values, groups=chosen).axes[0].get_xlabel()
-    with pytest.raises(ShapeError, match=r"got dims .*; possible: groups with dims"):
+    with pytest.raises(ShapeError, match=r"got dims .*; expected: groups with dims"):
         plot.heatmap(values, groups=groups.isel(layer=slice(1)))

@@ -131,7 +131,7 @@ def test_a_long_answer_is_drawn_with_thinned_labels_in_seconds(count):
 def test_hover_over_too_many_cells_is_refused():
     trace = planted_trace(steps=700, layers=1, heads=1, side=2)
     values = xr.DataArray(np.ones(trace.attention.shape[::3], dtype=np.float32), dims=("step", "key"))
-    with pytest.raises(ModelInputError, match="got 700 x 702 cells; possible: up to 400000 cells"):
+    with pytest.raises(ModelInputError, match="got 700 x 702 cells; expected: up to 400000 cells"):
         plot.saliency_matrix(trace, values, backend="plotly")
     figure = plot.saliency_matrix(trace, values, words=range(3), backend="plotly")
     assert figure.layout.yaxis.autorange == "reversed"
@@ -139,7 +139,7 @@ def test_hover_over_too_many_cells_is_refused():
 
 def test_another_traces_saliency_or_an_empty_answer_is_refused():
     values = xr.DataArray(np.ones((2, 20)), dims=("step", "key"))
-    with pytest.raises(ShapeError, match="got 2 x 20; possible: 3 steps x 20 keys"):
+    with pytest.raises(ShapeError, match="got 2 x 20; expected: 3 steps x 20 keys"):
         plot.saliency_matrix(planted_trace(), values)
     silent = dataclasses.replace(planted_trace(steps=1), answer_tokens=("",), answer="")
     with pytest.raises(ModelInputError, match="got no words"):
@@ -151,9 +151,9 @@ def test_another_traces_saliency_or_an_empty_answer_is_refused():
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_choices_that_name_nothing_are_refused():
     values = xr.DataArray(np.ones((3, 20)), dims=("step", "key"))
-    with pytest.raises(ModelInputError, match="image='all'; possible: 'together' or 'each'"):
+    with pytest.raises(ModelInputError, match="image='all'; expected: 'together' or 'each'"):
         plot.saliency_matrix(planted_trace(), values, image="all")
-    with pytest.raises(ModelInputError, match="order='size'; possible: 'number' or 'value'"):
+    with pytest.raises(ModelInputError, match="order='size'; expected: 'number' or 'value'"):
         plot.heatmap(planted_trace(), order="size")
 
 

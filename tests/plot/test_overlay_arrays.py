@@ -45,9 +45,9 @@ def test_keys_lie_where_the_layout_has_them():
 
 def test_what_cannot_be_drawn_is_refused():
     trace = with_image(planted_trace())
-    with pytest.raises(ShapeError, match=r"dims \{'layer': 2, 'key': 3\}; possible: dims word and key"):
+    with pytest.raises(ShapeError, match=r"dims \{'layer': 2, 'key': 3\}; expected: dims word and key"):
         plot.overlay(trace, 0, values=maps("layer", "key", sizes=(2, 3)))
-    with pytest.raises(ShapeError, match=r"no map of 'word0'; possible: 'word1'"):
+    with pytest.raises(ShapeError, match=r"no map of 'word0'; expected: 'word1'"):
         plot.overlay(trace, 0, values=maps("word", "row", "column", sizes=(1, 2, 2), word=["word1"]))
     with pytest.raises(ShapeError, match="no value for 14 image keys, the first of them 3"):
         plot.overlay(trace, 0, values=maps("key", sizes=(2,), key=[1, 2]))

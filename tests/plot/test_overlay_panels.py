@@ -50,7 +50,7 @@ def test_one_head_is_drawn_alone_and_named():
     assert cells(figure.axes[1])[7] == pytest.approx(0.5)
     assert figure.axes[-1].get_xlabel() == "attention on a patch (share of 1); layer 1, head 2"
     assert cells(plot.overlay(trace, 0, layers=[1], heads=[3]).axes[1]).max() == 0
-    with pytest.raises(ModelInputError, match=r"got heads \[4\]; possible: heads 0 to 3"):
+    with pytest.raises(ModelInputError, match=r"got heads \[4\]; expected: heads 0 to 3"):
         plot.overlay(trace, 0, heads=[4])
 
 
@@ -73,7 +73,7 @@ def test_a_deep_strip_is_thinned_from_the_first_to_the_last_layer_and_says_so():
 
 @pytest.mark.parametrize("options", [{"each": "layer"}, {"ax": Figure().subplots(), "each": "layer"}])
 def test_several_words_or_one_place_and_many_layers_are_refused(options):
-    with pytest.raises(ModelInputError, match=r"got 2 words; possible: 1 to 12 words|got 2 layers; possible: 1 with"):
+    with pytest.raises(ModelInputError, match=r"got 2 words; expected: 1 to 12 words|got 2 layers; expected: 1 with"):
         plot.overlay(planted_trace(), 0 if "ax" in options else [0, 1], **options)
 
 

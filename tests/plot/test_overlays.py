@@ -59,7 +59,7 @@ def test_only_the_chosen_layers_count():
     assert patches(plot.overlay(trace, 0, layers=[3]).axes[1]).get_array().max() > 0
     last, first = (patches(plot.overlay(trace, 0, layers=[n]).axes[1]).get_array().max() for n in (-1, 3 - 9))
     assert last == 0 < first
-    with pytest.raises(ModelInputError, match=r"got layers \[5\]; possible: one step or more, layers 3 to 8"):
+    with pytest.raises(ModelInputError, match=r"got layers \[5\]; expected: one step or more, layers 3 to 8"):
         plot.overlay(trace, 0, layers=[5])
 
 
@@ -102,7 +102,7 @@ def test_a_given_image_replaces_the_traces_own():
 
 def test_a_image_of_another_shape_is_refused():
     with pytest.raises(
-        GeometryError, match="an image of 112 x 56 pixels; possible: the shape that was traced, 56 x 56"
+        GeometryError, match="an image of 112 x 56 pixels; expected: the shape that was traced, 56 x 56"
     ):
         plot.overlay(planted_trace(), 0, image=Image.new("L", (112, 56)))
 
@@ -128,17 +128,17 @@ def test_it_draws_one_word_into_given_axes():
     figure = Figure()
     axes = figure.subplots()
     assert plot.overlay(planted_trace(), 0, ax=axes) is figure
-    with pytest.raises(ModelInputError, match="got 2 words; possible: 1 with ax="):
+    with pytest.raises(ModelInputError, match="got 2 words; expected: 1 with ax="):
         plot.overlay(planted_trace(), [0, 1], ax=axes)
 
 
 @pytest.mark.parametrize(
     ("word", "options", "text"),
     [
-        ("unicorn", {}, "got 'unicorn'; possible: word0, word1, word2"),
-        (3, {}, "got step 3; possible: -3 to 2"),
+        ("unicorn", {}, "got 'unicorn'; expected: word0, word1, word2"),
+        (3, {}, "got step 3; expected: -3 to 2"),
         ([], {}, "got 0 words"),
-        (0, {"image_index": 1}, "got image 1; possible: 0 to 0"),
+        (0, {"image_index": 1}, "got image 1; expected: 0 to 0"),
     ],
 )
 def test_what_the_trace_does_not_have_is_refused(word, options, text):
@@ -172,7 +172,7 @@ def test_tiles_over_an_overview_are_added_up():
     assert plot.overlay(trace, 0).axes[2].get_xlabel() == "attention per largest patch (share of 1)"
     alone = patches(plot.overlay(trace, 0, tile=0).axes[1])
     assert alone.get_array().tolist() == pytest.approx([0.4, 0, 0, 0])
-    with pytest.raises(ModelInputError, match=r"got tile 5 of frame 0; possible: tiles \[0, 1, 2\] of frames \[0\]"):
+    with pytest.raises(ModelInputError, match=r"got tile 5 of frame 0; expected: tiles \[0, 1, 2\] of frames \[0\]"):
         plot.overlay(trace, 0, tile=5)
 
 

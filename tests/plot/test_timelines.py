@@ -80,7 +80,7 @@ def test_it_draws_into_given_axes():
     figure = Figure()
     axes = figure.subplots(2, 1)
     assert plot.timeline(planted_trace(), ax=axes) is figure
-    with pytest.raises(ModelInputError, match="got 1 axes for 2 signals; possible: 2 axes"):
+    with pytest.raises(ModelInputError, match="got 1 axes for 2 signals; expected: 2 axes"):
         plot.timeline(planted_trace(), ax=axes[0])
 
 

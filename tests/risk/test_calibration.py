@@ -117,7 +117,7 @@ def test_files_that_are_none_are_refused(planted: Calibration, tmp_path: Path) -
 
 def test_too_few_words_are_refused() -> None:
     sizes = {"model": "planted", "num_layers": LAYERS, "num_heads": 2, "words": WORDS}
-    with pytest.raises(EvaluationError, match="10 correct words; possible: at least 20"):
+    with pytest.raises(EvaluationError, match="10 correct words; expected: at least 20"):
         calibration_of(table_of(20), **sizes)
     traces = made(40)
     truthful = [label_words(t, {"dog", "cat"}, WORDS) for t in traces]

@@ -193,7 +193,7 @@ def test_nothing_to_judge_and_no_intervention() -> None:
     found = diagnose(silent)
     assert found.words == ()
     assert "no word to judge" in str(found)
-    with pytest.raises(ModelInputError, match=r"no proposal at all; possible: none for this trace"):
+    with pytest.raises(ModelInputError, match=r"no proposal at all; expected: none for this trace"):
         found.apply(torch.nn.Linear(1, 1))
 
 
@@ -203,5 +203,5 @@ def test_bad_input_is_refused(planted: Calibration, seen) -> None:
         diagnose(trace, planted)
     with pytest.raises(ModelInputError, match="a trace without image keys"):
         diagnose(dataclasses.replace(trace, image_keys=trace.image_keys & False))
-    with pytest.raises(ModelInputError, match="got 'magic'; possible: "):
+    with pytest.raises(ModelInputError, match="got 'magic'; expected: "):
         diagnose(trace, model=model).apply(model, "magic")

@@ -288,7 +288,7 @@ def test_one_intervention_stands_for_a_list_of_it() -> None:
     assert stack_of(None) == stack_of([]) == ()
     for wrong in ("dleaf", 3):  # a name is no list of letters
         with pytest.raises(
-            InterventionError, match=rf"got {wrong!r}; possible: a list of interventions; .*lv\.DLEAF\(\)"
+            InterventionError, match=rf"got {wrong!r}; expected: a list of interventions; .*lv\.DLEAF\(\)"
         ):
             stack_of(wrong)
 

@@ -43,7 +43,7 @@ def test_one_layer_and_one_step_are_read_without_the_rest(tmp_path: Path) -> Non
 def test_parts_that_a_file_does_not_hold(tmp_path: Path) -> None:
     path = tmp_path / "one.safetensors"
     traced().save(path)
-    with pytest.raises(TraceFileError, match=r"layer 7, step None; possible: layers \[0, 1, 2\], steps 0 to 3"):
+    with pytest.raises(TraceFileError, match=r"layer 7, step None; expected: layers \[0, 1, 2\], steps 0 to 3"):
         lv.read_attention(path, layer=7)
     with pytest.raises(TraceFileError, match="trace with gradients=True"):
         lv.read_attention(path, gradient=True)

@@ -53,7 +53,7 @@ def test_other_images_are_refused_by_name() -> None:
         make_trace(provenance={"images": describe_images([image], [name])})
         for image, name in ((red, "cat.png"), (blue, "dog.png"), (red, ""))
     )
-    told = r"cat\.png \(8 x 8 pixels, sha256 \w{8}\) and dog\.png \(8 x 8 .*; possible: two traces of one image"
+    told = r"cat\.png \(8 x 8 pixels, sha256 \w{8}\) and dog\.png \(8 x 8 .*; expected: two traces of one image"
     for compared in (effect, compare, lambda trace, other: page(trace, compare=other)):
         with pytest.raises(ModelInputError, match=told):
             compared(one, other)

@@ -30,7 +30,7 @@ def test_several_words_are_found_together_and_in_any_case():
 
 
 def test_a_part_of_a_word_is_not_the_word():
-    with pytest.raises(ModelInputError, match=r"show a word: got 'raf'; possible: A, traffic, light, a, dog; choose"):
+    with pytest.raises(ModelInputError, match=r"show a word: got 'raf'; expected: A, traffic, light, a, dog; choose"):
         find_word(with_answer(*PIECES), "raf")
 
 
@@ -49,7 +49,7 @@ def test_a_step_counts_from_either_end():
 
 @pytest.mark.parametrize("step", [9, -10])
 def test_a_step_out_of_range_is_refused(step):
-    with pytest.raises(ModelInputError, match=rf"got step {step}; possible: -9 to 8; choose another"):
+    with pytest.raises(ModelInputError, match=rf"got step {step}; expected: -9 to 8; choose another"):
         find_word(with_answer(*PIECES), step)
 
 
@@ -83,7 +83,7 @@ def test_marks_are_words_wherever_they_stand():
         "a",
     ]
     assert marked_words(trace, words, "dog") == {4}  # one text is no list of letters
-    with pytest.raises(ModelInputError, match="got 'cake'; possible: A, traffic, light, a, dog"):
+    with pytest.raises(ModelInputError, match="got 'cake'; expected: A, traffic, light, a, dog"):
         marked_words(trace, words, ["cake"])
 
 

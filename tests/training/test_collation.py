@@ -53,7 +53,7 @@ def test_later_turns_are_left_out_until_a_conversation_fits(tmp_path: Path) -> N
     assert whole == 29
     cut = Collator(made, max_tokens=whole - 1)(several)
     assert made.tokenizer.convert_ids_to_tokens(cut["labels"][0][cut["labels"][0] != IGNORED]) == ["w27", "</s>"]
-    with pytest.raises(TrainingDataError, match=r"record 2 .*23 tokens in the first turn; possible: up to 10"):
+    with pytest.raises(TrainingDataError, match=r"record 2 .*23 tokens in the first turn; expected: up to 10"):
         Collator(made, max_tokens=10)(several)
 
 

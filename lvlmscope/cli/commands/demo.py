@@ -77,8 +77,8 @@ def _is_number(image: str) -> bool:
     if not image.isdecimal() or Path(image).exists():
         return False
     if int(image) >= len(IMAGES):
-        possible = f"a bundled image, 0 to {len(IMAGES) - 1}, or an image file"
-        raise ImageInputError(message("show the demo", f"image {image}", possible, "choose another --image"))
+        expected = f"a bundled image, 0 to {len(IMAGES) - 1}, or an image file"
+        raise ImageInputError(message(f"image {image}", expected, "choose another --image", task="show the demo"))
     return True
 
 

@@ -43,12 +43,14 @@ class Vocabulary:
             for form in forms:
                 known = self._category.setdefault(form.lower(), category)
                 if known != category:
-                    received = f"{form!r} for {known!r} and {category!r}"
+                    got = f"{form!r} for {known!r} and {category!r}"
                     raise EvaluationError(
-                        message("build a vocabulary", received, "one category for a word", "drop one")
+                        message(got, "one category for a word", "drop one", task="build a vocabulary")
                     )
         if not self._category:
-            raise EvaluationError(message("build a vocabulary", "no words", "at least one word", "name the categories"))
+            raise EvaluationError(
+                message("no words", "at least one word", "name the categories", task="build a vocabulary")
+            )
         longest_first = sorted(self._category, key=len, reverse=True)
         self._pattern = re.compile(rf"\b({'|'.join(map(re.escape, longest_first))})\b", re.IGNORECASE)
 
@@ -150,15 +152,15 @@ def chair(captions: Sequence[str], truths: Sequence[Collection[str]], vocabulary
     0.5
     """
     if not captions or len(captions) != len(truths):
-        received = f"{len(captions)} captions and {len(truths)} lists of objects"
+        got = f"{len(captions)} captions and {len(truths)} lists of objects"
         raise EvaluationError(
-            message("score captions", received, "one list of objects for each caption", "pair them up")
+            message(got, "one list of objects for each caption", "pair them up", task="score captions")
         )
     unknown = {name for truth in truths for name in truth} - set(vocabulary.categories)
     if unknown:
-        possible = ", ".join(vocabulary.categories[:8]) + ", ..."
+        expected = ", ".join(vocabulary.categories[:8]) + ", ..."
         raise EvaluationError(
-            message("score captions", f"unknown objects {sorted(unknown)}", possible, "extend the words")
+            message(f"unknown objects {sorted(unknown)}", expected, "extend the words", task="score captions")
         )
     rows = [_caption(text, set(truth), vocabulary) for text, truth in zip(captions, truths, strict=True)]
     named, hallucinated, found, present, words = np.array(rows, dtype=np.int64).T

@@ -85,7 +85,7 @@ def pope(answers: Sequence[str], truths: Sequence[bool]) -> PopeScores:
     0.333...
     """
     if not answers or len(answers) != len(truths):
-        received = f"{len(answers)} answers and {len(truths)} truths"
-        raise EvaluationError(message("score answers", received, "one truth for each answer", "pair them up"))
+        got = f"{len(answers)} answers and {len(truths)} truths"
+        raise EvaluationError(message(got, "one truth for each answer", "pair them up", task="score answers"))
     verdicts = np.array([verdict(answer) for answer in answers])
     return PopeScores(said_yes=verdicts == "yes", unclear=verdicts == "unclear", truth=np.array(truths, dtype=bool))

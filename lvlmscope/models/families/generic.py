@@ -39,14 +39,14 @@ class DefaultFamily:
             UnsupportedModelError: The config names no image token, or the model cannot generate.
         """
         if not hasattr(model, "config") or self.image_token_id(model) is None:
-            received, possible = f"{type(model).__name__}, a text-only model", "image-text-to-text models"
-            todo = "load a vision-language model, for example lv.load('tiny')"
-            raise UnsupportedModelError(message("trace a model", received, possible, todo))
+            got, expected = f"{type(model).__name__}, a text-only model", "image-text-to-text models"
+            fix = "load a vision-language model, for example lv.load('tiny')"
+            raise UnsupportedModelError(message(got, expected, fix, task="trace a model"))
         text = self.text_config(model)
         if getattr(model.config, "is_encoder_decoder", False) or getattr(text, "is_encoder_decoder", False):
-            received = f"{type(model).__name__}, an encoder-decoder whose prompt lies outside the decoder's sequence"
-            todo = "load a model that puts prompt and image tokens into the decoder's sequence"
-            raise UnsupportedModelError(message("trace a model", received, "decoder-only models", todo))
+            got = f"{type(model).__name__}, an encoder-decoder whose prompt lies outside the decoder's sequence"
+            fix = "load a model that puts prompt and image tokens into the decoder's sequence"
+            raise UnsupportedModelError(message(got, "decoder-only models", fix, task="trace a model"))
 
     def decoder(self, model: torch.nn.Module) -> torch.nn.Module:
         """The text decoder, by ``get_decoder``."""
@@ -63,8 +63,8 @@ class DefaultFamily:
         while getattr(found, "layers", None) is None:
             inner = next((m for n in _INNER if isinstance(m := getattr(found, n, None), torch.nn.Module)), None)
             if inner is None:
-                received, possible = f"{type(found).__name__} without .layers", "decoders with a list of layers"
-                raise UnsupportedModelError(message("find decoder layers", received, possible, "register a Family"))
+                got, expected = f"{type(found).__name__} without .layers", "decoders with a list of layers"
+                raise UnsupportedModelError(message(got, expected, "register a Family", task="find decoder layers"))
             found = inner
         return list(found.layers)
 

@@ -16,12 +16,11 @@ def is_average(found: Any) -> bool:
     return isinstance(found, xr.Dataset) and set(_PARTS) <= set(found.data_vars)
 
 
-def mean_of(found: Any, asked: str, *, dims: tuple[str, ...]) -> xr.DataArray:
+def mean_of(found: Any, *, dims: tuple[str, ...]) -> xr.DataArray:
     """The mean as a labelled array that knows its quantity and unit.
 
     Args:
         found: What `aggregate` gives.
-        asked: What for.
         dims: Its axes must be these.
 
     Raises:
@@ -34,9 +33,9 @@ def mean_of(found: Any, asked: str, *, dims: tuple[str, ...]) -> xr.DataArray:
         {'units': 'nats'}
     """
     if not is_average(found) or set(found["mean"].dims) != set(dims) or 0 in found["mean"].shape:
-        received = f"a dataset with dims {dict(found.sizes)}" if is_average(found) else "a dataset of another kind"
-        possible = f"what lv.aggregate gives by {' and '.join(dims)}"
-        raise ShapeError(message(asked, received, possible, "aggregate by these, or choose one with .sel(...)"))
+        got = f"a dataset with dims {dict(found.sizes)}" if is_average(found) else "a dataset of another kind"
+        expected = f"what lv.aggregate gives by {' and '.join(dims)}"
+        raise ShapeError(message(got, expected, "aggregate by these, or choose one with .sel(...)"))
     told = {name: found.attrs[name] for name in ("long_name", "units", "bounds") if name in found.attrs}
     mean: xr.DataArray = found["mean"].transpose(*dims).assign_attrs(**told)
     return mean

@@ -31,16 +31,13 @@ class HeadOrder:
     told: str
 
 
-def head_order(
-    values: xr.DataArray, order: Literal["number", "value"], groups: "xr.DataArray | None", asked: str
-) -> HeadOrder:
+def head_order(values: xr.DataArray, order: Literal["number", "value"], groups: "xr.DataArray | None") -> HeadOrder:
     """Sort each layer's heads: first by group, then by number or value.
 
     Args:
         values: Dims (layer, head).
         order: `"number"`, or `"value"`: the highest first, undefined ones last.
         groups: A text or a yes or no for each (layer, head); None for no groups.
-        asked: What for.
 
     Raises:
         ModelInputError: Another order.
@@ -54,12 +51,12 @@ def head_order(
         [[1, 2, 0]]
     """
     if order not in {"number", "value"}:
-        raise ModelInputError(message(asked, f"order={order!r}", "'number' or 'value'", "choose one of them"))
+        raise ModelInputError(message(f"order={order!r}", "'number' or 'value'", "choose one of them"))
     cells = np.where(np.isfinite(values.to_numpy().astype(float)), values.to_numpy().astype(float), -np.inf)
     names: tuple[str, ...] = ()
     ranks = np.zeros(cells.shape, dtype=int)
     if groups is not None:
-        texts, names, called = _named(values, groups, asked)
+        texts, names, called = _named(values, groups)
         ranks = np.vectorize(names.index, otypes=[int])(texts)
         names = tuple(called.get(name, name) for name in names)
     keys = -cells if order == "value" else np.broadcast_to(np.arange(cells.shape[1]), cells.shape)
@@ -70,12 +67,12 @@ def head_order(
     return HeadOrder(places=places, groups=names, ends=ends, told=_told(order, names))
 
 
-def _named(values: xr.DataArray, groups: Any, asked: str) -> tuple[np.ndarray, tuple[str, ...], dict[str, str]]:
+def _named(values: xr.DataArray, groups: Any) -> tuple[np.ndarray, tuple[str, ...], dict[str, str]]:
     """Group of each head, the groups in order, and what they are called where that differs."""
     if not isinstance(groups, xr.DataArray) or dict(groups.sizes) != dict(values.sizes):
-        received = f"dims {dict(groups.sizes)}" if isinstance(groups, xr.DataArray) else type(groups).__name__
-        possible = f"groups with dims {dict(values.sizes)}"
-        raise ShapeError(message(asked, received, possible, "pass functional_heads or sensitive_heads of the trace"))
+        got = f"dims {dict(groups.sizes)}" if isinstance(groups, xr.DataArray) else type(groups).__name__
+        expected = f"groups with dims {dict(values.sizes)}"
+        raise ShapeError(message(got, expected, "pass functional_heads or sensitive_heads of the trace"))
     texts = groups.transpose("layer", "head").to_numpy().astype(str)
     names = sorted(set(texts.ravel().tolist()), key=lambda name: (name in _LAST, name))
     one = str(groups.attrs.get("long_name", "chosen"))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lvlmscope.errors import GeometryError, ModelInputError, message
+from lvlmscope.errors import GeometryError, ModelInputError, message, task
 from lvlmscope.traces.token_layout import Box, ImageLayout
 from lvlmscope.traces.trace import Trace
 
@@ -23,11 +23,12 @@ def layout_of(trace: Trace, image_index: int) -> ImageLayout:
     """
     count = len(trace.layout.images)
     if not 0 <= image_index < count:
-        received, possible = f"image {image_index}", f"0 to {count - 1}"
-        raise ModelInputError(message("draw attention over the image", received, possible, "choose another"))
+        got, expected = f"image {image_index}", f"0 to {count - 1}"
+        raise ModelInputError(message(got, expected, "choose another", task="draw attention over the image"))
     return trace.layout.images[image_index]
 
 
+@task("draw attention over the image")
 def boxes_of(where: ImageLayout, tile: int | None, frame: int) -> tuple[list[Box], list[int]]:
     """Pixel boxes and keys of the tokens to draw.
 
@@ -35,18 +36,18 @@ def boxes_of(where: ImageLayout, tile: int | None, frame: int) -> tuple[list[Box
         GeometryError: The geometry is not known.
         ModelInputError: No such tile or frame.
     """
-    asked, every = "draw attention over the image", where.placed()
+    every = where.placed()
     if not every or where.size is None:
-        received, todo = (
+        got, fix = (
             "image tokens without a place in the image",
             "look at the key axis with lv.plot.heatmap instead",
         )
-        raise GeometryError(message(asked, received, "tokens that stand for patches", todo))
+        raise GeometryError(message(got, "tokens that stand for patches", fix))
     chosen = [cell for cell in every if cell.frame == frame and tile in (None, cell.tile)]
     if not chosen:
         tiles, frames = (sorted({getattr(cell, name) for cell in every}) for name in ("tile", "frame"))
-        received, possible = f"tile {tile} of frame {frame}", f"tiles {tiles} of frames {frames}"
-        raise ModelInputError(message(asked, received, possible, "choose among these"))
+        got, expected = f"tile {tile} of frame {frame}", f"tiles {tiles} of frames {frames}"
+        raise ModelInputError(message(got, expected, "choose among these"))
     return [cell.box for cell in chosen if cell.box is not None], [cell.key for cell in chosen]
 
 
@@ -73,9 +74,9 @@ def background_of(
         return None
     ratio = (chosen.width / chosen.height) / (where.size[0] / where.size[1])
     if abs(ratio - 1) > _SAME_SHAPE:
-        received = f"an image of {chosen.width} x {chosen.height} pixels"
-        possible = f"the shape that was traced, {where.size[0]} x {where.size[1]}"
-        raise GeometryError(message("draw attention over the image", received, possible, "give the traced image"))
+        got = f"an image of {chosen.width} x {chosen.height} pixels"
+        expected = f"the shape that was traced, {where.size[0]} x {where.size[1]}"
+        raise GeometryError(message(got, expected, "give the traced image", task="draw attention over the image"))
     return chosen.convert("RGB") if chosen.size == where.size else chosen.convert("RGB").resize(where.size)
 
 

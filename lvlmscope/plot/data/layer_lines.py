@@ -63,12 +63,11 @@ class Lines:
         return "; ".join(text for text in (self.told, missing) if text)
 
 
-def lines_of(signal: Any, asked: str) -> Lines:
+def lines_of(signal: Any) -> Lines:
     """The lines of a signal: one, or one for each name along an axis of names.
 
     Args:
         signal: A labelled array with a layer axis, or an aggregate by layer.
-        asked: What for.
 
     Raises:
         ShapeError: A dataset that is no aggregate, or one with further axes.
@@ -87,9 +86,9 @@ def lines_of(signal: Any, asked: str) -> Lines:
         interval = f"band: {100 * level:.3g} % interval" if np.isfinite(signal["low"]).any() else "no interval"
         told = f"{over_traces(signal)}; {interval}"
     else:
-        received = f"a dataset with dims {dict(signal.sizes)}"
-        todo = "aggregate by layer, or by layer and word"
-        raise ShapeError(message(asked, received, "what lv.aggregate gives by layer", todo))
+        got = f"a dataset with dims {dict(signal.sizes)}"
+        fix = "aggregate by layer, or by layer and word"
+        raise ShapeError(message(got, "what lv.aggregate gives by layer", fix))
     numbers = signal.coords["layer"].values if "layer" in signal.coords else range(signal.sizes["layer"])
     looks = [_look(name, place) for place, (name, *_) in enumerate(bands)]
     each = tuple(

@@ -5,14 +5,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import xarray as xr
 
-from lvlmscope.errors import ShapeError, message
+from lvlmscope.errors import ShapeError, message, task
 from lvlmscope.plot.data.signals import name_of
 from lvlmscope.traces.token_layout import Box
 from lvlmscope.traces.words import Word
 
 __all__ = ["given_maps", "label_of"]
-
-_ASKED = "draw values over the image"
 
 
 def label_of(values: xr.DataArray) -> str:
@@ -25,6 +23,7 @@ def label_of(values: xr.DataArray) -> str:
     return name_of(values) + (f" ({units})" if units not in ("", "1") else "")
 
 
+@task("draw values over the image")
 def given_maps(
     values: xr.DataArray,
     words: Sequence[Word],
@@ -48,15 +47,15 @@ def given_maps(
     """
     dims = set(values.dims) - {"word"}
     if dims not in ({"key"}, {"row", "column"}):
-        possible = "dims word and key, or word, row and column"
-        raise ShapeError(message(_ASKED, f"dims {dict(values.sizes)}", possible, "choose one layer and step"))
+        expected = "dims word and key, or word, row and column"
+        raise ShapeError(message(f"dims {dict(values.sizes)}", expected, "choose one layer and step"))
     maps = [_of_word(values, word) for word in words]
     if dims == {"key"}:
         boxes, keys = boxes_of()
         known = set(values.coords["key"].values.tolist()) if "key" in values.coords else set()
         if missing := sorted(set(keys) - known):
-            received = f"no value for {len(missing)} image keys, the first of them {missing[0]}"
-            raise ShapeError(message(_ASKED, received, "a value for every image key", "give the whole map"))
+            got = f"no value for {len(missing)} image keys, the first of them {missing[0]}"
+            raise ShapeError(message(got, "a value for every image key", "give the whole map"))
         return boxes, [one.sel(key=keys).to_numpy().astype(float) for one in maps]
     rows, columns, (width, height) = values.sizes["row"], values.sizes["column"], size or (1, 1)
     across, down = width / columns, height / rows
@@ -73,6 +72,6 @@ def _of_word(values: xr.DataArray, word: Word) -> xr.DataArray:
     if steps is not None:
         found = [n for n, step in enumerate(steps.values.tolist()) if step == word.steps[0]]
     if not found:
-        todo = "choose one of these, or make its map"
-        raise ShapeError(message(_ASKED, f"no map of {word.text!r}", ", ".join(map(repr, texts)) or "none", todo))
+        fix = "choose one of these, or make its map"
+        raise ShapeError(message(f"no map of {word.text!r}", ", ".join(map(repr, texts)) or "none", fix))
     return values.isel(word=found[0])

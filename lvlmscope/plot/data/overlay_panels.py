@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.plot.data.signals import patch_attention
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word, find_word
@@ -14,7 +14,6 @@ from lvlmscope.traces.words import Word, find_word
 __all__ = ["Asked", "OverlayPanel", "OverlayPanels", "listed_words", "sights_of"]
 
 Asked = str | int | Word | Set[str | int | Word]
-_ASKED: Final = "draw attention over the image"
 _MOST: Final = 12
 _LISTED: Final = 4
 
@@ -47,6 +46,7 @@ class OverlayPanels:
     note: str = ""
 
 
+@task("draw attention over the image")
 def sights_of(
     trace: Trace,
     asked: "Asked | Sequence[Asked]",
@@ -69,8 +69,10 @@ def sights_of(
     listed = [asked] if isinstance(asked, str | int | np.integer | Word | Set) else list(asked)
     most = _MOST if each == "word" else 1
     if not 1 <= len(listed) <= most or each not in {"word", "layer", "head"}:
-        possible = f"1 to {_MOST} words, or one word or set of words with each='layer' or 'head'"
-        raise ModelInputError(message("draw words over the image", f"{len(listed)} words", possible, "choose fewer"))
+        expected = f"1 to {_MOST} words, or one word or set of words with each='layer' or 'head'"
+        raise ModelInputError(
+            message(f"{len(listed)} words", expected, "choose fewer", task="draw words over the image")
+        )
     subjects = [_subject(trace, one) for one in listed]
     told = ", ".join(text for text in (_numbers("layer", layers), _numbers("head", heads)) if text)
     if each == "word":
@@ -104,9 +106,9 @@ def listed_words(trace: Trace, asked: "Asked | Sequence[Asked]", *, plain: bool)
     listed = [asked] if isinstance(asked, str | int | np.integer | Word | Set) else list(asked)
     words = [one for one in listed if not isinstance(one, Set)]
     if not 1 <= len(words) <= _MOST or len(words) < len(listed) or not plain:
-        received = f"{len(listed)} words" if plain else "values= with each=, layers= or heads="
-        possible = f"1 to {_MOST} words, each with a map of its own"
-        raise ModelInputError(message("draw values over the image", received, possible, "reduce the array first"))
+        got = f"{len(listed)} words" if plain else "values= with each=, layers= or heads="
+        expected = f"1 to {_MOST} words, each with a map of its own"
+        raise ModelInputError(message(got, expected, "reduce the array first", task="draw values over the image"))
     return [find_word(trace, one) for one in words]
 
 
@@ -116,7 +118,7 @@ def _subject(trace: Trace, asked: Any) -> tuple[str, list[int]]:
         word = find_word(trace, asked)
         return f'"{word.text}"', list(word.steps)
     if not asked:
-        raise ModelInputError(message(_ASKED, "an empty set of words", "one word or more", "name some"))
+        raise ModelInputError(message("an empty set of words", "one word or more", "name some"))
     words = sorted((find_word(trace, one) for one in asked), key=lambda word: word.start)
     return ", ".join(f'"{word.text}"' for word in words), sorted({step for word in words for step in word.steps})
 

@@ -24,13 +24,12 @@ _LONGEST: Final = 14  # characters of a label
 _PITCH: Final = 0.17  # inches between two labels
 
 
-def two_dims(signal: Any, dims: tuple[str, str], asked: str) -> tuple[xr.DataArray, str]:
+def two_dims(signal: Any, dims: tuple[str, str]) -> tuple[xr.DataArray, str]:
     """A signal as a matrix, other axes averaged over.
 
     Args:
         signal: A labelled array, or what `aggregate` gives.
         dims: Of the rows and of the columns.
-        asked: What for.
 
     Returns:
         The matrix, and what was averaged, in words.
@@ -39,11 +38,11 @@ def two_dims(signal: Any, dims: tuple[str, str], asked: str) -> tuple[xr.DataArr
         ShapeError: No such axes, or an empty one.
     """
     if isinstance(signal, xr.Dataset):
-        return mean_of(signal, asked, dims=dims), over_traces(signal)
+        return mean_of(signal, dims=dims), over_traces(signal)
     if not isinstance(signal, xr.DataArray) or not set(dims) <= set(signal.dims) or 0 in signal.shape:
-        received = f"dims {dict(signal.sizes)}" if isinstance(signal, xr.DataArray) else type(signal).__name__
-        possible = f"a labelled array with dims {dims[0]} and {dims[1]}, none empty"
-        raise ShapeError(message(asked, received, possible, "pass what a diagnostic returns"))
+        got = f"dims {dict(signal.sizes)}" if isinstance(signal, xr.DataArray) else type(signal).__name__
+        expected = f"a labelled array with dims {dims[0]} and {dims[1]}, none empty"
+        raise ShapeError(message(got, expected, "pass what a diagnostic returns"))
     others = [str(dim) for dim in signal.dims if dim not in dims]
     told = ", ".join(f"{signal.sizes[dim]} {dim}{'s' if signal.sizes[dim] > 1 else ''}" for dim in others)
     flat = signal.mean(others, keep_attrs=True) if others else signal

@@ -16,11 +16,10 @@ PIXELS: Final = 110  # to the inch
 _MOST_CELLS: Final = 400_000  # a browser draws so many without a halt
 
 
-def check_backend(asked: str, backend: str, ax: Any) -> None:
+def check_backend(backend: str, ax: Any) -> None:
     """Refuse what no backend can do.
 
     Args:
-        asked: What for.
         backend: What was given.
         ax: Axes to draw into, None for a new figure.
 
@@ -28,9 +27,9 @@ def check_backend(asked: str, backend: str, ax: Any) -> None:
         ModelInputError: An unknown backend, or axes with plotly.
     """
     if backend not in {"matplotlib", "plotly"} or (backend == "plotly" and ax is not None):
-        received = f"backend={backend!r}" + (" and ax=" if ax is not None else "")
-        possible = "matplotlib, with or without ax=, or plotly without"
-        raise ModelInputError(message(asked, received, possible, "choose one of them"))
+        got = f"backend={backend!r}" + (" and ax=" if ax is not None else "")
+        expected = "matplotlib, with or without ax=, or plotly without"
+        raise ModelInputError(message(got, expected, "choose one of them"))
 
 
 def plain(text: str) -> str:
@@ -156,9 +155,9 @@ def hover_map(
     import plotly.graph_objects as go
 
     if values.size > _MOST_CELLS:
-        received = f"{values.shape[0]} x {values.shape[1]} cells"
-        todo = "choose fewer rows, or backend='matplotlib'"
-        raise ModelInputError(message("draw a map with hover", received, f"up to {_MOST_CELLS} cells", todo))
+        got = f"{values.shape[0]} x {values.shape[1]} cells"
+        fix = "choose fewer rows, or backend='matplotlib'"
+        raise ModelInputError(message(got, f"up to {_MOST_CELLS} cells", fix, task="draw a map with hover"))
     rows, columns = ([plain(str(name)) for name in each] for each in names)
     told_of = np.empty((*values.shape, 2), dtype=object)  # plotly takes nested lists of this size in seconds
     told_of[..., 0] = np.array(rows, dtype=object)[:, None]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import xarray as xr
 
+from lvlmscope.errors import task
 from lvlmscope.palette import GROUNDED, HALLUCINATED, OTHER
 from lvlmscope.plot.data.aggregates import mean_of, over_traces
 from lvlmscope.plot.drawing.plotly_figures import plotly_figure
@@ -20,6 +21,7 @@ MARKS: Final = {"grounded": "o", "hallucinated": "X", "other words": "."}
 _CALLED: Final = {"grounded": "grounded", "hallucinated": "hallucinated", "other": "other words"}
 
 
+@task("draw a distribution")
 def draw_classes(found: xr.Dataset, backend: str, ax: "Axes | None", width: float) -> Any:
     """Each class's mean as a point, with the interval as a bar.
 
@@ -35,7 +37,7 @@ def draw_classes(found: xr.Dataset, backend: str, ax: "Axes | None", width: floa
     Raises:
         ShapeError: No aggregate, or one with further axes.
     """
-    mean = mean_of(found, "draw a distribution", dims=("word",))
+    mean = mean_of(found, dims=("word",))
     label, middle = quantity_label(mean.attrs), mean.to_numpy().astype(float)
     ends = np.abs(np.stack([found["low"].to_numpy(), found["high"].to_numpy()]).astype(float) - middle)
     kinds = [_CALLED.get(str(word), str(word)) for word in found["word"].values]
