@@ -11,7 +11,7 @@ from jaxtyping import TypeCheckError
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.functional_head_rule import HeadRule
 from lvlmscope.attention.sensitive_head_rule import extreme_heads
-from lvlmscope.hooks.attention_math import AttentionCall
+from lvlmscope.hooks.attention_call import AttentionCall
 from lvlmscope.runtime.output_patching import apply_gain
 from lvlmscope.runtime.protocol import ForwardInfo
 
@@ -23,6 +23,7 @@ MODULES = (
     "lvlmscope.hooks.hidden_states",
     "lvlmscope.runtime.protocol",
     "lvlmscope.capture.replay",  # its tensors lie in dictionaries of arguments
+    "lvlmscope.runtime.edit_validation",
     "lvlmscope.runtime.output_patching",
     "lvlmscope.attention.sensitive_head_rule",
     "lvlmscope.attention.functional_head_rule",

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from lvlmscope.explorer.encoding import plain_number
+from lvlmscope.explorer.packed_numbers import plain_number
 from lvlmscope.risk import Diagnosis, diagnose
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word

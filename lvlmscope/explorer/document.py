@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from lvlmscope.errors import ShapeError, message, task
 from lvlmscope.explorer.diagnosis_blocks import blocks_of, risks_of, verdict_on
-from lvlmscope.explorer.trace_side import SIGNALS, describe_side
+from lvlmscope.explorer.trace_json import SIGNALS, describe_side
 from lvlmscope.explorer.word_maps import WordMaps
 from lvlmscope.palette import GROUNDED, HALLUCINATED, SEQUENTIAL, UNDEFINED
 from lvlmscope.risk import Diagnosis

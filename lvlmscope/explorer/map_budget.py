@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from lvlmscope.explorer.encoding import packed, packed_bytes
+from lvlmscope.explorer.packed_numbers import packed, packed_bytes
 from lvlmscope.explorer.word_maps import WordMaps
 from lvlmscope.traces.word_values import defined_mean
 

@@ -4,8 +4,8 @@ from lvlmscope.plot.comparisons import compare
 from lvlmscope.plot.correlations import correlation
 from lvlmscope.plot.distributions import distribution
 from lvlmscope.plot.heatmaps import heatmap
+from lvlmscope.plot.image_overlays import overlay
 from lvlmscope.plot.layer_profiles import layers
-from lvlmscope.plot.overlays import overlay
 from lvlmscope.plot.saliency_matrices import saliency_matrix
 from lvlmscope.plot.timelines import timeline
 from lvlmscope.traces.words import Word, find_word, words_of

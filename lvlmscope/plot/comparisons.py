@@ -9,9 +9,10 @@ import xarray as xr
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.plot.data.scale import Scale, scale_of
 from lvlmscope.plot.data.signals import head_image_attention, layer_by_head, name_of
+from lvlmscope.plot.data.unit_labels import quantity_label
 from lvlmscope.plot.drawing.head_map import draw_map, hovering_map, map_height
 from lvlmscope.plot.drawing.plotly_figures import beside_each_other, check_backend
-from lvlmscope.plot.style import WIDTH, inscription, is_narrow, new_figure, paper_style, quantity_label, wrapped
+from lvlmscope.plot.figure_style import WIDTH, inscription, is_narrow, new_figure, paper_style, wrapped
 from lvlmscope.traces.intervention_effect import Effect, effect
 from lvlmscope.traces.trace import Trace
 

@@ -9,7 +9,7 @@ from lvlmscope.plot.data.scale import Scale, scale_of
 from lvlmscope.plot.data.signals import name_of
 from lvlmscope.plot.drawing.matrix import draw_matrix, heading_of, two_dims
 from lvlmscope.plot.drawing.plotly_figures import check_backend
-from lvlmscope.plot.style import LAYER_AXIS, WIDTH
+from lvlmscope.plot.figure_style import LAYER_AXIS, WIDTH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,15 +8,15 @@ import xarray as xr
 
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.plot.data.signals import head_image_attention, name_of
+from lvlmscope.plot.data.unit_labels import quantity_label
 from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, plotly_figure
 from lvlmscope.plot.drawing.word_classes import COLOURS, MARKS, draw_classes
-from lvlmscope.plot.style import (
+from lvlmscope.plot.figure_style import (
     WIDTH,
     add_note,
     inscription,
     new_figure,
     paper_style,
-    quantity_label,
     wrapped,
 )
 from lvlmscope.traces.trace import Trace

@@ -8,16 +8,16 @@ from lvlmscope.errors import task
 from lvlmscope.plot.data.head_order import head_order
 from lvlmscope.plot.data.scale import scale_of
 from lvlmscope.plot.data.signals import layer_by_head, name_of
+from lvlmscope.plot.data.unit_labels import quantity_label
 from lvlmscope.plot.drawing.head_map import _placed, draw_map, hovering_map, map_height
 from lvlmscope.plot.drawing.matrix import write_numbers
 from lvlmscope.plot.drawing.plotly_figures import check_backend
-from lvlmscope.plot.style import (
+from lvlmscope.plot.figure_style import (
     WIDTH,
     inscription,
     is_narrow,
     new_figure,
     paper_style,
-    quantity_label,
     wrapped,
 )
 

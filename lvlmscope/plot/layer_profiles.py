@@ -10,8 +10,9 @@ from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.palette import OTHER
 from lvlmscope.plot.data.layer_lines import Lines, lines_of
 from lvlmscope.plot.data.signals import name_of
+from lvlmscope.plot.data.unit_labels import quantity_label
 from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, stacked_figure
-from lvlmscope.plot.style import WIDTH, inscription, mark_positions, new_figure, paper_style, quantity_label, wrapped
+from lvlmscope.plot.figure_style import WIDTH, inscription, mark_positions, new_figure, paper_style, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,10 @@ import xarray as xr
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.plot.data.scale import scale_of
 from lvlmscope.plot.data.signals import name_of
+from lvlmscope.plot.data.unit_labels import quantity_label
 from lvlmscope.plot.drawing.matrix import draw_matrix, heading_of, two_dims
 from lvlmscope.plot.drawing.plotly_figures import check_backend
-from lvlmscope.plot.style import WIDTH, quantity_label
+from lvlmscope.plot.figure_style import WIDTH
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word, find_word, words_of
 

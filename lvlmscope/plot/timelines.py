@@ -9,8 +9,9 @@ import xarray as xr
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.palette import GROUNDED, HALLUCINATED, OTHER
 from lvlmscope.plot.data.signals import head_image_attention, name_of
+from lvlmscope.plot.data.unit_labels import quantity_label
 from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, stacked_figure
-from lvlmscope.plot.style import WIDTH, inscription, new_figure, paper_style, quantity_label, wrapped
+from lvlmscope.plot.figure_style import WIDTH, inscription, new_figure, paper_style, wrapped
 from lvlmscope.traces.labelled_arrays import coordinates
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import per_word

@@ -10,6 +10,7 @@ from lvlmscope.attention.entropy_threshold_rule import EntropyRule
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.evaluation.metrics.chair import Vocabulary
 from lvlmscope.evaluation.signal_registry import chosen_signals
+from lvlmscope.risk.at_risk_threshold import usual_risk, words_at_risk
 from lvlmscope.risk.calibration import Calibration, bundled_calibration
 from lvlmscope.risk.diagnosis_report import parts_of
 from lvlmscope.risk.findings import (
@@ -160,8 +161,8 @@ def diagnose(
     readings = read(trace, judged, signals, calibration=calibration, model=model, tokens=tokens)
     risks = word_risks(readings)
     layers, heads = flags_of(trace, rule or EntropyRule())
-    usual = _usual(calibration)
-    risky = _risky(risks, usual)
+    usual = usual_risk(calibration)
+    risky = words_at_risk(risks, usual)
     # Where no word is at risk, the interventions are configured for the one that ranks highest
     subject = risky or tuple(sorted(range(len(risks)), key=lambda number: -_known(risks[number].risk))[:1])
     case = Evidence(trace=trace, readings=readings, risks=risks, risky=subject, bundled=_is_bundled(trace))
@@ -197,20 +198,6 @@ def _own(trace: Trace) -> Calibration | None:
 def _is_bundled(trace: Trace) -> bool:
     name = _name(trace)
     return name == "tiny" or PurePath(name).parts[-3:] == ("lvlmscope", "tiny", "model")
-
-
-def _usual(calibration: Calibration | None) -> float:
-    if calibration is None:
-        return float("nan")
-    return calibration.hallucinated_words / (calibration.grounded_words + calibration.hallucinated_words)
-
-
-def _risky(risks: tuple[WordRisk, ...], usual: float) -> tuple[int, ...]:
-    """Words of 1.5 times the usual risk; without a calibration the highest quarter."""
-    known = sorted((n for n, word in enumerate(risks) if isfinite(word.risk)), key=lambda n: -risks[n].risk)
-    if isfinite(usual):
-        return tuple(sorted(n for n in known if risks[n].risk >= 1.5 * usual))
-    return tuple(sorted(known[: -(-len(known) // 4)]))
 
 
 def _check(trace: Trace, calibration: Calibration | None) -> None:

@@ -15,7 +15,8 @@ from lvlmscope.hooks.gradient_path import ForwardGraph, GradientPath, require_gr
 from lvlmscope.hooks.hidden_states import HiddenHooks
 from lvlmscope.models.families import Family
 from lvlmscope.runtime.active_intervention import ActiveIntervention, Recorder
-from lvlmscope.runtime.output_patching import apply_gain, attach_gradient, patch_output, recompute_output, validate_edit
+from lvlmscope.runtime.edit_validation import validate_edit
+from lvlmscope.runtime.output_patching import apply_gain, attach_gradient, patch_output, recompute_output
 from lvlmscope.runtime.predicting_rows import ForwardTracker
 from lvlmscope.runtime.protocol import ForwardInfo, ModelInfo, Session
 

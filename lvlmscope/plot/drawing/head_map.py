@@ -9,8 +9,9 @@ from lvlmscope.palette import UNDEFINED
 from lvlmscope.plot.data.head_order import HeadOrder
 from lvlmscope.plot.data.scale import Scale
 from lvlmscope.plot.data.signals import name_of
+from lvlmscope.plot.data.unit_labels import quantity_label
 from lvlmscope.plot.drawing.plotly_figures import hover_map
-from lvlmscope.plot.style import LAYER_AXIS, WIDTH, add_note, inscription, mark_positions, quantity_label, wrapped
+from lvlmscope.plot.figure_style import LAYER_AXIS, WIDTH, add_note, inscription, mark_positions, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

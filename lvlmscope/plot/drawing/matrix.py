@@ -12,7 +12,7 @@ from lvlmscope.plot.data.aggregates import mean_of, over_traces
 from lvlmscope.plot.data.scale import Scale
 from lvlmscope.plot.data.signals import name_of
 from lvlmscope.plot.drawing.plotly_figures import hover_map
-from lvlmscope.plot.style import add_note, inscription, is_narrow, new_figure, paper_style, thinned, wrapped
+from lvlmscope.plot.figure_style import add_note, inscription, is_narrow, new_figure, paper_style, thinned, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,9 @@ import numpy as np
 
 from lvlmscope.plot.data.box_raster import gridded
 from lvlmscope.plot.data.scale import scale_of
-from lvlmscope.plot.drawing.overlay_mpl import LEVELS, OverlayStyle, PatchMap
+from lvlmscope.plot.drawing.overlay_matplotlib import LEVELS, OverlayStyle, PatchMap
 from lvlmscope.plot.drawing.plotly_figures import PIXELS, plain, plotly_figure
-from lvlmscope.plot.style import is_narrow, wrapped
+from lvlmscope.plot.figure_style import is_narrow, wrapped
 
 if TYPE_CHECKING:
     from PIL.Image import Image

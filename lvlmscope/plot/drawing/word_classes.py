@@ -8,8 +8,9 @@ import xarray as xr
 from lvlmscope.errors import task
 from lvlmscope.palette import GROUNDED, HALLUCINATED, OTHER
 from lvlmscope.plot.data.aggregates import mean_of, over_traces
+from lvlmscope.plot.data.unit_labels import quantity_label
 from lvlmscope.plot.drawing.plotly_figures import plotly_figure
-from lvlmscope.plot.style import add_note, inscription, new_figure, paper_style, quantity_label, wrapped
+from lvlmscope.plot.figure_style import add_note, inscription, new_figure, paper_style, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lvlmscope import plot
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.palette import DIVERGING, GROUNDED, HALLUCINATED, SEQUENTIAL
-from lvlmscope.plot.style import inscription, thinned, wrapped
+from lvlmscope.plot.figure_style import inscription, thinned, wrapped
 
 
 def luminance(colour) -> float:

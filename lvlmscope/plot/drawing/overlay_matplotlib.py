@@ -8,7 +8,7 @@ import numpy as np
 from lvlmscope.palette import OTHER, UNDEFINED
 from lvlmscope.plot.data.box_raster import rastered, smoothed
 from lvlmscope.plot.data.scale import Scale
-from lvlmscope.plot.style import add_note, is_narrow, new_figure
+from lvlmscope.plot.figure_style import add_note, is_narrow, new_figure
 from lvlmscope.traces.token_layout import Box, ImageLayout
 
 if TYPE_CHECKING:

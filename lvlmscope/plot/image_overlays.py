@@ -10,13 +10,13 @@ import numpy as np
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.plot.data.box_raster import add_up, overlapping
 from lvlmscope.plot.data.image_boxes import background_of, boxes_of, largest_area, layout_of
-from lvlmscope.plot.data.overlay_arrays import given_maps, label_of
-from lvlmscope.plot.data.overlay_panels import Asked, OverlayPanels, listed_words, sights_of
+from lvlmscope.plot.data.overlay_maps_from_arrays import given_maps, label_of
+from lvlmscope.plot.data.overlay_panel_choice import Asked, OverlayPanels, listed_words, sights_of
 from lvlmscope.plot.data.scale import scale_of
-from lvlmscope.plot.drawing.overlay_mpl import OverlayStyle, image_panels, note_of, paint, show_image, surface_of
+from lvlmscope.plot.drawing.overlay_matplotlib import OverlayStyle, image_panels, note_of, paint, show_image, surface_of
 from lvlmscope.plot.drawing.overlay_plotly import Panels, hovering_overlay
 from lvlmscope.plot.drawing.plotly_figures import check_backend
-from lvlmscope.plot.style import WIDTH, add_note, inscription, paper_style, wrapped
+from lvlmscope.plot.figure_style import WIDTH, add_note, inscription, paper_style, wrapped
 from lvlmscope.traces.requirements import require_image
 from lvlmscope.traces.trace import Trace
 

@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +22,6 @@ __all__ = [
     "mark_positions",
     "new_figure",
     "paper_style",
-    "quantity_label",
     "thinned",
     "wrapped",
 ]
@@ -143,24 +142,6 @@ def _drawable() -> frozenset[int]:
     from matplotlib.font_manager import findfont, get_font
 
     return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
-
-
-def quantity_label(attrs: Mapping[str, Any], name: str = "") -> str:
-    """What a colour bar or an axis says: the quantity with its unit.
-
-    Args:
-        attrs: `long_name`, `units` and `bounds` of a labelled array.
-        name: Used when there is no `long_name`.
-
-    Examples:
-        >>> quantity_label({"long_name": "layer image entropy", "units": "nats"})
-        'layer image entropy (nats)'
-    """
-    units = str(attrs.get("units", ""))
-    low, high = attrs.get("bounds") or (0, 1)
-    one = "share of 1" if low is None or low >= 0 else f"from {low:g} to {high:g}"
-    told = {"": "no unit given", "1": one}.get(units, units)
-    return f"{attrs.get('long_name', name) or 'value'} ({told})"
 
 
 def add_note(axes: "Axes", text: str, *, centred: bool = False) -> None:

@@ -19,10 +19,10 @@ from lvlmscope.diagnostics import layer_image_entropy, planted_trace, saliency_t
 from lvlmscope.errors import ModelInputError, OutputError
 from lvlmscope.explorer.diagnosis_blocks import verdict_on
 from lvlmscope.explorer.document import describe_document
-from lvlmscope.explorer.encoding import packed, packed_bytes, unpacked
 from lvlmscope.explorer.image_panels import places_of
 from lvlmscope.explorer.map_budget import kept_maps
-from lvlmscope.explorer.trace_side import describe_side
+from lvlmscope.explorer.packed_numbers import packed, packed_bytes, unpacked
+from lvlmscope.explorer.trace_json import describe_side
 from lvlmscope.explorer.word_maps import WordMaps
 from lvlmscope.risk import diagnose
 from lvlmscope.traces.images import data_uri

@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy, saliency_to_image, saliency_to_previous
-from lvlmscope.explorer.encoding import plain_number
 from lvlmscope.explorer.image_panels import ImagePanel, places_of
+from lvlmscope.explorer.packed_numbers import plain_number
 from lvlmscope.explorer.word_maps import AMOUNTS, WordMaps
 from lvlmscope.traces.formatting import facts
 from lvlmscope.traces.images import data_uri

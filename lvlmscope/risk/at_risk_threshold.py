@@ -1,0 +1,37 @@
+"""When a word counts as at risk: a multiple of the usual risk, or the highest share without a calibration."""
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import Final
+
+from lvlmscope.risk.calibration import Calibration
+from lvlmscope.risk.word_risk import WordRisk
+
+__all__ = ["usual_risk", "words_at_risk"]
+
+_TIMES_USUAL: Final = 1.5  # of the usual risk, from which a word is at risk
+_HIGHEST: Final = 4  # without a calibration, one word in so many is
+
+
+def usual_risk(calibration: Calibration | None) -> float:
+    """Share of hallucinated words in the calibration; NaN without one.
+
+    Args:
+        calibration: Of the trace's model.
+    """
+    if calibration is None:
+        return float("nan")
+    return calibration.hallucinated_words / (calibration.grounded_words + calibration.hallucinated_words)
+
+
+def words_at_risk(risks: Sequence[WordRisk], usual: float) -> tuple[int, ...]:
+    """Indices of the words at risk: 1.5 times the usual risk or more; without a calibration the highest quarter.
+
+    Args:
+        risks: The judged words; those without a risk are never at risk.
+        usual: What `usual_risk` gives.
+    """
+    known = sorted((n for n, word in enumerate(risks) if isfinite(word.risk)), key=lambda n: -risks[n].risk)
+    if isfinite(usual):
+        return tuple(sorted(n for n in known if risks[n].risk >= _TIMES_USUAL * usual))
+    return tuple(sorted(known[: -(-len(known) // _HIGHEST)]))
