@@ -1,15 +1,16 @@
 """One object with model, processor and family rules, from a name, a folder, or parts already loaded."""
 
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lvlmscope import tiny
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, first_line, message, task
 from lvlmscope.models.families import Family, family_of
-from lvlmscope.models.pretrained_files import hub_options, load_processor, next_step, require_working_torchvision
+from lvlmscope.models.pretrained_files import hub_options, load_processor, next_step
+from lvlmscope.models.torchvision_check import require_working_torchvision
 
 __all__ = ["LoadedModel", "family_for", "find_processor", "read_model", "unwrap"]
 
@@ -126,11 +127,7 @@ def _resolve(source: Any) -> str:
     if source != "tiny":
         got, expected = f"{type(source).__name__} {source!r}"[:80], _SOURCES
         raise UnsupportedModelError(message(got, expected, "pass one of these", task="load a model"))
-    folder = Path(str(files("lvlmscope"))) / "tiny" / "model"
-    if not (folder / "config.json").is_file():
-        got, fix = f"no weights in {folder}", "install lvlmscope from its wheel"
-        raise UnsupportedModelError(message(got, "a complete installation", fix, task="load the bundled model"))
-    return str(folder)
+    return str(tiny.path("model"))
 
 
 def _known_dtype(dtype: Any) -> Any:

@@ -1,15 +1,13 @@
 """A processor from its files, and what reading any file of a model has in common: hub options, errors, remote code."""
 
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-import torch
-
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, first_line, message, task
 from lvlmscope.models.image_half import read_image_half
+from lvlmscope.models.torchvision_check import require_working_torchvision
 
-__all__ = ["hub_options", "load_processor", "next_step", "require_working_torchvision"]
+__all__ = ["hub_options", "load_processor", "next_step"]
 
 _PACKAGES = ("torchvision", "timm", "num2words", "sentencepiece")
 
@@ -46,8 +44,9 @@ def _whole_or_image_half(source: Any, hub: dict[str, Any]) -> Any:
 
     try:
         return AutoProcessor.from_pretrained(source, **hub)
-    except ImportError:
-        half = read_image_half(source, **hub)
+    except (OSError, ValueError, ImportError) as error:  # which of them depends on the family and on the files
+        of_video = "video processor" in str(error) or _absent_packages(error)
+        half = read_image_half(source, **hub) if of_video else None
         if half is None:
             raise
         return half
@@ -63,30 +62,18 @@ def next_step(error: Exception, otherwise: str = "check the name") -> str:
     Returns:
         A sentence without its full stop.
     """
-    text = str(error)
-    if "trust_remote_code" in text:
+    if "trust_remote_code" in str(error):
         return "pass trust_remote_code=True to lv.load if you trust its author and have read the code"
-    if isinstance(error, ImportError):
-        absent = [name for name in _PACKAGES if name in text.lower() and find_spec(name) is None]
-        return f"pip install {' '.join(absent)}" if absent else "install the package that it names"
-    return otherwise
+    absent = _absent_packages(error)
+    if absent:
+        return f"pip install {' '.join(absent)}"
+    return "install the package that it names" if isinstance(error, ImportError) else otherwise
 
 
-def require_working_torchvision() -> None:
-    """Refuse a torchvision that cannot be imported: transformers takes any that is installed for a working one.
-
-    Raises:
-        UnsupportedModelError: It is installed, and importing it fails.
-    """
-    if find_spec("torchvision") is None:
-        return
-    try:
-        import_module("torchvision")
-    except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        got = f"a torchvision that cannot be imported ({first_line(error)})"
-        expected = f"no torchvision, or the one that was built for torch {torch.__version__}"
-        fix = "pip uninstall torchvision, or install the version that fits"
-        raise UnsupportedModelError(message(got, expected, fix, task="load a model")) from error
+def _absent_packages(error: Exception) -> list[str]:
+    """Packages that an error names and that are not installed."""
+    text = str(error).lower()
+    return [name for name in _PACKAGES if name in text and find_spec(name) is None]
 
 
 def hub_options(options: dict[str, Any]) -> dict[str, Any]:
