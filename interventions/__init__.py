@@ -14,7 +14,12 @@ from lvlmscope.interventions.dleaf import DLEAF
 from lvlmscope.interventions.hallurnn import HalluRNN
 from lvlmscope.interventions.head_rescaling import HeadRescaling
 from lvlmscope.interventions.locore import LocoRE
-from lvlmscope.interventions.registry import list_interventions, load_interventions, save_interventions
+from lvlmscope.interventions.registry import (
+    intervention,
+    list_interventions,
+    load_interventions,
+    save_interventions,
+)
 from lvlmscope.interventions.sgrs import SGRS
 
 __all__ = [
@@ -24,6 +29,7 @@ __all__ = [
     "HalluRNN",
     "HeadRescaling",
     "LocoRE",
+    "intervention",
     "list_interventions",
     "load_interventions",
     "save_interventions",

@@ -1,23 +1,25 @@
 """CLVA: deep layers are pulled towards what the middle layers saw and away from the first layers' noise."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.attention.layer_bands import INITIAL, MIDDLE, LayerSpec, resolve_layers
-from lvlmscope.attention.sensitive_head_rule import check_fraction, extreme_heads, gathered_distribution
-from lvlmscope.errors import ModelInputError, message, task
+from lvlmscope.attention.layer_bands import DEEP, INITIAL, MIDDLE, LayerSpec, resolve_layers
+from lvlmscope.attention.sensitive_head_rule import extreme_heads, gathered_distribution
+from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interventions.image_session import ImageSession
-from lvlmscope.runtime.parameters import check_types
+from lvlmscope.interventions.registry import intervention
+from lvlmscope.runtime.parameters import InterventionConfig, Range
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 
 __all__ = ["CLVA"]
 
 
+@intervention
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CLVA:
+class CLVA(InterventionConfig):
     """Cross-layer visual anchors. Our reading of arXiv 2603.25088, of which figure captions were public.
 
     In one forward and for each row on its own: `Neg` is the mean image distribution of the heads that look at the image
@@ -37,66 +39,38 @@ class CLVA:
         heads: `"all"` heads of a deep layer, or the `"sensitive"` ones that look most.
     """
 
-    alpha: float = 0.5
-    beta: float = 0.2
+    alpha: Annotated[float, Range(ge=0)] = 0.5
+    beta: Annotated[float, Range(ge=0)] = 0.2
     initial: LayerSpec = INITIAL
     middle: LayerSpec = MIDDLE
-    deep: LayerSpec = (0.69, 1.0)
-    fraction: float = 0.25
+    deep: LayerSpec = DEEP
+    fraction: Annotated[float, Range(gt=0, le=0.5)] = 0.25
     update: Literal["redistribute", "logit", "add"] = "redistribute"
     heads: Literal["all", "sensitive"] = "all"
 
+    reference: ClassVar[str] = "arXiv 2603.25088, our reading"
     card: ClassVar[MethodCard] = MethodCard(
         paper="arXiv 2603.25088",
         from_paper="anchors from the first and the middle layers; deep layers pulled to one and away from the other",
         our_choices="all formulas, bands and defaults: figure captions were public",
         cost="one sum over image keys a layer, and the values of edited heads once more",
         search_space={"alpha": (0.0, 4.0), "beta": (0.0, 2.0), "update": ["redistribute", "logit", "add"]}
-        | {"heads": ["all", "sensitive"], "deep": [(0.69, 1.0), (0.59, 1.0), (0.85, 1.0)]},
+        | {"heads": ["all", "sensitive"], "deep": [DEEP, (0.59, 1.0), (0.85, 1.0)]},
     )
 
-    @task("configure CLVA")
-    def __post_init__(self) -> None:
-        """Check the parameters.
-
-        Raises:
-            InterventionError: A parameter of another type.
-            ModelInputError: A parameter outside its range.
-        """
-        check_types(self)
-        if not (0 <= self.alpha < float("inf") and 0 <= self.beta < float("inf")):
-            got = f"alpha={self.alpha}, beta={self.beta}"
-            raise ModelInputError(message(got, "numbers from 0", "choose both there"))
-        check_fraction(self.fraction)
-        if self.update not in {"redistribute", "logit", "add"} or self.heads not in {"all", "sensitive"}:
-            got, expected = (
-                f"update={self.update!r}, heads={self.heads!r}",
-                "redistribute, logit, add; all, sensitive",
-            )
-            raise ModelInputError(message(got, expected, "choose one of each"))
-
-    def start(self, site: ModelInfo) -> Session:
+    def start(self, model_info: ModelInfo) -> Session:
         """A session for one model.
-
-        Args:
-            site: The model.
-
-        Returns:
-            The session.
 
         Raises:
             ModelInputError: Layers outside the model, or deep layers that do not all come after the anchors' layers.
         """
-        initial, middle, deep = (resolve_layers(s, site.num_layers) for s in (self.initial, self.middle, self.deep))
+        bands = self.initial, self.middle, self.deep
+        initial, middle, deep = (resolve_layers(band, model_info.num_layers) for band in bands)
         if min(deep) <= max(*initial, *middle):
             got = f"deep {list(deep)} beside initial {list(initial)} and middle {list(middle)}"
             expected = "deep layers after all layers of the anchors"
             raise ModelInputError(message(got, expected, "choose other layers for this model", task="switch on CLVA"))
         return _CLVASession(self, initial, middle, deep)
-
-    def describe(self) -> dict[str, Any]:
-        """Name, reference and parameters (JSON values)."""
-        return {"name": "CLVA", "reference": "arXiv 2603.25088, our reading", "parameters": asdict(self)}
 
 
 class _CLVASession(ImageSession):

@@ -139,6 +139,10 @@ class DepthCell(nn.Module):
             {n: nn.Parameter(torch.full((config.hidden_size,), biases.get(n, 0.0))) for n in config.inputs}
         )
 
+    def __str__(self) -> str:
+        """The options: how an intervention with this cell is described."""
+        return str(self.config)
+
     def forward(self, before: Tensor, after: Tensor) -> CellOutput:
         """One step over depth.
 

@@ -1,23 +1,24 @@
-"""D-LEAF: layers whose image attention has spread out borrow the map of their most focused head."""
+"""D-LEAF: in layers of high image attention entropy, heads are interpolated towards the most focused head."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.entropy_threshold_rule import EntropyRule, RunningThreshold, heads_to_edit
 from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
-from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interventions.image_session import ImageSession
-from lvlmscope.runtime.parameters import check_types
+from lvlmscope.interventions.registry import intervention
+from lvlmscope.runtime.parameters import InterventionConfig, Range
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 
 __all__ = ["DLEAF"]
 
 
+@intervention
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DLEAF:
+class DLEAF(InterventionConfig):
     """Dynamic layer-wise entropy and attention fusion. Our reading of arXiv 2509.07864; its code is not public.
 
     The layers are walked in order, for each predicting row on its own. A layer whose image attention entropy LIAE is
@@ -36,11 +37,12 @@ class DLEAF:
             given number of those that look at the image least.
     """
 
-    gamma: float = 0.9
+    gamma: Annotated[float, Range(ge=0, le=1)] = 0.9
     layers: LayerSpec = (0.0, 1.0)
     threshold: Literal["min", "max", "mean"] = "min"
-    heads: Literal["below_mean", "all"] | int = "below_mean"
+    heads: Literal["below_mean", "all"] | Annotated[int, Range(ge=1, noun="a number of heads")] = "below_mean"
 
+    reference: ClassVar[str] = "arXiv 2509.07864, our reading"
     card: ClassVar[MethodCard] = MethodCard(
         paper="arXiv 2509.07864",
         from_paper="layers found by image entropy, heads mended by interpolation towards the most focused one",
@@ -50,42 +52,18 @@ class DLEAF:
         | {"layers": [(0.0, 1.0), (0.0, 0.5), (0.3, 0.8), (0.5, 1.0)]},
     )
 
-    def __post_init__(self) -> None:
-        """Check the parameters.
-
-        Raises:
-            InterventionError: A parameter of another type.
-            ModelInputError: A parameter outside its range.
-        """
-        check_types(self)
-        if not 0 <= self.gamma <= 1:
-            raise ModelInputError(
-                message(f"gamma={self.gamma}", "a number from 0 to 1", "choose gamma there", task="configure DLEAF")
-            )
-        _ = self.rule  # checks its own part
+    def validate(self) -> None:
+        """The rule accepts its part of the parameters."""
+        _ = self.rule
 
     @property
     def rule(self) -> EntropyRule:
         """The rule by itself, as `flagged_heads` and `diagnose` take it."""
         return EntropyRule(threshold=self.threshold, layers=self.layers, heads=self.heads)
 
-    def start(self, site: ModelInfo) -> Session:
-        """A session for one model.
-
-        Args:
-            site: The model.
-
-        Returns:
-            The session.
-
-        Raises:
-            ModelInputError: Layers outside the model.
-        """
-        return _DLEAFSession(self, resolve_layers(self.layers, site.num_layers))
-
-    def describe(self) -> dict[str, Any]:
-        """Name, reference and parameters (JSON values)."""
-        return {"name": "DLEAF", "reference": "arXiv 2509.07864, our reading", "parameters": asdict(self)}
+    def start(self, model_info: ModelInfo) -> Session:
+        """A session for one model; raises `ModelInputError` for layers outside it."""
+        return _DLEAFSession(self, resolve_layers(self.layers, model_info.num_layers))
 
 
 class _DLEAFSession(ImageSession):

@@ -1,17 +1,18 @@
 """HalluRNN: a trained cell runs over depth and decides how much of what each layer adds is handed on."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import torch
 from torch import Tensor
 
 from lvlmscope.attention.attention_rows import at_least_float32
-from lvlmscope.errors import CellError, ModelInputError, message, task
+from lvlmscope.errors import CellError, message
 from lvlmscope.interventions.depth_cell import DepthCell
-from lvlmscope.runtime.parameters import check_types
+from lvlmscope.interventions.registry import intervention
+from lvlmscope.runtime.parameters import InterventionConfig, Range
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 
 __all__ = ["STAGNANT", "HalluRNN"]
@@ -19,8 +20,9 @@ __all__ = ["STAGNANT", "HalluRNN"]
 STAGNANT: Final = 0.1  # a correction gate below this in every layer: the state no longer takes anything in
 
 
+@intervention
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HalluRNN:
+class HalluRNN(InterventionConfig):
     """Depth recurrence by a dual-gated unit (DG-DPU). Our reading of a summary of arXiv 2506.17587.
 
     For each predicting row on its own, v starts as the embedding output. After every decoder layer with output m the
@@ -35,9 +37,10 @@ class HalluRNN:
         strength: Share of the cell's edit, in [0, 1]; 0 is the untouched model, to the last bit, and 1 the method.
     """
 
-    cell: str | Path | DepthCell = field(default="tiny")
-    strength: float = 1.0
+    cell: str | Path | DepthCell = "tiny"
+    strength: Annotated[float, Range(ge=0, le=1)] = 1.0
 
+    reference: ClassVar[str] = "arXiv 2506.17587, our reading of a summary"
     card: ClassVar[MethodCard] = MethodCard(
         paper="arXiv 2506.17587",
         from_paper="a dual-gated cell shared by all layers, trained with the backbone frozen",
@@ -46,47 +49,19 @@ class HalluRNN:
         search_space={"strength": (0.1, 1.0)},
     )
 
-    @task("configure HalluRNN")
-    def __post_init__(self) -> None:
-        """Check the parameters; files are read when the intervention is switched on.
-
-        Raises:
-            InterventionError: A parameter of another type.
-            ModelInputError: A strength outside [0, 1], or something that is no cell.
-        """
-        check_types(self)
-        if not 0 <= self.strength <= 1:
-            got, expected = f"strength={self.strength}", "a number from 0 to 1"
-            raise ModelInputError(message(got, expected, "choose strength there"))
-        if not _names_a_cell(self.cell):
-            got, expected = f"cell={self.cell!r}"[:80], "a folder, 'tiny', or a DepthCell"
-            raise ModelInputError(message(got, expected, "pass one of these"))
-
-    def start(self, site: ModelInfo) -> Session:
-        """A session for one model.
-
-        Args:
-            site: The model.
-
-        Returns:
-            The session.
+    def start(self, model_info: ModelInfo) -> Session:
+        """A session for one model; the cell's files are read here.
 
         Raises:
             CellError: No such cell, or one made for another hidden size.
         """
         cell = self.cell if isinstance(self.cell, DepthCell) else DepthCell.load(_folder(self.cell))
-        if cell.config.hidden_size != site.hidden_size:
-            got = f"a cell of hidden size {cell.config.hidden_size} for a model of hidden size {site.hidden_size}"
-            name = _name_of(site.model)
+        if cell.config.hidden_size != model_info.hidden_size:
+            got = f"a cell of hidden size {cell.config.hidden_size} for a model of hidden size {model_info.hidden_size}"
+            name = _name_of(model_info.model)
             expected, fix = "equal sizes", f"train one: lvlmscope train hallurnn --model {name}, then pass cell="
             raise CellError(message(got, expected, fix, task="switch on HalluRNN"))
         return _HalluRNNSession(cell, self.strength)
-
-    def describe(self) -> dict[str, Any]:
-        """Name, reference and parameters (JSON values); a cell given as an object is named by its options."""
-        cell = str(self.cell.config) if isinstance(self.cell, DepthCell) else str(self.cell)
-        parameters = {"cell": cell, "strength": self.strength}
-        return {"name": "HalluRNN", "reference": "arXiv 2506.17587, our reading of a summary", "parameters": parameters}
 
 
 class _HalluRNNSession(Session):
@@ -159,10 +134,6 @@ class _HalluRNNSession(Session):
 
     def _per_row(self, sums: dict[int, Tensor]) -> dict[str, float]:
         return {str(layer): float(total) / self._rows[layer] for layer, total in sorted(sums.items())}
-
-
-def _names_a_cell(given: object) -> bool:
-    return isinstance(given, str | Path | DepthCell)
 
 
 def _name_of(model: Any) -> str:

@@ -1,8 +1,8 @@
-"""HeadRescaling: heads that perceive and heads that reason speak louder, all others as before."""
+"""HeadRescaling: scales the outputs of perception and reasoning heads."""
 
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 
@@ -10,7 +10,8 @@ from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.functional_head_rule import HeadRule, preset_named, rule_by_share
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.interventions.image_session import ImageSession
-from lvlmscope.runtime.parameters import check_types
+from lvlmscope.interventions.registry import intervention
+from lvlmscope.runtime.parameters import InterventionConfig, Range
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 from lvlmscope.traces.trace import Trace
 
@@ -18,9 +19,15 @@ __all__ = ["HeadRescaling"]
 
 _TASK = "configure HeadRescaling"
 
+Layer = Annotated[int, Range(ge=0, noun="a layer number")]
+Depth = Annotated[float, Range(ge=0, le=1, noun="a depth (float)")]
+Share = Annotated[float, Range(ge=0, le=1)]
+Gain = Annotated[float, Range(ge=0)]
 
+
+@intervention
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeadRescaling:
+class HeadRescaling(InterventionConfig):
     """Class-conditioned head rescaling, arXiv 2510.10285 eq. 7-10 (the paper's).
 
     `S_v[l,h]` is a head's attention on the image in the last row of the current forward. Perception heads have
@@ -42,15 +49,16 @@ class HeadRescaling:
         rows: Where the gain applies in the prompt's forward: `"all"` its rows, or the `"last"`.
     """
 
-    l_perc: int | float = 0.26
-    tau_perc: float = 0.22
-    g_perc: float = 1.16
-    l_reas: int | float = 0.11
-    tau_reas: float = 0.01
-    g_reas: float = 1.30
+    l_perc: Layer | Depth = 0.26
+    tau_perc: Share = 0.22
+    g_perc: Gain = 1.16
+    l_reas: Layer | Depth = 0.11
+    tau_reas: Share = 0.01
+    g_reas: Gain = 1.30
     freeze: Literal["prompt"] | None = None
     rows: Literal["all", "last"] = "all"
 
+    reference: ClassVar[str] = "arXiv 2510.10285 eq. 7-10"
     card: ClassVar[MethodCard] = MethodCard(
         paper="arXiv 2510.10285",
         from_paper="rule, gains and their place (eq. 7-10), three presets, 6.4 % of the heads as the best share",
@@ -61,28 +69,15 @@ class HeadRescaling:
     )
 
     @task(_TASK)
-    def __post_init__(self) -> None:
-        """Check the parameters.
+    def validate(self) -> None:
+        """The thresholds do not meet.
 
         Raises:
-            InterventionError: A parameter of another type.
-            ModelInputError: A parameter outside its range.
+            ModelInputError: They do.
         """
-        check_types(self)
-        if not 0 <= self.tau_reas < self.tau_perc <= 1:
-            got = f"tau_reas={self.tau_reas}, tau_perc={self.tau_perc}"
-            expected = "0 <= tau_reas < tau_perc <= 1"
+        if not self.tau_reas < self.tau_perc:
+            got, expected = f"tau_reas={self.tau_reas}, tau_perc={self.tau_perc}", "0 <= tau_reas < tau_perc <= 1"
             raise ModelInputError(message(got, expected, "set the thresholds apart"))
-        if not (0 <= self.g_perc < math.inf and 0 <= self.g_reas < math.inf):
-            got = f"g_perc={self.g_perc}, g_reas={self.g_reas}"
-            raise ModelInputError(message(got, "numbers from 0", "choose both there"))
-        for name, place in (("l_perc", self.l_perc), ("l_reas", self.l_reas)):
-            if isinstance(place, bool) or place < 0 or (isinstance(place, float) and not place <= 1):
-                expected = "a layer number from 0, or a depth (float) from 0 to 1"
-                raise ModelInputError(message(f"{name}={place}", expected, "choose the layer there"))
-        if self.freeze not in {None, "prompt"} or self.rows not in {"all", "last"}:
-            got, expected = f"freeze={self.freeze!r}, rows={self.rows!r}", "None or prompt; all or last"
-            raise ModelInputError(message(got, expected, "choose one of each"))
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Self:
@@ -132,22 +127,16 @@ class HeadRescaling:
         rule = rule_by_share(chosen, layers, max(layers) + 1, share=share)
         return cls(**(asdict(_between(rule, chosen, torch.tensor(layers))) | changes))
 
-    def start(self, site: ModelInfo) -> Session:
+    def start(self, model_info: ModelInfo) -> Session:
         """A session for one model.
-
-        Args:
-            site: The model.
-
-        Returns:
-            The session.
 
         Raises:
             ModelInputError: A layer outside the model.
         """
-        last = site.num_layers - 1
+        last = model_info.num_layers - 1
         for name, place in (("l_perc", self.l_perc), ("l_reas", self.l_reas)):
             if isinstance(place, int) and place > last:
-                got = f"{name}={place} in a model of {site.num_layers} layers"
+                got = f"{name}={place} in a model of {model_info.num_layers} layers"
                 expected = f"layers 0 to {last}, or a depth (float) from 0 to 1"
                 fix = "choose a layer of this model, or HeadRescaling.from_trace"
                 raise ModelInputError(message(got, expected, fix, task="switch on HeadRescaling"))
@@ -156,10 +145,6 @@ class HeadRescaling:
         l_reas = self.l_reas if isinstance(self.l_reas, int) else math.ceil(self.l_reas * last - 1e-9)
         rule = HeadRule(l_perc=l_perc, tau_perc=self.tau_perc, l_reas=l_reas, tau_reas=self.tau_reas)
         return _RescalingSession(self, rule)
-
-    def describe(self) -> dict[str, Any]:
-        """Name, reference and parameters (JSON values)."""
-        return {"name": "HeadRescaling", "reference": "arXiv 2510.10285 eq. 7-10", "parameters": asdict(self)}
 
 
 def _between(rule: HeadRule, ratio: torch.Tensor, layers: torch.Tensor) -> HeadRule:

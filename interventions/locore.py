@@ -1,21 +1,22 @@
 """LocoRE: the words just written are attended to a little more, so that the next one coheres with them."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows, log_weights
 from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
-from lvlmscope.errors import ModelInputError, message, task
-from lvlmscope.runtime.parameters import check_types
+from lvlmscope.interventions.registry import intervention
+from lvlmscope.runtime.parameters import InterventionConfig, Range
 from lvlmscope.runtime.protocol import MethodCard, ModelInfo, Session
 
 __all__ = ["LocoRE"]
 
 
+@intervention
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LocoRE:
+class LocoRE(InterventionConfig):
     """Local coherence reinforcement, arXiv 2601.20279 eq. 8-10 and Alg. 2 (the paper's; no code was released).
 
     The keys of the last `window` generated tokens before the current one get `gain = 1 + beta`, in all heads of the
@@ -32,11 +33,12 @@ class LocoRE:
             1: eq. 9 to the letter.
     """
 
-    beta: float = 0.15
-    window: int = 5
+    beta: Annotated[float, Range(ge=0)] = 0.15
+    window: Annotated[int, Range(ge=1, noun="a number of tokens")] = 5
     layers: LayerSpec = None
     mode: Literal["logit", "renorm", "raw"] = "logit"
 
+    reference: ClassVar[str] = "arXiv 2601.20279 eq. 8-10"
     card: ClassVar[MethodCard] = MethodCard(
         paper="arXiv 2601.20279",
         from_paper="gain 1 + beta on the last words' keys (eq. 8-10, Alg. 2), beta",
@@ -46,39 +48,9 @@ class LocoRE:
         | {"layers": [(0.0, 1.0), (0.28, 0.47), (0.0, 0.5), (0.5, 1.0)]},
     )
 
-    @task("configure LocoRE")
-    def __post_init__(self) -> None:
-        """Check the parameters.
-
-        Raises:
-            InterventionError: A parameter of another type.
-            ModelInputError: A parameter outside its range.
-        """
-        check_types(self)
-        if not 0 <= self.beta < float("inf"):
-            raise ModelInputError(message(f"beta={self.beta}", "a number from 0", "choose beta there"))
-        if self.window < 1:
-            raise ModelInputError(message(f"window={self.window}", "a number of tokens from 1", "choose it there"))
-        if self.mode not in {"logit", "renorm", "raw"}:
-            raise ModelInputError(message(f"mode={self.mode!r}", "logit, renorm or raw", "choose one of them"))
-
-    def start(self, site: ModelInfo) -> Session:
-        """A session for one model.
-
-        Args:
-            site: The model.
-
-        Returns:
-            The session.
-
-        Raises:
-            ModelInputError: Layers outside the model.
-        """
-        return _LocoRESession(self, resolve_layers(self.layers, site.num_layers))
-
-    def describe(self) -> dict[str, Any]:
-        """Name, reference and parameters (JSON values)."""
-        return {"name": "LocoRE", "reference": "arXiv 2601.20279 eq. 8-10", "parameters": asdict(self)}
+    def start(self, model_info: ModelInfo) -> Session:
+        """A session for one model; raises `ModelInputError` for layers outside it."""
+        return _LocoRESession(self, resolve_layers(self.layers, model_info.num_layers))
 
 
 class _LocoRESession(Session):

@@ -1,8 +1,8 @@
 """SGRS: a candidate token that does not rest on what was written before it is rejected, and another is tried."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Final, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import torch
 from transformers import LogitsProcessor
@@ -10,11 +10,12 @@ from transformers import LogitsProcessor
 from lvlmscope.attention.attention_rows import AttentionRows, at_least_float32
 from lvlmscope.attention.gradient_times_attention import head_saliency, normalised_rows
 from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
-from lvlmscope.errors import ModelInputError, UnsupportedOptionError, message, task
+from lvlmscope.errors import UnsupportedOptionError, message
 from lvlmscope.hooks.gradient_path import ForwardGraph
 from lvlmscope.interventions.image_session import ImageSession
+from lvlmscope.interventions.registry import intervention
 from lvlmscope.interventions.sgrs_rule import Choice, choose
-from lvlmscope.runtime.parameters import check_types
+from lvlmscope.runtime.parameters import InterventionConfig, Range
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 
 __all__ = ["SGRS"]
@@ -30,8 +31,9 @@ _REFUSED: Final[dict[str, Callable[[Any], bool]]] = {
 }
 
 
+@intervention
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SGRS:
+class SGRS(InterventionConfig):
     """Saliency-guided rejection sampling, arXiv 2601.20279 eq. 6-7 and Alg. 1, with the released code's parameters.
 
     At each step `C` holds the k most probable tokens. The score of a candidate c is the mean, over the layers and over
@@ -62,14 +64,15 @@ class SGRS:
             too (the released script's choice).
     """
 
-    k: int = 5
-    alpha: float = 0.6
-    W: int = 5
-    R: int = 3
+    k: Annotated[int, Range(ge=1)] = 5
+    alpha: Annotated[float, Range(ge=0, lt=1)] = 0.6
+    W: Annotated[int, Range(ge=1)] = 5
+    R: Annotated[int, Range(ge=1)] = 3
     layers: LayerSpec = (0.19, 0.27)
     proposal: Literal["greedy", "sample"] = "greedy"
     J: Literal["answer", "after_image"] = "answer"
 
+    reference: ClassVar[str] = "arXiv 2601.20279 eq. 6-7, Alg. 1"
     card: ClassVar[MethodCard] = MethodCard(
         paper="arXiv 2601.20279",
         from_paper="the score, the threshold, rejection and fallback (eq. 6-7, Alg. 1); parameters of its code",
@@ -79,41 +82,9 @@ class SGRS:
         | {"layers": [(0.19, 0.27), (0.4, 0.6), (0.6, 0.8), (0.8, 1.0)]},
     )
 
-    @task("configure SGRS")
-    def __post_init__(self) -> None:
-        """Check the parameters.
-
-        Raises:
-            InterventionError: A parameter of another type.
-            ModelInputError: A parameter outside its range.
-        """
-        check_types(self)
-        if not 0 <= self.alpha < 1:
-            raise ModelInputError(message(f"alpha={self.alpha}", "from 0 to less than 1", "choose alpha there"))
-        if min(self.k, self.W, self.R) < 1:
-            got = f"k={self.k}, W={self.W}, R={self.R}"
-            raise ModelInputError(message(got, "whole numbers from 1", "choose all three there"))
-        if self.proposal not in {"greedy", "sample"} or self.J not in {"answer", "after_image"}:
-            got, expected = f"proposal={self.proposal!r}, J={self.J!r}", "greedy, sample; answer, after_image"
-            raise ModelInputError(message(got, expected, "choose one of each"))
-
-    def start(self, site: ModelInfo) -> Session:
-        """A session for one model.
-
-        Args:
-            site: The model.
-
-        Returns:
-            The session.
-
-        Raises:
-            ModelInputError: Layers outside the model.
-        """
-        return _SGRSSession(self, resolve_layers(self.layers, site.num_layers))
-
-    def describe(self) -> dict[str, Any]:
-        """Name, reference and parameters (JSON values)."""
-        return {"name": "SGRS", "reference": "arXiv 2601.20279 eq. 6-7, Alg. 1", "parameters": asdict(self)}
+    def start(self, model_info: ModelInfo) -> Session:
+        """A session for one model; raises `ModelInputError` for layers outside it."""
+        return _SGRSSession(self, resolve_layers(self.layers, model_info.num_layers))
 
 
 class _SGRSSession(ImageSession):

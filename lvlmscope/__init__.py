@@ -57,6 +57,7 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.interventions import HalluRNN as HalluRNN
     from lvlmscope.interventions import HeadRescaling as HeadRescaling
     from lvlmscope.interventions import LocoRE as LocoRE
+    from lvlmscope.interventions import intervention as intervention
     from lvlmscope.interventions import list_interventions as list_interventions
     from lvlmscope.interventions import load_interventions as load_interventions
     from lvlmscope.interventions import save_interventions as save_interventions
@@ -70,6 +71,7 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.risk import diagnose as diagnose
     from lvlmscope.runtime.attachment import attach as attach
     from lvlmscope.runtime.attachment import intervene as intervene
+    from lvlmscope.runtime.parameters import InterventionConfig as InterventionConfig
     from lvlmscope.runtime.protocol import Intervention as Intervention
     from lvlmscope.runtime.protocol import ModelInfo as ModelInfo
     from lvlmscope.runtime.protocol import Session as Session
@@ -145,6 +147,7 @@ _HOMES = {
     "HalluRNN": "lvlmscope.interventions",
     "HeadRescaling": "lvlmscope.interventions",
     "LocoRE": "lvlmscope.interventions",
+    "intervention": "lvlmscope.interventions",
     "load_interventions": "lvlmscope.interventions",
     "list_interventions": "lvlmscope.interventions",
     "save_interventions": "lvlmscope.interventions",
@@ -157,6 +160,7 @@ _HOMES = {
     "Trace": "lvlmscope.traces.trace",
     "AttentionRows": "lvlmscope.attention.attention_rows",
     "Intervention": "lvlmscope.runtime.protocol",
+    "InterventionConfig": "lvlmscope.runtime.parameters",
     "Session": "lvlmscope.runtime.protocol",
     "ModelInfo": "lvlmscope.runtime.protocol",
     "read_attention": "lvlmscope.traces.trace_file",
@@ -183,7 +187,7 @@ __all__ += ["detection", "diagnose", "effect", "estimate", "explore", "infidelit
 __all__ += ["intervene", "list_models", "load", "occlusion", "read_attention", "report", "resolve_layers"]
 __all__ += ["sensitivity", "trace", "trace_inputs", "trace_many", "tune"]
 __all__ += ["CLVA", "DLEAF", "SGRS", "HalluRNN", "HeadRescaling", "LocoRE", "list_interventions", "load_interventions"]
-__all__ += ["save_interventions"]
+__all__ += ["InterventionConfig", "intervention", "save_interventions"]
 __all__ += ["anchor_correlation", "attention_sinks", "confidence", "functional_heads", "image_attention_focus"]
 __all__ += ["internal_confidence", "layer_correlation", "layer_image_entropy", "logit_lens", "planted_trace"]
 __all__ += ["representation_drift", "saliency", "saliency_to_answer", "saliency_to_image", "saliency_to_previous"]

@@ -77,6 +77,7 @@ class Registry(Mapping[str, Item], Generic[Item]):
             task = f"register the {self.what} {name!r}"
             expected = f"one {self.what} of each name"
             raise self.error(message("a name that is taken", expected, "choose another name", task=task))
+        self._items.pop(name, None)  # the last one registered is the last one in order
         self._items[name], self._sources[name] = item, source
 
     def unregister(self, name: str) -> None:

@@ -2,11 +2,10 @@
 
 import ast
 import re
-from inspect import signature
 from typing import Any, Final
 
-from lvlmscope.errors import ModelInputError, message
-from lvlmscope.interventions.registry import intervention_class
+from lvlmscope.errors import InterventionError, message
+from lvlmscope.interventions.registry import make_intervention
 from lvlmscope.runtime.protocol import Intervention
 
 __all__ = ["parse_intervention"]
@@ -25,9 +24,8 @@ def parse_intervention(text: str) -> Intervention:
         The intervention.
 
     Raises:
-        InterventionError: No such intervention.
-        ModelInputError: No such parameter, or a value outside its range.
-        InterventionError: A value of another type.
+        InterventionError: No such intervention or parameter, the same parameter twice, or a value of another type.
+        ModelInputError: A value out of range, or not among the choices.
 
     >>> parse_intervention("dleaf:gamma=0.5,threshold=max").threshold
     'max'
@@ -35,23 +33,14 @@ def parse_intervention(text: str) -> Intervention:
     (0.0, 0.5)
     """
     name, _, options = text.partition(":")
-    chosen = intervention_class(name)
-    parameters = {
-        key.strip(): _value(value.strip()) for key, _, value in map(_halves, _OUTSIDE_BRACKETS.split(options))
-    }
-    parameters.pop("", None)
-    known = signature(chosen).parameters
-    unknown = sorted(set(parameters) - set(known))
-    if unknown:
-        expected = ", ".join(known)
-        raise ModelInputError(
-            message(f"{', '.join(unknown)}", expected, "choose among these", task=f"configure {name}")
-        )
-    return chosen(**parameters)
-
-
-def _halves(pair: str) -> tuple[str, str, str]:
-    return pair.partition("=")
+    parameters: dict[str, Any] = {}
+    for pair in _OUTSIDE_BRACKETS.split(options) if options.strip() else ():
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        if not (key and equals and value) or key in parameters:
+            expected, fix = "NAME:key=value,key=value, each key once", "write it so, as in dleaf:gamma=0.5"
+            raise InterventionError(message(f"{pair!r} in {text!r}", expected, fix, task=f"configure {name}"))
+        parameters[key] = _value(value)
+    return make_intervention(name.strip(), parameters)
 
 
 def _value(text: str) -> Any:

@@ -9,11 +9,13 @@ from numbers import Integral, Real
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from lvlmscope.errors import InterventionError, ModelInputError, message
+from lvlmscope.registry import close_match
 from lvlmscope.runtime.protocol import MethodCard
 
 __all__ = ["InterventionConfig", "Range", "check_parameters"]
 
 _NOUNS = {float: "a number", int: "a whole number", type(None): "None", str: "a text", bool: "True or False"}
+_PLURALS = {float: "numbers", int: "numbers", str: "texts"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,15 +33,16 @@ class Range:
     (True, False)
     """
 
-    ge: float = -math.inf
-    gt: float = -math.inf
-    le: float = math.inf
-    lt: float = math.inf
+    ge: int | float = -math.inf
+    gt: int | float = -math.inf
+    le: int | float = math.inf
+    lt: int | float = math.inf
     noun: str = ""
 
-    def __contains__(self, number: float) -> bool:
+    def __contains__(self, number: Any) -> bool:
         """Whether a finite number lies within the bounds; NaN and infinity never do."""
-        return math.isfinite(number) and self.gt < number < self.lt and self.ge <= number <= self.le
+        finite = isinstance(number, Integral) or math.isfinite(number)
+        return bool(finite and self.gt < number < self.lt and self.ge <= number <= self.le)
 
     def describe(self, noun: str) -> str:
         """The bounds in words.
@@ -47,17 +50,15 @@ class Range:
         >>> Range(ge=0, lt=1).describe("a number"), Range(gt=0, le=0.5).describe("a number")
         ('a number from 0 to less than 1', 'a number above 0, up to 0.5')
         """
-        parts = [self.noun or noun]
-        if math.isfinite(self.gt):
-            parts.append(f"above {self.gt:g},")
-        elif math.isfinite(self.ge):
-            parts.append(f"from {self.ge:g}")
-        between = "to" if math.isfinite(self.ge) else "up to"
-        if math.isfinite(self.lt):
-            parts.append(f"{'to less than' if math.isfinite(self.ge) else 'below'} {self.lt:g}")
-        elif math.isfinite(self.le):
-            parts.append(f"{between} {self.le:g}")
-        return " ".join(parts).rstrip(",")
+        start = f"from {self.ge:g}" if self.ge > -math.inf else f"above {self.gt:g}" if self.gt > -math.inf else ""
+        joined = self.ge > -math.inf
+        stop = ""
+        if self.le < math.inf:
+            stop = f"{'to' if joined else 'up to'} {self.le:g}"
+        elif self.lt < math.inf:
+            stop = f"{'to less than' if joined else 'below'} {self.lt:g}"
+        bounds = (" " if joined else ", ").join(filter(None, (start, stop)))
+        return f"{self.noun or noun} {bounds}" if bounds else f"{self.noun or noun}, finite"
 
 
 class InterventionConfig:
@@ -68,8 +69,8 @@ class InterventionConfig:
     Lists and ranges become tuples, so that the configuration cannot change and equals the one read from JSON.
 
     The subclass is decorated with ``@dataclass(frozen=True, slots=True, kw_only=True)`` and adds ``start``. A slotted
-    dataclass is created anew by its decorator, so call a base method by its class, ``InterventionConfig.describe(self)``,
-    not by ``super()``.
+    dataclass is created anew by its decorator, so a base method is called by its class,
+    ``InterventionConfig.describe(self)``, not by ``super()``.
 
     Attributes:
         reference: What the method is cited by: the paper, its equations, and whether it is our reading.
@@ -112,17 +113,17 @@ def check_parameters(config: Any) -> None:
     """
     hints = get_type_hints(type(config), include_extras=True)
     for field in _fields(config):
-        value, declared = getattr(config, field.name), _members(hints[field.name])
-        if isinstance(value, list | range):
-            value = tuple(value)
-            object.__setattr__(config, field.name, value)
-        if any(_allows(hint, value) for hint in declared):
+        value, hint = getattr(config, field.name), hints[field.name]
+        kept = tuple(value) if isinstance(value, list | range) else value
+        if _allows(hint, kept):
+            object.__setattr__(config, field.name, kept)
             continue
-        got = f"{field.name}={value!r}"[:80]
-        expected = " or ".join(dict.fromkeys(map(_described, declared)))
+        got, expected = f"{field.name}={value!r}"[:80], _described(hint)
         task = f"configure {type(config).__name__}"
-        if any(_has_type(hint, value) for hint in declared):
-            raise ModelInputError(message(got, expected, f"choose {field.name} there", task=task))
+        if _has_type(hint, kept):
+            close = close_match(value, _choices(hint)) if isinstance(value, str) else ""
+            fix = f"did you mean {close!r}" if close else f"choose {field.name} there"
+            raise ModelInputError(message(got, expected, fix, task=task))
         got = f"{got} of type {type(value).__name__}"
         raise InterventionError(message(got, expected, f"change {field.name}", task=task))
 
@@ -132,8 +133,8 @@ def _fields(config: Any) -> tuple[Any, ...]:
 
 
 def _members(hint: Any) -> tuple[Any, ...]:
-    """The types of a union, else the type itself."""
-    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    """The types of a union; none for another type."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else ()
 
 
 def _range(hint: Any) -> tuple[Any, Range]:
@@ -144,57 +145,67 @@ def _range(hint: Any) -> tuple[Any, Range]:
     return bare, next((note for note in notes if isinstance(note, Range)), Range())
 
 
+def _elements(hint: Any, count: int) -> tuple[Any, ...]:
+    """The declared type of each element of a sequence: ``Sequence[X]``, ``tuple[X, ...]``, or one type for each."""
+    declared = get_args(hint)
+    fixed = get_origin(hint) is tuple and declared[-1:] != (...,)
+    return declared if fixed else declared[:1] * count
+
+
+def _choices(hint: Any) -> list[str]:
+    """The words among which a field chooses."""
+    found = get_args(hint) if get_origin(hint) is Literal else [w for each in _members(hint) for w in _choices(each)]
+    return [each for each in found if isinstance(each, str)]
+
+
 def _allows(hint: Any, value: Any) -> bool:
-    """Whether a value has the type, lies in its range and is among its choices."""
-    if not _has_type(hint, value):
-        return False
+    """Whether a value has the declared type, lies in its range and is among its choices."""
+    if members := _members(hint):
+        return any(_allows(each, value) for each in members)
     bare, bounds = _range(hint)
+    if not _has_type(bare, value):
+        return False
     if bare in (float, int):
         return value in bounds
     if get_origin(bare) is Literal:
         return value in get_args(bare)
     if get_origin(bare) in (Sequence, tuple):
-        return all(_allows(hint, each) for hint, each in zip(_elements(bare, value), value, strict=True))
+        return all(map(_allows, _elements(bare, len(value)), value))
     return True
 
 
 def _has_type(hint: Any, value: Any) -> bool:
+    if members := _members(hint):
+        return any(_has_type(each, value) for each in members)
     bare, _ = _range(hint)
-    if bare in (float, int):  # a bool is an int for Python, and no number of heads
-        return isinstance(value, Real if bare is float else Integral) and not isinstance(value, bool)
-    if bare in (None, type(None), Any):
-        return value is None or bare is Any
     origin = get_origin(bare)
+    if bare in (float, int):  # a bool is an int for Python, but no number of heads
+        return isinstance(value, Real if bare is float else Integral) and not isinstance(value, bool)
     if origin is Literal:
         return type(value) in set(map(type, get_args(bare)))
     if origin in (Sequence, tuple):
-        hints = _elements(bare, value) if isinstance(value, tuple) else ()
-        return len(hints) == len(value) and all(map(_has_type, hints, value)) if isinstance(value, tuple) else False
+        hints = _elements(bare, len(value)) if isinstance(value, tuple) else ()
+        return isinstance(value, tuple) and len(hints) == len(value) and all(map(_has_type, hints, value))
     if isinstance(bare, type) and origin is None:
-        return isinstance(value, bare)
-    expected = "numbers, str, bool, None, Literal, Sequence, tuple, or a class"
-    raise InterventionError(message(f"a field of type {hint}", expected, "declare it by these", task="check parameters"))
-
-
-def _elements(hint: Any, value: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The declared type of each element of a sequence; as many as declared where the tuple has a fixed length."""
-    declared = get_args(hint)
-    if get_origin(hint) is tuple and declared[-1:] != (...,):
-        return declared
-    return declared[:1] * len(value)
+        return bare is Any or isinstance(value, bare)
+    expected = "numbers, str, bool, None, Literal, Sequence[...], tuple[...], unions of these, or a class"
+    raise InterventionError(message(f"a field of type {hint}", expected, "declare it so", task="check parameters"))
 
 
 def _described(hint: Any) -> str:
+    if members := _members(hint):
+        return " or ".join(dict.fromkeys(map(_described, members)))
     bare, bounds = _range(hint)
     if bare in (float, int):
         return bounds.describe(_NOUNS[bare])
     if get_origin(bare) is Literal:
         return ", ".join(map(repr, get_args(bare)))
-    if get_origin(bare) is tuple and get_args(bare)[-1:] != (...,):
-        return f"({', '.join(map(_described, get_args(bare)))})"
     if get_origin(bare) in (Sequence, tuple):
-        return "a sequence of numbers" if set(get_args(bare)) & {int, float} else f"a sequence of {get_args(bare)[0]}"
-    return _NOUNS.get(bare) or getattr(bare, "__name__", str(bare))
+        elements = get_args(bare)
+        if get_origin(bare) is tuple and elements[-1:] != (...,):
+            return f"{len(elements)} values: {', '.join(map(_described, elements))}"
+        return f"a sequence of {_PLURALS.get(elements[0]) or _described(elements[0])}"
+    return _NOUNS.get(bare) or str(getattr(bare, "__name__", bare))
 
 
 def _json_value(value: Any) -> Any:

@@ -217,15 +217,8 @@ class Session:
 class Intervention(Protocol):
     """An intervention's configuration: frozen, and able to start a session in any model."""
 
-    def start(self, site: ModelInfo) -> Session:
-        """A new session.
-
-        Args:
-            site: The model it will work in.
-
-        Returns:
-            The session.
-        """
+    def start(self, model_info: ModelInfo) -> Session:
+        """A new session for one model."""
         ...
 
     def describe(self) -> dict[str, Any]:

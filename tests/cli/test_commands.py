@@ -273,7 +273,10 @@ def test_eval_command_prints_json() -> None:
         (("trace", "IMAGE", "Describe.", "--model", "no/such-folder"), "no/such-folder"),
         (("trace", "IMAGE", "Describe.", "--dtype", "nonsense"), "got dtype='nonsense'; expected: 'auto'"),
         (("trace", "IMAGE", "Describe.", "--intervention", "nothing"), "expected: CLVA, DLEAF"),
-        (("trace", "IMAGE", "Describe.", "--intervention", "dleaf:strength=1"), "got strength; expected: gamma"),
+        (
+            ("trace", "IMAGE", "Describe.", "--intervention", "dleaf:strength=1"),
+            "got the parameter 'strength'; expected: gamma",
+        ),
         (("trace", "IMAGE", "Describe.", "--intervention", "dleaf:gamma=2.5"), "gamma=2.5"),
         (
             ("trace", "IMAGE", "Describe.", "--intervention", "dleaf:gamma=x"),

@@ -27,8 +27,8 @@ class Witness:
 
     seen: Seen = field(default_factory=dict)
 
-    def start(self, site: ModelInfo) -> Session:
-        del site
+    def start(self, model_info: ModelInfo) -> Session:
+        del model_info
         return _Witnessing(self.seen)
 
     def describe(self) -> dict[str, Any]:

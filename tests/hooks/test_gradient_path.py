@@ -50,8 +50,8 @@ class Watching:
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    def start(self, site: ModelInfo) -> Session:
-        del site
+    def start(self, model_info: ModelInfo) -> Session:
+        del model_info
         return self.session
 
     def describe(self) -> dict[str, Any]:

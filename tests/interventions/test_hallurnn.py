@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lvlmscope as lv
-from lvlmscope.errors import CellError, ModelInputError
+from lvlmscope.errors import CellError, InterventionError, ModelInputError
 from lvlmscope.interventions import HalluRNN
 from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
 from tests.reference import decoder
@@ -208,7 +208,7 @@ def test_files_that_are_no_cell_are_refused(tmp_path: Path) -> None:
 def test_bad_parameters_are_refused() -> None:
     with pytest.raises(ModelInputError, match=r"strength=1\.5"):
         HalluRNN(strength=1.5)
-    with pytest.raises(ModelInputError, match="cell=7"):
+    with pytest.raises(InterventionError, match="cell=7 of type int"):
         HalluRNN(cell=7)  # type: ignore[arg-type]
     with pytest.raises(CellError, match="gates='both'"):
         CellConfig(hidden_size=8, gates="both")  # type: ignore[arg-type]

@@ -132,7 +132,7 @@ def test_bad_parameters_are_refused_before_anything_runs() -> None:
         ({"tau_perc": 1.5}, r"tau_perc=1\.5"),
         ({"g_perc": -1.0}, r"g_perc=-1\.0"),
         ({"g_reas": float("nan")}, "g_reas=nan"),
-        ({"l_perc": 1.5}, r"l_perc=1\.5; expected: a layer number from 0, or a depth"),
+        ({"l_perc": 1.5}, r"l_perc=1\.5; expected: a layer number from 0 or a depth"),
         ({"l_reas": -1}, "l_reas=-1"),
         ({"freeze": "always"}, "freeze='always'"),
         ({"rows": "first"}, "rows='first'"),

@@ -12,7 +12,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 import lvlmscope as lv
 from lvlmscope.hooks.attention_tap import FirstRow, Handler, MethodTap, Tap
-from lvlmscope.models.families import DefaultFamily
+from lvlmscope.models.families import FAMILIES, DefaultFamily, family, family_of
 from lvlmscope.traces.trace import Trace
 from tests.support import tiny_models
 from tests.support.tiny_models import IMAGE, PAD, VOCABULARY
@@ -155,15 +155,14 @@ def test_the_generic_rules_say_that_a_family_is_needed(toy: tuple[ToyModel, dict
         from_inputs(model, inputs, **OPTIONS)
 
 
-def test_a_registered_family_is_found(toy: tuple[ToyModel, dict[str, torch.Tensor]]) -> None:
-    from lvlmscope.models import families
-
+def test_a_class_with_the_decorator_is_found(toy: tuple[ToyModel, dict[str, torch.Tensor]]) -> None:
     model, inputs = toy
-    families.register_family(ToyFamily())
-    try:
+    with FAMILIES.temporary():
+        family(ToyFamily)
+        assert isinstance(family_of(model), ToyFamily)
         assert isinstance(from_inputs(model, inputs, **OPTIONS), list)
         found = lv.check(model, inputs={n: v[1:] for n, v in inputs.items()})
         assert found.passed
         assert "not checked rows equal eager" in repr(found)
-    finally:
-        families._FAMILIES.pop(0)
+    assert "toy" not in FAMILIES
+    assert type(family_of(model)) is DefaultFamily

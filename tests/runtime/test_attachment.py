@@ -27,9 +27,9 @@ class Toy:
     session: type[Session]
     strength: float = 0.5
 
-    def start(self, site: ModelInfo) -> Session:
+    def start(self, model_info: ModelInfo) -> Session:
         session = self.session()
-        session.site, session.strength = site, self.strength  # type: ignore[attr-defined]
+        session.model_info, session.strength = model_info, self.strength  # type: ignore[attr-defined]
         return session
 
     def describe(self) -> dict[str, Any]:

@@ -23,9 +23,9 @@ def run_interventions(name: str | None = None, *, as_json: bool) -> None:
     Raises:
         InterventionError: No intervention of that name.
     """
-    names = intervention_names()
-    if name is not None:
-        names = tuple(each for each in names if each.lower() == name.lower()) or (intervention_class(name).__name__,)
+    names = [each for each in intervention_names() if name is None or each.lower() == name.lower()]
+    if name is not None and not names:
+        intervention_class(name)  # raises, with the names that there are
     found = [intervention_facts(each) for each in names]
     if as_json:
         console.print_json(json.dumps(found, default=str))

@@ -106,8 +106,11 @@ class DefaultFamily:
     ) -> tuple[ImageLayout, ...]:
         """One image per run of consecutive image tokens, without a place in the image."""
         del inputs, processor
-        reason = f"the geometry of {type(model).__name__} is not known to this version"
-        return unplaced(keys.tolist(), sizes, reason)
+        return unplaced(keys.tolist(), sizes, self.unplaced_reason(model))
+
+    def unplaced_reason(self, model: torch.nn.Module) -> str:
+        """Why image tokens have no place in the image, for messages."""
+        return f"the geometry of {type(model).__name__} is not known to this version"
 
     def sample_inputs(self, model: torch.nn.Module, inputs: Mapping[str, Any], index: int) -> dict[str, Any]:
         """The sample's ids and mask; the whole batch when there is one sample only."""

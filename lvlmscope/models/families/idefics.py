@@ -7,6 +7,7 @@ from typing import Any
 
 from lvlmscope.models.families.grid_family import GridFamily, Sample
 from lvlmscope.models.families.patch_grids import Axis, Pane, PlacementError, Visual, even
+from lvlmscope.models.families.registry import family
 from lvlmscope.models.families.square_inputs import tower_patches
 
 __all__ = ["IdeficsFamily"]
@@ -14,6 +15,7 @@ __all__ = ["IdeficsFamily"]
 _PLACE = re.compile(r"<row_(\d+)_col_(\d+)>")
 
 
+@family
 class IdeficsFamily(GridFamily):
     """Each run of tokens is one sub-image; the marker before it says which, where the tokenizer is known."""
 

@@ -6,11 +6,13 @@ import torch
 
 from lvlmscope.models.families.grid_family import GridFamily, Sample
 from lvlmscope.models.families.patch_grids import PlacementError, Visual
+from lvlmscope.models.families.registry import family
 from lvlmscope.models.families.square_inputs import square_axes, square_visual, tower_patches
 
 __all__ = ["LlavaFamily", "PaliGemmaFamily"]
 
 
+@family
 class LlavaFamily(GridFamily):
     """``LlavaForConditionalGeneration`` with a square vision tower (CLIP, SigLIP)."""
 
@@ -35,6 +37,7 @@ class LlavaFamily(GridFamily):
         ]
 
 
+@family
 class PaliGemmaFamily(LlavaFamily):
     """PaliGemma: the image stretched to SigLIP's square; several images follow each other without a word."""
 

@@ -8,6 +8,7 @@ import torch
 
 from lvlmscope.models.families.grid_family import Counted, GridFamily, Sample
 from lvlmscope.models.families.patch_grids import Axis, Pane, PlacementError, Span, Visual, even, merged
+from lvlmscope.models.families.registry import family
 from lvlmscope.models.families.square_inputs import tower_patches
 
 __all__ = ["LlavaNextFamily", "LlavaOnevisionFamily"]
@@ -15,6 +16,7 @@ __all__ = ["LlavaNextFamily", "LlavaOnevisionFamily"]
 Size = tuple[int, int]
 
 
+@family
 class LlavaNextFamily(GridFamily):
     """Tile 0 is the overview; tile 1 is the whole mosaic, whose rows and columns run through all tiles."""
 
@@ -43,6 +45,7 @@ class LlavaNextFamily(GridFamily):
         return Visual(panes=(overview(config, size), detail), size=size, pixels="image")
 
 
+@family
 class LlavaOnevisionFamily(LlavaNextFamily):
     """As LLaVA-NeXT; a large mosaic is shrunk, an image among several is not tiled, a video's frames are pooled."""
 

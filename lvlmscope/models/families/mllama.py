@@ -8,11 +8,13 @@ import torch
 
 from lvlmscope.models.families.grid_family import GridFamily, Sample
 from lvlmscope.models.families.patch_grids import Axis, Pane, PlacementError, Visual, even
+from lvlmscope.models.families.registry import family
 from lvlmscope.models.families.square_inputs import tower_patches
 
 __all__ = ["MllamaFamily"]
 
 
+@family
 class MllamaFamily(GridFamily):
     """A trace's key axis begins with the image keys of the cross-attention layers; the text's positions follow."""
 

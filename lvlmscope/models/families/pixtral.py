@@ -7,10 +7,12 @@ import torch
 
 from lvlmscope.models.families.grid_family import Counted, GridFamily, Sample
 from lvlmscope.models.families.patch_grids import Axis, Pane, PlacementError, Visual, even
+from lvlmscope.models.families.registry import family
 
 __all__ = ["PixtralFamily"]
 
 
+@family
 class PixtralFamily(GridFamily):
     """Mistral3, and LLaVA with Pixtral's tower."""
 

@@ -1,16 +1,14 @@
 """BLIP-2 and InstructBLIP: a Q-Former's query tokens before the text, and a language model that generates by itself."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import torch
 
-from lvlmscope.models.families.generic import DefaultFamily, unplaced
-from lvlmscope.traces.token_layout import ImageLayout
+from lvlmscope.models.families.generic import DefaultFamily
+from lvlmscope.models.families.registry import family
 
 __all__ = ["QFormerFamily"]
 
 
+@family
 class QFormerFamily(DefaultFamily):
     """Models whose ``generate`` embeds the prompt and calls ``language_model.generate``."""
 
@@ -26,15 +24,7 @@ class QFormerFamily(DefaultFamily):
         core: torch.nn.Module = model.language_model  # type: ignore[assignment]
         return core
 
-    def image_layouts(
-        self,
-        model: torch.nn.Module,
-        keys: torch.Tensor,
-        inputs: dict[str, Any],
-        *,
-        processor: Any = None,
-        sizes: Sequence[tuple[int, int]] = (),
-    ) -> tuple[ImageLayout, ...]:
-        """Queries, each of which looks at the whole image: none has a place."""
-        del model, inputs, processor
-        return unplaced(keys.tolist(), sizes, "a query token of a Q-Former looks at the whole image, not at a part")
+    def unplaced_reason(self, model: torch.nn.Module) -> str:
+        """A query attends to the whole image."""
+        del model
+        return "a query token of a Q-Former looks at the whole image, not at a part"

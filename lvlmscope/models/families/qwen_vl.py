@@ -8,12 +8,14 @@ import torch
 
 from lvlmscope.models.families.grid_family import Counted, GridFamily, Sample
 from lvlmscope.models.families.patch_grids import Axis, Pane, PlacementError, Visual, even
+from lvlmscope.models.families.registry import family
 
 __all__ = ["QwenVLFamily"]
 
 _INPUTS = (("image_grid_thw", "image_token_id"), ("video_grid_thw", "video_token_id"))
 
 
+@family
 class QwenVLFamily(GridFamily):
     """Grids come with the inputs, in patches; a frame of a video here is ``temporal_patch_size`` frames."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from lvlmscope.models.families.grid_family import GridFamily, Sample
 from lvlmscope.models.families.patch_grids import Axis, Pane, PlacementError, Visual, even
+from lvlmscope.models.families.registry import family
 from lvlmscope.models.families.square_inputs import tower_patches
 from lvlmscope.traces.token_layout import Box
 
@@ -15,6 +16,7 @@ __all__ = ["AyaVisionFamily", "Gemma3Family", "InternVLFamily"]
 Size = tuple[int, int]
 
 
+@family
 class InternVLFamily(GridFamily):
     """Tiles in reading order, then a thumbnail, in one run of tokens; patches are merged into square blocks."""
 
@@ -37,6 +39,7 @@ class InternVLFamily(GridFamily):
         return found
 
 
+@family
 class AyaVisionFamily(GridFamily):
     """Tiles in reading order, then the whole image, each a run of tokens after its marker."""
 
@@ -59,6 +62,7 @@ class AyaVisionFamily(GridFamily):
         ]
 
 
+@family
 class Gemma3Family(GridFamily):
     """The whole image stretched to a square, then perhaps crops of it (pan and scan); patches are pooled."""
 
