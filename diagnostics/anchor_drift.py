@@ -11,9 +11,10 @@ from lvlmscope.attention.layer_bands import INITIAL, MIDDLE, LayerSpec
 from lvlmscope.attention.sensitive_head_rule import check_fraction, gathered_distribution
 from lvlmscope.diagnostics.sinks import Sinks, image_rows, sink_mask, sinks_name
 from lvlmscope.errors import task
-from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.requirements import OneStep, at_step, chosen_layers
 from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_signals import signal
 
 __all__ = ["anchor_correlation", "layer_correlation"]
 
@@ -71,7 +72,7 @@ def anchor_correlation(
         others = inside.expand(trace.num_layers, -1) * (1 - torch.eye(trace.num_layers))
         gathered = gathered_distribution(rows, fraction, most=most)[..., image]
         found.append(_pearson(maps, torch.einsum("lm,tmk->tlk", others, gathered)))
-    return labelled(
+    return labelled_array(
         trace,
         torch.stack(found).permute(0, 2, 1),
         ("anchor", "layer", "step"),
@@ -114,7 +115,7 @@ def layer_correlation(trace: Trace, *, step: OneStep | Literal["each"] = "mean",
     maps = rows.layer_image_distribution[..., image]
     matrices = _pearson(maps.unsqueeze(2), maps.unsqueeze(1))
     dims: tuple[str, ...] = ("layer", "other_layer")
-    return labelled(
+    return labelled_array(
         trace,
         matrices if step == "each" else at_step(trace, matrices, step),
         ("step", *dims) if step == "each" else dims,
@@ -145,3 +146,15 @@ def _pearson(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         varies = spread > _CONSTANT * mean.abs()
         centred.append(torch.where(varies, (values - mean) / spread, float("nan")))
     return (centred[0] * centred[1]).mean(-1).clamp(-1, 1)
+
+
+@signal(name="r_neg", kind="attention", suspicious="high")
+def _noise_correlation(trace: Trace) -> xr.DataArray:
+    """Correlation of each layer's image map with the noise anchor of the initial layers, in [-1, 1]."""
+    return anchor_correlation(trace).sel(anchor="r_neg", drop=True)
+
+
+@signal(name="r_pos", kind="attention", suspicious="low")
+def _visual_correlation(trace: Trace) -> xr.DataArray:
+    """Correlation of each layer's image map with the visual anchor of the middle layers, in [-1, 1]."""
+    return anchor_correlation(trace).sel(anchor="r_pos", drop=True)

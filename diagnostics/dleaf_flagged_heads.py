@@ -6,7 +6,7 @@ import xarray as xr
 from lvlmscope.attention.entropy_threshold_rule import EntropyRule, RunningThreshold, heads_to_edit
 from lvlmscope.attention.layer_bands import resolve_layers
 from lvlmscope.errors import EvaluationError, message
-from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["flagged_heads"]
@@ -48,7 +48,7 @@ def flagged_heads(trace: Trace, rule: EntropyRule | None = None) -> xr.DataArray
         if layer in walked:
             flagged = level.flag(rows.layer_image_entropy[:, place])
             flags[:, place] = heads_to_edit(rows.image_mass[:, place], rule.heads) & flagged.unsqueeze(-1)
-    return labelled(
+    return labelled_array(
         trace,
         flags.permute(1, 2, 0),
         ("layer", "head", "step"),

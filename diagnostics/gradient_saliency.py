@@ -8,7 +8,7 @@ import xarray as xr
 from lvlmscope.attention.gradient_times_attention import head_saliency, normalised_rows
 from lvlmscope.diagnostics.sinks import Sinks, sink_mask, sinks_name
 from lvlmscope.errors import ModelInputError, message, task
-from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.requirements import required_part
 from lvlmscope.traces.trace import Trace
 
@@ -49,7 +49,7 @@ def saliency(
     """
     values = saliency_rows(trace, heads=heads, normalise=normalise, sinks=sinks)
     mean = heads == "mean"
-    return labelled(
+    return labelled_array(
         trace,
         values.permute(1, 0, 2) if mean else values.permute(1, 2, 0, 3),
         ("layer", "step", "key") if mean else ("layer", "head", "step", "key"),

@@ -8,13 +8,21 @@ import xarray as xr
 
 from lvlmscope.attention.attention_rows import at_least_float32
 from lvlmscope.errors import ModelInputError, message, task
-from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.requirements import required_part
 from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_signals import signal
 
 __all__ = ["representation_drift"]
 
 
+@signal(
+    name="cosine_drift",
+    kind="hidden",
+    suspicious="high",
+    needs=("hidden_states",),
+    description="Cosine distance between the hidden states of consecutive layers, in [0, 2].",
+)
 @task("measure representation drift")
 def representation_drift(trace: Trace, *, measure: Literal["cosine", "relative"] = "cosine") -> xr.DataArray:
     """Drift of the hidden state from one layer to the next, as a cosine distance in [0, 2] or a relative step.
@@ -55,7 +63,7 @@ def representation_drift(trace: Trace, *, measure: Literal["cosine", "relative"]
     else:
         length = before.norm(dim=-1)
         values = torch.where(length > 0, (after - before).norm(dim=-1) / length, float("nan"))
-    return labelled(
+    return labelled_array(
         trace,
         values.permute(1, 0),
         ("layer", "step"),
@@ -66,3 +74,9 @@ def representation_drift(trace: Trace, *, measure: Literal["cosine", "relative"]
         reference="arXiv 2506.17587, our reading",
         measure=measure,
     )
+
+
+@signal(name="relative_drift", kind="hidden", suspicious="high", needs=("hidden_states",))
+def _relative_drift(trace: Trace) -> xr.DataArray:
+    """Length of each layer's update relative to the hidden state before it."""
+    return representation_drift(trace, measure="relative")

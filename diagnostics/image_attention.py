@@ -9,9 +9,10 @@ import xarray as xr
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.diagnostics.sinks import Sinks, image_rows, sink_mask, sinks_name, without_keys
 from lvlmscope.errors import ModelInputError, message, task
-from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.requirements import OneStep, at_step, require_all_keys
 from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_signals import signal
 
 __all__ = ["image_attention_focus", "layer_image_entropy", "visual_attention_ratio"]
 
@@ -46,7 +47,7 @@ def visual_attention_ratio(trace: Trace, *, step: OneStep = 0, sinks: Sinks = "k
     0.25
     """
     mass = image_rows(trace, sinks).image_mass
-    return labelled(
+    return labelled_array(
         trace,
         at_step(trace, mass, step),
         ("layer", "head"),
@@ -59,6 +60,7 @@ def visual_attention_ratio(trace: Trace, *, step: OneStep = 0, sinks: Sinks = "k
     )
 
 
+@signal(name="image_attention_focus", kind="attention", suspicious="low")
 @task("measure image attention focus")
 def image_attention_focus(
     trace: Trace,
@@ -104,7 +106,7 @@ def image_attention_focus(
         values, bounds = trace.image_scores, None
     else:
         values = _without_sinks(trace, rows, sink, sinks).image_mass
-    return labelled(
+    return labelled_array(
         trace,
         values.permute(1, 2, 0),
         ("layer", "head", "step"),
@@ -118,6 +120,7 @@ def image_attention_focus(
     )
 
 
+@signal(name="layer_image_entropy", kind="attention", suspicious="high")
 @task("measure layer image entropy")
 def layer_image_entropy(
     trace: Trace,
@@ -162,7 +165,7 @@ def layer_image_entropy(
             got, fix = f"normalise=True over {int(sizes.min())} image key or head", "leave normalise out"
             raise ModelInputError(message(got, "two or more", fix))
         values = values / sizes.log()
-    return labelled(
+    return labelled_array(
         trace,
         values.permute(1, 0),
         ("layer", "step"),
@@ -205,3 +208,9 @@ def _check_options(sink: str, sinks: Sinks, space: str) -> None:
     if space == "logit" and (sink == "exclude" or sinks_name(sinks) != "keep"):
         got = f"sink={sink!r} and sinks={sinks_name(sinks)!r} with space='logit'"
         raise ModelInputError(message(got, "either: scores are not renormalised", "leave sinks as they are"))
+
+
+@signal(name="head_image_entropy", kind="attention", suspicious="high")
+def _head_image_entropy(trace: Trace) -> xr.DataArray:
+    """Mean over heads of the entropy of attention over the image tokens, in nats."""
+    return layer_image_entropy(trace, mode="head")

@@ -9,7 +9,7 @@ import xarray as xr
 from lvlmscope.attention.functional_head_rule import HeadRule, preset_named, rule_by_share
 from lvlmscope.diagnostics.sinks import Sinks, image_rows, sinks_name
 from lvlmscope.errors import ModelInputError, message, task
-from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.requirements import OneStep, at_step, decoder_depth
 from lvlmscope.traces.trace import Trace
 
@@ -75,7 +75,7 @@ def functional_heads(
         got = f"l_perc {rule.l_perc} and l_reas {rule.l_reas} for {depth} layers"
         raise ModelInputError(message(got, f"layers 0 to {depth - 1}", "choose heads by share"))
     perception, reasoning = rule.masks(ratio, torch.tensor(trace.layer_indices).unsqueeze(-1))
-    found = labelled(
+    found = labelled_array(
         trace,
         perception | reasoning,
         ("layer", "head"),

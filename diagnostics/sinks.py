@@ -7,7 +7,7 @@ import xarray as xr
 
 from lvlmscope.attention.attention_rows import AttentionRows, at_least_float32
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
-from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.requirements import require_all_keys, require_image
 from lvlmscope.traces.trace import Trace
 
@@ -57,7 +57,7 @@ def attention_sinks(trace: Trace, *, multiple: float = 8.0, per: Literal["layer"
     if per == "model":
         strength = strength.mean(0, keepdim=True).expand_as(strength)
     found = (strength > multiple) & (torch.arange(len(trace.tokens)) < trace.num_prompt_keys)
-    return labelled(
+    return labelled_array(
         trace,
         found,
         ("layer", "key"),

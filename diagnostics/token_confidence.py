@@ -4,8 +4,9 @@ import numpy as np
 import torch
 import xarray as xr
 
-from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_signals import signal
 
 __all__ = ["confidence"]
 
@@ -28,7 +29,7 @@ def confidence(trace: Trace) -> xr.DataArray:
     >>> confidence(planted_trace()).sel(measure="log_probability").values.tolist()
     [-0.5, -0.5, -0.5]
     """
-    return labelled(
+    return labelled_array(
         trace,
         torch.stack([trace.log_probs, trace.entropy, trace.margin]),
         ("measure", "step"),
@@ -38,3 +39,29 @@ def confidence(trace: Trace) -> xr.DataArray:
         bounds=None,
         reference="the model's own distribution",
     )
+
+
+@signal(name="position", kind="baseline", suspicious="high")
+def _position(trace: Trace) -> xr.DataArray:
+    """Position in the answer, in tokens: late words are hallucinated more often."""
+    steps = torch.arange(trace.num_steps)
+    long_name = "position in the answer"
+    return labelled_array(trace, steps, ("step",), long_name=long_name, units="tokens", bounds=None, reference="none")
+
+
+@signal(name="log_prob", kind="confidence", suspicious="low")
+def _log_probability(trace: Trace) -> xr.DataArray:
+    """Log-probability of the token written, in nats."""
+    return confidence(trace).sel(measure="log_probability", drop=True)
+
+
+@signal(name="entropy", kind="confidence", suspicious="high")
+def _entropy(trace: Trace) -> xr.DataArray:
+    """Entropy of the next-token distribution, in nats."""
+    return confidence(trace).sel(measure="entropy", drop=True)
+
+
+@signal(name="margin", kind="confidence", suspicious="low")
+def _margin(trace: Trace) -> xr.DataArray:
+    """Gap between the two highest log-probabilities, in nats."""
+    return confidence(trace).sel(measure="margin", drop=True)

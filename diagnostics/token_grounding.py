@@ -7,15 +7,17 @@ from lvlmscope.attention.layer_bands import LayerSpec
 from lvlmscope.diagnostics.gradient_saliency import saliency_rows
 from lvlmscope.diagnostics.sinks import Sinks, sinks_name
 from lvlmscope.errors import task
-from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.requirements import chosen_layers, require_image
 from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_signals import signal
 
 __all__ = ["saliency_to_answer", "saliency_to_image", "saliency_to_previous"]
 
 _PAPER = "arXiv 2601.20279"
 
 
+@signal(name="saliency_to_previous", kind="gradient", suspicious="low", needs=("gradient",))
 @task("measure saliency to the previous token")
 def saliency_to_previous(
     trace: Trace, *, layers: LayerSpec = None, normalise: bool = True, sinks: Sinks = "keep"
@@ -54,6 +56,7 @@ def saliency_to_previous(
     return _scored(trace, found, layers, "saliency to previous", normalise=normalise, sinks=sinks)
 
 
+@signal(name="saliency_to_answer", kind="gradient", suspicious="low", needs=("gradient",))
 @task("measure saliency to the answer")
 def saliency_to_answer(
     trace: Trace, *, layers: LayerSpec = None, normalise: bool = True, sinks: Sinks = "keep"
@@ -89,6 +92,7 @@ def saliency_to_answer(
     return _scored(trace, found, layers, "saliency to answer", normalise=normalise, sinks=sinks)
 
 
+@signal(name="saliency_to_image", kind="gradient", suspicious="low", needs=("gradient",))
 @task("measure saliency to the image")
 def saliency_to_image(
     trace: Trace, *, layers: LayerSpec = None, normalise: bool = True, sinks: Sinks = "keep"
@@ -139,7 +143,7 @@ def _scored(
         values = found.permute(1, 0)
     else:
         values, dims = found[:, chosen_layers(trace, layers)].mean(-1), ("step",)
-    return labelled(
+    return labelled_array(
         trace,
         values,
         dims,

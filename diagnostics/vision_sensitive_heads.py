@@ -9,9 +9,10 @@ import xarray as xr
 from lvlmscope.attention.sensitive_head_rule import check_fraction, extreme_heads
 from lvlmscope.diagnostics.sinks import Sinks, image_rows, sinks_name
 from lvlmscope.errors import ModelInputError, message, task
-from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.requirements import OneStep, at_step
 from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_signals import signal
 
 __all__ = ["sensitive_head_entropy", "sensitive_heads"]
 
@@ -58,7 +59,7 @@ def sensitive_heads(
     mass = image_rows(trace, sinks).image_mass
     mass = mass if step == "each" else at_step(trace, mass, step)
     chosen = extreme_heads(mass, fraction, most=which == "sensitive")
-    return labelled(
+    return labelled_array(
         trace,
         chosen.permute(1, 2, 0) if step == "each" else chosen,
         ("layer", "head", "step") if step == "each" else ("layer", "head"),
@@ -72,6 +73,7 @@ def sensitive_heads(
     )
 
 
+@signal(name="sensitive_head_entropy", kind="attention", suspicious="high")
 @task("measure the entropy of sensitive heads")
 def sensitive_head_entropy(
     trace: Trace, *, fraction: float = 0.25, normalise: bool = False, sinks: Sinks = "keep"
@@ -111,7 +113,7 @@ def sensitive_head_entropy(
             got, fix = f"normalise=True over {int(keys.min())} image key", "leave normalise out"
             raise ModelInputError(message(got, "two or more", fix))
         values = values / keys.log()
-    return labelled(
+    return labelled_array(
         trace,
         values.permute(1, 0),
         ("layer", "step"),

@@ -22,8 +22,8 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.attention.layer_bands import resolve_layers as resolve_layers
     from lvlmscope.attribution import infidelity as infidelity
     from lvlmscope.attribution import integrated_gradients as integrated_gradients
+    from lvlmscope.attribution import max_sensitivity as max_sensitivity
     from lvlmscope.attribution import occlusion as occlusion
-    from lvlmscope.attribution import sensitivity as sensitivity
     from lvlmscope.capture.size_estimate import estimate as estimate
     from lvlmscope.capture.trace_many_examples import trace_many as trace_many
     from lvlmscope.capture.trace_one import trace as trace
@@ -48,7 +48,10 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.errors import LvlmscopeError as LvlmscopeError
     from lvlmscope.evaluation import aggregate as aggregate
     from lvlmscope.evaluation import tune as tune
-    from lvlmscope.evaluation.signal_detection import detection as detection
+    from lvlmscope.evaluation.signal_detection import score_signals as score_signals
+    from lvlmscope.evaluation.signal_registry import WordSignal as WordSignal
+    from lvlmscope.evaluation.signal_registry import list_signals as list_signals
+    from lvlmscope.evaluation.signal_registry import signal as signal
     from lvlmscope.explorer import explore as explore
     from lvlmscope.explorer import report as report
     from lvlmscope.interventions import CLVA as CLVA
@@ -76,6 +79,7 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.runtime.protocol import ModelInfo as ModelInfo
     from lvlmscope.runtime.protocol import Session as Session
     from lvlmscope.traces.intervention_effect import effect as effect
+    from lvlmscope.traces.labelled_arrays import labelled_array as labelled_array
     from lvlmscope.traces.token_layout import Cell as Cell
     from lvlmscope.traces.token_layout import ImageLayout as ImageLayout
     from lvlmscope.traces.token_layout import Layout as Layout
@@ -87,8 +91,7 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
 __version__ = "0.1.0"
 
 # Names of submodules and of what others define, interventions and signals too (lv.DLEAF, lv.saliency): served on first
-# use,
-# so that the import costs nothing. A name stands here, above and in `__all__`; tests/test_typed_api.py compares them.
+# use, so that the import costs nothing. A name stands here, above and in `__all__`; tests/test_typed_api.py compares.
 _MODULES = (
     "attribution",
     "diagnostics",
@@ -108,7 +111,7 @@ _HOMES = {
     "infidelity": "lvlmscope.attribution",
     "integrated_gradients": "lvlmscope.attribution",
     "occlusion": "lvlmscope.attribution",
-    "sensitivity": "lvlmscope.attribution",
+    "max_sensitivity": "lvlmscope.attribution",
     "trace_many": "lvlmscope.capture.trace_many_examples",
     "list_models": "lvlmscope.models.supported",
     "check": "lvlmscope.verification.self_check",
@@ -139,7 +142,10 @@ _HOMES = {
     "visual_attention_ratio": "lvlmscope.diagnostics",
     "LvlmscopeError": "lvlmscope.errors",
     "aggregate": "lvlmscope.evaluation",
-    "detection": "lvlmscope.evaluation.signal_detection",
+    "score_signals": "lvlmscope.evaluation.signal_detection",
+    "WordSignal": "lvlmscope.evaluation.signal_registry",
+    "list_signals": "lvlmscope.evaluation.signal_registry",
+    "signal": "lvlmscope.evaluation.signal_registry",
     "tune": "lvlmscope.evaluation",
     "CLVA": "lvlmscope.interventions",
     "DLEAF": "lvlmscope.interventions",
@@ -151,6 +157,7 @@ _HOMES = {
     "load_interventions": "lvlmscope.interventions",
     "list_interventions": "lvlmscope.interventions",
     "save_interventions": "lvlmscope.interventions",
+    "labelled_array": "lvlmscope.traces.labelled_arrays",
     "Cell": "lvlmscope.traces.token_layout",
     "ImageLayout": "lvlmscope.traces.token_layout",
     "Layout": "lvlmscope.traces.token_layout",
@@ -183,11 +190,12 @@ __all__ += [
     "calibrate",
     "check",
 ]
-__all__ += ["detection", "diagnose", "effect", "estimate", "explore", "infidelity", "integrated_gradients"]
+__all__ += ["diagnose", "effect", "estimate", "explore", "infidelity", "integrated_gradients", "score_signals"]
 __all__ += ["intervene", "list_models", "load", "occlusion", "read_attention", "report", "resolve_layers"]
-__all__ += ["sensitivity", "trace", "trace_inputs", "trace_many", "tune"]
+__all__ += ["max_sensitivity", "trace", "trace_inputs", "trace_many", "tune"]
 __all__ += ["CLVA", "DLEAF", "SGRS", "HalluRNN", "HeadRescaling", "LocoRE", "list_interventions", "load_interventions"]
 __all__ += ["InterventionConfig", "intervention", "save_interventions"]
+__all__ += ["WordSignal", "labelled_array", "list_signals", "signal"]
 __all__ += ["anchor_correlation", "attention_sinks", "confidence", "functional_heads", "image_attention_focus"]
 __all__ += ["internal_confidence", "layer_correlation", "layer_image_entropy", "logit_lens", "planted_trace"]
 __all__ += ["representation_drift", "saliency", "saliency_to_answer", "saliency_to_image", "saliency_to_previous"]
@@ -220,10 +228,14 @@ def __dir__() -> list[str]:
 if not TYPE_CHECKING:  # a type checker that saw it would take any name for a name of lvlmscope
 
     def __getattr__(name: str) -> Any:
+        from lvlmscope.models.torchvision_check import blame_torchvision
+
         if name in _HOMES:
-            return getattr(importlib.import_module(_HOMES[name]), name)
+            with blame_torchvision():
+                return getattr(importlib.import_module(_HOMES[name]), name)
         if name in _MODULES:
-            return importlib.import_module(f"lvlmscope.{name}")
+            with blame_torchvision():
+                return importlib.import_module(f"lvlmscope.{name}")
         close = difflib.get_close_matches(name, __all__, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise AttributeError(f"module 'lvlmscope' has no attribute {name!r}{hint}")

@@ -119,7 +119,7 @@ def test_mypy_knows_signatures_and_refuses_unknown_names(repository: Path, user_
 
 
 def test_mypy_knows_what_every_name_is(repository: Path, tmp_path: Path) -> None:
-    """A name that is also its module's, such as `detection`, is easily taken for the module or for nothing."""
+    """A name that is also its module's, such as `score_signals`, is easily taken for the module or for nothing."""
     lines = [f"reveal_type(lv.{name})" for name in lvlmscope._HOMES]
     (tmp_path / "every.py").write_text("import lvlmscope as lv\n" + "\n".join([*lines, "lv.tracee"]), encoding="utf-8")
     told = check("mypy", "--config-file", "pyproject.toml", str(tmp_path / "every.py"), cwd=repository)

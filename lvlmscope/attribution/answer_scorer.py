@@ -16,6 +16,7 @@ from lvlmscope.inputs.preparation import join, prepare
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
 from lvlmscope.runtime.attachment import instrumentation_of
+from lvlmscope.runtime.generation_settings import plain_settings
 from lvlmscope.traces.requirements import require_image
 from lvlmscope.traces.trace import Trace
 
@@ -164,7 +165,8 @@ class AnswerScorer:
             raise ReplayError(message(got, possible, fix))
 
     def _forced(self, inputs: dict[str, Any]) -> Generation:
-        first = generate_answer(self.model, self.family, inputs, dict(_STEPS), progress=False)
+        options = plain_settings(self.family.core(self.model)) | _STEPS
+        first = generate_answer(self.model, self.family, inputs, options, progress=False)
         return teacher_force(first, self.trace.answer_ids)
 
     def _log_probs(self, logits: torch.Tensor) -> torch.Tensor:

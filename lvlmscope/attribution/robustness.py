@@ -11,13 +11,13 @@ from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.runtime.attachment import instrumentation_of
 from lvlmscope.traces.trace import Trace
 
-__all__ = ["sensitivity"]
+__all__ = ["max_sensitivity"]
 
 _TASK: Final = "measure a map's sensitivity"
 
 
 @task(_TASK)
-def sensitivity(
+def max_sensitivity(
     trace: Trace,
     model: Any,
     explain: Callable[[Trace], Any],
@@ -57,7 +57,7 @@ def sensitivity(
     >>> from lvlmscope.tiny import scene
     >>> model, shown = lv.load("tiny"), scene("prior", 0)
     >>> trace = lv.trace(model, shown.image, "Describe the image.", answer="A handbag", progress=False)
-    >>> sensitivity(trace, model, lambda _: [[1.0, 1.0]], samples=1)  # a map that never changes
+    >>> max_sensitivity(trace, model, lambda _: [[1.0, 1.0]], samples=1)  # a map that never changes
     0.0
     """
     from captum.metrics import sensitivity_max

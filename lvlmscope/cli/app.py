@@ -12,6 +12,7 @@ from lvlmscope.cli.commands.train import train_app
 from lvlmscope.cli.completion import complete_intervention
 from lvlmscope.cli.library_progress import quieten
 from lvlmscope.errors import LvlmscopeError
+from lvlmscope.models.torchvision_check import blame_torchvision
 
 __all__ = ["app", "main"]
 
@@ -142,6 +143,16 @@ def interventions(
 
 
 @app.command()
+def signals(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of a table.")] = False,
+) -> None:
+    """Lists the signals that are read at words: what each is read from, what it needs, what it is taken for."""
+    from lvlmscope.cli.commands.signals import run_signals
+
+    run_signals(as_json=as_json)
+
+
+@app.command()
 def check(
     model: Annotated[str, typer.Argument(help="'tiny', a folder, or a hub id.")] = "tiny",
 ) -> None:
@@ -161,7 +172,8 @@ def main() -> None:
     """Runs the command line; an error of the user's input is one line and exit code 2."""
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     try:
-        app()
+        with blame_torchvision():
+            app()
     except LvlmscopeError as error:
         sys.stderr.write(f"lvlmscope: {' '.join(str(error).split())}\n")
         sys.exit(2)

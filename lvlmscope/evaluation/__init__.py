@@ -7,7 +7,7 @@ from lvlmscope.evaluation.detector_table import Detection, Detector
 from lvlmscope.evaluation.intervention_trials import Difference, Outcome, differences, mcnemar, measure
 from lvlmscope.evaluation.metrics.chair import ChairScores, Mention, Vocabulary, chair, mentions, vocabulary
 from lvlmscope.evaluation.metrics.pope import PopeScores, Verdict, pope, verdict
-from lvlmscope.evaluation.signal_detection import detection
+from lvlmscope.evaluation.signal_detection import score_signals
 from lvlmscope.evaluation.tuning import Tuning, tune
 from lvlmscope.evaluation.word_labels import LabelledWord, label_words
 
@@ -26,7 +26,6 @@ __all__ = [
     "Vocabulary",
     "aggregate",
     "chair",
-    "detection",
     "differences",
     "flagged_heads",
     "label_words",
@@ -35,6 +34,7 @@ __all__ = [
     "mentions",
     "pope",
     "report_card",
+    "score_signals",
     "tune",
     "verdict",
     "vocabulary",

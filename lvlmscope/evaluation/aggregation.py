@@ -8,12 +8,12 @@ import xarray as xr
 
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.metrics.ranking import estimate, resampled_weights
-from lvlmscope.evaluation.signal_registry import SIGNALS
+from lvlmscope.evaluation.signal_registry import signal_named
 from lvlmscope.evaluation.word_labels import LABELS, LabelledWord
 from lvlmscope.evaluation.word_table import paired
 from lvlmscope.traces.requirements import require_traces
 from lvlmscope.traces.trace import Trace
-from lvlmscope.traces.word_values import Tokens
+from lvlmscope.traces.word_values import Tokens, word_steps
 
 __all__ = ["Axis", "aggregate"]
 
@@ -41,8 +41,8 @@ def aggregate(
 
     Args:
         traces: Traces of one model, a generator too.
-        signal: A name in `SIGNALS`, or any function from a trace to an array with dims among layer, head, step, and
-            others of its own, which are kept.
+        signal: A name that `lvlmscope signals` lists, or any function from a trace to an array with dims among layer,
+            head, step, and others of its own, which are kept.
         by: Axes of the result: `"layer"`, `"head"`, `"word"` (grounded, hallucinated, other).
         labels: The words of each trace as `label_words` gives them; needed for `"word"`.
         tokens: Which tokens of a word are read: the `"first"`, or the `"mean"` over all.
@@ -84,15 +84,16 @@ def aggregate(
 
 
 def _checked(
-    signal: str | Callable[[Trace], xr.DataArray],
+    signal: Any,
     axes: tuple[Axis, ...],
     labels: Any,
     resamples: int,
     level: float,
 ) -> Callable[[Trace], xr.DataArray]:
-    if isinstance(signal, str) and signal not in SIGNALS:
-        expected = ", ".join(SIGNALS) + ", or a function of a trace"
-        raise EvaluationError(message(repr(signal), expected, "choose one of them"))
+    if not isinstance(signal, str) and not callable(signal):
+        fix = "give one of these"
+        raise EvaluationError(message(type(signal).__name__, "a signal's name, or a function of a trace", fix))
+    found = signal_named(signal) if isinstance(signal, str) else None
     if not set(axes) <= {"layer", "head", "word"}:
         raise EvaluationError(message(f"by={axes}", "layer, head, word", "choose among these"))
     if ("word" in axes) != (labels is not None):
@@ -101,12 +102,13 @@ def _checked(
     if resamples < 1 or not 0 < level < 1:
         got, expected = f"resamples={resamples}, level={level}", "resamples from 1, level between 0 and 1"
         raise EvaluationError(message(got, expected, "choose them there"))
-    if not isinstance(signal, str):
-        return signal
-    if "model" in SIGNALS[signal].needs:
-        got, fix = f"{signal}, which needs the model", f"pass lambda trace: {signal}(trace, model)"
+    if found is None:
+        function: Callable[[Trace], xr.DataArray] = signal
+        return function
+    if "model" in found.needs:
+        got, fix = f"{found.name}, which needs the model", f"pass lambda trace: {found.name}(trace, model)"
         raise EvaluationError(message(got, "signals of a trace alone", fix))
-    return SIGNALS[signal].compute
+    return found.compute
 
 
 def _readings(
@@ -124,10 +126,7 @@ def _readings(
     if words is None:
         return array.drop_vars(["step", "token"], errors="ignore").rename(step="reading")
     named = [word for word in words if word.steps]
-    values = [
-        array.isel(step=list(word.steps) if tokens == "mean" else [word.steps[0]]).mean("step", skipna=False)
-        for word in named
-    ]
+    values = [array.isel(step=word_steps(word.steps, tokens)).mean("step") for word in named]
     found = xr.concat(values, "reading") if values else array.isel(step=[]).rename(step="reading")
     return found.drop_vars(["step", "token"], errors="ignore").assign_coords(
         word=("reading", [word.label for word in named])

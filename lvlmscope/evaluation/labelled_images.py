@@ -3,12 +3,15 @@
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
+from lvlmscope import tiny
 from lvlmscope.errors import EvaluationError, message
+from lvlmscope.evaluation.metrics.chair import Vocabulary, vocabulary
+from lvlmscope.models.loaded_model import unwrap
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["MAX_NEW_TOKENS", "PROMPT", "Example", "known_images"]
+__all__ = ["MAX_NEW_TOKENS", "PROMPT", "Example", "known_images", "known_vocabulary"]
 
 
 @runtime_checkable
@@ -38,7 +41,7 @@ def known_images(examples: Iterable[Example | tuple[Any, Collection[str]]]) -> I
     Raises:
         EvaluationError: An example of another form.
 
-    >>> list(known_images([("a.png", {"cat"})], "look"))
+    >>> list(known_images([("a.png", {"cat"})]))
     [('a.png', {'cat'})]
     """
     example: Any
@@ -51,6 +54,30 @@ def known_images(examples: Iterable[Example | tuple[Any, Collection[str]]]) -> I
             got = f"example {number}, {example!r}"[:80]
             expected = "pairs (image, names of the objects in it), or objects with image and present"
             raise EvaluationError(message(got, expected, "give one of these"))
+
+
+def known_vocabulary(model: Any, words: Vocabulary | None) -> Vocabulary:
+    """The vocabulary given; without one that of the bundled world, for the bundled model alone.
+
+    Args:
+        model: What `load` gave, or a bare model.
+        words: Which words name which object.
+
+    Returns:
+        The vocabulary.
+
+    Raises:
+        EvaluationError: No vocabulary for another model than the bundled one, or something that is none.
+    """
+    if isinstance(words, Vocabulary):
+        return words
+    expected, fix = "a Vocabulary", "pass words=lvlmscope.evaluation.Vocabulary({'dog': ['dog', 'puppy'], ...})"
+    if words is not None:
+        raise EvaluationError(message(f"words of type {type(words).__name__}", expected, fix))
+    name = str(getattr(unwrap(model), "name_or_path", ""))
+    if name != str(tiny.path("model")):
+        raise EvaluationError(message(f"no words= for {name or 'a model without a name'}", expected, fix))
+    return vocabulary()
 
 
 MAX_NEW_TOKENS: Final = 48

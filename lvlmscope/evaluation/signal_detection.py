@@ -15,7 +15,7 @@ from lvlmscope.evaluation.word_table import WordTable, read_words
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import Tokens
 
-__all__ = ["detect", "detection"]
+__all__ = ["detect", "score_signals"]
 
 # The combinations: the bar to beat; attention, gradients and hidden states; both; with what the image tokens spell
 BAR: Final = "all confidence signals"
@@ -24,7 +24,7 @@ BOTH: Final = "those and confidence"
 ALL: Final = "all signals"
 
 
-def detection(
+def score_signals(
     traces: Iterable[Trace],
     labels: Iterable[Sequence[LabelledWord]],
     *,
@@ -48,7 +48,7 @@ def detection(
     Args:
         traces: Traces of one model, a generator too: each is read once and let go.
         labels: The words of each trace, as `label_words` gives them.
-        signals: Names in `SIGNALS`; None for all that the traces allow.
+        signals: Names that `lvlmscope signals` lists; None for all that the traces allow.
         tokens: Read at the `"first"` token of a word, which decided on it, or the `"mean"` over all its tokens.
         model: The model, for signals that run it once more; without it they are left out.
         folds: Number of folds.
@@ -67,7 +67,7 @@ def detection(
     >>> traces = [planted_trace(mass=0.3 + 0.04 * n, sink=0.0) for n in range(10)]
     >>> words = Vocabulary({"dog": ["word1"]})
     >>> labels = [label_words(t, {"dog"} if n >= 5 else (), words) for n, t in enumerate(traces)]
-    >>> found = detection(traces, labels, signals=["image_attention_focus"], resamples=100)
+    >>> found = score_signals(traces, labels, signals=["image_attention_focus"], resamples=100)
     >>> found["image_attention_focus"].auroc.value, found["image_attention_focus"].direction
     (1.0, 'lower')
     """
@@ -78,7 +78,7 @@ def detection(
 
 
 def detect(table: WordTable, *, folds: int = 5, resamples: int = 1000, level: float = 0.95, seed: int = 0) -> Detection:
-    """`detection` from a table of words that `read_words` made.
+    """`score_signals` from a table of words that `read_words` made.
 
     Args:
         table: Words with their signals.
@@ -88,7 +88,7 @@ def detect(table: WordTable, *, folds: int = 5, resamples: int = 1000, level: fl
         seed: Of folds and draws.
 
     Returns:
-        The same as `detection`.
+        The same as `score_signals`.
 
     Raises:
         EvaluationError: Too few grounded or hallucinated words for the folds.

@@ -1,111 +1,76 @@
-"""The registry of signals that are read at words: what each is computed from, needs, and is taken for."""
+"""The signals that are read at words: all that are registered, and those that a trace allows."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, Final, Literal
+from collections.abc import Sequence
+from typing import Any, Final, get_args
 
-import torch
-import xarray as xr
-
-from lvlmscope import diagnostics, lenses
-from lvlmscope.errors import EvaluationError, message
-from lvlmscope.traces.labelled_arrays import labelled
+from lvlmscope import diagnostics, lenses  # noqa: F401 - importing them registers their signals
+from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.traces.trace import Trace
-from lvlmscope.traces.word_signals import SIGNALS, Kind, Needed, WordSignal
+from lvlmscope.traces.word_signals import SIGNALS, Kind, Needed, WordSignal, signal
 
-__all__ = ["SIGNALS", "Kind", "Needed", "WordSignal", "chosen_signals"]
+__all__ = ["SIGNALS", "Kind", "Needed", "WordSignal", "chosen_signals", "list_signals", "signal", "signal_named"]
 
-
-def _position(trace: Trace) -> xr.DataArray:
-    attrs: dict[str, Any] = {
-        "long_name": "position in the answer",
-        "units": "tokens",
-        "bounds": None,
-        "reference": "none",
-    }
-    return labelled(trace, torch.arange(trace.num_steps), ("step",), **attrs)
-
-
-def _confidence(measure: str) -> Callable[[Trace], xr.DataArray]:
-    return lambda trace: diagnostics.confidence(trace).sel(measure=measure, drop=True)
-
-
-def _anchor(anchor: str) -> Callable[[Trace], xr.DataArray]:
-    return lambda trace: diagnostics.anchor_correlation(trace).sel(anchor=anchor, drop=True)
-
-
-def _signal(
-    name: str,
-    kind: Kind,
-    suspicious: Literal["low", "high"],
-    compute: Callable[..., xr.DataArray],
-    *needs: Needed,
-) -> WordSignal:
-    return WordSignal(name=name, kind=kind, suspicious=suspicious, compute=compute, needs=needs)
-
-
-_ALL: Final = (
-    _signal("position", "baseline", "high", _position),
-    _signal("log_prob", "confidence", "low", _confidence("log_probability")),
-    _signal("entropy", "confidence", "high", _confidence("entropy")),
-    _signal("margin", "confidence", "low", _confidence("margin")),
-    _signal("image_attention_focus", "attention", "low", diagnostics.image_attention_focus),
-    _signal("layer_image_entropy", "attention", "high", diagnostics.layer_image_entropy),
-    _signal("head_image_entropy", "attention", "high", partial(diagnostics.layer_image_entropy, mode="head")),
-    _signal("sensitive_head_entropy", "attention", "high", diagnostics.sensitive_head_entropy),
-    _signal("r_neg", "attention", "high", _anchor("r_neg")),
-    _signal("r_pos", "attention", "low", _anchor("r_pos")),
-    _signal("saliency_to_previous", "gradient", "low", diagnostics.saliency_to_previous, "gradient"),
-    _signal("saliency_to_answer", "gradient", "low", diagnostics.saliency_to_answer, "gradient"),
-    _signal("saliency_to_image", "gradient", "low", diagnostics.saliency_to_image, "gradient"),
-    _signal("cosine_drift", "hidden", "high", diagnostics.representation_drift, "hidden_states"),
-    _signal(
-        "relative_drift",
-        "hidden",
-        "high",
-        partial(diagnostics.representation_drift, measure="relative"),
-        "hidden_states",
-    ),
-    _signal("internal_confidence", "lens", "low", lenses.internal_confidence, "model"),
-)
-# What is possible and what to do, by what is lacking
+# What is expected and what to do, by what is lacking
 _CURES: Final = {
     "gradient": ("a trace made with gradients=True", "pass gradients=True to lvlmscope.trace"),
     "hidden_states": ("a trace made with hidden_states=True", "pass hidden_states=True to lvlmscope.trace"),
     "model": ("the model that made the traces", "pass model="),
     "image keys": ("traces of an image", "trace a prompt with an image"),
 }
-for _each in _ALL:
-    SIGNALS.register(_each.name, _each)
 
 
+def list_signals() -> tuple[WordSignal, ...]:
+    """All registered signals: baselines first, then by what they are read from, in the order of `Kind`.
+
+    >>> [each.name for each in list_signals() if each.kind == "confidence"]
+    ['log_prob', 'entropy', 'margin']
+    """
+    kinds = get_args(Kind)
+    return tuple(sorted(SIGNALS.values(), key=lambda each: kinds.index(each.kind)))
+
+
+def signal_named(name: str) -> WordSignal:
+    """The registered signal of a name, in any letter case.
+
+    Args:
+        name: Its name.
+
+    Returns:
+        The signal.
+
+    Raises:
+        EvaluationError: No signal of that name; the message suggests the closest one.
+    """
+    return SIGNALS.find(name, task="look a signal up", fix="choose one of these, or register it with @lv.signal")
+
+
+@task("read signals at words")
 def chosen_signals(
     names: Sequence[str] | None, trace: Trace, model: Any = None
 ) -> tuple[tuple[WordSignal, ...], tuple[str, ...]]:
     """The signals to read, and the names of those left out because the trace lacks what they need.
 
     Args:
-        names: Names to read; None for all that the trace allows.
+        names: Names to read, in any letter case; None for all that the trace allows.
         trace: The first trace: the others must hold as much.
         model: The model, for signals that run it once more.
 
     Returns:
-        Signals in the registry's order, and what was left out with the reason.
+        Signals in the order of `list_signals`, and what was left out with the reason.
 
     Raises:
-        EvaluationError: An unknown name, or a named signal that the trace cannot give.
+        EvaluationError: No name, an unknown name, or a named signal that the trace cannot give.
     """
-    unknown = sorted(set(names or ()) - set(SIGNALS))
-    if unknown or (names is not None and not names):
-        got = f"{', '.join(unknown) or 'no signal at all'}"
-        close = SIGNALS.close_match(unknown[0]) if unknown else ""
-        fix = f"did you mean {close!r}?" if close else "choose among these"
-        raise EvaluationError(message(got, ", ".join(SIGNALS), fix, task="read signals at words"))
-    wanted = [signal for signal in SIGNALS.values() if names is None or signal.name in names]
-    missing = {signal.name: reason for signal in wanted if (reason := signal.lacking(trace, model))}
-    if names is not None and missing:
+    if names is not None and (isinstance(names, str) or not names):
+        expected = ", ".join(each.name for each in list_signals())
+        got = f"the text {names!r}" if names else "no signal at all"
+        raise EvaluationError(message(got, f"a list of names among {expected}", "choose among these"))
+    named = None if names is None else {signal_named(name).name for name in names}
+    wanted = [each for each in list_signals() if named is None or each.name in named]
+    missing = {each.name: reason for each in wanted if (reason := each.lacking(trace, model))}
+    if named is not None and missing:
         name, reason = next(iter(missing.items()))
         got = f"a trace without {reason}" if reason != "model" else "no model"
         raise EvaluationError(message(got, *_CURES[reason], task=f"read {name} at words"))
-    chosen = tuple(signal for signal in wanted if signal.name not in missing)
+    chosen = tuple(each for each in wanted if each.name not in missing)
     return chosen, tuple(f"{name} (no {reason})" for name, reason in missing.items())

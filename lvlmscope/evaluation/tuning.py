@@ -6,8 +6,8 @@ from typing import Any
 
 from lvlmscope.errors import EvaluationError, ModelInputError, message, task
 from lvlmscope.evaluation.captioning import answers
-from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT, Example, known_images
-from lvlmscope.evaluation.metrics.chair import ChairScores, Vocabulary, chair, vocabulary
+from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT, Example, known_images, known_vocabulary
+from lvlmscope.evaluation.metrics.chair import ChairScores, Vocabulary, chair
 from lvlmscope.interventions.registry import intervention_class
 from lvlmscope.models.loaded_model import find_processor, unwrap
 from lvlmscope.runtime.attachment import intervene
@@ -103,7 +103,7 @@ def tune(
         trials: Number of settings to try.
         max_recall_loss: Recall that may be lost, in shares of 1.
         prompt: Asked of every image.
-        words: Which words name which object; the bundled world's when None.
+        words: Which words name which object; may be left out for the bundled model alone.
         max_new_tokens: Length allowed to each caption.
         batch_size: Captions in one `generate`.
         seed: Seed of the sampler.
@@ -128,7 +128,7 @@ def tune(
         raise EvaluationError(message(got, "at least one of each", "pass examples=, space= and trials="))
     bare, reader = unwrap(model), find_processor(model, processor)
     options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
-    measure = _measure(bare, reader, held, words or vocabulary(), prompt=prompt, options=options)
+    measure = _measure(bare, reader, held, known_vocabulary(model, words), prompt=prompt, options=options)
     plain, _ = measure(None)
     done: list[Trial] = []
 

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from lvlmscope.errors import ShapeError, message, task
 from lvlmscope.explorer.diagnosis_blocks import blocks_of, risks_of, verdict_on
-from lvlmscope.explorer.trace_json import SIGNALS, describe_side
+from lvlmscope.explorer.signal_values import RISK, merged
+from lvlmscope.explorer.trace_json import describe_side
 from lvlmscope.explorer.word_maps import WordMaps
 from lvlmscope.palette import GROUNDED, HALLUCINATED, SEQUENTIAL, UNDEFINED
 from lvlmscope.risk import Diagnosis
@@ -62,11 +63,13 @@ def describe_document(
         found = own or (verdict_on(each.trace) if diagnosis is True else None)
         side["diagnosis"] = blocks_of(found) if found else []
         side["values"] |= {"risk": risks_of(found, each.words)} if found else {}
-    used = [name for name in SIGNALS if any(name in side["values"] for side in sides)]
+    signals = merged([side.pop("signals") for side in sides])
+    if any("risk" in side["values"] for side in sides):
+        signals.append(RISK)
     return {
         "prompt": trace.prompt,
         "sides": sides,
-        "signals": [dict(zip(("id", "name", "unit", "said"), (n, *SIGNALS[n]), strict=True)) for n in used],
+        "signals": signals,
         "effect": [] if other is None else str(effect(trace, other)).splitlines(),
         "colours": {"map": _colours(), "undefined": UNDEFINED, "grounded": GROUNDED, "hallucinated": HALLUCINATED},
     }, amounts

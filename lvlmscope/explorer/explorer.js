@@ -530,7 +530,8 @@ export class Explorer {
   constructor(root, data, source) {
     Object.assign(this, { root, data, source, turn: 0 });
     const layers = data.sides[0].layers.length;
-    this.state = { signal: data.signals[0].id, amount: data.sides[0].amounts[0].id, low: 0, high: layers - 1, head: null, opacity: 0.62, shown: data.sides.length > 1 ? "both" : "0" };
+    const first = data.signals.find((entry) => entry.id === "image_attention_focus") || data.signals[0];
+    this.state = { signal: first.id, amount: data.sides[0].amounts[0].id, low: 0, high: layers - 1, head: null, opacity: 0.62, shown: data.sides.length > 1 ? "both" : "0" };
     this.sides = data.sides.map((_, number) => new Side(this, number));
     root.classList.add("lvx");
     root.replaceChildren(this.build());

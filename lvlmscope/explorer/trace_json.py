@@ -4,68 +4,19 @@ import math
 from collections.abc import Iterable
 from typing import Any, Final
 
-import numpy as np
-import xarray as xr
-
-from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy, saliency_to_image, saliency_to_previous
 from lvlmscope.explorer.image_panels import ImagePanel, places_of
 from lvlmscope.explorer.packed_numbers import plain_number
+from lvlmscope.explorer.signal_values import signals_at_words
 from lvlmscope.explorer.word_maps import AMOUNTS, WordMaps
 from lvlmscope.traces.formatting import facts
 from lvlmscope.traces.images import data_uri
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word, marked_words
 
-__all__ = ["SIGNALS", "describe_side", "word_signals"]
+__all__ = ["describe_side"]
 
-# Name, unit and meaning of each
-SIGNALS: Final = {
-    "image_attention": ("image attention", "share of 1", "IAF, at this row also S_v: mean over layers and heads"),
-    "layer_image_entropy": (
-        "layer image entropy",
-        "nats",
-        "LIAE: how spread the look at the image is; mean over layers",
-    ),
-    "saliency_to_image": ("saliency of the image", "of the row's norm", "summed over the image; mean over layers"),
-    "saliency_to_previous": (
-        "saliency of the word before",
-        "of the row's norm",
-        "low where a token comes from nowhere; mean over layers",
-    ),
-    "entropy": ("next-token entropy", "nats", "how unsure the model was"),
-    "log_prob": ("log-probability", "nats", "ln p of the token written"),
-    "risk": (
-        "risk of being hallucinated",
-        "share of 1",
-        "of judged words; without a calibration a rank in this answer",
-    ),
-    "margin": ("margin", "nats", "gap of the two highest log-probabilities"),
-}
 _SAME_SHAPE: Final = 0.01  # relative difference of two aspect ratios
 _SAID: Final = 400  # characters of a fact
-
-
-def word_signals(amounts: WordMaps) -> dict[str, list[float | None]]:
-    """Every signal's mean over each word's tokens; None where it is not defined.
-
-    Args:
-        amounts: The trace's amounts.
-
-    Returns:
-        By the ids of `SIGNALS`, those that the trace alone allows: one number per word.
-    """
-    trace = amounts.trace
-    steps: dict[str, np.ndarray] = {}
-    if amounts.keys and trace.num_steps and trace.num_layers and trace.num_heads:
-        steps["image_attention"] = _over_steps(image_attention_focus(trace))
-        steps["layer_image_entropy"] = _over_steps(layer_image_entropy(trace))
-        if "saliency" in amounts.names:
-            steps["saliency_to_image"] = _over_steps(saliency_to_image(trace))
-            steps["saliency_to_previous"] = _over_steps(saliency_to_previous(trace))
-    steps["entropy"] = trace.entropy.numpy()
-    steps["log_prob"] = trace.log_probs.numpy()
-    steps["margin"] = trace.margin.numpy()
-    return {name: [_mean(values[list(word.steps)]) for word in amounts.words] for name, values in steps.items()}
 
 
 def describe_side(
@@ -87,30 +38,21 @@ def describe_side(
     kinds |= dict.fromkeys(marked_words(trace, words, hallucinated), "hallucinated")
     places = places_of(trace)
     shown = [_image(trace, place) for place in places]
+    signals, values, refused = signals_at_words(amounts)
     return {
         "label": label,
         "answer": "".join(trace.answer_tokens),
         "words": [_word(trace, word, kinds.get(n, "")) for n, word in enumerate(words)],
-        "values": word_signals(amounts),
+        "signals": signals,
+        "values": values,
         "amounts": [{"id": name, "name": AMOUNTS[name][0], "unit": AMOUNTS[name][1]} for name in amounts.names],
         "layers": list(trace.layer_indices),
         "heads": trace.num_heads,
         "cells": len(amounts.keys),
         "places": [_place(place, image) for place, image in zip(places, shown, strict=True)],
-        "notes": _notes(amounts),
+        "notes": _notes(amounts) + refused,
         "facts": [[name, _cut(text)] for name, text in facts(trace)] + _origin(trace),
     }
-
-
-def _over_steps(signal: xr.DataArray) -> np.ndarray:
-    others = [dim for dim in signal.dims if dim != "step"]
-    mean: np.ndarray = signal.mean(others).to_numpy()
-    return mean
-
-
-def _mean(values: np.ndarray) -> float | None:
-    finite = values[np.isfinite(values)]
-    return plain_number(float(finite.mean())) if finite.size else None
 
 
 def _word(trace: Trace, word: Word, kind: str) -> dict[str, Any]:

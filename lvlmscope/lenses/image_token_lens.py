@@ -14,12 +14,14 @@ from lvlmscope.models.families import family_of
 from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
 from lvlmscope.traces.labelled_arrays import coordinates
 from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_signals import signal
 
 __all__ = ["internal_confidence"]
 
 _REFERENCE: Final = "arXiv 2410.02762"
 
 
+@signal(name="internal_confidence", kind="lens", suspicious="low", needs=("model",))
 @torch.no_grad()
 @task("measure internal confidence")
 def internal_confidence(trace: Trace, model: Any, *, processor: Any = None) -> xr.DataArray:

@@ -5,12 +5,12 @@ import os
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 import numpy as np
 
+from lvlmscope import tiny
 from lvlmscope.errors import EvaluationError, OutputError, message, task
 from lvlmscope.evaluation.metrics.chair import Vocabulary
 from lvlmscope.traces.atomic_write import whole_file
@@ -207,7 +207,7 @@ class Calibration:
 
 def bundled_calibration() -> Calibration:
     """The calibration of the bundled model."""
-    return Calibration.load(Path(str(files("lvlmscope"))) / "tiny" / "calibration.json")
+    return Calibration.load(tiny.path("calibration.json"))
 
 
 def _tuples(told: dict[str, Any]) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.cross_validation import fitted_probe, strongest
 from lvlmscope.evaluation.detector_table import Detector
-from lvlmscope.evaluation.labelled_images import PROMPT, Example, known_images
-from lvlmscope.evaluation.metrics.chair import Vocabulary, vocabulary
+from lvlmscope.evaluation.labelled_images import PROMPT, Example, known_images, known_vocabulary
+from lvlmscope.evaluation.metrics.chair import Vocabulary
 from lvlmscope.evaluation.signal_detection import detect
 from lvlmscope.evaluation.word_labels import LabelledWord, label_words
 from lvlmscope.evaluation.word_table import WordTable, read_words
@@ -51,7 +51,7 @@ def calibrate(
     Args:
         model: What `load` gave, or a bare model.
         examples: Images with the categories in them: pairs, or objects with `image` and `present`; a generator too.
-        words: Which words stand for which category; None for the bundled model's world.
+        words: Which words stand for which category; may be left out for the bundled model alone.
         prompt: Asked about every image.
         max_new_tokens: Length allowed to each answer.
         tokens: Read at the `"first"` token of a word, or the `"mean"` over all.
@@ -66,7 +66,7 @@ def calibrate(
     Raises:
         EvaluationError: No examples, or too few correct or hallucinated words.
     """
-    known = words or vocabulary()
+    known = known_vocabulary(model, words)
     labels: list[tuple[LabelledWord, ...]] = []
     first: list[Trace] = []
 

@@ -3,13 +3,11 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from lvlmscope.attention.layer_bands import resolve_layers
+from lvlmscope.attention.layer_bands import DEEP, INITIAL, resolve_layers
 from lvlmscope.diagnostics import saliency_to_answer
 from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.errors import ModelInputError
@@ -17,6 +15,7 @@ from lvlmscope.interventions import CLVA, DLEAF, SGRS, HalluRNN, HeadRescaling, 
 from lvlmscope.risk.word_risk import WordReadings, WordRisk
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_values import defined_mean
 
 __all__ = ["Evidence", "Recommendation", "propose"]
 
@@ -79,10 +78,10 @@ class Evidence:
         if signal not in self.readings.values or not self.risky:
             return {}
         ranks = self.readings.suspicion(signal)[list(self.risky)]
-        known = np.isfinite(ranks)
-        means = np.where(known, ranks, 0).sum(0) / np.maximum(known.sum(0), 1)
-        layers = self.readings.layers[signal]
-        return {layer: float(means[n]) for n, layer in enumerate(layers) if known[:, n].any()}
+        means = defined_mean(ranks, 0).tolist()
+        return {
+            layer: mean for layer, mean in zip(self.readings.layers[signal], means, strict=True) if math.isfinite(mean)
+        }
 
 
 def propose(case: Evidence) -> tuple[Recommendation, ...]:
@@ -124,8 +123,8 @@ def _clva(case: Evidence) -> Recommendation | None:
     focus = dict(zip(case.trace.layer_indices, mass, strict=True))
     windows = [inner[n : n + width] for n in range(max(1, len(inner) - width + 1))]
     middle = max(windows, key=lambda window: np.mean([focus.get(layer, 0.0) for layer in window]))
-    initial = list(resolve_layers((0.0, 0.09), count))
-    deep = [layer for layer in resolve_layers((0.69, 1.0), count) if layer > max(*initial, *middle)]
+    initial = list(resolve_layers(INITIAL, count))
+    deep = [layer for layer in resolve_layers(DEEP, count) if layer > max(*initial, *middle)]
     if not deep:
         return None
     evidence = _mean(ranks, deep)
@@ -194,8 +193,7 @@ def _rescaling(case: Evidence) -> Recommendation | None:
 def _hallurnn(case: Evidence) -> Recommendation | None:
     """The bundled model's own cell; other models need one trained for them."""
     ranks = case.suspicion("cosine_drift")
-    cell = Path(str(files("lvlmscope"))) / "tiny" / "hallurnn" / "cell.json"
-    if not ranks or not case.bundled or not cell.is_file():
+    if not ranks or not case.bundled:
         return None
     evidence = _mean(ranks, list(ranks))
     most = max(ranks, key=lambda layer: ranks[layer])

@@ -96,7 +96,7 @@ def scene(split: str, index: int, *, seed: int = 0) -> Scene:
     """Makes scene number `index` of a split (see `scenes`)."""
     splits = get_args(Split)
     if split not in splits:
-        raise ValueError(f"scenes: unknown split {split!r}; possible are {', '.join(splits)}")
+        raise ValueError(f"scenes: unknown split {split!r}; expected: {', '.join(splits)}")
     rng = np.random.default_rng([seed, splits.index(split), index])
     setting = str(rng.choice(list(SETTINGS)))
     wanted = _company(rng, setting, partners=split != "prior")

@@ -2,16 +2,17 @@
 
 import json
 from functools import cache
-from importlib.resources import files
 
 from PIL import Image
+
+from lvlmscope.tiny.bundled_files import path
 
 __all__ = ["count", "drawing"]
 
 
 @cache
 def _drawings() -> dict[str, list[Image.Image]]:
-    folder = files("lvlmscope.tiny")
+    folder = path("sprites.webp").parent
     index = json.loads(folder.joinpath("sprites.json").read_text())
     with folder.joinpath("sprites.webp").open("rb") as stream:
         sheet = Image.open(stream).convert("RGBA")

@@ -10,7 +10,7 @@ import xarray as xr
 if TYPE_CHECKING:
     from lvlmscope.traces.trace import Trace
 
-__all__ = ["coordinates", "dataset", "labelled"]
+__all__ = ["coordinates", "dataset", "labelled_array"]
 
 
 def coordinates(trace: "Trace", *dims: str) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def dataset(trace: "Trace") -> xr.Dataset:
 _OF_TRACE = ("step", "layer", "head", "key")
 
 
-def labelled(
+def labelled_array(
     trace: "Trace",
     values: torch.Tensor,
     dims: tuple[str, ...],

@@ -1,18 +1,19 @@
 """Signals that are read at words, by name: what each is computed from, needs, and is taken for."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import xarray as xr
 
-from lvlmscope.errors import EvaluationError
+from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.registry import Registry
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["SIGNALS", "Kind", "Needed", "WordSignal", "signal"]
 
-Kind = Literal["confidence", "attention", "gradient", "hidden", "lens", "baseline"]
+Kind = Literal["baseline", "confidence", "attention", "gradient", "hidden", "lens"]
 Needed = Literal["gradient", "hidden_states", "model"]
 Compute = TypeVar("Compute", bound=Callable[..., xr.DataArray])
 
@@ -29,6 +30,7 @@ class WordSignal:
             claim.
         compute: From a trace (and the model, where that is needed) to an array with dims among layer, head, step.
         needs: Optional parts of a trace that it reads, and `"model"` for one that runs the model once more.
+        description: One line on what it measures.
     """
 
     name: str
@@ -36,6 +38,7 @@ class WordSignal:
     suspicious: Literal["low", "high"] | None
     compute: Callable[..., xr.DataArray]
     needs: tuple[Needed, ...] = ()
+    description: str = ""
 
     def lacking(self, trace: Trace, model: Any) -> str:
         """What of a trace, or beside it, is missing for the signal; empty when all is there."""
@@ -53,7 +56,12 @@ SIGNALS: Final[Registry[WordSignal]] = Registry("signal", "lvlmscope.signals", E
 
 
 def signal(
-    *, name: str, kind: Kind, suspicious: Literal["low", "high"] | None = None, needs: tuple[Needed, ...] = ()
+    *,
+    name: str,
+    kind: Kind,
+    suspicious: Literal["low", "high"] | None = None,
+    needs: tuple[Needed, ...] = (),
+    description: str | None = None,
 ) -> Callable[[Compute], Compute]:
     """Registers the function below it as a signal that is read at words; the function itself stays as it is.
 
@@ -62,14 +70,32 @@ def signal(
         kind: What it is read from, as in `WordSignal`.
         suspicious: The side that is connected with hallucinated words; None where there is no claim.
         needs: Optional parts of a trace that it reads, and `"model"` for one that runs the model once more.
+        description: One line on what it measures; None for the first line of the function's docstring.
 
     Returns:
-        The decorator, which raises `EvaluationError` where the name is taken.
+        The decorator.
+
+    Raises:
+        EvaluationError: The name is taken, or the kind, the side or a need is none of those above.
     """
+    with task(f"register the signal {name!r}"):
+        _require("kind", (kind,), get_args(Kind))
+        _require("suspicious", (suspicious,), ("low", "high", None))
+        _require("needs", needs, get_args(Needed))
 
     def registered(compute: Compute) -> Compute:
-        found = WordSignal(name=name, kind=kind, suspicious=suspicious, compute=compute, needs=needs)
-        SIGNALS.register(name, found)
+        text = (inspect.getdoc(compute) or "").partition("\n")[0] if description is None else description
+        found = WordSignal(
+            name=name, kind=kind, suspicious=suspicious, compute=compute, needs=tuple(needs), description=text
+        )
+        SIGNALS.register(name, found, source=compute)
         return compute
 
     return registered
+
+
+def _require(option: str, given: Iterable[Any], known: tuple[Any, ...]) -> None:
+    for each in given:
+        if each not in known:
+            expected = ", ".join(map(repr, known))
+            raise EvaluationError(message(f"{option}={each!r}", expected, "choose among these"))

@@ -142,14 +142,14 @@ def test_an_empty_map_foretells_nothing_and_a_good_one_more(bundled, monkeypatch
 
 def test_sensitivity_is_the_largest_relative_change(bundled) -> None:
     model, trace, _ = bundled
-    assert lv.sensitivity(trace, model, lambda _: np.ones((2, 2)), samples=2) == 0
+    assert lv.max_sensitivity(trace, model, lambda _: np.ones((2, 2)), samples=2) == 0
     seen = []
 
     def pixels(again: Any) -> np.ndarray:
         seen.append(np.asarray(again.image) / 255)
         return seen[-1]
 
-    found = lv.sensitivity(trace, model, pixels, radius=0.1, samples=3)
+    found = lv.max_sensitivity(trace, model, pixels, radius=0.1, samples=3)
     own, *disturbed = seen
     assert len(disturbed) == 3
     assert found == pytest.approx(max(np.linalg.norm(one - own) / np.linalg.norm(own) for one in disturbed))
@@ -158,7 +158,7 @@ def test_sensitivity_is_the_largest_relative_change(bundled) -> None:
 
 def test_sensitivity_takes_a_signal(bundled) -> None:
     model, trace, _ = bundled
-    assert 0 < lv.sensitivity(trace, model, lambda t: lv.image_attention_focus(t).isel(step=4), samples=1) < 1
+    assert 0 < lv.max_sensitivity(trace, model, lambda t: lv.image_attention_focus(t).isel(step=4), samples=1) < 1
 
 
 def test_bad_input_of_any(small, bundled) -> None:
@@ -219,7 +219,7 @@ def test_bad_input_of_integrated_gradients(small) -> None:
 def test_sensitivity_keeps_the_keys_that_the_trace_kept(bundled) -> None:
     model, _, shown = bundled
     trace = lv.trace(model, shown.image, "Describe the image.", answer="A", keep="image_answer", progress=False)
-    assert lv.sensitivity(trace, model, lambda one: one.attention.mean((0, 1, 2)).numpy(), samples=1) > 0
+    assert lv.max_sensitivity(trace, model, lambda one: one.attention.mean((0, 1, 2)).numpy(), samples=1) > 0
 
 
 @pytest.mark.usefixtures("unchecked_shapes")
@@ -235,19 +235,19 @@ def test_bad_input_of_infidelity_and_sensitivity(bundled) -> None:
         lv.intervene(model, lv.DLEAF()),
         pytest.raises(ModelInputError, match="got interventions on in the model alone"),
     ):
-        lv.sensitivity(trace, model, lambda _: np.ones(2))
+        lv.max_sensitivity(trace, model, lambda _: np.ones(2))
     with pytest.raises(
         ModelInputError, match="got interventions on in the trace alone; expected: the same interventions"
     ):
-        lv.sensitivity(dataclasses.replace(trace, effects=({"name": "DLEAF"},)), model, lambda _: np.ones(2))
+        lv.max_sensitivity(dataclasses.replace(trace, effects=({"name": "DLEAF"},)), model, lambda _: np.ones(2))
     with pytest.raises(ShapeError, match=r"a map with dims \{'layer': 2, 'key': 2\}; expected: dims row and column"):
         lv.infidelity(trace, model, saliency.rename(row="layer", column="key"), 1)
     with pytest.raises(ShapeError, match="a value for each image token"):
         lv.infidelity(trace, model, xr.DataArray(np.ones(2), dims="key", coords={"key": [0, 1]}), 1)
     with pytest.raises(ModelInputError, match=r"radius=0\.0, samples=10; expected: a radius from 1/255"):
-        lv.sensitivity(trace, model, lambda _: np.ones(2), radius=0.0)
+        lv.max_sensitivity(trace, model, lambda _: np.ones(2), radius=0.0)
     with pytest.raises(ModelInputError, match="a trace without its images"):
-        lv.sensitivity(planted_trace(), model, lambda _: np.ones(2))
+        lv.max_sensitivity(planted_trace(), model, lambda _: np.ones(2))
     sizes = iter(range(1, 9))
     with pytest.raises(ShapeError, match=r"maps of shapes \[\(1,\), \(2,\)\]"):
-        lv.sensitivity(trace, model, lambda _: np.ones(next(sizes)), samples=1)
+        lv.max_sensitivity(trace, model, lambda _: np.ones(next(sizes)), samples=1)

@@ -157,7 +157,7 @@ def test_failures_among_traces_are_named_and_paths_are_no_traces(tmp_path: Path)
     words: Any = [()] * 6
     for call in (
         lambda: lv.aggregate([one, *failed], "image_attention_focus"),
-        lambda: lv.detection([one, *failed], words),
+        lambda: lv.score_signals([one, *failed], words),
     ):
         with pytest.raises(ModelInputError, match=told):
             call()

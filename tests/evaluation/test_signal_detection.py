@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvlmscope.errors import EvaluationError
-from lvlmscope.evaluation import Detection, detection, label_words
+from lvlmscope.evaluation import Detection, label_words, score_signals
 from lvlmscope.evaluation.cross_validation import best_layer_scores, fold_of
 from lvlmscope.evaluation.metrics.ranking import auroc, average_precision, estimate, resampled_weights
 from lvlmscope.evaluation.signal_detection import BAR, BOTH, INNER
@@ -78,7 +78,7 @@ def test_folds_keep_traces_together_and_are_even() -> None:
 def test_a_planted_signal_is_found_at_its_layer_and_noise_is_not() -> None:
     traces = made(40, focus=lambda hallucinated: 0.2 if hallucinated else 0.8)
     labels = [tuple(word for word in words if word.text == "word1") for words in labels_of(traces)]
-    found = detection(traces, labels, **FEW)
+    found = score_signals(traces, labels, **FEW)
     planted = found["image_attention_focus"]
     assert planted.auroc.value == planted.auroc.low == planted.average_precision.value == 1.0
     assert planted.layers == (1,) * 5
@@ -96,7 +96,7 @@ def test_a_planted_signal_is_found_at_its_layer_and_noise_is_not() -> None:
 
 def test_noise_does_not_separate_and_the_table_says_so() -> None:
     traces = made(60, seed=4)
-    found = detection((t for t in traces), (w for w in labels_of(traces)), **FEW)
+    found = score_signals((t for t in traces), (w for w in labels_of(traces)), **FEW)
     separating = sum(row.separates for row in found.rows)
     assert separating <= 1  # of 95 % intervals one in twenty is off by chance
     assert found.words == 120
@@ -115,7 +115,7 @@ def test_settings_change_what_they_say() -> None:
     labels = labels_of(traces)
 
     def measured(**options: object) -> Detection:
-        return detection(traces, labels, signals=["log_prob"], **(FEW | options))
+        return score_signals(traces, labels, signals=["log_prob"], **(FEW | options))
 
     plain = measured()["log_prob"].auroc
     assert plain == measured()["log_prob"].auroc
@@ -137,7 +137,7 @@ def test_first_and_mean_tokens() -> None:
 def test_values_that_are_missing_are_counted_out() -> None:
     traces = made(30, seed=7)
     blind = [dataclasses.replace(t, attention=t.attention.where(~t.image_keys, 0.0)) for t in traces[:4]]
-    found = detection(blind + traces[4:], labels_of(traces), signals=["layer_image_entropy", "log_prob"], **FEW)
+    found = score_signals(blind + traces[4:], labels_of(traces), signals=["layer_image_entropy", "log_prob"], **FEW)
     assert found["layer_image_entropy"].words == 52
     assert found["log_prob"].words == 60
 
@@ -145,37 +145,37 @@ def test_values_that_are_missing_are_counted_out() -> None:
 def test_signals_that_the_traces_cannot_give_are_named() -> None:
     traces = made(20)
     text_only = [dataclasses.replace(t, image_keys=t.image_keys & False) for t in traces]
-    found = detection(text_only, labels_of(traces), **FEW)
+    found = score_signals(text_only, labels_of(traces), **FEW)
     assert "image_attention_focus (no image keys)" in found.left_out
     assert "left out" in repr(found)
     with pytest.raises(EvaluationError, match="read layer_image_entropy at words: got a trace without image keys"):
-        detection(text_only, labels_of(traces), signals=["layer_image_entropy"])
-    assert "internal_confidence (no model)" in detection(traces, labels_of(traces), **FEW).left_out
+        score_signals(text_only, labels_of(traces), signals=["layer_image_entropy"])
+    assert "internal_confidence (no model)" in score_signals(traces, labels_of(traces), **FEW).left_out
     with pytest.raises(EvaluationError, match=r"read internal_confidence at words: got no model.*pass model="):
-        detection(traces, labels_of(traces), signals=["internal_confidence"])
+        score_signals(traces, labels_of(traces), signals=["internal_confidence"])
 
 
 def test_bad_input_is_refused() -> None:
     traces = made(12)
     labels = labels_of(traces)
     with pytest.raises(EvaluationError, match="12 traces and more labels"):
-        detection(traces, [*labels, labels[0]])
+        score_signals(traces, [*labels, labels[0]])
     with pytest.raises(EvaluationError, match="11 labels and more traces"):
-        detection(traces, labels[:11])
+        score_signals(traces, labels[:11])
     with pytest.raises(EvaluationError, match="got nonsense; expected: position"):
-        detection(traces, labels, signals=["nonsense"])
+        score_signals(traces, labels, signals=["nonsense"])
     with pytest.raises(EvaluationError, match="no signal at all"):
-        detection(traces, labels, signals=[])
+        score_signals(traces, labels, signals=[])
     with pytest.raises(EvaluationError, match="no object word"):
-        detection(traces, [()] * 12)
+        score_signals(traces, [()] * 12)
     with pytest.raises(EvaluationError, match="0 hallucinated and 24 grounded words in 12 traces"):
-        detection(traces, [label_words(t, {"dog", "cat"}, WORDS) for t in traces])
+        score_signals(traces, [label_words(t, {"dog", "cat"}, WORDS) for t in traces])
     with pytest.raises(EvaluationError, match="folds=1"):
-        detection(traces, labels, folds=1)
+        score_signals(traces, labels, folds=1)
     with pytest.raises(EvaluationError, match="in 3 traces"):
-        detection(traces[:3], labels[:3])
+        score_signals(traces[:3], labels[:3])
     other = dataclasses.replace(traces[1], layer_indices=(4, 5, 6))
     with pytest.raises(EvaluationError, match=r"layers \(0, 1, 2\) and \(4, 5, 6\)"):
         read_words([traces[0], other], labels[:2])
     with pytest.raises(EvaluationError, match="read a detector: got 'speed'"):
-        detection(traces, labels, **FEW)["speed"]
+        score_signals(traces, labels, **FEW)["speed"]

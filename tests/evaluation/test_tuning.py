@@ -103,7 +103,7 @@ def test_the_bundled_model_is_tuned_through_generate() -> None:
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_examples_are_pairs_or_objects() -> None:
     pair = ("a.png", {"dog"})
-    assert list(known_images([pair, *images(1)], "x")) == [pair, (None, frozenset({"dog"}))]
+    assert list(known_images([pair, *images(1)])) == [pair, (None, frozenset({"dog"}))]
     wrong: Any
     for wrong in (3, ("a.png", "dog"), ("a.png",)):
         with pytest.raises(

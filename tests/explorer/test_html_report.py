@@ -70,7 +70,7 @@ def test_a_clicked_word_shows_its_own_numbers_and_another_map(browser: Browser, 
             assert number(page, "entropy") == pytest.approx(trace.entropy[step].item(), rel=1e-5)
             assert number(page, "log_prob") == pytest.approx(trace.log_probs[step].item(), rel=1e-5)
             assert number(page, "margin") == pytest.approx(trace.margin[step].item(), rel=1e-5)
-            assert number(page, "image_attention") == pytest.approx(float(focus[step]), rel=1e-5)
+            assert number(page, "image_attention_focus") == pytest.approx(float(focus[step]), rel=1e-5)
             assert map_sum(page) == pytest.approx(float(focus[step]), rel=2 * ROUNDING)
             assert f"{100 * float(focus[step]):.3g} % of attention" in page.inner_text("[data-role=map-text]")
             assert canvas(page) != first
@@ -126,7 +126,7 @@ def test_layer_range_head_and_signal_are_chosen(browser: Browser, trace: Trace, 
         page.select_option("[data-role=signal]", "entropy")
         settled(page)
         assert canvas(page, ".line") != before
-        assert "shaded by next-token entropy, from 0.2 to 1.7 nats" in page.inner_text(".side")
+        assert "shaded by entropy, from 0.2 to 1.7 nats" in page.inner_text(".side")
         shown = canvas(page)
         page.locator("[data-role=opacity]").fill("1")
         assert canvas(page) != shown

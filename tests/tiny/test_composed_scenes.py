@@ -72,7 +72,7 @@ def test_negatives_are_absent() -> None:
 
 
 def test_unknown_split_and_negative_n_are_refused() -> None:
-    with pytest.raises(ValueError, match="unknown split 'test'; expected are train, tune, neutral, prior, hard"):
+    with pytest.raises(ValueError, match="unknown split 'test'; expected: train, tune, neutral, prior, hard"):
         next(scenes("test", n=1))
     with pytest.raises(ValueError, match="n must be 0 or more, got -1"):
         scenes("hard", n=-1)

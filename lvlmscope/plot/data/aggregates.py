@@ -5,6 +5,7 @@ from typing import Any
 import xarray as xr
 
 from lvlmscope.errors import ShapeError, message
+from lvlmscope.plot.data.unit_labels import counted
 
 __all__ = ["is_average", "mean_of", "over_traces"]
 
@@ -29,19 +30,18 @@ def mean_of(found: Any, *, dims: tuple[str, ...]) -> xr.DataArray:
     Examples:
         >>> values = xr.DataArray([0.5, 0.25], dims="layer")
         >>> parts = {name: values for name in ("mean", "spread", "count", "traces", "low", "high")}
-        >>> mean_of(xr.Dataset(parts, attrs={"units": "nats"}), "draw", dims=("layer",)).attrs
+        >>> mean_of(xr.Dataset(parts, attrs={"units": "nats"}), dims=("layer",)).attrs
         {'units': 'nats'}
     """
     if not is_average(found) or set(found["mean"].dims) != set(dims) or 0 in found["mean"].shape:
         got = f"a dataset with dims {dict(found.sizes)}" if is_average(found) else "a dataset of another kind"
         expected = f"what lv.aggregate gives by {' and '.join(dims)}"
         raise ShapeError(message(got, expected, "aggregate by these, or choose one with .sel(...)"))
-    told = {name: found.attrs[name] for name in ("long_name", "units", "bounds") if name in found.attrs}
-    mean: xr.DataArray = found["mean"].transpose(*dims).assign_attrs(**told)
+    attrs = {name: found.attrs[name] for name in ("long_name", "units", "bounds") if name in found.attrs}
+    mean: xr.DataArray = found["mean"].transpose(*dims).assign_attrs(**attrs)
     return mean
 
 
 def over_traces(found: xr.Dataset) -> str:
     """How many traces the means are over, in words."""
-    count = int(found["traces"].max())
-    return f"mean over {count} trace{'s' if count != 1 else ''}"
+    return f"mean over {counted(int(found['traces'].max()), 'trace')}"

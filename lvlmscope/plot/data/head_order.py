@@ -16,19 +16,19 @@ _LAST = ("other", "False", "rest")  # what is left over stands at the right
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HeadOrder:
-    """Which head stands where.
+    """Which head is drawn at which position.
 
     Attributes:
-        places: Head index at each place ``[layer, head]``.
+        heads: Head number at each position ``[layer, position]``.
         groups: Names of the groups in their order; empty without groups.
         ends: Heads up to the end of each group but the last ``[layer, group - 1]``.
-        told: Title of the head axis; empty where the place is the head's number.
+        title: Of the head axis; empty where positions are the heads' numbers.
     """
 
-    places: np.ndarray
+    heads: np.ndarray
     groups: tuple[str, ...]
     ends: np.ndarray
-    told: str
+    title: str
 
 
 def head_order(values: xr.DataArray, order: Literal["number", "value"], groups: "xr.DataArray | None") -> HeadOrder:
@@ -45,9 +45,9 @@ def head_order(values: xr.DataArray, order: Literal["number", "value"], groups: 
 
     Examples:
         >>> values = xr.DataArray([[0.1, 0.3, 0.2]], dims=("layer", "head"))
-        >>> head_order(values, "value", None, "draw").places.tolist()
+        >>> head_order(values, "value", None).heads.tolist()
         [[1, 2, 0]]
-        >>> head_order(values, "number", values > 0.15, "draw").places.tolist()
+        >>> head_order(values, "number", values > 0.15).heads.tolist()
         [[1, 2, 0]]
     """
     if order not in {"number", "value"}:
@@ -60,11 +60,11 @@ def head_order(values: xr.DataArray, order: Literal["number", "value"], groups: 
         ranks = np.vectorize(names.index, otypes=[int])(texts)
         names = tuple(called.get(name, name) for name in names)
     keys = -cells if order == "value" else np.broadcast_to(np.arange(cells.shape[1]), cells.shape)
-    places = np.stack([np.lexsort((key, rank)) for key, rank in zip(keys, ranks, strict=True)])
+    heads = np.stack([np.lexsort((key, rank)) for key, rank in zip(keys, ranks, strict=True)])
     ends = (
         np.stack([(ranks <= number).sum(1) for number in range(len(names) - 1)], 1) if len(names) > 1 else ranks[:, :0]
     )
-    return HeadOrder(places=places, groups=names, ends=ends, told=_told(order, names))
+    return HeadOrder(heads=heads, groups=names, ends=ends, title=_title(order, names))
 
 
 def _named(values: xr.DataArray, groups: Any) -> tuple[np.ndarray, tuple[str, ...], dict[str, str]]:
@@ -79,7 +79,7 @@ def _named(values: xr.DataArray, groups: Any) -> tuple[np.ndarray, tuple[str, ..
     return texts, tuple(names), {"True": one, "False": "other"} if groups.dtype == bool else {}
 
 
-def _told(order: str, names: Sequence[str]) -> str:
+def _title(order: str, names: Sequence[str]) -> str:
     if order == "number" and not names:
         return ""
     sorting = "highest first" if order == "value" else "by number"
