@@ -11,6 +11,7 @@ from PIL import Image
 
 from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, message, task
 from lvlmscope.models.families import Family
+from lvlmscope.traces.image_sources import kind_of_text
 from lvlmscope.traces.images import names_of, read_images
 
 __all__ = ["ModelInputs", "Sample", "check_inputs", "join", "prepare", "tokenize_answer"]
@@ -119,7 +120,7 @@ def join(samples: Sequence[ModelInputs], family: Family) -> ModelInputs:
 
 def _refuse_swapped(image: Any, prompt: Any) -> None:
     """A text where the image belongs, and an image where the text does."""
-    if isinstance(image, str) and not _is_file(image):
+    if isinstance(image, str) and kind_of_text(image) == "path" and not _is_file(image):
         shown = isinstance(prompt, Image.Image | np.ndarray | torch.Tensor | Path)
         if shown or (isinstance(prompt, str) and _is_file(prompt)):
             got, expected = f"the text {image!r}"[:80] + " as image", "the image first, then the prompt"

@@ -3,18 +3,17 @@
 import base64
 import hashlib
 import io
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from lvlmscope.errors import ImageInputError, message, task
-
-if TYPE_CHECKING:
-    pass
+from lvlmscope.errors import ImageInputError, first_line, message, task
+from lvlmscope.traces.encoded_images import DECODING_ERRORS, check_size, decode
+from lvlmscope.traces.image_colours import array_to_rgb, flat_on_white, tensor_to_array, to_rgb
+from lvlmscope.traces.image_sources import SOURCES, open_source, part_of_message, source_name
 
 __all__ = ["data_uri", "describe_images", "names_of", "read_images"]
 
@@ -23,18 +22,17 @@ def names_of(image: Any) -> tuple[str, ...]:
     """File names of what ``read_images`` takes, empty texts where there is none.
 
     Args:
-        image: An image, a path, or a list of those.
+        image: What ``read_images`` takes.
 
     Returns:
         One name for each image, without its folder.
 
-    >>> names_of(["cats/a.png", Image.new("L", (2, 2))])
-    ('a.png', '')
+    >>> names_of(["cats/a.png", "https://x.org/b.png?size=2", Image.new("L", (2, 2))])
+    ('a.png', 'b.png', '')
     """
     if isinstance(image, list | tuple):
         return tuple(name for one in image for name in names_of(one))
-    source = image if isinstance(image, str | Path) else getattr(image, "filename", "")
-    return (Path(source).name if isinstance(source, str | Path) else "",)
+    return (source_name(image),)
 
 
 def describe_images(images: Sequence[Image.Image], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -70,12 +68,7 @@ def data_uri(image: Image.Image, *, longest: int = 720) -> str:
     >>> data_uri(Image.new("RGB", (8, 8)))[:22]
     'data:image/png;base64,'
     """
-    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
-        layered = image.convert("RGBA")
-        flat = Image.new("RGBA", layered.size, "white")
-        flat.alpha_composite(layered)
-        image = flat
-    small = image.convert("RGB")
+    small = flat_on_white(image)
     small.thumbnail((longest, longest))
     buffer = io.BytesIO()
     kind = "png" if max(small.size) <= _CRISP else "jpeg"
@@ -84,61 +77,63 @@ def data_uri(image: Image.Image, *, longest: int = 720) -> str:
 
 
 @task("read an image")
+@task("read an image")
 def read_images(image: Any) -> tuple[Image.Image, ...]:
-    """Images as RGB.
+    """Images as RGB, upright, with transparency laid on white.
 
     Args:
-        image: A PIL image, a path, an array ``[height, width]`` or ``[height, width, 3 or 4]`` (uint8, or floats in
-            [0, 1]), or a list of those.
+        image: One of these, or a list of them: a PIL image; a path; an http(s) address (20 seconds and 64 MiB at most);
+            base64, with or without ``data:image/...;base64,``; bytes, or a file open for reading them; an array or a
+            tensor ``[height, width]`` or with 1, 3 or 4 colours as its last or first axis (uint8, floats in [0, 1],
+            uint16, bool); a part of a chat message, ``{"type": "image", "url": ...}``.
 
     Returns:
-        PIL images.
+        PIL images without metadata.
 
     Raises:
-        ImageInputError: None given, a file that is no image, an array of another shape, or an image of one pixel or
-            of more than PIL opens (``2 * PIL.Image.MAX_IMAGE_PIXELS``).
+        ImageInputError: None given; another format than ``encoded_images.FORMATS``; a damaged or closed file; fewer
+            than 2 x 2 pixels or more than ``encoded_images.MAX_PIXELS``; numbers whose white is not known.
+
+    Examples:
+        >>> read_images(np.array([[True, False], [False, True]]))[0].getpixel((0, 0))
+        (255, 255, 255)
     """
-    expected = "a PIL image, a path, or an array [height, width, 3]"
     if image is None or (isinstance(image, Sequence) and not isinstance(image, str) and not image):
-        raise ImageInputError(message("no image", expected, "pass an image as the second argument"))
+        raise ImageInputError(message("no image", SOURCES, "pass an image as the second argument"))
     if isinstance(image, list | tuple):
         return tuple(found for one in image for found in read_images(one))
+    return (_read_one(image),)
+
+
+def _read_one(image: Any) -> Image.Image:
+    if isinstance(image, Mapping):
+        return read_images(part_of_message(image))[0]
     if isinstance(image, Image.Image):
-        _check_size(image)
-        return (image.convert("RGB"),)
-    if isinstance(image, str | Path):
-        try:
-            with Image.open(image) as opened:
-                _check_size(opened)
-                return (opened.convert("RGB"),)
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise ImageInputError(
-                message(str(error), expected, "check the file", task=f"read the image {image}")
-            ) from error
-    if isinstance(image, np.ndarray | torch.Tensor):
-        return read_images(_from_array(np.asarray(image)))
-    raise ImageInputError(message(type(image).__name__, expected, "convert it to a PIL image"))
+        return to_rgb(_loaded(image))
+    if isinstance(image, torch.Tensor):
+        image = tensor_to_array(image)
+    elif (source := open_source(image)) is not None:
+        file, name = source
+        with file:
+            return to_rgb(decode(file, name))
+    elif hasattr(image, "__array__"):
+        image = np.asarray(image)
+    else:
+        raise ImageInputError(message(type(image).__name__, SOURCES, "convert it to a PIL image"))
+    found = array_to_rgb(image)
+    check_size(found)
+    return found
 
 
-def _check_size(image: Image.Image) -> None:
-    """Images that no processor can do justice to: a line one pixel wide, or past what PIL itself would open."""
-    pixels = Image.MAX_IMAGE_PIXELS
-    most = 2 * pixels if pixels else None
-    if min(image.size) < 2 or (most and image.width * image.height > most):
-        got = f"{image.width} x {image.height} pixels"
-        expected = "at least 2 x 2" + (f", and {most:,} in all" if most else "")
-        raise ImageInputError(message(got, expected, "crop or resize it first", task="read an image"))
-
-
-def _from_array(array: Any) -> Image.Image:
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or 0 in array.shape:
-        got, expected = f"an array of shape {list(array.shape)}", "[height, width] or [height, width, 3]"
-        raise ImageInputError(message(got, expected, "move the colour axis last", task="read an image"))
-    if np.issubdtype(array.dtype, np.floating):
-        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
-            expected = "floats in [0, 1], or uint8"
-            raise ImageInputError(message("floats outside [0, 1]", expected, "rescale the array", task="read an image"))
-        array = (array * 255).round()
-    return Image.fromarray(
-        array.squeeze(-1).astype(np.uint8) if array.shape[-1] == 1 else array.astype(np.uint8)
-    ).convert("RGB")
+def _loaded(image: Image.Image) -> Image.Image:
+    """A PIL image whose pixels are there; one that PIL has opened and not yet read is read here."""
+    check_size(image)
+    if image.format == "EPS":
+        expected = "an image of pixels: PIL runs Ghostscript to draw this one"
+        raise ImageInputError(message("an EPS image", expected, "convert it to PNG or JPEG"))
+    try:
+        image.load()
+    except DECODING_ERRORS as error:
+        got = f"a PIL image that cannot be read ({first_line(error)})"
+        raise ImageInputError(message(got, "an image whose file is complete and open", "check the file")) from error
+    return image

@@ -11,8 +11,9 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from lvlmscope.errors import TraceFileError, message
+from lvlmscope.errors import ImageInputError, TraceFileError, message, task
 from lvlmscope.traces.atomic_write import whole_file
+from lvlmscope.traces.images import read_images
 from lvlmscope.traces.token_layout import Layout
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def read_fields(path: str | os.PathLike[str]) -> dict[str, Any]:
         expected, fix = "a complete safetensors file", "the file is cut short or damaged: save the trace again"
         raise TraceFileError(message(str(error), expected, fix, task=f"load the trace {source}")) from error
     count = fields.pop("image_count")
-    fields["images"] = tuple(_decode(tensors.pop(f"image.{i}")) for i in range(count))
+    with task(f"load the trace {source}"):
+        fields["images"] = tuple(_decode(tensors.pop(f"image.{i}")) for i in range(count))
     fields.setdefault("kept_keys", "all")  # format 1 had no other
     return fields | tensors
 
@@ -212,6 +214,8 @@ def _encode(image: Image.Image) -> torch.Tensor:
 
 
 def _decode(data: torch.Tensor) -> Image.Image:
-    image = Image.open(io.BytesIO(bytes(data.numpy())))
-    image.load()
-    return image
+    try:
+        return read_images(data.numpy().tobytes())[0]
+    except ImageInputError as error:
+        fix = "the file is damaged: save the trace again"
+        raise TraceFileError(message(f"an image of it: {error}", "images as Trace.save writes them", fix)) from error
