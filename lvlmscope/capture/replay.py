@@ -15,8 +15,9 @@ from lvlmscope.capture.options import KeyFilter
 from lvlmscope.capture.row_recorder import RowRecorder
 from lvlmscope.capture.token_gradients import has_recurrence, one_layer_at_a_time, token_gradients
 from lvlmscope.capture.token_statistics import Probabilities, read_probabilities
-from lvlmscope.errors import ReplayError, UnsupportedModelError, UnsupportedOptionError, message
+from lvlmscope.errors import ReplayError, UnsupportedOptionError, message
 from lvlmscope.models.families import Family
+from lvlmscope.runtime.hidden_layers import refuse_hidden_layers
 from lvlmscope.runtime.model_hooks import Instrumentation
 
 __all__ = [
@@ -81,7 +82,7 @@ class Replay:
 
 def replay_answer(
     model: Any,
-    stage: Instrumentation,
+    instrumentation: Instrumentation,
     generation: Generation,
     *,
     gradients: bool = False,
@@ -93,7 +94,7 @@ def replay_answer(
 
     Args:
         model: The bare model.
-        stage: Its stage, with whatever interventions were on while it generated.
+        instrumentation: Its hooks, with the interventions that were on while it generated.
         generation: What to repeat; its cache is cut back to the prompt.
         gradients: Keep ``d loss_t / d attention`` of every token, in one backward.
         hidden_states: Keep the residual stream of the predicting rows.
@@ -111,26 +112,30 @@ def replay_answer(
     if gradients and torch.is_inference_mode_enabled():
         got, fix = "torch.inference_mode", "use torch.no_grad, or call trace outside the block"
         raise UnsupportedOptionError(message(got, "tensors that can be differentiated", fix, task="trace gradients"))
-    core, crossing = stage.family.core(model), stage.family.crossing_layers(model)
-    arguments, in_block = replayed_arguments(model, stage.family, generation)
+    core, crossing = instrumentation.family.core(model), instrumentation.family.crossing_layers(model)
+    arguments, in_block = replayed_arguments(model, instrumentation.family, generation)
     recorder = RowRecorder(
         keeping or KeyFilter(), differentiable=gradients, wants_hidden=hidden_states, lowest_only=layerwise
     )
     recurrent = has_recurrence(generation.cache)
     if gradients and layerwise:
-        _refuse_layerwise(stage, recurrent=recurrent)
+        _refuse_layerwise(instrumentation, recurrent=recurrent)
     mode: Callable[[], AbstractContextManager[Any]] = torch.enable_grad if gradients else torch.no_grad
-    with stage.recording(recorder), mode(), _layerwise(stage, generation, in_block) if layerwise else nullcontext():
-        stage.follower.remember(generation.ids[:, :-1], generation.prompt_length)
-        kernels = stage.kernels
+    with (
+        instrumentation.recording(recorder),
+        mode(),
+        _layerwise(instrumentation, generation, in_block) if layerwise else nullcontext(),
+    ):
+        instrumentation.tracker.set_sequence(generation.ids[:, :-1], generation.prompt_length)
+        kernels = instrumentation.kernels
         logits = core(**arguments, return_dict=True).logits
         logits = logits[:, -generation.num_steps :]
-        _refuse_hidden_attention(model, generation, recorder)
+        refuse_hidden_layers(model, generation.cache, recorder.rows)
         agreement = compare_logits(generation, logits.detach(), model.dtype)
         gradient = None
         if gradients:
-            separately = recurrent or len(recorder.rows) < stage.site.num_layers
-            with stage.follower.resumed():
+            separately = recurrent or len(recorder.rows) < instrumentation.model_info.num_layers
+            with instrumentation.tracker.resumed():
                 gradient = token_gradients(recorder, logits, generation, separately=separately)
     hidden = [recorder.hidden[layer] for layer in sorted(recorder.hidden)]
     return Replay(
@@ -148,23 +153,15 @@ def replay_answer(
     )
 
 
-def _refuse_hidden_attention(model: Any, generation: Generation, recorder: RowRecorder) -> None:
-    """A layer that keeps keys but showed no rows attends out of sight; one without keys has no attention at all."""
-    keys = [getattr(layer, "keys", None) for layer in getattr(generation.cache, "layers", None) or ()]
-    kept = [number for number, held in enumerate(keys) if isinstance(held, torch.Tensor) and held.numel()]
-    if hidden := [number for number in kept if number not in recorder.rows]:
-        got = f"{type(model).__name__}, whose layers {hidden} attend without the attention registry"
-        fix = "load the model without that kernel (fused or quantised attention), or register a Family"
-        raise UnsupportedModelError(message(got, "layers on the attention registry", fix, task="read attention"))
-
-
-def _layerwise(stage: Instrumentation, generation: Generation, in_block: bool) -> AbstractContextManager[None]:
+def _layerwise(
+    instrumentation: Instrumentation, generation: Generation, in_block: bool
+) -> AbstractContextManager[None]:
     cache = generation.cache if in_block else None
-    return one_layer_at_a_time(stage.site.decoder_layers, cache, generation.num_steps)
+    return one_layer_at_a_time(instrumentation.model_info.decoder_layers, cache, generation.num_steps)
 
 
-def _refuse_layerwise(stage: Instrumentation, *, recurrent: bool) -> None:
-    why = "an intervention that is on" if stage.active else "recurrent layers" if recurrent else ""
+def _refuse_layerwise(instrumentation: Instrumentation, *, recurrent: bool) -> None:
+    why = "an intervention that is on" if instrumentation.active else "recurrent layers" if recurrent else ""
     if why:
         fix = "give more max_memory, or trace without gradients"
         raise UnsupportedOptionError(

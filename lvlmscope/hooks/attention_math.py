@@ -1,47 +1,14 @@
 """Scores, visibility and softmax of chosen query rows, read from what a transformers attention call receives."""
 
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 from jaxtyping import Bool, Float, Int
 
 from lvlmscope.attention.attention_rows import at_least_float32
 from lvlmscope.errors import UnsupportedOptionError, message
+from lvlmscope.hooks.attention_call import AttentionCall
+from lvlmscope.hooks.attention_options import sink_scores
 
-__all__ = ["AttentionCall", "mix_values", "own_key_columns", "row_scores", "softmax_rows", "visibility"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttentionCall:
-    """One call of a registered attention function, and the first query row of interest.
-
-    Attributes:
-        module: The attention module.
-        query: ``[batch, head, query, dim]``.
-        key: ``[batch, key head, key, dim]``, before repetition for grouped queries.
-        value: ``[batch, key head, key, value dim]``.
-        mask: What the mask function made: bool or additive ``[batch, 1 or head, query, key]``, 2-D, or None.
-        kernel: Name of the attention implementation that makes the output.
-        options: The call's other arguments: scaling, softcap, sliding_window, ...
-        first_row: First query row of interest; all later ones are of interest too.
-        crosses: Whether the keys are the image's, outside the query's own sequence (cross-attention).
-    """
-
-    module: torch.nn.Module
-    query: Float[torch.Tensor, "batch head query dim"]
-    key: Float[torch.Tensor, "batch kv_head key dim"]
-    value: Float[torch.Tensor, "batch kv_head key value_dim"]
-    mask: Any
-    kernel: str
-    options: dict[str, Any]
-    first_row: int
-    crosses: bool = False
-
-    @property
-    def num_rows(self) -> int:
-        """Number of query rows of interest."""
-        return self.query.shape[2] - self.first_row
+__all__ = ["mix_values", "own_key_columns", "row_scores", "softmax_rows", "visibility"]
 
 
 def own_key_columns(call: AttentionCall) -> Int[torch.Tensor, "row"]:
@@ -164,10 +131,10 @@ def softmax_rows(
     Returns:
         Weights ``[batch, head, row, key]``; with a sink their sum is below 1.
     """
-    sink = call.options.get("s_aux")
+    sink = sink_scores(call)
     if sink is None:
         return torch.softmax(scores, -1)
-    column = sink.to(scores.dtype).view(1, -1, 1, 1).expand(scores.shape[0], -1, scores.shape[2], 1)
+    column = sink.to(scores.dtype).expand(*scores.shape[:3], 1)
     return torch.softmax(torch.cat([scores, column], -1), -1)[..., :-1]
 
 

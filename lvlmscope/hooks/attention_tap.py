@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
-from lvlmscope.hooks.attention_math import AttentionCall
+from lvlmscope.hooks.attention_call import AttentionCall
 from lvlmscope.hooks.attention_registry import AttentionFunction, KernelOutput, Route, add_route, remove_route
 
 __all__ = ["AttentionTap", "FirstRow", "Handler", "KernelOutput", "MethodTap", "Tap"]
@@ -36,7 +36,7 @@ class Tap(Protocol):
 
 
 class AttentionTap:
-    """Routes every attention call of one decoder through a handler; the model, its config and its masks stay as they are.
+    """Routes every attention call of one decoder through a handler; model, config and masks stay as they are.
 
     The calls are taken where modeling files look their attention function up, by the module that makes them: models
     that ask for their implementation's name get the same answer as without the tap.

@@ -22,6 +22,7 @@ class ForwardTracker:
         prompt_length: Prompt length in columns while it is known from outside (``generate``, a replay), else None: the
             first forward without a cache is then the prompt.
         current: The forward that is running, None between forwards and in those without a predicting row.
+        is_resumed: Whether a backward pass is running the layers of the last forward once more.
     """
 
     def __init__(self, model: torch.nn.Module, image_mask: Callable[[torch.Tensor], torch.Tensor]) -> None:
@@ -40,13 +41,14 @@ class ForwardTracker:
         self._last: ForwardInfo | None = None
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self.on_begin: Callable[[ForwardInfo], None] = lambda _: None
-        self.on_end: Callable[[torch.Tensor], None] = lambda _: None
+        self.on_end: Callable[[torch.Tensor, Any], None] = lambda _, __: None
+        self.is_resumed = False
 
     def install(self) -> None:
         """Hook the model's forward."""
         self._handles = [
             self._model.register_forward_pre_hook(self._before, with_kwargs=True, prepend=True),
-            self._model.register_forward_hook(self._after, always_call=True),
+            self._model.register_forward_hook(self._after, with_kwargs=True, always_call=True),
         ]
 
     def remove(self) -> None:
@@ -57,7 +59,7 @@ class ForwardTracker:
         self._ids = None
         self.current = self._last = None
 
-    def remember(self, ids: torch.Tensor, prompt_length: int) -> None:
+    def set_sequence(self, ids: torch.Tensor, prompt_length: int) -> None:
         """Tell a sequence in advance, for a replay over a cache that was filled before.
 
         Args:
@@ -97,11 +99,11 @@ class ForwardTracker:
         Yields:
             Nothing.
         """
-        self.current = self._last
+        self.current, self.is_resumed = self._last, True
         try:
             yield
         finally:
-            self.current = None
+            self.current, self.is_resumed = None, False
 
     def _known_ids(self, embeds: torch.Tensor | None) -> torch.Tensor | None:
         """Ids told in advance, for a language model that gets its prompt embedded."""
@@ -126,9 +128,10 @@ class ForwardTracker:
             num_queries=queries,
         )
 
-    def _after(self, _: torch.nn.Module, __: tuple[Any, ...], output: Any) -> None:
+    def _after(self, _: torch.nn.Module, __: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         forward, self.current = self.current, None
         self._last = forward
         logits = getattr(output, "logits", None)
         if forward is not None and logits is not None:
-            self.on_end(logits)
+            cache = getattr(output, "past_key_values", None)
+            self.on_end(logits, kwargs.get("past_key_values") if cache is None else cache)

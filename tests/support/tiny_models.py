@@ -1,6 +1,7 @@
 """Tiny random-weight models with prepared inputs, single or left-padded, and a processor made in memory."""
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -109,8 +110,11 @@ def footprint(model: Any) -> list[Any]:
         for name, module in model.named_modules()
     ]
     kernels = [m.config._attn_implementation for m in model.modules() if hasattr(m, "config")]
-    registered = [*AttentionInterface._global_mapping, *AttentionMaskInterface._global_mapping]
-    return [modules, kernels, registered]
+    registered = [dict(AttentionInterface._global_mapping), dict(AttentionMaskInterface._global_mapping)]
+    lookups = [vars(AttentionInterface).get(name) for name in ("get_interface", "__getitem__")]
+    homes = {type(module).__module__ for module in model.modules()}
+    eager = {name: vars(sys.modules[name]).get("eager_attention_forward") for name in homes}
+    return [modules, kernels, registered, lookups, eager]
 
 
 def processor() -> LlavaProcessor:
