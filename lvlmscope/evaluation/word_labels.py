@@ -8,7 +8,7 @@ from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.metrics.chair import Vocabulary
 from lvlmscope.traces.requirements import require_trace
 from lvlmscope.traces.trace import Trace
-from lvlmscope.traces.words import words_of
+from lvlmscope.traces.words import steps_of, words_of
 
 __all__ = ["LABELS", "Label", "LabelledWord", "label_words"]
 
@@ -69,6 +69,8 @@ def label_words(trace: Trace, present: Collection[str], vocabulary: Vocabulary) 
         got = f"unknown objects {sorted(unknown)}"
         raise EvaluationError(message(got, expected, "extend the vocabulary"))
     text = "".join(trace.answer_tokens)
+    mentions = vocabulary.mentions(text)
+    steps = steps_of(trace.answer_tokens, [(mention.start, mention.end) for mention in mentions])
     found = [
         LabelledWord(
             text=text[mention.start : mention.end],
@@ -76,9 +78,9 @@ def label_words(trace: Trace, present: Collection[str], vocabulary: Vocabulary) 
             label="grounded" if mention.category in present else "hallucinated",
             start=mention.start,
             end=mention.end,
-            steps=_steps(trace, mention.start, mention.end),
+            steps=wrote,
         )
-        for mention in vocabulary.mentions(text)
+        for mention, wrote in zip(mentions, steps, strict=True)
     ]
     others = [
         LabelledWord(text=word.text, category=None, label="other", start=word.start, end=word.end, steps=word.steps)
@@ -86,12 +88,3 @@ def label_words(trace: Trace, present: Collection[str], vocabulary: Vocabulary) 
         if not any(word.start < named.end and word.end > named.start for named in found)
     ]
     return tuple(sorted(found + others, key=lambda word: word.start))
-
-
-def _steps(trace: Trace, start: int, end: int) -> tuple[int, ...]:
-    steps, place = [], 0
-    for step, piece in enumerate(trace.answer_tokens):
-        if piece and place < end and place + len(piece) > start:
-            steps.append(step)
-        place += len(piece)
-    return tuple(steps)

@@ -26,13 +26,31 @@ def answer_pieces(ids: Sequence[int], processor: Any) -> tuple[str, ...]:
     for count in range(1, len(ids) + 1):
         text = _decode(tokenizer, ids[:count], skip_special_tokens=True)
         unfinished = text.endswith(_UNFINISHED) and count < len(ids)
-        # A tokenizer may rewrite what it wrote before (spaces before a comma): then nothing is added yet
-        if unfinished or not text.startswith(written):
+        if unfinished:
             pieces.append("")
             continue
-        pieces.append(text[len(written) :])
+        kept = _shared(written, text)
+        _shorten(pieces, len(written) - kept)  # a tokenizer may rewrite what it wrote before: spaces before a comma
+        pieces.append(text[kept:])
         written = text
     return tuple(pieces)
+
+
+def _shared(one: str, other: str) -> int:
+    """Characters with which both texts begin."""
+    if other.startswith(one):
+        return len(one)
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _shorten(pieces: list[str], count: int) -> None:
+    """Takes the last characters off a list of texts."""
+    for number in reversed(range(len(pieces))):
+        if not count:
+            return
+        cut = min(count, len(pieces[number]))
+        pieces[number] = pieces[number][: len(pieces[number]) - cut]
+        count -= cut
 
 
 def prompt_pieces(ids: Sequence[int], image: Sequence[bool], processor: Any) -> tuple[str, ...]:

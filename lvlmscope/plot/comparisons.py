@@ -8,8 +8,8 @@ import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.plot.data.scale import Scale, scale_of
-from lvlmscope.plot.data.signals import head_image_attention, layer_by_head, name_of
-from lvlmscope.plot.data.unit_labels import quantity_label
+from lvlmscope.plot.data.signals import head_image_attention, layer_by_head
+from lvlmscope.plot.data.unit_labels import axis_label, counted, name_of
 from lvlmscope.plot.drawing.head_map import draw_map, hovering_map, map_height
 from lvlmscope.plot.drawing.plotly_figures import beside_each_other, check_backend
 from lvlmscope.plot.figure_style import WIDTH, inscription, is_narrow, new_figure, paper_style, wrapped
@@ -63,39 +63,39 @@ def compare(
         ['before', 'after', 'after minus before']
     """
     check_backend(backend, ax)
-    told = effect(before, after)
-    maps = _maps(before, after, signal, told)
+    change = effect(before, after)
+    maps = _maps(before, after, signal, change)
     shared = scale_of(*maps[:2])
     drawn = list(zip(maps, (shared, shared, scale_of(maps[2], centred=True)), strict=True))
     stacked = is_narrow(width)
     height = map_height(maps[0], width if stacked else width / 3 + 1.2)
     if backend == "plotly":
         each = [hovering_map(values, scale, title) for (values, scale), title in zip(drawn, _TITLES, strict=True)]
-        return beside_each_other(each, title=_heading(before, after, told, width), size=(width, height))
+        return beside_each_other(each, title=_heading(before, after, change, width), size=(width, height))
     if ax is not None and np.size(np.asarray(ax, dtype=object)) != len(_TITLES):
         got = f"{np.size(np.asarray(ax, dtype=object))} axes"
         raise ModelInputError(message(got, "3 axes: before, after, difference", "give three axes"))
-    with paper_style():
+    with paper_style(ax):
         if ax is not None:
             _draw_maps(list(np.asarray(ax, dtype=object).ravel()), drawn)
             return np.asarray(ax, dtype=object).ravel()[0].get_figure(root=True)
         figure = new_figure(width, (height * 3 if stacked else height) + 1.9)
-        places = figure.subplots(3 if stacked else 1, 1 if stacked else 3, sharey=not stacked, squeeze=False)
-        _draw_maps(places.ravel().tolist(), drawn)
-        for place in places.ravel() if not stacked else ():
-            place.label_outer(remove_inner_ticks=True)
-        figure.suptitle(_heading(before, after, told, width), x=0.01, ha="left", fontsize=10)
+        panels = figure.subplots(3 if stacked else 1, 1 if stacked else 3, sharey=not stacked, squeeze=False)
+        _draw_maps(panels.ravel().tolist(), drawn)
+        for panel in panels.ravel() if not stacked else ():
+            panel.label_outer(remove_inner_ticks=True)
+        figure.suptitle(_heading(before, after, change, width), x=0.01, ha="left", fontsize=10)
     return figure
 
 
 def _maps(
-    before: Trace, after: Trace, signal: Callable[[Trace], xr.DataArray], told: Effect
+    before: Trace, after: Trace, signal: Callable[[Trace], xr.DataArray], change: Effect
 ) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
     """Before, after and their difference, averaged over the shared steps; dims (layer, head)."""
     found = []
     for trace in (before, after):
         values = signal(trace)
-        part = values.isel(step=slice(0, told.shared_steps)) if "step" in getattr(values, "dims", ()) else values
+        part = values.isel(step=slice(0, change.shared_steps)) if "step" in getattr(values, "dims", ()) else values
         found.append(layer_by_head(part)[0])
     old, new = found
     if old.shape != new.shape or before.layer_indices != after.layer_indices:
@@ -105,25 +105,25 @@ def _maps(
     return old, new, (new - old).assign_attrs(long_name="difference", units=units)
 
 
-def _draw_maps(places: "list[Axes]", maps: Sequence[tuple[xr.DataArray, Scale]]) -> None:
+def _draw_maps(panels: "list[Axes]", maps: Sequence[tuple[xr.DataArray, Scale]]) -> None:
     drawn = []
-    for place, (values, scale), title in zip(places, maps, _TITLES, strict=True):
-        drawn.append(draw_map(place, values, scale))
-        place.set_title(title)
-    bar = places[0].figure.colorbar(drawn[0], ax=places[:2], location="bottom")
+    for panel, (values, scale), title in zip(panels, maps, _TITLES, strict=True):
+        drawn.append(draw_map(panel, values, scale))
+        panel.set_title(title)
+    bar = panels[0].figure.colorbar(drawn[0], ax=panels[:2], location="bottom")
     bar.set_label(_bar_label(maps[0][0]))
-    places[0].figure.colorbar(drawn[2], ax=places[2], location="bottom").set_label(_bar_label(maps[2][0]))
+    panels[0].figure.colorbar(drawn[2], ax=panels[2], location="bottom").set_label(_bar_label(maps[2][0]))
 
 
 def _bar_label(values: xr.DataArray) -> str:
-    return inscription(quantity_label(values.attrs, name_of(values)))
+    return inscription(axis_label(values.attrs, name_of(values)))
 
 
-def _heading(before: Trace, after: Trace, told: Effect, width: float) -> str:
-    shared = f"{told.shared_steps} shared step{'s' if told.shared_steps != 1 else ''}"
-    change = "no word changed"
-    if told.first_step is not None:
-        change = f'first token changed: "{told.before_word.strip()}" to "{told.after_word.strip()}"'
-    texts = (f"before: {before.answer}", f"after: {after.answer}", f"mean over {shared}; {change}")
+def _heading(before: Trace, after: Trace, change: Effect, width: float) -> str:
+    first = "no word changed"
+    if change.first_step is not None:
+        first = f'first token changed: "{change.before_word.strip()}" to "{change.after_word.strip()}"'
+    shared = counted(change.shared_steps, "shared step")
+    texts = (f"before: {before.answer}", f"after: {after.answer}", f"mean over {shared}; {first}")
     room = {"inches": width * 0.96, "points": 10.0, "lines": _ANSWER_LINES}
     return "\n".join(wrapped(inscription(text), **room) for text in texts)  # type: ignore[arg-type]

@@ -7,8 +7,9 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, message, task
-from lvlmscope.plot.data.signals import head_image_attention, name_of
-from lvlmscope.plot.data.unit_labels import quantity_label
+from lvlmscope.plot.data.signals import head_image_attention, word_means
+from lvlmscope.plot.data.unit_labels import axis_label, counted, name_of
+from lvlmscope.plot.data.word_kinds import kinds_of_words
 from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, plotly_figure
 from lvlmscope.plot.drawing.word_classes import COLOURS, MARKS, draw_classes
 from lvlmscope.plot.figure_style import (
@@ -20,8 +21,7 @@ from lvlmscope.plot.figure_style import (
     wrapped,
 )
 from lvlmscope.traces.trace import Trace
-from lvlmscope.traces.word_values import per_word
-from lvlmscope.traces.words import marked_words, words_of
+from lvlmscope.traces.words import words_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,18 +80,16 @@ def distribution(
     words = words_of(trace)
     if not words:
         raise ModelInputError(message("an empty answer", "one word or more", "trace an answer with words"))
-    values = per_word(trace, words, signal)
-    kinds = np.array(["other words"] * len(words), dtype=object)
-    for kind, marks in (("grounded", grounded), ("hallucinated", hallucinated)):
-        kinds[sorted(marked_words(trace, words, marks))] = kind
+    values = word_means(trace, words, signal)
+    kinds = np.array(kinds_of_words(trace, words, hallucinated=hallucinated, grounded=grounded), dtype=object)
     defined = np.isfinite(values)
     groups = {kind: np.flatnonzero((kinds == kind) & defined) for kind in COLOURS if (kinds == kind).any()}
-    label = quantity_label(signal.attrs, name_of(signal))
+    label = axis_label(signal.attrs, name_of(signal))
     missing = int((~defined).sum())
     note = f"not defined for {missing} of {len(words)} words" if missing else ""
     if backend == "plotly":
         return _interactive(groups, values, [word.text for word in words], (label, note, width))
-    with paper_style():
+    with paper_style(ax):
         ax = ax if ax is not None else new_figure(width, 3.6).subplots()
         _draw(ax, groups, values)
         ax.set_ylabel(wrapped(inscription(label), inches=2.8))
@@ -101,27 +99,27 @@ def distribution(
 
 
 def _draw(ax: "Axes", groups: dict[str, np.ndarray], values: np.ndarray) -> None:
-    for place, (kind, chosen) in enumerate(groups.items()):
+    for index, (kind, chosen) in enumerate(groups.items()):
         inside = values[chosen]
         # A golden-ratio walk spreads the points evenly, and alike each time
         aside = (np.arange(len(chosen)) * 0.618034 % 1.0 - 0.5) * 0.5
         options: dict[str, Any] = {"color": COLOURS[kind], "marker": MARKS[kind], "linewidths": 0, "alpha": 0.75}
-        ax.scatter(place + aside, inside, s=36, zorder=3, **options)
+        ax.scatter(index + aside, inside, s=36, zorder=3, **options)
         if len(inside) > 1:
             low, middle, high = np.quantile(inside, (0.25, 0.5, 0.75))
-            ax.bar(place, high - low, bottom=low, width=0.7, color=COLOURS[kind], alpha=0.18)
-            ax.hlines(middle, place - 0.35, place + 0.35, color=COLOURS[kind], linewidth=2)
-    names = [f"{kind}\n{len(chosen)} word{'s' if len(chosen) != 1 else ''}" for kind, chosen in groups.items()]
+            ax.bar(index, high - low, bottom=low, width=0.7, color=COLOURS[kind], alpha=0.18)
+            ax.hlines(middle, index - 0.35, index + 0.35, color=COLOURS[kind], linewidth=2)
+    names = [f"{kind}\n{counted(len(chosen), 'word')}" for kind, chosen in groups.items()]
     ax.set_xticks(range(len(groups)), names)
     ax.set_xlim(-0.6, len(groups) - 0.4)
 
 
 def _interactive(
-    groups: dict[str, np.ndarray], values: np.ndarray, texts: list[str], told: tuple[str, str, float]
+    groups: dict[str, np.ndarray], values: np.ndarray, texts: list[str], labels: tuple[str, str, float]
 ) -> Any:
     import plotly.graph_objects as go
 
-    label, note, width = told
+    label, note, width = labels
     boxes = [
         go.Box(
             y=values[chosen].tolist(),

@@ -4,10 +4,11 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final
+from unicodedata import east_asian_width
 
 from lvlmscope.palette import OTHER
+from lvlmscope.plot.fonts import OWN_FONT, drawable, glyph_notes, take_notes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +35,7 @@ _GLYPH_WIDTH: Final = 0.56  # of the font size, DejaVu Sans on average
 _RC: Final[Any] = {  # matplotlib types the names one by one
     "figure.dpi": 110,
     "savefig.dpi": 160,
-    "font.family": ["DejaVu Sans"],  # ships with matplotlib: the same figure everywhere
+    "font.family": [OWN_FONT],
     "font.size": 10,
     "axes.titlesize": 10.5,
     "axes.labelsize": 10,
@@ -54,11 +55,23 @@ def is_narrow(width: float) -> bool:
 
 
 @contextmanager
-def paper_style() -> Iterator[None]:
-    """The settings that every view is drawn under; the caller's own are back afterwards."""
-    import matplotlib as mpl
+def paper_style(ax: Any = None) -> Iterator[None]:
+    """The settings that every view is drawn under; the caller's own are back afterwards.
 
-    with mpl.rc_context(_RC):
+    Characters that no installed font has are noted under the figures.
+
+    Args:
+        ax: The caller's axes, one or several, to draw into; None for a new figure.
+
+    Yields:
+        Nothing.
+    """
+    import matplotlib as mpl
+    import numpy as np
+
+    with mpl.rc_context(_RC), glyph_notes():
+        for given in [] if ax is None else np.asarray(ax, dtype=object).ravel():
+            take_notes(given.get_figure(root=True))
         yield
 
 
@@ -80,6 +93,7 @@ def new_figure(width: float, height: float) -> "Figure":
     if mpl.get_backend().lower().split("://")[-1] not in _WINDOWS:
         plt.close(figure)  # else a notebook draws it twice: as the cell's value and as an open figure
         FigureCanvasAgg(figure)  # closing takes the canvas away
+    take_notes(figure)
     return figure
 
 
@@ -115,7 +129,8 @@ def wrapped(text: str, *, inches: float, points: float = 10.0, lines: int = 6) -
         >>> wrapped("a dog and a cat", inches=1.0).splitlines()
         ['a dog and a', 'cat']
     """
-    columns = max(8, int(inches * _POINTS_PER_INCH / (points * _GLYPH_WIDTH)))
+    wide = sum(east_asian_width(character) in "WF" for character in text) / max(len(text), 1)
+    columns = max(8, int(inches * _POINTS_PER_INCH / (points * _GLYPH_WIDTH * (1 + wide))))
     broken = [line for part in text.splitlines() for line in textwrap.wrap(part, columns) or [""]]
     if len(broken) > lines:
         broken = [*broken[: lines - 1], broken[lines - 1][: columns - 2].rstrip() + " …"]
@@ -123,7 +138,7 @@ def wrapped(text: str, *, inches: float, points: float = 10.0, lines: int = 6) -
 
 
 def inscription(text: str) -> str:
-    r"""Text as matplotlib can draw it: no formulas, one space for each run of blanks, a box for an unknown character.
+    r"""Text as matplotlib can draw it: no formulas, one space for each run of blanks, a box for what no font has.
 
     Args:
         text: Anything, for example a token.
@@ -132,16 +147,7 @@ def inscription(text: str) -> str:
         >>> inscription(" costs\n$5 \U0001f642")
         'costs \\$5 □'
     """
-    known = _drawable()
-    plain = re.sub(r"\s+", " ", text).strip()
-    return "".join(c if ord(c) in known else "□" for c in plain).replace("$", r"\$")
-
-
-@cache
-def _drawable() -> frozenset[int]:
-    from matplotlib.font_manager import findfont, get_font
-
-    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+    return drawable(re.sub(r"\s+", " ", text).strip()).replace("$", r"\$")
 
 
 def add_note(axes: "Axes", text: str, *, centred: bool = False) -> None:

@@ -7,10 +7,10 @@ import xarray as xr
 from lvlmscope.errors import task
 from lvlmscope.plot.data.head_order import head_order
 from lvlmscope.plot.data.scale import scale_of
-from lvlmscope.plot.data.signals import layer_by_head, name_of
-from lvlmscope.plot.data.unit_labels import quantity_label
-from lvlmscope.plot.drawing.head_map import _placed, draw_map, hovering_map, map_height
-from lvlmscope.plot.drawing.matrix import write_numbers
+from lvlmscope.plot.data.signals import layer_by_head
+from lvlmscope.plot.data.unit_labels import axis_label, name_of
+from lvlmscope.plot.drawing.head_map import draw_map, hovering_map, map_height, ordered_cells
+from lvlmscope.plot.drawing.matrix import heading_of, write_numbers
 from lvlmscope.plot.drawing.plotly_figures import check_backend
 from lvlmscope.plot.figure_style import (
     WIDTH,
@@ -45,13 +45,13 @@ def heatmap(
         signal: A labelled array with dims layer and head (others are averaged over, and the title says so), what
             `lvlmscope.aggregate` gives by layer and head, or a trace: then each head's share of attention on the image,
             averaged over the answer.
-        numbers: Write each value into its cell, where there is room; matplotlib only, plotly tells it on hover.
+        numbers: Write each value into its cell, where there is room; matplotlib only, plotly shows it on hover.
         order: Heads of each layer by `"number"`, or by `"value"`, the highest first.
         groups: A class for each (layer, head), such as `functional_heads` or `sensitive_heads` gives: heads of a class
             stand together in their layer, and a white line divides the classes.
         backend: `"matplotlib"`, or `"plotly"` with hover and zoom.
         ax: Axes to draw into; matplotlib only.
-        title: Over the map; None tells the quantity.
+        title: Over the map; None for the quantity.
         width: Inches of a new figure.
 
     Returns:
@@ -69,19 +69,17 @@ def heatmap(
     """
     check_backend(backend, ax)
     values, averaged = layer_by_head(signal)
-    name = name_of(values)
-    heading = f"{name}, {averaged}" if averaged else name
-    text = title if title is not None else heading[0].upper() + heading[1:]
-    places = head_order(values, order, groups)
+    text = title if title is not None else heading_of(values, averaged)
+    heads = head_order(values, order, groups)
     if backend == "plotly":
-        return hovering_map(values, scale_of(values), text, width=width, places=places)
-    with paper_style():
+        return hovering_map(values, scale_of(values), text, width=width, order=heads)
+    with paper_style(ax):
         if ax is None:
             ax = new_figure(width, map_height(values, width) + is_narrow(width)).subplots()
-        drawn = draw_map(ax, values, scale_of(values), places)
+        drawn = draw_map(ax, values, scale_of(values), heads)
         ax.set_title(wrapped(inscription(text), inches=width * 0.8, points=10.5))
         bar = ax.figure.colorbar(drawn, ax=ax, location="bottom" if is_narrow(width) else "right")
-        bar.set_label(inscription(quantity_label(values.attrs, name_of(values))))
+        bar.set_label(inscription(axis_label(values.attrs, name_of(values))))
         if numbers:
-            write_numbers(ax, drawn, _placed(values, places))
+            write_numbers(ax, drawn, ordered_cells(values, heads))
     return ax.get_figure(root=True)

@@ -8,33 +8,34 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lvlmscope.errors import ModelInputError, message, task
-from lvlmscope.plot.data.box_raster import add_up, overlapping
-from lvlmscope.plot.data.image_boxes import background_of, boxes_of, largest_area, layout_of
-from lvlmscope.plot.data.overlay_maps_from_arrays import given_maps, label_of
-from lvlmscope.plot.data.overlay_panel_choice import Asked, OverlayPanels, listed_words, sights_of
-from lvlmscope.plot.data.scale import scale_of
-from lvlmscope.plot.drawing.overlay_matplotlib import OverlayStyle, image_panels, note_of, paint, show_image, surface_of
-from lvlmscope.plot.drawing.overlay_plotly import Panels, hovering_overlay
+from lvlmscope.plot.data.image_boxes import background_of, boxes_of, layout_of
+from lvlmscope.plot.data.overlay_maps import OverlayMaps, OverlayStyle, overlay_maps, overlay_style
+from lvlmscope.plot.data.overlay_maps_from_arrays import maps_from_array
+from lvlmscope.plot.data.overlay_panel_choice import OverlayPanels, WordChoice, choose_panels, words_with_maps
+from lvlmscope.plot.data.unit_labels import map_label
+from lvlmscope.plot.drawing.overlay_matplotlib import draw_overlay
+from lvlmscope.plot.drawing.overlay_plotly import hovering_overlay
 from lvlmscope.plot.drawing.plotly_figures import check_backend
-from lvlmscope.plot.figure_style import WIDTH, add_note, inscription, paper_style, wrapped
+from lvlmscope.plot.figure_style import WIDTH, paper_style
 from lvlmscope.traces.requirements import require_image
+from lvlmscope.traces.token_layout import Box, ImageLayout
 from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.words import Word
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
-    from matplotlib.ticker import MaxNLocator
     from PIL.Image import Image
 
-    from lvlmscope.traces.token_layout import Box, ImageLayout
-
 __all__ = ["overlay"]
+
+_Boxes = Callable[[], tuple[list[Box], list[int]]]  # boxes and keys of the image tokens
 
 
 @task("draw attention over the image")
 def overlay(
     trace: Trace,
-    word: "Asked | Sequence[Asked]",
+    word: "WordChoice | Sequence[WordChoice]",
     *,
     values: "xr.DataArray | None" = None,
     each: Literal["word", "layer", "head"] = "word",
@@ -98,91 +99,42 @@ def overlay(
     """
     check_backend(backend, ax)
     require_image(trace)
-    look = _look(alpha, contour=contour, smoothing=smoothing)
-    where = layout_of(trace, image_index)
-    background = background_of(trace, where, image, image_index)
-    place = partial(boxes_of, where, tile, frame)
+    style = overlay_style(alpha, contour=contour, smoothing=smoothing)
+    layout = layout_of(trace, image_index)
+    background = background_of(trace, image_index, image)
+    boxes = partial(boxes_of, layout, tile, frame)
     if values is None:
-        shown = _attention(sights_of(trace, word, each, layers, heads), where, place, look)
+        content = _of_attention(choose_panels(trace, word, each, layers, heads), boxes, layout, style)
     else:
-        words = listed_words(trace, word, plain=each == "word" and layers is None and heads is None)
-        boxes, maps = given_maps(values, words, where.size, place)
-        titles = [(f'"{each_word.text}"', _sum_of(one, values)) for each_word, one in zip(words, maps, strict=True)]
-        shown = _panels(maps, boxes, where, look, (titles, label_of(values), ""))
-    if ax is not None and len(shown.titles) > 1:
-        got = f"{len(shown.titles)} {each}s"
-        raise ModelInputError(message(got, "1 with ax=", "leave ax out"))
+        words = words_with_maps(trace, word, averaged=each == "word" and layers is None and heads is None)
+        content = _of_array(values, words, boxes, layout, style)
+    if ax is not None and len(content.titles) > 1:
+        raise ModelInputError(message(f"{len(content.titles)} {each}s", "1 with ax=", "leave ax out"))
+    size = layout.size or (1, 1)
     if backend == "plotly":
-        return hovering_overlay(shown, where.size or (1, 1), background, look, width)
-    with paper_style():
-        return _painted(shown, where, background, (look, width, ax))
+        return hovering_overlay(content, size, background, style, width)
+    with paper_style(ax):
+        return draw_overlay(content, size, background, style, width=width, ax=ax)
 
 
-def _painted(
-    shown: Panels, where: "ImageLayout", background: "Image | None", how: "tuple[OverlayStyle, float, Axes | None]"
-) -> Any:
-    look, width, ax = how
-    notes = [note_of(surface) for surface in shown.surfaces]
-    lines = 3 if any(notes) else 1
-    made = None if ax is not None else image_panels(len(notes) + 1, where.size or (1, 1), width, lines)
-    maps = [ax] if ax is not None else (made.panels[1:] if made else [])
-    inches = made.panel_width if made else maps[0].get_window_extent().width / maps[0].figure.dpi
-    scale = scale_of(*(surface.shown for surface in shown.surfaces))
-    for place, (name, percent), surface, note in zip(maps, shown.titles, shown.surfaces, notes, strict=True):
-        cells = paint(place, where, background, surface, scale=scale, look=look)
-        place.set_title(f"{wrapped(inscription(name), inches=inches, lines=1)}\n{percent}")
-        place.set_xlabel(wrapped(note, inches=inches, lines=lines))
-    room = width * 0.92 if made else inches
-    bar_place = {"cax": made.bar} if made else {"ax": maps}
-    bar = maps[0].figure.colorbar(cells, **bar_place, orientation="horizontal", ticks=_few_ticks(room))
-    bar.set_label(wrapped(inscription(shown.label), inches=room, lines=1 if made else 4))
-    if made:
-        show_image(made.panels[0], where, background, shown.note)
-    elif background is None:
-        add_note(maps[0], "the trace holds no image: patches only")
-    return maps[0].get_figure(root=True)
+def _of_attention(
+    panels: OverlayPanels, boxes_of_tokens: _Boxes, layout: ImageLayout, style: OverlayStyle
+) -> OverlayMaps:
+    boxes, keys = boxes_of_tokens()
+    shares = [panel.attention[keys] for panel in panels.each]
+    titles = [(panel.name, _percent(share)) for panel, share in zip(panels.each, shares, strict=True)]
+    label = "attention on a patch (share of 1)" + (f"; {panels.shared}" if panels.shared else "")
+    size, smoothing = layout.size or (1, 1), style.smoothing
+    return overlay_maps(shares, boxes, size, smoothing=smoothing, titles=titles, label=label, note=panels.note)
 
 
-def _look(alpha: float, *, contour: bool, smoothing: float) -> OverlayStyle:
-    if not (0 <= alpha <= 1 and 0 <= smoothing < float("inf")):
-        got, expected = f"alpha={alpha}, smoothing={smoothing}", "alpha from 0 to 1, smoothing from 0"
-        raise ModelInputError(message(got, expected, "choose them there"))
-    return OverlayStyle(alpha=alpha, contour=contour, smoothing=smoothing)
-
-
-def _attention(
-    sights: OverlayPanels, where: "ImageLayout", place: "Callable[[], tuple[list[Box], list[int]]]", look: OverlayStyle
-) -> Panels:
-    boxes, keys = place()
-    shares = [sight.share[keys] for sight in sights.each]
-    titles = [(sight.name, _percent(share)) for sight, share in zip(sights.each, shares, strict=True)]
-    label = "attention on a patch (share of 1)" + (f"; {sights.told}" if sights.told else "")
-    return _panels(shares, boxes, where, look, (titles, label, sights.note))
-
-
-def _panels(
-    maps: "list[np.ndarray]",
-    boxes: "list[Box]",
-    where: "ImageLayout",
-    look: OverlayStyle,
-    told: tuple[list[tuple[str, str]], str, str],
-) -> Panels:
-    """The maps with their titles, the colour bar's label and the note; those of overlapping tokens added up."""
-    size, unit, (titles, label, note) = where.size or (1, 1), largest_area(boxes), told
-    if overlapping(boxes, size):
-        of_patches = "on a patch" in label
-        label = label.replace("on a patch", "per largest patch") if of_patches else f"{label}, per largest patch"
-        added = [add_up(boxes, one, unit) for one in maps]
-        boxes, maps = added[0][0], [values for _, values in added]
-    label += f"; blurred over {look.smoothing:g} patches" if look.smoothing else ""
-    surfaces = [surface_of(boxes, one, size, unit, look.smoothing) for one in maps]
-    return Panels(surfaces=surfaces, titles=titles, label=label, note=note)
-
-
-def _few_ticks(inches: float) -> "MaxNLocator":
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(nbins=6 if inches > 4 else 3)
+def _of_array(
+    values: "xr.DataArray", words: Sequence[Word], boxes_of_tokens: _Boxes, layout: ImageLayout, style: OverlayStyle
+) -> OverlayMaps:
+    boxes, maps = maps_from_array(values, words, layout.size, boxes_of_tokens)
+    titles = [(f'"{word.text}"', _sum_of(one, values)) for word, one in zip(words, maps, strict=True)]
+    size, smoothing = layout.size or (1, 1), style.smoothing
+    return overlay_maps(maps, boxes, size, smoothing=smoothing, titles=titles, label=map_label(values))
 
 
 def _percent(share: np.ndarray) -> str:

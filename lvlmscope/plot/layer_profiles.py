@@ -9,10 +9,10 @@ import xarray as xr
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.palette import OTHER
 from lvlmscope.plot.data.layer_lines import Lines, lines_of
-from lvlmscope.plot.data.signals import name_of
-from lvlmscope.plot.data.unit_labels import quantity_label
+from lvlmscope.plot.data.unit_labels import axis_label, name_of
 from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, stacked_figure
-from lvlmscope.plot.figure_style import WIDTH, inscription, mark_positions, new_figure, paper_style, wrapped
+from lvlmscope.plot.drawing.stacked_axes import stacked_axes
+from lvlmscope.plot.figure_style import WIDTH, inscription, mark_positions, paper_style, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,16 +59,17 @@ def layers(
     """
     check_backend(backend, ax)
     rows = [(title, lines_of(signal)) for title, signal in _named(signals)]
+    size = (width, 2.1 * len(rows) + 0.7)
     if backend == "plotly":
         stacked = [(title, _hovering(lines), lines.note) for title, lines in rows]
-        return stacked_figure(stacked, across=_ACROSS, size=(width, 2.1 * len(rows) + 0.7))
-    with paper_style():
-        places = _places(ax, len(rows), width)
-        for place, (title, lines) in zip(places, rows, strict=True):
-            _draw(place, lines, width)
-            place.set_ylabel(wrapped(inscription(title), inches=1.8))
-        places[-1].set_xlabel(_ACROSS)
-    return places[0].get_figure(root=True)
+        return stacked_figure(stacked, across=_ACROSS, size=size)
+    with paper_style(ax):
+        panels = stacked_axes(ax, len(rows), size, shared=False)
+        for panel, (title, lines) in zip(panels, rows, strict=True):
+            _draw(panel, lines, width)
+            panel.set_ylabel(wrapped(inscription(title), inches=1.8))
+        panels[-1].set_xlabel(_ACROSS)
+    return panels[0].get_figure(root=True)
 
 
 def _named(signals: Any) -> list[tuple[str, Any]]:
@@ -76,7 +77,7 @@ def _named(signals: Any) -> list[tuple[str, Any]]:
         named = list(signals.items())
     else:
         each = [signals] if isinstance(signals, xr.DataArray | xr.Dataset) else list(signals)
-        named = [(quantity_label(s.attrs, name_of(s) if isinstance(s, xr.DataArray) else ""), s) for s in each]
+        named = [(axis_label(s.attrs, name_of(s) if isinstance(s, xr.DataArray) else ""), s) for s in each]
     if not named:
         raise ModelInputError(message("no signals", "one or more", "pass what a diagnostic returns"))
     for _, signal in named:
@@ -84,16 +85,6 @@ def _named(signals: Any) -> list[tuple[str, Any]]:
             got, fix = f"dims {dict(signal.sizes)}", "choose a signal per layer"
             raise ShapeError(message(got, "a layer axis, none empty", fix))
     return named
-
-
-def _places(ax: Any, count: int, width: float) -> "list[Axes]":
-    if ax is None:
-        return list(new_figure(width, 2.1 * count + 0.7).subplots(count, 1, squeeze=False).ravel())
-    places = list(ax) if isinstance(ax, Sequence | np.ndarray) else [ax]
-    if len(places) != count:
-        got, fix = f"{len(places)} axes for {count} signals", "give as many axes as signals"
-        raise ModelInputError(message(got, f"{count} axes", fix))
-    return places
 
 
 def _draw(ax: "Axes", lines: Lines, width: float) -> None:

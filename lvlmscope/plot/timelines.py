@@ -8,14 +8,16 @@ import xarray as xr
 
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.palette import GROUNDED, HALLUCINATED, OTHER
-from lvlmscope.plot.data.signals import head_image_attention, name_of
-from lvlmscope.plot.data.unit_labels import quantity_label
+from lvlmscope.plot.data.signals import head_image_attention, word_means
+from lvlmscope.plot.data.unit_labels import axis_label, name_of
+from lvlmscope.plot.data.word_kinds import kinds_of_words
 from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, stacked_figure
-from lvlmscope.plot.figure_style import WIDTH, inscription, new_figure, paper_style, wrapped
+from lvlmscope.plot.drawing.stacked_axes import stacked_axes
+from lvlmscope.plot.figure_style import WIDTH, inscription, paper_style, wrapped
+from lvlmscope.traces.formatting import shortened
 from lvlmscope.traces.labelled_arrays import coordinates
 from lvlmscope.traces.trace import Trace
-from lvlmscope.traces.word_values import per_word
-from lvlmscope.traces.words import Word, marked_words, words_of
+from lvlmscope.traces.words import Word, words_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,25 +83,22 @@ def timeline(
     if not words:
         got, fix = "an empty answer", "trace an answer with words"
         raise ModelInputError(message(got, "one word or more", fix))
-    rows = [(title, per_word(trace, words, array)) for title, array in _named(trace, signals)]
-    kinds = ["other words"] * len(words)
-    for kind, marks in (("grounded", grounded), ("hallucinated", hallucinated)):
-        for number in marked_words(trace, words, marks):
-            kinds[number] = kind
+    rows = [(title, word_means(trace, words, array)) for title, array in _named(trace, signals)]
+    kinds = kinds_of_words(trace, words, hallucinated=hallucinated, grounded=grounded)
+    size = (width, 1.75 * len(rows) + 1.3)
     if backend == "plotly":
-        size = (width, 1.75 * len(rows) + 1.3)
         stacked = [(title, _hovering(values, words, kinds), _missing(values)) for title, values in rows]
         return stacked_figure(stacked, across="generated word", size=size)
-    with paper_style():
-        places = _places(ax, len(rows), width)
-        for place, (title, values) in zip(places, rows, strict=True):
-            _draw(place, values, kinds)
-            place.set_ylabel(wrapped(inscription(title), inches=1.5, points=10.0))
-        _label_words(places[-1], words, kinds)
-        for place in places[:-1]:
-            place.tick_params(labelbottom=False)
-        _add_legend(places, kinds)
-    return places[0].get_figure(root=True)
+    with paper_style(ax):
+        panels = stacked_axes(ax, len(rows), size, shared=True)
+        for panel, (title, values) in zip(panels, rows, strict=True):
+            _draw(panel, values, kinds)
+            panel.set_ylabel(wrapped(inscription(title), inches=1.5, points=10.0))
+        _label_words(panels[-1], words, kinds)
+        for panel in panels[:-1]:
+            panel.tick_params(labelbottom=False)
+        _add_legend(panels, kinds)
+    return panels[0].get_figure(root=True)
 
 
 def _named(trace: Trace, signals: Any) -> list[tuple[str, xr.DataArray]]:
@@ -121,18 +120,7 @@ def _named(trace: Trace, signals: Any) -> list[tuple[str, xr.DataArray]]:
         raise ModelInputError(
             message("no signals", "one or more", "leave signals out for the usual", task="draw a timeline")
         )
-    return [(quantity_label(array.attrs, name_of(array)), array) for array in arrays]
-
-
-def _places(ax: Any, count: int, width: float) -> list["Axes"]:
-    if ax is None:
-        grid = new_figure(width, 1.75 * count + 1.3).subplots(count, 1, sharex=True, squeeze=False)
-        return list(grid.ravel())
-    places = list(ax) if isinstance(ax, Sequence | np.ndarray) else [ax]
-    if len(places) != count:
-        got, fix = f"{len(places)} axes for {count} signals", "give as many axes as signals"
-        raise ModelInputError(message(got, f"{count} axes", fix, task="draw a timeline"))
-    return places
+    return [(axis_label(array.attrs, name_of(array)), array) for array in arrays]
 
 
 def _draw(ax: "Axes", values: np.ndarray, kinds: Sequence[str]) -> None:
@@ -152,8 +140,8 @@ def _draw(ax: "Axes", values: np.ndarray, kinds: Sequence[str]) -> None:
     finite = values[np.isfinite(values)]
     if finite.size and finite.min() >= 0:
         ax.set_ylim(0, finite.max() * 1.12 or 1.0)
-    if told := _missing(values):
-        ax.text(0.995, 0.97, told, transform=ax.transAxes, ha="right", va="top", fontsize=9, color=OTHER)
+    if note := _missing(values):
+        ax.text(0.995, 0.97, note, transform=ax.transAxes, ha="right", va="top", fontsize=9, color=OTHER)
 
 
 def _missing(values: np.ndarray) -> str:
@@ -172,9 +160,9 @@ def _hovering(values: np.ndarray, words: Sequence[Word], kinds: Sequence[str]) -
         if chosen:
             marker = {"color": colour, "symbol": _SYMBOLS[kind], "size": size**0.5 * 1.3}
             texts = [plain(words[n].text) for n in chosen]
-            told = f"%{{text}} (word %{{x}}): %{{y:.4g}}<extra>{kind}</extra>"
+            template = f"%{{text}} (word %{{x}}): %{{y:.4g}}<extra>{kind}</extra>"
             y = [shown[n] for n in chosen]
-            options = {"mode": "markers", "marker": marker, "hovertemplate": told, "name": kind}
+            options = {"mode": "markers", "marker": marker, "hovertemplate": template, "name": kind}
             drawn.append(go.Scatter(x=chosen, y=y, text=texts, **options))
     return drawn
 
@@ -190,7 +178,7 @@ def _label_words(ax: "Axes", words: Sequence[Word], kinds: Sequence[str]) -> Non
             kept.append(number)
     kept.sort()
     texts = [words[n].text for n in kept]
-    texts = [inscription(t if len(t) <= _LONGEST else t[: _LONGEST - 1] + "…") for t in texts]
+    texts = [inscription(shortened(text, _LONGEST)) for text in texts]
     ax.set_xticks(kept, texts, rotation=90)
     for label, number in zip(ax.get_xticklabels(), kept, strict=True):
         if kinds[number] != "other words":
@@ -199,7 +187,7 @@ def _label_words(ax: "Axes", words: Sequence[Word], kinds: Sequence[str]) -> Non
     ax.set_xlabel("generated word" + (f" ({len(kept)} of {len(words)} labelled)" if len(kept) < len(words) else ""))
 
 
-def _add_legend(places: Sequence["Axes"], kinds: Sequence[str]) -> None:
+def _add_legend(panels: Sequence["Axes"], kinds: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
     entries = [
@@ -207,7 +195,7 @@ def _add_legend(places: Sequence["Axes"], kinds: Sequence[str]) -> None:
         for kind, (colour, mark, size) in _MARKS.items()
         if kind in kinds
     ]
-    figure = places[0].get_figure(root=True)
+    figure = panels[0].get_figure(root=True)
     if len(entries) > 1 and figure is not None:
         columns = 3 if figure.get_figwidth() >= _WIDE else 2
         figure.legend(handles=entries, loc="outside upper left", ncols=columns, frameon=False, handlelength=1.0)

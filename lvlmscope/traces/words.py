@@ -1,7 +1,7 @@
 """The words of an answer, and the steps that wrote them."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,15 +9,16 @@ import numpy as np
 
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.traces.requirements import require_trace
+from lvlmscope.traces.word_boundaries import word_spans
+from lvlmscope.traces.word_search import find_words
 
 if TYPE_CHECKING:
     from lvlmscope.traces.trace import Trace
 
-__all__ = ["Word", "find_word", "marked_words", "words_of"]
+__all__ = ["Word", "find_word", "marked_words", "steps_of", "words_of"]
 
-# Scripts without spaces: each character by itself; elsewhere letters and digits, joined by hyphens and apostrophes
-_WORD: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u9fff])\w)+(?:[-'’]\w+)*")
 _LISTED: Final = 12
+_FIRST_BYTES: Final = 3  # of a character of four bytes: what can stand in tokens before the one that completes it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,9 @@ class Word:
 def words_of(trace: "Trace") -> tuple[Word, ...]:
     """The words of the answer, in order; punctuation belongs to none, unless there is nothing else.
 
+    Words end where Unicode's rules say, in scripts without spaces (Chinese, Japanese, Thai) where ICU's dictionary
+    says; parts joined by a hyphen are one word.
+
     Args:
         trace: A trace.
 
@@ -52,21 +56,66 @@ def words_of(trace: "Trace") -> tuple[Word, ...]:
         >>> [(word.text, word.steps) for word in words_of(planted_trace(steps=2))]
         [('word0', (0,)), ('word1', (1,))]
     """
-    text = "".join(require_trace(trace).answer_tokens)
-    found = list(_WORD.finditer(text)) or list(re.finditer(r"\S+", text))
-    ends: list[int] = []
-    for piece in trace.answer_tokens:
-        ends.append((ends[-1] if ends else 0) + len(piece))
-    words, first = [], 0
-    for match in found:
-        while ends[first] <= match.start():
+    pieces = require_trace(trace).answer_tokens
+    text = "".join(pieces)
+    spans = word_spans(text) or [match.span() for match in re.finditer(r"\S+", text)]
+    steps = steps_of(pieces, spans)
+    return tuple(Word(text=text[a:b], start=a, end=b, steps=n) for (a, b), n in zip(spans, steps, strict=True))
+
+
+def steps_of(pieces: Sequence[str], spans: Iterable[tuple[int, int]]) -> list[tuple[int, ...]]:
+    """The steps whose tokens wrote any of each stretch of an answer.
+
+    A character of several byte tokens has its text at the last of them; the others, which have none, count as well.
+    Special tokens have no text either: one just before such a character is taken for one of its bytes.
+
+    Args:
+        pieces: Text of each token; joined they are the answer.
+        spans: First and one past the last character of each stretch, in order of their beginning.
+
+    Returns:
+        Steps of each stretch, ascending.
+
+    Examples:
+        >>> steps_of(["A", " ", "", "", "猫", ""], [(0, 1), (2, 3)])
+        [(0,), (2, 3, 4)]
+    """
+    written = _written(pieces)
+    found, first = [], 0
+    for start, end in spans:
+        while first < len(written) and written[first].end <= start:
             first += 1
-        last = first
-        while ends[last] < match.end():
-            last += 1
-        steps = tuple(n for n in range(first, last + 1) if trace.answer_tokens[n])
-        words.append(Word(text=match[0], start=match.start(), end=match.end(), steps=steps))
-    return tuple(words)
+        steps: list[int] = []
+        for piece in written[first:]:
+            if piece.start >= end:
+                break
+            part = pieces[piece.step][max(start - piece.start, 0) : end - piece.start]
+            steps += [piece.step] if part.isascii() else [*piece.first_bytes, piece.step]
+        found.append(tuple(steps))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A token with text: its step, the steps of its first character's first bytes, and where it stands."""
+
+    step: int
+    first_bytes: range
+    start: int
+    end: int
+
+
+def _written(pieces: Sequence[str]) -> list[_Written]:
+    found: list[_Written] = []
+    place, silent = 0, 0
+    for step, piece in enumerate(pieces):
+        wide = sum(not character.isascii() for character in piece)
+        first_bytes = range(step - min(silent, _FIRST_BYTES * wide), step)
+        if piece:
+            found.append(_Written(step, first_bytes, place, place + len(piece)))
+        silent = 0 if piece else silent + 1
+        place += len(piece)
+    return found
 
 
 def find_word(trace: "Trace", asked: "str | int | np.integer | Word") -> Word:
@@ -87,21 +136,15 @@ def find_word(trace: "Trace", asked: "str | int | np.integer | Word") -> Word:
     if isinstance(asked, int | np.integer):
         return _step(trace, int(asked))
     words = words_of(trace)
-    match = next(_places(asked, trace), None)
-    if match is None:
+    places = find_words("".join(trace.answer_tokens), asked)
+    if not places:
         listed = ", ".join(dict.fromkeys(word.text for word in words[:_LISTED])) or "none: the answer is empty"
         fix = "choose one of the answer's words, or a step number"
         expected = listed + (", ..." if len(words) > _LISTED else "")
         raise ModelInputError(message(repr(asked), expected, fix, task="show a word"))
-    inside = [word for word in words if word.start < match.end() and word.end > match.start()]
-    steps = tuple(sorted({step for word in inside for step in word.steps}))
-    return Word(text=match[0], start=match.start(), end=match.end(), steps=steps)
-
-
-def _places(asked: str, trace: "Trace") -> Iterator[re.Match[str]]:
-    """Where a text stands in the answer as a word or several, in any letter case."""
-    if asked.strip():
-        yield from re.finditer(rf"(?<!\w){re.escape(asked.strip())}(?!\w)", "".join(trace.answer_tokens), re.IGNORECASE)
+    start, end = places[0]
+    (steps,) = steps_of(trace.answer_tokens, [(start, end)])
+    return Word(text="".join(trace.answer_tokens)[start:end], start=start, end=end, steps=steps)
 
 
 def _step(trace: "Trace", step: int) -> Word:
@@ -132,9 +175,8 @@ def marked_words(trace: "Trace", words: tuple[Word, ...], marks: Iterable[Any]) 
     chosen: set[int] = set()
     for mark in [marks] if isinstance(marks, str) else marks:
         if isinstance(mark, str):
-            same = find_word(trace, mark).text.lower()
-            stretches = [(m.start(), m.end()) for m in _places(same, trace)]
-            chosen |= {n for n, word in enumerate(words) if any(word.start < b and word.end > a for a, b in stretches)}
+            places = find_words("".join(trace.answer_tokens), find_word(trace, mark).text)
+            chosen |= {n for n, word in enumerate(words) if any(word.start < b and word.end > a for a, b in places)}
             continue
         if isinstance(mark, int | np.integer):
             step = _step(trace, int(mark)).steps[0]

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lvlmscope.errors import ModelInputError
-from lvlmscope.plot import Word, find_word, words_of
-from lvlmscope.traces.words import marked_words
+from lvlmscope.traces.words import Word, find_word, marked_words, words_of
 from tests.support.drawn_figures import with_answer
 
 PIECES = (" A", " traf", "fic", " light", ",", " a", " dog", ".", "")
@@ -101,7 +100,66 @@ def test_a_mark_outside_the_answer_is_refused(span):
         marked_words(trace, words_of(trace), [span])
 
 
-@given(st.lists(st.text(alphabet="ab ,.猫'\n", max_size=4), min_size=1, max_size=12))
+SCRIPTS = {
+    "Chinese": ("图片中有一只", "猫", "坐在沙发上", "。", "猫"),
+    "Japanese": ("写真には犬と", "猫", "が写っています", "。", "猫"),
+    "Thai": ("ในภาพมี", "แมว", "สองตัว", "", "แมว"),
+    "Hindi": ("एक ", "बिल्ली", " मेज़ पर बैठी है", "।", "बिल्ली"),
+    "vowelled Arabic": ("هنا ", "القِطَّةُ", " على الطاولةِ", ".", "القطة"),
+    "Turkish": ("Bir ", "IŞIK", " var", ".", "ışık"),
+    "Turkish, dotted": ("Bir ", "İNEK", " var", ".", "inek"),
+    "full width": ("A ", "Ｄｏｇ", " sits", ".", "dog"),
+    "decomposed": ("Un ", "e\u0301le\u0301phant", " gris", ".", "éléphant"),
+    "soft hyphen": ("An ", "ele\u00adphant", "", ".", "elephant"),
+    "typographic": ("The ", "dog’s", " bowl", ".", "dog's"),
+    "after an emoji": ("🙂👩‍👩‍👧 A ", "dog", " sits", ".", "Dog"),
+}
+
+
+@pytest.mark.parametrize("pieces", SCRIPTS.values(), ids=SCRIPTS)
+def test_words_of_every_script_are_found_and_marked(pieces):
+    *answer, asked = pieces
+    trace = with_answer(*answer)
+    words = words_of(trace)
+    assert answer[1] in [word.text for word in words]
+    found = find_word(trace, asked)
+    assert (found.text, found.steps) == (answer[1], (1,))
+    assert [words[n].text for n in marked_words(trace, words, [asked])] == [answer[1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "part"), [("马上就来", "马"), ("หมากและอื่น", "หมา"), ("बिल्लीयाँ", "बिल्ली"), ("o'clock", "clock")]
+)
+def test_a_part_of_a_word_of_another_script_is_not_the_word(text, part):
+    with pytest.raises(ModelInputError, match="show a word"):
+        find_word(with_answer(text), part)
+
+
+def test_han_characters_that_the_dictionary_divides_otherwise_are_found():
+    assert find_word(with_answer("猫坐在木", "桌上"), "木桌").steps == (0, 1)
+
+
+def test_several_words_are_found_over_hyphens_and_line_breaks():
+    trace = with_answer("Traffic", "-", "lights", " and a", " traffic\n", " lights.")
+    assert find_word(trace, "traffic lights").text == "Traffic-lights"
+    assert marked_words(trace, words_of(trace), ["traffic lights"]) == {0, 3, 4}
+
+
+def test_a_sentence_without_a_space_after_its_stop_ends_a_word():
+    assert find_word(with_answer("A dog.", "A cat"), "dog").steps == (0,)
+
+
+def test_first_bytes_of_a_character_belong_to_its_word_and_other_tokens_without_text_to_none():
+    trace = with_answer("", "A", "", " ", "", "", "猫", "", "x")
+    assert [(word.text, word.steps) for word in words_of(trace)] == [("A", (1,)), ("猫", (4, 5, 6)), ("x", (8,))]
+    assert find_word(trace, "猫").steps == (4, 5, 6)
+
+
+def test_half_a_surrogate_pair_is_no_reason_to_stop():
+    assert [word.text for word in words_of(with_answer("a \ud83d", " dog"))] == ["a", "dog"]
+
+
+@given(st.lists(st.text(alphabet="ab ,.猫'\n🙂แé\u0301-ŞI", max_size=4), min_size=1, max_size=12))
 def test_every_word_lies_where_it_says_and_its_steps_hold_it(pieces):
     trace = with_answer(*pieces)
     for word in words_of(trace):

@@ -6,53 +6,27 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import xarray as xr
 
-from lvlmscope.errors import ShapeError, message
 from lvlmscope.palette import UNDEFINED
-from lvlmscope.plot.data.aggregates import mean_of, over_traces
 from lvlmscope.plot.data.scale import Scale
-from lvlmscope.plot.data.signals import name_of
+from lvlmscope.plot.data.unit_labels import name_of
 from lvlmscope.plot.drawing.plotly_figures import hover_map
 from lvlmscope.plot.figure_style import add_note, inscription, is_narrow, new_figure, paper_style, thinned, wrapped
+from lvlmscope.traces.formatting import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
 
-__all__ = ["draw_matrix", "heading_of", "two_dims", "write_numbers"]
+__all__ = ["draw_matrix", "heading_of", "write_numbers"]
 
 _LONGEST: Final = 14  # characters of a label
 _PITCH: Final = 0.17  # inches between two labels
 
 
-def two_dims(signal: Any, dims: tuple[str, str]) -> tuple[xr.DataArray, str]:
-    """A signal as a matrix, other axes averaged over.
-
-    Args:
-        signal: A labelled array, or what `aggregate` gives.
-        dims: Of the rows and of the columns.
-
-    Returns:
-        The matrix, and what was averaged, in words.
-
-    Raises:
-        ShapeError: No such axes, or an empty one.
-    """
-    if isinstance(signal, xr.Dataset):
-        return mean_of(signal, dims=dims), over_traces(signal)
-    if not isinstance(signal, xr.DataArray) or not set(dims) <= set(signal.dims) or 0 in signal.shape:
-        got = f"dims {dict(signal.sizes)}" if isinstance(signal, xr.DataArray) else type(signal).__name__
-        expected = f"a labelled array with dims {dims[0]} and {dims[1]}, none empty"
-        raise ShapeError(message(got, expected, "pass what a diagnostic returns"))
-    others = [str(dim) for dim in signal.dims if dim not in dims]
-    told = ", ".join(f"{signal.sizes[dim]} {dim}{'s' if signal.sizes[dim] > 1 else ''}" for dim in others)
-    flat = signal.mean(others, keep_attrs=True) if others else signal
-    return flat.transpose(*dims), f"mean over {told}" if told else ""
-
-
-def heading_of(values: xr.DataArray, told: str) -> str:
+def heading_of(values: xr.DataArray, averaged: str) -> str:
     """The quantity, and what it was averaged over."""
     name = name_of(values)
-    return f"{name[:1].upper()}{name[1:]}" + (f", {told}" if told else "")
+    return f"{name[:1].upper()}{name[1:]}" + (f", {averaged}" if averaged else "")
 
 
 def draw_matrix(
@@ -60,7 +34,7 @@ def draw_matrix(
     names: tuple[Sequence[Any], Sequence[Any]],
     called: tuple[str, str],
     texts: dict[str, str],
-    place: "tuple[str, Axes | None, float, float]",
+    canvas: "tuple[str, Axes | None, float, float]",
     *,
     kept: Sequence[int] = (),
 ) -> Any:
@@ -71,23 +45,23 @@ def draw_matrix(
         names: Of the rows and of the columns.
         called: What a row and a column are.
         texts: `title`, `across` and `up` of the axes, and the colour bar's `label`.
-        place: Backend, axes, width, and height as a share of it; 0 goes by the rows and puts the first at the top.
+        canvas: Backend, axes, width, and height as a share of it; 0 goes by the rows and puts the first at the top.
         kept: Columns that are labelled however many there are.
 
     Returns:
         The matplotlib or plotly figure.
     """
-    (values, scale), (backend, ax, width, tall) = shown, place
+    (values, scale), (backend, ax, width, tall) = shown, canvas
     label, note = texts.pop("label"), _note(values, words=not tall)
     height = width * tall if tall else float(min(max(0.2 * len(values) + 1.9, 2.9), 9.5))
     upside_down = not tall
     if backend == "plotly":
         texts["across"] += f"\n{note}" if note else ""
-        told: dict[str, Any] = {"label": label, "size": (width, height), **texts}
-        figure = hover_map(values, scale, names=names, called=called, **told)
+        options: dict[str, Any] = {"label": label, "size": (width, height), **texts}
+        figure = hover_map(values, scale, names=names, called=called, **options)
         figure.layout.yaxis.autorange = "reversed" if upside_down else True
         return figure
-    with paper_style():
+    with paper_style(ax):
         ax = ax if ax is not None else new_figure(width, height + is_narrow(width)).subplots()
         _draw_cells(ax, values, scale, names, upside_down=upside_down, kept=kept)
         ax.set_xlabel(texts["across"])
@@ -143,8 +117,7 @@ def _draw_cells(
 
 
 def _short(label: Any) -> str:
-    text = str(label)
-    return inscription(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…")
+    return inscription(shortened(str(label), _LONGEST))
 
 
 _SMALLEST, _LARGEST = 5.0, 9.0  # points

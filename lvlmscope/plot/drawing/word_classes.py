@@ -8,7 +8,7 @@ import xarray as xr
 from lvlmscope.errors import task
 from lvlmscope.palette import GROUNDED, HALLUCINATED, OTHER
 from lvlmscope.plot.data.aggregates import mean_of, over_traces
-from lvlmscope.plot.data.unit_labels import quantity_label
+from lvlmscope.plot.data.unit_labels import axis_label, counted
 from lvlmscope.plot.drawing.plotly_figures import plotly_figure
 from lvlmscope.plot.figure_style import add_note, inscription, new_figure, paper_style, wrapped
 
@@ -39,23 +39,23 @@ def draw_classes(found: xr.Dataset, backend: str, ax: "Axes | None", width: floa
         ShapeError: No aggregate, or one with further axes.
     """
     mean = mean_of(found, dims=("word",))
-    label, middle = quantity_label(mean.attrs), mean.to_numpy().astype(float)
+    label, middle = axis_label(mean.attrs), mean.to_numpy().astype(float)
     ends = np.abs(np.stack([found["low"].to_numpy(), found["high"].to_numpy()]).astype(float) - middle)
     kinds = [_CALLED.get(str(word), str(word)) for word in found["word"].values]
     words = [int(count) for count in found["count"]]
-    names = [f"{kind}\n{count} word{'s' if count != 1 else ''}" for kind, count in zip(kinds, words, strict=True)]
+    names = [f"{kind}\n{counted(count, 'word')}" for kind, count in zip(kinds, words, strict=True)]
     level = float(found.attrs.get("level", 0.95))
     note = f"{over_traces(found)}; bars: {100 * level:.3g} % interval"
     note = note if np.isfinite(ends).any() else f"{over_traces(found)}: no interval"
     if backend == "plotly":
         return _interactive(names, (middle, ends), kinds, (label, note, width))
-    with paper_style():
+    with paper_style(ax):
         ax = ax if ax is not None else new_figure(width, 3.6).subplots()
-        for place, kind in enumerate(kinds):
+        for index, kind in enumerate(kinds):
             look: dict[str, Any] = {"color": COLOURS.get(kind, OTHER), "marker": MARKS.get(kind, "o")}
-            bar = np.nan_to_num(ends[:, place : place + 1])
-            if np.isfinite(middle[place]):
-                ax.errorbar([place], [middle[place]], yerr=bar, markersize=9, capsize=6, linewidth=2, **look)
+            bar = np.nan_to_num(ends[:, index : index + 1])
+            if np.isfinite(middle[index]):
+                ax.errorbar([index], [middle[index]], yerr=bar, markersize=9, capsize=6, linewidth=2, **look)
         ax.set_xticks(range(len(names)), names)
         ax.set_xlim(-0.6, len(names) - 0.4)
         ax.set_ylim(bottom=0 if (middle[np.isfinite(middle)] >= 0).all() else None)
@@ -67,11 +67,11 @@ def draw_classes(found: xr.Dataset, backend: str, ax: "Axes | None", width: floa
 
 
 def _interactive(
-    names: list[str], values: tuple[np.ndarray, np.ndarray], kinds: list[str], told: tuple[str, str, float]
+    names: list[str], values: tuple[np.ndarray, np.ndarray], kinds: list[str], labels: tuple[str, str, float]
 ) -> Any:
     import plotly.graph_objects as go
 
-    (middle, ends), (label, note, width) = values, told
+    (middle, ends), (label, note, width) = values, labels
     drawn = go.Scatter(
         x=[name.replace("\n", "<br>") for name in names],
         y=[float(value) if np.isfinite(value) else None for value in middle],
