@@ -5,9 +5,14 @@ from typing import Final
 
 from lvlmscope.errors import ModelInputError, message
 
-__all__ = ["INITIAL", "MIDDLE", "LayerSpec", "resolve_layers"]
+__all__ = ["DEEP", "INITIAL", "MIDDLE", "LayerSpec", "absolute_layers", "resolve_layers"]
 
 LayerSpec = Sequence[int] | Sequence[float] | None
+
+# Bands of depth: of 32 layers 0-2, 12-18 and 22-31
+INITIAL: Final = (0.0, 0.09)
+MIDDLE: Final = (0.375, 0.59)
+DEEP: Final = (0.69, 1.0)
 
 
 def resolve_layers(spec: LayerSpec, num_layers: int) -> tuple[int, ...]:
@@ -38,10 +43,34 @@ def resolve_layers(spec: LayerSpec, num_layers: int) -> tuple[int, ...]:
     values = tuple(spec)
     if values and all(isinstance(v, float) for v in values):
         return _band(values, num_layers)
-    if values and all(isinstance(v, int) and -num_layers <= v < num_layers for v in values):
-        return tuple(sorted({int(v) % num_layers for v in values}))
+    numbers = [value for value in values if isinstance(value, int)]
+    if values and len(numbers) == len(values):
+        return tuple(sorted(set(absolute_layers(numbers, num_layers))))
+    raise _no_such_layers(spec, num_layers)
+
+
+def absolute_layers(numbers: Sequence[int], num_layers: int) -> list[int]:
+    """Layer numbers from 0, in the order given.
+
+    Args:
+        numbers: Decoder layer numbers; negative ones count from the end.
+        num_layers: Number of decoder layers.
+
+    Raises:
+        ModelInputError: A number outside the model.
+
+    Examples:
+        >>> absolute_layers([-1, 0], 8)
+        [7, 0]
+    """
+    if any(number not in range(-num_layers, num_layers) for number in numbers):
+        raise _no_such_layers(numbers, num_layers)
+    return [number % num_layers for number in numbers]
+
+
+def _no_such_layers(given: object, num_layers: int) -> ModelInputError:
     expected = f"ints from {-num_layers} to {num_layers - 1}, two floats in [0, 1], or None for all layers"
-    raise ModelInputError(message(repr(spec), expected, "change the layers option", task="choose layers"))
+    return ModelInputError(message(repr(given), expected, "change the layers option", task="choose layers"))
 
 
 def _band(values: tuple[float, ...], num_layers: int) -> tuple[int, ...]:
@@ -54,10 +83,3 @@ def _band(values: tuple[float, ...], num_layers: int) -> tuple[int, ...]:
     last = max(num_layers - 1, 1)
     inside = tuple(n for n in range(num_layers) if start <= n / last < stop or (stop == 1.0 and n == last))
     return inside or (min(round((start + stop) / 2 * last), num_layers - 1),)
-
-
-INITIAL: Final = (0.0, 0.09)  # bands of depth: layers 0-2 and 12-18 of 32
-MIDDLE: Final = (0.375, 0.59)
-
-
-DEEP: Final = (0.69, 1.0)  # a band of depth: layers 22-31 of 32

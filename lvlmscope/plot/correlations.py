@@ -6,8 +6,9 @@ import xarray as xr
 
 from lvlmscope.errors import task
 from lvlmscope.plot.data.scale import Scale, scale_of
-from lvlmscope.plot.data.signals import name_of
-from lvlmscope.plot.drawing.matrix import draw_matrix, heading_of, two_dims
+from lvlmscope.plot.data.signals import axis_numbers, matrix_of
+from lvlmscope.plot.data.unit_labels import name_of
+from lvlmscope.plot.drawing.matrix import draw_matrix, heading_of
 from lvlmscope.plot.drawing.plotly_figures import check_backend
 from lvlmscope.plot.figure_style import LAYER_AXIS, WIDTH
 
@@ -33,7 +34,7 @@ def correlation(
             `lvlmscope.aggregate` gives of it by layer.
         backend: `"matplotlib"`, or `"plotly"` with hover and zoom.
         ax: Axes to draw into; matplotlib only.
-        title: Over the map; None tells the quantity.
+        title: Over the map; None for the quantity.
         width: Inches of a new figure.
 
     Returns:
@@ -49,10 +50,10 @@ def correlation(
         (-1.0, 1.0)
     """
     check_backend(backend, ax)
-    values, told = two_dims(signal, ("layer", "other_layer"))
-    names = tuple([int(n) for n in values.coords.get(dim, range(values.sizes[dim]))] for dim in values.dims)
-    heading = title if title is not None else heading_of(values, told)
+    values, averaged = matrix_of(signal, ("layer", "other_layer"))
+    names = (axis_numbers(values, "layer"), axis_numbers(values, "other_layer"))
+    heading = title if title is not None else heading_of(values, averaged)
     label = f"{name_of(values)} (Pearson r)"
     texts = {"title": heading, "across": "other layer", "up": LAYER_AXIS, "label": label}
     shown = (values.to_numpy().astype(float), Scale(low=-1.0, high=1.0, colours=scale_of([-1.0]).colours))
-    return draw_matrix(shown, (names[0], names[1]), ("layer", "other layer"), texts, (backend, ax, width, 0.9))
+    return draw_matrix(shown, names, ("layer", "other layer"), texts, (backend, ax, width, 0.9))

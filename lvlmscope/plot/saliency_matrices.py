@@ -8,12 +8,13 @@ import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.plot.data.scale import scale_of
-from lvlmscope.plot.data.signals import name_of
-from lvlmscope.plot.data.unit_labels import quantity_label
-from lvlmscope.plot.drawing.matrix import draw_matrix, heading_of, two_dims
+from lvlmscope.plot.data.signals import matrix_of
+from lvlmscope.plot.data.unit_labels import axis_label, name_of
+from lvlmscope.plot.drawing.matrix import draw_matrix, heading_of
 from lvlmscope.plot.drawing.plotly_figures import check_backend
 from lvlmscope.plot.figure_style import WIDTH
 from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_values import defined_mean
 from lvlmscope.traces.words import Word, find_word, words_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def saliency_matrix(
     signal: xr.DataArray,
     *,
     words: "Sequence[str | int | Word] | None" = None,
-    image: Literal["together", "each"] = "together",
+    image_keys: Literal["summed", "separate"] = "summed",
     backend: Literal["matplotlib", "plotly"] = "matplotlib",
     ax: "Axes | None" = None,
     title: str | None = None,
@@ -42,10 +43,10 @@ def saliency_matrix(
         trace: Where the words and keys come from.
         signal: Dims step and key, such as `saliency` gives; other dims are averaged over.
         words: Words of the answer, or steps; None for all words.
-        image: `"together"` adds the image keys up in one column, `"each"` keeps them.
+        image_keys: `"summed"` adds the image keys up in one column, `"separate"` keeps a column for each.
         backend: `"matplotlib"`, or `"plotly"` with hover and zoom.
         ax: Axes to draw into; matplotlib only.
-        title: Over the map; None tells the quantity.
+        title: Over the map; None for the quantity.
         width: Inches of a new figure.
 
     Returns:
@@ -63,9 +64,9 @@ def saliency_matrix(
         ['word0', 'word1', 'word2']
     """
     check_backend(backend, ax)
-    if image not in {"together", "each"}:
-        raise ModelInputError(message(f"image={image!r}", "'together' or 'each'", "choose one of them"))
-    values, told = two_dims(signal, ("step", "key"))
+    if image_keys not in {"summed", "separate"}:
+        raise ModelInputError(message(f"image_keys={image_keys!r}", "'summed' or 'separate'", "choose one of them"))
+    values, averaged = matrix_of(signal, ("step", "key"))
     if values.shape != (trace.num_steps, len(trace.tokens)):
         expected = f"{trace.num_steps} steps x {len(trace.tokens)} keys"
         got = f"{values.shape[0]} x {values.shape[1]}"
@@ -73,31 +74,27 @@ def saliency_matrix(
     chosen = words_of(trace) if words is None else tuple(find_word(trace, each) for each in words)
     if not chosen:
         raise ModelInputError(message("no words", "one word or more", "trace an answer with words"))
-    cells, keys = _word_rows(trace, values.to_numpy().astype(float), chosen, image)
-    rows = tuple([word.text for word in chosen])
-    heading = title if title is not None else heading_of(values, told)
-    label = quantity_label(values.attrs, name_of(values))
-    together = len(keys) < len(trace.tokens)
-    kept = [int(trace.image_keys.numpy().argmax())] if together else []  # nothing before it was put together
-    label += "; image keys added up" if together else ""
+    cells, keys = _word_rows(trace, values.to_numpy().astype(float), chosen, summed=image_keys == "summed")
+    rows = tuple(word.text for word in chosen)
+    heading = title if title is not None else heading_of(values, averaged)
+    label = axis_label(values.attrs, name_of(values))
+    summed = len(keys) < len(trace.tokens)
+    kept = [int(trace.image_keys.numpy().argmax())] if summed else []  # the columns before it are all there
+    label += "; image keys added up" if summed else ""
     texts = {"title": heading, "across": "key", "up": "generated word", "label": label}
-    place = (backend, ax, width, 0.0)
-    return draw_matrix((cells, scale_of(cells)), (rows, keys), ("word", "key"), texts, place, kept=kept)
+    canvas = (backend, ax, width, 0.0)
+    return draw_matrix((cells, scale_of(cells)), (rows, keys), ("word", "key"), texts, canvas, kept=kept)
 
 
 def _word_rows(
-    trace: Trace, values: np.ndarray, words: Sequence[Word], image: str
+    trace: Trace, values: np.ndarray, words: Sequence[Word], *, summed: bool
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Means over each word's tokens ``[word, column]``, NaN where no token of the word sees the key; column names."""
     steps, keys = np.arange(trace.num_steps), np.arange(len(trace.tokens))
     seen = np.where(keys <= trace.num_prompt_keys - 1 + steps[:, None], values, np.nan)
-    rows = np.full((len(words), len(keys)), np.nan)
-    for number, word in enumerate(words):
-        part = seen[list(word.steps)]
-        count = np.isfinite(part).sum(0)
-        np.divide(np.where(np.isfinite(part), part, 0.0).sum(0), count, out=rows[number], where=count > 0)
+    rows = np.stack([defined_mean(seen[list(word.steps)], 0) for word in words])
     names, images = [token.strip() or "·" for token in trace.tokens], trace.image_keys.numpy()
-    if image == "each" or not images.any():
+    if not summed or not images.any():
         return rows, tuple(names)
     first = int(images.argmax())
     kept = ~images

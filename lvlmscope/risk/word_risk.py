@@ -11,7 +11,7 @@ from lvlmscope.evaluation.signal_registry import WordSignal
 from lvlmscope.evaluation.word_labels import LabelledWord, label_words
 from lvlmscope.risk.calibration import Calibration, Probe
 from lvlmscope.traces.trace import Trace
-from lvlmscope.traces.word_values import Tokens, at_words
+from lvlmscope.traces.word_values import Tokens, at_words, defined_mean
 
 __all__ = ["OutOfRange", "WordReadings", "WordRisk", "judged_words", "read", "word_risks"]
 
@@ -198,8 +198,8 @@ def _uncalibrated(readings: WordReadings) -> tuple[WordRisk, ...]:
     claimed = [name for name, side in readings.suspicious.items() if side is not None]
     if len(readings.words) < _FEWEST or not claimed:
         return tuple(_word(word, float("nan"), ()) for word in readings.words)
-    means = {name: _known_mean(readings.values[name], 1) for name in claimed}
-    risks = _known_mean(np.stack([_known_mean(readings.suspicion(name), 1) for name in claimed]), 0)
+    means = {name: defined_mean(readings.values[name], 1) for name in claimed}
+    risks = defined_mean(np.stack([defined_mean(readings.suspicion(name), 1) for name in claimed]), 0)
     bands = {name: _band(means[name]) for name in claimed}
     found = []
     for number, word in enumerate(readings.words):
@@ -210,14 +210,6 @@ def _uncalibrated(readings: WordReadings) -> tuple[WordRisk, ...]:
                 raised.append(OutOfRange(signal=name, layer=None, value=value, low=low, high=high))
         found.append(_word(word, float(risks[number]), raised))
     return tuple(found)
-
-
-def _known_mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """The mean without NaN; NaN where there is nothing else."""
-    known = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        mean: np.ndarray = np.where(known, values, 0.0).sum(axis) / known.sum(axis)
-    return mean
 
 
 def _band(values: np.ndarray) -> tuple[float, float]:

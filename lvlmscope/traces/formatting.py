@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lvlmscope.traces.trace import Trace
 
-__all__ = ["facts", "plain_summary"]
+__all__ = ["facts", "plain_summary", "shortened"]
 
 
 def facts(trace: "Trace") -> list[tuple[str, str]]:
@@ -32,6 +32,16 @@ def facts(trace: "Trace") -> list[tuple[str, str]]:
         ("interventions", ", ".join(str(e.get("name", "?")) for e in trace.provenance.get("interventions", []))),
     ]
     return [(name, text) for name, text in facts if text]
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most so many characters, with an ellipsis for what was cut.
+
+    Examples:
+        >>> shortened("umbrella", 8), shortened("umbrellas", 8)
+        ('umbrella', 'umbrell…')
+    """
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def plain_summary(trace: "Trace") -> str:

@@ -1,64 +1,70 @@
 """A signal's values at words: at the first token of each, or the mean over its tokens."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Final, Literal, get_args
 
 import numpy as np
 import xarray as xr
 
-from lvlmscope.errors import ShapeError, message
+from lvlmscope.errors import ModelInputError, message
 
-if TYPE_CHECKING:
-    from lvlmscope.traces.trace import Trace
-    from lvlmscope.traces.words import Word
-
-__all__ = ["Tokens", "at_words", "defined_mean", "per_word"]
-
+__all__ = ["Tokens", "at_words", "defined_mean", "word_steps"]
 
 Tokens = Literal["first", "mean"]
+_TOKENS: Final = get_args(Tokens)
 
 
-def at_words(array: xr.DataArray, steps: Sequence[tuple[int, ...]], tokens: Tokens) -> np.ndarray:
-    """The signal's values at words.
+def at_words(
+    signal: xr.DataArray, words: Sequence[Sequence[int]], tokens: Tokens, *, keep_layers: bool = True
+) -> np.ndarray:
+    """The signal's values at words; undefined values are left out of every mean.
 
     Args:
-        array: Dims among layer, head, step; heads are averaged.
-        steps: The steps of each word.
+        signal: Has a step axis; axes other than step (and layer) are averaged over.
+        words: The steps of each word.
         tokens: `"first"`: at the token that decided on the word; `"mean"`: over all its tokens.
+        keep_layers: Whether layers stay apart; else they are averaged over as the other axes are.
 
     Returns:
-        float64 [word, layer], one layer for a signal without layers. NaN where the signal has no value.
-    """
-    if "head" in array.dims:
-        array = array.mean("head")
-    layered = array if "layer" in array.dims else array.expand_dims("layer")
-    values = layered.transpose("step", "layer").to_numpy().astype(np.float64)
-    rows = [values[list(word)].mean(0) if tokens == "mean" else values[word[0]] for word in steps]
-    return np.array(rows).reshape(len(rows), values.shape[1])
-
-
-def per_word(trace: "Trace", words: "Sequence[Word]", signal: Any) -> np.ndarray:
-    """A signal for each word: the mean over its tokens, layers and heads.
-
-    Args:
-        trace: Where the words come from.
-        words: Which.
-        signal: A labelled array with a step axis.
-
-    Returns:
-        ``[word]``, NaN where nothing is defined.
+        float64 ``[word, layer]``, one layer for a signal without layers; ``[word]`` with `keep_layers=False`. NaN where
+        the signal has no value.
 
     Raises:
-        ShapeError: No step axis, or another answer's.
+        ModelInputError: Another value of `tokens`.
+
+    Examples:
+        >>> signal = xr.DataArray([[0.5, 0.1], [np.nan, 0.2], [0.7, 0.3]], dims=("step", "layer"))
+        >>> at_words(signal, [(0, 1), (2,)], "mean").tolist()
+        [[0.5, 0.15], [0.7, 0.3]]
+        >>> at_words(signal, [(0, 1), (2,)], "first", keep_layers=False).tolist()
+        [0.3, 0.5]
     """
-    if not isinstance(signal, xr.DataArray) or signal.sizes.get("step") != trace.num_steps:
-        got = f"dims {dict(signal.sizes)}" if isinstance(signal, xr.DataArray) else type(signal).__name__
-        expected = f"a labelled array with {trace.num_steps} steps"
-        raise ShapeError(message(got, expected, "take a signal of this trace", task="draw a timeline"))
-    others = [dim for dim in signal.dims if dim != "step"]
-    steps = signal.mean(others).to_numpy() if others else signal.to_numpy()
-    values = [steps[list(word.steps)] for word in words]
-    return np.array([v[np.isfinite(v)].mean() if np.isfinite(v).any() else np.nan for v in values])
+    kept = ["step", "layer"] if keep_layers and "layer" in signal.dims else ["step"]
+    others = [dim for dim in signal.dims if dim not in kept]
+    mean = signal.mean(others) if others else signal
+    values = mean.transpose(*kept).to_numpy().astype(np.float64).reshape(signal.sizes["step"], -1)
+    rows = np.array([defined_mean(values[word_steps(steps, tokens)], 0) for steps in words])
+    rows = rows.reshape(len(words), values.shape[1])
+    return rows if keep_layers else rows[:, 0]
+
+
+def word_steps(steps: Sequence[int], tokens: Tokens) -> list[int]:
+    """The steps of a word at which a signal is read.
+
+    Args:
+        steps: All steps of the word.
+        tokens: `"first"` or `"mean"`.
+
+    Raises:
+        ModelInputError: Another value of `tokens`.
+
+    Examples:
+        >>> word_steps((3, 4), "first"), word_steps((3, 4), "mean")
+        ([3], [3, 4])
+    """
+    if tokens not in _TOKENS:
+        raise ModelInputError(message(f"tokens={tokens!r}", "'first' or 'mean'", "choose one of them"))
+    return list(steps[:1] if tokens == "first" else steps)
 
 
 def defined_mean(values: np.ndarray, axis: int) -> np.ndarray:

@@ -59,7 +59,7 @@ def test_only_the_chosen_layers_count():
     assert patches(plot.overlay(trace, 0, layers=[3]).axes[1]).get_array().max() > 0
     last, first = (patches(plot.overlay(trace, 0, layers=[n]).axes[1]).get_array().max() for n in (-1, 3 - 9))
     assert last == 0 < first
-    with pytest.raises(ModelInputError, match=r"got layers \[5\]; expected: one step or more, layers 3 to 8"):
+    with pytest.raises(ModelInputError, match=r"got layers \[5\]; expected: one layer or more, layers 3 to 8"):
         plot.overlay(trace, 0, layers=[5])
 
 

@@ -101,7 +101,7 @@ def test_image_keys_are_added_up_or_kept_and_words_chosen():
     values = xr.DataArray(np.ones((3, 8)), dims=("step", "key"))
     together = plot.saliency_matrix(trace, values).axes[0].images[0].get_array()
     assert together[0, 1] == 4
-    kept = plot.saliency_matrix(trace, values, image="each", words=["word1"]).axes[0].images[0].get_array()
+    kept = plot.saliency_matrix(trace, values, image_keys="separate", words=["word1"]).axes[0].images[0].get_array()
     assert kept.shape == (1, 8)
     with pytest.raises(ModelInputError, match="got step 3"):
         plot.saliency_matrix(trace, values, words=[3])
@@ -151,8 +151,8 @@ def test_another_traces_saliency_or_an_empty_answer_is_refused():
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_choices_that_name_nothing_are_refused():
     values = xr.DataArray(np.ones((3, 20)), dims=("step", "key"))
-    with pytest.raises(ModelInputError, match="image='all'; expected: 'together' or 'each'"):
-        plot.saliency_matrix(planted_trace(), values, image="all")
+    with pytest.raises(ModelInputError, match="image_keys='all'; expected: 'summed' or 'separate'"):
+        plot.saliency_matrix(planted_trace(), values, image_keys="all")
     with pytest.raises(ModelInputError, match="order='size'; expected: 'number' or 'value'"):
         plot.heatmap(planted_trace(), order="size")
 

@@ -124,7 +124,7 @@ def test_a_moved_image_does_not_matter_to_a_trace_and_is_named_when_asked_for(tm
     image = tmp_path / "image.png"
     Image.new("RGB", (56, 56)).save(image)
     assert plot.overlay(planted_trace(), 0, image=image).axes[0].images
-    with pytest.raises(ImageInputError, match=r"read the image .*image2.png: got .*No such file"):
+    with pytest.raises(ImageInputError, match=r"No such file.*image2.png|image2.png.*No such file"):
         plot.overlay(planted_trace(), 0, image=image.with_name("image2.png"))
 
 

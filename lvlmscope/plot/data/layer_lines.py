@@ -9,6 +9,7 @@ import xarray as xr
 from lvlmscope.errors import ShapeError, message
 from lvlmscope.palette import GROUNDED, HALLUCINATED, OTHER
 from lvlmscope.plot.data.aggregates import is_average, over_traces
+from lvlmscope.plot.data.signals import axis_numbers, over_other_axes
 
 __all__ = ["Line", "Lines", "lines_of"]
 
@@ -48,19 +49,19 @@ class Lines:
     Attributes:
         each: The lines.
         numbers: Layer numbers.
-        told: What line and band are; empty where there is no band.
+        meaning: What line and band are; empty where there is no band.
     """
 
     each: tuple[Line, ...]
     numbers: list[int]
-    told: str
+    meaning: str
 
     @property
     def note(self) -> str:
         """What line and band are, and how many points have no value; may be empty."""
         count = sum(int((~np.isfinite(line.mean)).sum()) for line in self.each)
         missing = f"not defined for {count} of {len(self.each) * len(self.numbers)} layers" if count else ""
-        return "; ".join(text for text in (self.told, missing) if text)
+        return "; ".join(text for text in (self.meaning, missing) if text)
 
 
 def lines_of(signal: Any) -> Lines:
@@ -74,7 +75,8 @@ def lines_of(signal: Any) -> Lines:
     """
     if isinstance(signal, xr.DataArray):
         parts, others = _split(signal), [str(dim) for dim in signal.dims if dim != _names(signal)]
-        told = _told(signal, [dim for dim in others if dim != "layer"])
+        over = over_other_axes(signal, [dim for dim in others if dim != "layer"], joined=" and ")
+        meaning = f"{over}; band: one standard deviation" if over else ""
         bands = [(name, *_spread(part)) for name, part in parts]
     elif is_average(signal) and set(signal["mean"].dims) <= {"layer", _names(signal["mean"])}:
         split = {name: _split(signal[name]) for name in ("mean", "low", "high")}
@@ -84,22 +86,22 @@ def lines_of(signal: Any) -> Lines:
         ]
         level = float(signal.attrs.get("level", 0.95))
         interval = f"band: {100 * level:.3g} % interval" if np.isfinite(signal["low"]).any() else "no interval"
-        told = f"{over_traces(signal)}; {interval}"
+        meaning = f"{over_traces(signal)}; {interval}"
     else:
         got = f"a dataset with dims {dict(signal.sizes)}"
         fix = "aggregate by layer, or by layer and word"
         raise ShapeError(message(got, "what lv.aggregate gives by layer", fix))
-    numbers = signal.coords["layer"].values if "layer" in signal.coords else range(signal.sizes["layer"])
-    looks = [_look(name, place) for place, (name, *_) in enumerate(bands)]
+    numbers = axis_numbers(signal if isinstance(signal, xr.DataArray) else signal["mean"], "layer")
+    looks = [_look(name, index) for index, (name, *_) in enumerate(bands)]
     each = tuple(
         Line(name=look[0], mean=mean, low=low, high=high, colour=look[1], dash=look[2])
         for look, (_, mean, low, high) in zip(looks, bands, strict=True)
     )
-    return Lines(each=each, numbers=[int(number) for number in numbers], told=told)
+    return Lines(each=each, numbers=numbers, meaning=meaning)
 
 
-def _look(name: str, place: int) -> tuple[str, str, str]:
-    return _WORDS.get(name, (name, *_LOOKS[place % len(_LOOKS)]))
+def _look(name: str, index: int) -> tuple[str, str, str]:
+    return _WORDS.get(name, (name, *_LOOKS[index % len(_LOOKS)]))
 
 
 def _names(array: xr.DataArray) -> str | None:
@@ -119,8 +121,3 @@ def _spread(array: xr.DataArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     kept = np.ma.masked_invalid(values)
     mean, spread = np.ma.filled(kept.mean(1), np.nan), np.ma.filled(kept.std(1), np.nan)
     return mean, mean - spread, mean + spread
-
-
-def _told(array: xr.DataArray, others: list[str]) -> str:
-    over = " and ".join(f"{array.sizes[dim]} {dim}{'s' if array.sizes[dim] > 1 else ''}" for dim in others)
-    return f"mean over {over}; band: one standard deviation" if over else ""

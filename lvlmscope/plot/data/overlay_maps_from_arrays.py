@@ -1,4 +1,4 @@
-"""Maps of words that are given as arrays: on image tokens, or on rows and columns of the image."""
+"""Maps of words that the caller gives as an array: on image tokens, or on rows and columns of the image."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,25 +6,14 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ShapeError, message, task
-from lvlmscope.plot.data.signals import name_of
 from lvlmscope.traces.token_layout import Box
 from lvlmscope.traces.words import Word
 
-__all__ = ["given_maps", "label_of"]
-
-
-def label_of(values: xr.DataArray) -> str:
-    """What an array holds and its unit, for a colour bar.
-
-    Args:
-        values: The array.
-    """
-    units = str(values.attrs.get("units", ""))
-    return name_of(values) + (f" ({units})" if units not in ("", "1") else "")
+__all__ = ["maps_from_array"]
 
 
 @task("draw values over the image")
-def given_maps(
+def maps_from_array(
     values: xr.DataArray,
     words: Sequence[Word],
     size: tuple[int, int] | None,

@@ -1,4 +1,4 @@
-"""What the panels of an overlay show: words, sets of words, layers or heads."""
+"""What the panels of an overlay show: the attention of words, sets of words, layers or heads."""
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
@@ -6,16 +6,18 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from lvlmscope.attention.layer_bands import absolute_layers
 from lvlmscope.errors import ModelInputError, message, task
-from lvlmscope.plot.data.signals import patch_attention
+from lvlmscope.traces.requirements import decoder_depth
 from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_attention import mean_over_heads, mean_over_steps
 from lvlmscope.traces.words import Word, find_word
 
-__all__ = ["Asked", "OverlayPanel", "OverlayPanels", "listed_words", "sights_of"]
+__all__ = ["OverlayPanel", "OverlayPanels", "WordChoice", "choose_panels", "words_with_maps"]
 
-Asked = str | int | Word | Set[str | int | Word]
-_MOST: Final = 12
-_LISTED: Final = 4
+WordChoice = str | int | Word | Set[str | int | Word]
+_MOST_PANELS: Final = 12
+_MOST_NUMBERS: Final = 4  # layers or heads that a label lists
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,11 +26,11 @@ class OverlayPanel:
 
     Attributes:
         name: The word or words in quotation marks, or the layer or head.
-        share: Attention on every key ``[key]``, shares of 1.
+        attention: On every key ``[key]``, shares of 1.
     """
 
     name: str
-    share: np.ndarray
+    attention: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,19 +39,19 @@ class OverlayPanels:
 
     Attributes:
         each: The panels.
-        told: What all of them share, for the colour bar; empty when nothing was chosen.
+        shared: What all of them share, for the colour bar; empty when all layers and heads of words are averaged.
         note: How many layers or heads there are when not all are shown.
     """
 
     each: tuple[OverlayPanel, ...]
-    told: str
+    shared: str
     note: str = ""
 
 
 @task("draw attention over the image")
-def sights_of(
+def choose_panels(
     trace: Trace,
-    asked: "Asked | Sequence[Asked]",
+    words: "WordChoice | Sequence[WordChoice]",
     each: Literal["word", "layer", "head"],
     layers: Sequence[int] | None,
     heads: Sequence[int] | None,
@@ -58,75 +60,104 @@ def sights_of(
 
     Args:
         trace: A trace.
-        asked: A word, a step, a set of them, or a list of such.
+        words: A word, a step, a set of them, or a list of such.
         each: What panels differ in.
-        layers: Layer numbers; None for all.
-        heads: Head numbers; None for all.
+        layers: Decoder layer numbers, negative ones counted from the end; None for all.
+        heads: Query head numbers; None for all.
 
     Raises:
         ModelInputError: No words, too many, several where one is due, or no such word, layer or head.
     """
-    listed = [asked] if isinstance(asked, str | int | np.integer | Word | Set) else list(asked)
-    most = _MOST if each == "word" else 1
+    listed = _as_list(words)
+    most = _MOST_PANELS if each == "word" else 1
     if not 1 <= len(listed) <= most or each not in {"word", "layer", "head"}:
-        expected = f"1 to {_MOST} words, or one word or set of words with each='layer' or 'head'"
+        expected = f"1 to {_MOST_PANELS} words, or one word or set of words with each='layer' or 'head'"
         raise ModelInputError(
             message(f"{len(listed)} words", expected, "choose fewer", task="draw words over the image")
         )
-    subjects = [_subject(trace, one) for one in listed]
-    told = ", ".join(text for text in (_numbers("layer", layers), _numbers("head", heads)) if text)
+    layers = None if layers is None else absolute_layers(layers, decoder_depth(trace))
+    named = [_name_and_steps(trace, one) for one in listed]
     if each == "word":
-        panels = [OverlayPanel(name=n, share=patch_attention(trace, steps, layers, heads)) for n, steps in subjects]
-        return OverlayPanels(each=tuple(panels), told=told)
-    depth = max(trace.layer_indices) + 1
-    layers = None if layers is None else [n + depth if -depth <= n < 0 else n for n in layers]
-    (name, steps), pool = subjects[0], layers if each == "layer" else heads
-    every = list(pool) if pool is not None else list(trace.layer_indices if each == "layer" else range(trace.num_heads))
-    chosen = [every[n] for n in np.linspace(0, len(every) - 1, min(len(every), _MOST)).round().astype(int)]
+        panels = [OverlayPanel(name=name, attention=_attention(trace, steps, layers, heads)) for name, steps in named]
+        return OverlayPanels(each=tuple(panels), shared=_joined(_numbers("layer", layers), _numbers("head", heads)))
+    name, steps = named[0]
+    existing = trace.layer_indices if each == "layer" else range(trace.num_heads)
+    wanted = layers if each == "layer" else heads
+    numbers = list(existing if wanted is None else wanted)
+    shown = _evenly_spaced(numbers)
     panels = []
-    for number in chosen:
+    for number in shown:
         parts = {"layers": [number], "heads": heads} if each == "layer" else {"layers": layers, "heads": [number]}
-        panels.append(OverlayPanel(name=f"{each} {number}", share=patch_attention(trace, steps, **parts)))
-    rest = _numbers("head", heads) if each == "layer" else _numbers("layer", layers)
-    note = f"{len(chosen)} of {len(every)} {each}s" if len(chosen) < len(every) else ""
-    return OverlayPanels(each=tuple(panels), told=", ".join(text for text in (name, rest) if text), note=note)
+        panels.append(OverlayPanel(name=f"{each} {number}", attention=_attention(trace, steps, **parts)))
+    averaged = _numbers("head", heads) if each == "layer" else _numbers("layer", layers)
+    note = f"{len(shown)} of {len(numbers)} {each}s" if len(shown) < len(numbers) else ""
+    return OverlayPanels(each=tuple(panels), shared=_joined(name, averaged), note=note)
 
 
-def listed_words(trace: Trace, asked: "Asked | Sequence[Asked]", *, plain: bool) -> list[Word]:
+def words_with_maps(trace: Trace, words: "WordChoice | Sequence[WordChoice]", *, averaged: bool) -> list[Word]:
     """The words whose maps are given as an array.
 
     Args:
         trace: A trace.
-        asked: A word, or a list of words.
-        plain: Whether neither layers nor heads were chosen: a given map has none.
+        words: A word, or a list of words.
+        averaged: Whether all layers and heads are averaged: a given map has none to choose from.
 
     Raises:
         ModelInputError: A set of words, layers or heads, too many words, or no such word.
     """
-    listed = [asked] if isinstance(asked, str | int | np.integer | Word | Set) else list(asked)
-    words = [one for one in listed if not isinstance(one, Set)]
-    if not 1 <= len(words) <= _MOST or len(words) < len(listed) or not plain:
-        got = f"{len(listed)} words" if plain else "values= with each=, layers= or heads="
-        expected = f"1 to {_MOST} words, each with a map of its own"
+    listed = _as_list(words)
+    single = [one for one in listed if not isinstance(one, Set)]
+    if not 1 <= len(single) <= _MOST_PANELS or len(single) < len(listed) or not averaged:
+        got = f"{len(listed)} words" if averaged else "values= with each=, layers= or heads="
+        expected = f"1 to {_MOST_PANELS} words, each with a map of its own"
         raise ModelInputError(message(got, expected, "reduce the array first", task="draw values over the image"))
-    return [find_word(trace, one) for one in words]
+    return [find_word(trace, one) for one in single]
 
 
-def _subject(trace: Trace, asked: Any) -> tuple[str, list[int]]:
+def _as_list(words: Any) -> list[Any]:
+    return [words] if isinstance(words, str | int | np.integer | Word | Set) else list(words)
+
+
+def _attention(
+    trace: Trace, steps: Sequence[int], layers: Sequence[int] | None, heads: Sequence[int] | None
+) -> np.ndarray:
+    """Attention on every key, averaged over steps, heads and layers; ``[key]``, shares of 1."""
+    fix = "choose among these"
+    missing = sorted(set(layers or ()) - set(trace.layer_indices))
+    if missing or (layers is not None and not layers):
+        expected = f"one layer or more, layers {trace.layer_indices[0]} to {trace.layer_indices[-1]}"
+        raise ModelInputError(message(f"layers {missing}", expected, fix))
+    if heads is not None and (not len(heads) or not set(heads) <= set(range(trace.num_heads))):
+        raise ModelInputError(message(f"heads {list(heads)}", f"heads 0 to {trace.num_heads - 1}", fix))
+    positions = None if layers is None else [n for n, number in enumerate(trace.layer_indices) if number in layers]
+    return mean_over_heads(mean_over_steps(lambda step: trace.attention[step], steps), layers=positions, heads=heads)
+
+
+def _name_and_steps(trace: Trace, choice: Any) -> tuple[str, list[int]]:
     """Name and steps of a word, or of the words of a set together."""
-    if not isinstance(asked, Set):
-        word = find_word(trace, asked)
+    if not isinstance(choice, Set):
+        word = find_word(trace, choice)
         return f'"{word.text}"', list(word.steps)
-    if not asked:
+    if not choice:
         raise ModelInputError(message("an empty set of words", "one word or more", "name some"))
-    words = sorted((find_word(trace, one) for one in asked), key=lambda word: word.start)
+    words = sorted((find_word(trace, one) for one in choice), key=lambda word: word.start)
     return ", ".join(f'"{word.text}"' for word in words), sorted({step for word in words for step in word.steps})
 
 
-def _numbers(called: str, numbers: Sequence[int] | None) -> str:
+def _evenly_spaced(numbers: Sequence[int]) -> list[int]:
+    """As many of the numbers as there is room for, the first and the last among them."""
+    positions = np.linspace(0, len(numbers) - 1, min(len(numbers), _MOST_PANELS)).round().astype(int)
+    return [numbers[position] for position in positions]
+
+
+def _joined(*texts: str) -> str:
+    return ", ".join(text for text in texts if text)
+
+
+def _numbers(noun: str, numbers: Sequence[int] | None) -> str:
     if numbers is None:
         return ""
     listed = [str(number) for number in numbers]
-    if len(listed) > _LISTED:
-        return f"{len(listed)} {called}s from {min(numbers)} to {max(numbers)}"
-    return f"{called}{'s' if len(listed) > 1 else ''} {', '.join(listed)}"
+    if len(listed) > _MOST_NUMBERS:
+        return f"{len(listed)} {noun}s from {min(numbers)} to {max(numbers)}"
+    return f"{noun}{'s' if len(listed) > 1 else ''} {', '.join(listed)}"

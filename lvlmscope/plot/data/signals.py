@@ -1,28 +1,26 @@
-"""The labelled arrays that views draw when they are given a trace, and the colour scale an array is drawn on."""
+"""The labelled arrays that views draw: a trace's attention on the image, matrices of two axes, means of words."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.plot.data.aggregates import mean_of, over_traces
+from lvlmscope.plot.data.unit_labels import counted
 from lvlmscope.traces.labelled_arrays import coordinates
 from lvlmscope.traces.requirements import require_image
 from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_values import at_words
+from lvlmscope.traces.words import Word
 
-__all__ = ["head_image_attention", "layer_by_head", "name_of", "patch_attention"]
+__all__ = ["axis_numbers", "head_image_attention", "layer_by_head", "matrix_of", "over_other_axes", "word_means"]
 
 
 @task("draw attention on the image")
-def head_image_attention(trace: Trace, steps: slice = slice(None)) -> xr.DataArray:
+def head_image_attention(trace: Trace) -> xr.DataArray:
     """Each head's share of attention on the image for each step; dims (step, layer, head).
-
-    Args:
-        trace: A trace with image keys.
-        steps: Which steps.
 
     Raises:
         ModelInputError: No image keys.
@@ -30,10 +28,9 @@ def head_image_attention(trace: Trace, steps: slice = slice(None)) -> xr.DataArr
     require_image(trace)
     dims = ("step", "layer", "head")
     attrs = {"long_name": "attention on the image", "units": "1", "bounds": (0.0, 1.0)}
-    whole = xr.DataArray(
+    return xr.DataArray(
         trace.rows().image_mass.numpy(), dims=dims, coords=coordinates(trace, *dims), name="image_mass", attrs=attrs
     )
-    return whole.isel(step=steps)
 
 
 def layer_by_head(signal: Any) -> tuple[xr.DataArray, str]:
@@ -50,57 +47,71 @@ def layer_by_head(signal: Any) -> tuple[xr.DataArray, str]:
         ShapeError: No such axes, or an empty one.
         ModelInputError: Neither a trace nor a labelled array.
     """
-    if isinstance(signal, xr.Dataset):
-        return mean_of(signal, dims=("layer", "head")), over_traces(signal)
     if isinstance(signal, Trace):
         signal = head_image_attention(signal)
-    if not isinstance(signal, xr.DataArray):
+    if not isinstance(signal, xr.DataArray | xr.Dataset):
         got, expected = type(signal).__name__, "a trace, or an xarray.DataArray with dims layer and head"
         raise ModelInputError(message(got, expected, "pass what a diagnostic returns"))
-    if not {"layer", "head"} <= set(signal.dims) or 0 in signal.shape:
-        got = f"dims {dict(signal.sizes)}"
-        fix = "choose a signal per layer and head, of a trace with at least one step"
-        raise ShapeError(message(got, "dims layer and head, none empty", fix))
-    others = [str(dim) for dim in signal.dims if dim not in {"layer", "head"}]
-    told = ", ".join(f"{signal.sizes[dim]} {dim}{'s' if signal.sizes[dim] > 1 else ''}" for dim in others)
-    flat = signal.mean(others, keep_attrs=True) if others else signal
-    return flat.transpose("layer", "head"), f"mean over {told}" if told else ""
+    return matrix_of(signal, ("layer", "head"))
 
 
-def name_of(values: xr.DataArray) -> str:
-    """What an array holds, in words: its `long_name`, else its name."""
-    return str(values.attrs.get("long_name") or ("value" if values.name is None else values.name))
-
-
-@task("average attention")
-def patch_attention(
-    trace: Trace, steps: Sequence[int], layers: Sequence[int] | None = None, heads: Sequence[int] | None = None
-) -> np.ndarray:
-    """Attention on every key, averaged over steps, layers and heads; ``[key]``, shares of 1.
+def matrix_of(signal: Any, dims: tuple[str, str]) -> tuple[xr.DataArray, str]:
+    """A signal as a matrix, other axes averaged over.
 
     Args:
-        trace: A trace.
-        steps: Which steps.
-        layers: Decoder layer numbers, negative ones count from the end; None for all.
-        heads: Query head numbers; None for all.
+        signal: A labelled array, or what `aggregate` gives.
+        dims: Of the rows and of the columns.
+
+    Returns:
+        The matrix, and what was averaged, in words.
 
     Raises:
-        ModelInputError: No steps, or a layer or head that the trace does not have.
+        ShapeError: No such axes, or an empty one.
     """
-    fix = "choose among these"
-    if layers:
-        depth = max(trace.layer_indices) + 1
-        layers = [layer + depth if -depth <= layer < 0 else layer for layer in layers]
-    unknown = sorted(set(layers or ()) - set(trace.layer_indices))
-    if unknown or not steps or (layers is not None and not layers):
-        got = f"layers {unknown}" if unknown else f"{len(steps)} steps and layers {layers}"
-        expected = f"one step or more, layers {trace.layer_indices[0]} to {trace.layer_indices[-1]}"
-        raise ModelInputError(message(got, expected, fix))
-    if heads is not None and (not len(heads) or not set(heads) <= set(range(trace.num_heads))):
-        got, expected = f"heads {list(heads)}", f"heads 0 to {trace.num_heads - 1}"
-        raise ModelInputError(message(got, expected, fix))
-    chosen = [n for n, number in enumerate(trace.layer_indices) if layers is None or number in layers]
-    rows = trace.attention[list(steps)][:, chosen]
-    chosen_heads = rows if heads is None else rows[:, :, list(heads)]
-    mean: np.ndarray = chosen_heads.mean(dim=(0, 1, 2), dtype=torch.float32).numpy()
-    return mean
+    if isinstance(signal, xr.Dataset):
+        return mean_of(signal, dims=dims), over_traces(signal)
+    if not isinstance(signal, xr.DataArray) or not set(dims) <= set(signal.dims) or 0 in signal.shape:
+        got = f"dims {dict(signal.sizes)}" if isinstance(signal, xr.DataArray) else type(signal).__name__
+        expected = f"a labelled array with dims {dims[0]} and {dims[1]}, none empty"
+        raise ShapeError(message(got, expected, "pass what a diagnostic returns for a trace with at least one step"))
+    others = [str(dim) for dim in signal.dims if dim not in dims]
+    flat = signal.mean(others, keep_attrs=True) if others else signal
+    return flat.transpose(*dims), over_other_axes(signal, others, joined=", ")
+
+
+def axis_numbers(values: xr.DataArray, dim: str) -> list[int]:
+    """The numbers along an axis: its coordinate, else counted from 0."""
+    return [int(n) for n in values.coords[dim]] if dim in values.coords else list(range(values.sizes[dim]))
+
+
+def over_other_axes(signal: xr.DataArray, dims: Sequence[str], *, joined: str) -> str:
+    """What a mean is over, in words; empty for no axes.
+
+    Args:
+        signal: Before the mean.
+        dims: The axes of the mean.
+        joined: Stands between them.
+
+    Examples:
+        >>> over_other_axes(xr.DataArray(np.zeros((3, 1)), dims=("step", "head")), ["step", "head"], joined=" and ")
+        'mean over 3 steps and 1 head'
+    """
+    return f"mean over {joined.join(counted(signal.sizes[dim], dim) for dim in dims)}" if dims else ""
+
+
+def word_means(trace: Trace, words: Sequence[Word], signal: Any) -> np.ndarray:
+    """A signal for each word: the mean over its tokens, layers and heads ``[word]``; NaN where nothing is defined.
+
+    Args:
+        trace: Where the words come from.
+        words: The words to read.
+        signal: A labelled array with a step axis.
+
+    Raises:
+        ShapeError: No step axis, or another answer's.
+    """
+    if not isinstance(signal, xr.DataArray) or signal.sizes.get("step") != trace.num_steps:
+        got = f"dims {dict(signal.sizes)}" if isinstance(signal, xr.DataArray) else type(signal).__name__
+        expected = f"a labelled array with {trace.num_steps} steps"
+        raise ShapeError(message(got, expected, "take a signal of this trace"))
+    return at_words(signal, [word.steps for word in words], "mean", keep_layers=False)

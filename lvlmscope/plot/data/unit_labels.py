@@ -1,24 +1,57 @@
-"""What a colour bar or an axis says: the quantity and its unit, in words."""
+"""Quantities, units and counts in words: what a colour bar, an axis or a title says."""
 
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["quantity_label"]
+import xarray as xr
+
+__all__ = ["axis_label", "counted", "map_label", "name_of"]
 
 
-def quantity_label(attrs: Mapping[str, Any], name: str = "") -> str:
-    """What a colour bar or an axis says: the quantity with its unit.
+def name_of(values: xr.DataArray) -> str:
+    """What an array holds: its `long_name`, else its name."""
+    return str(values.attrs.get("long_name") or ("value" if values.name is None else values.name))
+
+
+def axis_label(attrs: Mapping[str, Any], name: str = "") -> str:
+    """The quantity with its unit, always told.
 
     Args:
         attrs: `long_name`, `units` and `bounds` of a labelled array.
         name: Used when there is no `long_name`.
 
     Examples:
-        >>> quantity_label({"long_name": "layer image entropy", "units": "nats"})
+        >>> axis_label({"long_name": "layer image entropy", "units": "nats"})
         'layer image entropy (nats)'
+        >>> axis_label({"long_name": "attention on the image", "units": "1", "bounds": (0.0, 1.0)})
+        'attention on the image (share of 1)'
     """
     units = str(attrs.get("units", ""))
     low, high = attrs.get("bounds") or (0, 1)
     one = "share of 1" if low is None or low >= 0 else f"from {low:g} to {high:g}"
-    told = {"": "no unit given", "1": one}.get(units, units)
-    return f"{attrs.get('long_name', name) or 'value'} ({told})"
+    unit = {"": "no unit given", "1": one}.get(units, units)
+    return f"{attrs.get('long_name', name) or 'value'} ({unit})"
+
+
+def map_label(values: xr.DataArray) -> str:
+    """The quantity of a map that the caller made, with its unit where it has one.
+
+    Args:
+        values: The map.
+
+    Examples:
+        >>> map_label(xr.DataArray([1.0], attrs={"long_name": "occlusion", "units": "nats"}))
+        'occlusion (nats)'
+    """
+    units = str(values.attrs.get("units", ""))
+    return name_of(values) + (f" ({units})" if units not in ("", "1") else "")
+
+
+def counted(count: int, noun: str) -> str:
+    """A count and its noun in the right number.
+
+    Examples:
+        >>> counted(1, "word"), counted(0, "word"), counted(2, "word")
+        ('1 word', '0 words', '2 words')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -120,11 +120,11 @@ def beside_each_other(each: Sequence[Any], *, title: str, size: tuple[float, flo
         drawn.showscale = following is None or (drawn.zmin, drawn.zmax) != (following.zmin, following.zmax)
         grid.add_trace(drawn, row=1, col=column)
         for axis in ("xaxis", "yaxis"):
-            told = {k: v for k, v in one.layout[axis].to_plotly_json().items() if k not in ("anchor", "domain")}
+            settings = {k: v for k, v in one.layout[axis].to_plotly_json().items() if k not in ("anchor", "domain")}
             if axis == "yaxis" and column > 1:
-                told["title"] = {"text": ""}
+                settings["title"] = {"text": ""}
             update = grid.update_xaxes if axis == "xaxis" else grid.update_yaxes
-            update(**told, row=1, col=column)
+            update(**settings, row=1, col=column)
     return grid
 
 
@@ -135,10 +135,10 @@ def hover_map(
     names: tuple[Sequence[Any], Sequence[Any]],
     called: tuple[str, str],
     label: str,
-    told: np.ndarray | None = None,
+    column_names: np.ndarray | None = None,
     **texts: Any,
 ) -> Any:
-    """A map whose cells tell their row, column and value.
+    """A map whose cells show their row, column and value on hover.
 
     Args:
         values: ``[row, column]``; cells that are not finite stay grey.
@@ -146,7 +146,7 @@ def hover_map(
         names: Of the rows and of the columns.
         called: What a row and a column are.
         label: Of the colour bar.
-        told: What a cell says of its column ``[row, column]``, where rows have orders of their own.
+        column_names: Name of each cell's column ``[row, column]``, where rows have orders of their own.
         **texts: As `plotly_figure`.
 
     Raises:
@@ -159,16 +159,18 @@ def hover_map(
         fix = "choose fewer rows, or backend='matplotlib'"
         raise ModelInputError(message(got, f"up to {_MOST_CELLS} cells", fix, task="draw a map with hover"))
     rows, columns = ([plain(str(name)) for name in each] for each in names)
-    told_of = np.empty((*values.shape, 2), dtype=object)  # plotly takes nested lists of this size in seconds
-    told_of[..., 0] = np.array(rows, dtype=object)[:, None]
-    told_of[..., 1] = columns if told is None else np.vectorize(lambda one: plain(str(one)), otypes=[object])(told)
+    hover = np.empty((*values.shape, 2), dtype=object)  # plotly takes nested lists of this size in seconds
+    hover[..., 0] = np.array(rows, dtype=object)[:, None]
+    hover[..., 1] = (
+        columns if column_names is None else np.vectorize(lambda one: plain(str(one)), otypes=[object])(column_names)
+    )
     drawn = go.Heatmap(
         z=[[float(v) if np.isfinite(v) else None for v in row] for row in values],
         zmin=scale.low,
         zmax=scale.high,
         colorscale=scale.colours,
         colorbar={"title": {"text": plain(label), "side": "right"}},
-        customdata=told_of,
+        customdata=hover,
         hovertemplate=f"{called[0]} %{{customdata[0]}}, {called[1]} %{{customdata[1]}}<br>%{{z:.4g}}<extra></extra>",
         hoverongaps=False,
     )
