@@ -1,36 +1,43 @@
 """Generation as the user configured it, on the model's own kernel, with what a replay of it needs."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from tqdm.auto import tqdm
+from transformers import StoppingCriteriaList
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
+from lvlmscope.errors import UnsupportedModelError, message
+from lvlmscope.hooks.instance_attributes import shadowed
 from lvlmscope.inputs.limits import blame_inputs, is_image_input
 from lvlmscope.models.families import Family
+from lvlmscope.runtime.generation_settings import refuse_unsupported
 
 __all__ = ["Generation", "generate_answer", "teacher_force"]
 
-_REFUSED: dict[str, Callable[[Any], bool]] = {
-    "num_beams": lambda value: value not in (None, 1),
-    "num_return_sequences": lambda value: value not in (None, 1),
-    "assistant_model": lambda value: value is not None,
-    "prompt_lookup_num_tokens": lambda value: value is not None,
-    "assistant_early_exit": lambda value: value is not None,
-    "custom_generate": lambda value: value is not None,
-    "cache_implementation": lambda value: value not in (None, "dynamic"),
-    "past_key_values": lambda value: value is not None,
-    "prefill_chunk_size": lambda value: value is not None,
-    "inputs_embeds": lambda value: value is not None,
-    "use_cache": lambda value: value is False,
-}
-_OURS = ("return_dict_in_generate", "output_logits", "output_attentions", "output_hidden_states", "output_scores")
 _SECONDS_BEFORE_BAR = 1.5
 _TEXT = ("input_ids", "inputs_embeds", "attention_mask", "position_ids")
-_RENEWED = {"past_key_values", "logits_to_keep", "use_cache", "return_dict", "cache_position", *_OURS}
+_RETURNED: Final = {
+    "use_cache": True,
+    "return_dict_in_generate": True,
+    "output_logits": True,
+    "output_attentions": False,
+    "output_hidden_states": False,
+    "output_scores": False,
+}
+_RENEWED: Final = {"past_key_values", "logits_to_keep", "return_dict", "cache_position", *_RETURNED}
+_REPORTED: Final = (
+    "do_sample",
+    "temperature",
+    "top_k",
+    "top_p",
+    "max_new_tokens",
+    "repetition_penalty",
+    "eos_token_id",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -118,33 +125,25 @@ def generate_answer(
         The generation.
 
     Raises:
-        UnsupportedOptionError: An option whose answer cannot be replayed row by row, by name.
+        UnsupportedOptionError: A setting, given or the model's own, whose answer cannot be replayed row by row.
+        UnsupportedModelError: A model whose ``generate`` is not that of transformers.
         ModelInputError: Inputs on which the model fails.
     """
-    _refuse(model, options)
-    inputs = _on_device(model, inputs)
-    total = options.get("max_new_tokens")
-    with tqdm(
-        total=total, desc="generate", unit="token", delay=_SECONDS_BEFORE_BAR, leave=False, disable=not progress
-    ) as bar:
-        log = _ForwardLog(bar)
-        hook = family.core(model).register_forward_pre_hook(log, with_kwargs=True)
-        try:
-            with blame_inputs(lambda: log.steps):
-                output = model.generate(
-                    **inputs,
-                    **_whole_cache(model),
-                    **options,
-                    use_cache=True,
-                    return_dict_in_generate=True,
-                    output_logits=True,
-                )
-        finally:
-            hook.remove()
+    core = family.core(model)
+    settings = refuse_unsupported(core, options, batch=inputs["input_ids"].shape[0])
+    inputs, cache = _on_device(model, inputs), _whole_cache(model)
+    options_and_ours = options | _RETURNED | ({"cache_implementation": None} if cache else {})
+    shown: dict[str, Any] = {"desc": "generate", "unit": "token", "delay": _SECONDS_BEFORE_BAR, "leave": False}
+    with ExitStack() as stack:
+        bar = stack.enter_context(tqdm(total=settings.max_new_tokens, disable=not progress, **shown))
+        log, ends = _ForwardLog(bar), stack.enter_context(_recorded_ends(core))
+        stack.callback(core.register_forward_pre_hook(log, with_kwargs=True).remove)
+        stack.enter_context(blame_inputs(lambda: log.steps))
+        output = model.generate(**inputs, **cache, **options_and_ours)
     prompt = inputs["input_ids"].shape[1]
     steps = output.sequences.shape[1] - prompt
     if log.steps != steps:
-        got = f"{log.steps} forwards of {type(family.core(model)).__name__} for {steps} tokens"
+        got = f"{log.steps} forwards of {type(core).__name__} for {steps} tokens"
         fix = "register a Family whose core is the module that generate calls"
         raise UnsupportedModelError(message(got, "one forward per token", fix, task="follow a generation"))
     per_row = log.per_row
@@ -152,7 +151,7 @@ def generate_answer(
     return Generation(
         ids=output.sequences,
         prompt_length=prompt,
-        steps=_answer_lengths(model, output.sequences[:, prompt:], options),
+        steps=_answer_lengths(ends, steps, len(output.sequences)),
         cache=output.past_key_values,
         attention_mask=_extended(inputs["attention_mask"], steps - 1),
         position_ids=torch.cat(log.positions, -1) if len(log.positions) == steps else None,
@@ -160,7 +159,7 @@ def generate_answer(
         per_row=per_row,
         first=log.first,
         logits=torch.stack(output.logits, 1),
-        settings=_settings(model, options),
+        settings=_settings(settings, options),
     )
 
 
@@ -219,45 +218,50 @@ def _whole_cache(model: Any) -> dict[str, Any]:
     return {"past_key_values": cache}
 
 
-def _refuse(model: Any, options: dict[str, Any]) -> None:
-    defaults = getattr(model, "generation_config", None)
-    given = options.get("generation_config") or defaults
-    for name, refused in _REFUSED.items():
-        value = options.get(name, getattr(given, name, None))
-        if refused(value):
-            expected = "greedy or sampled answers, one per prompt, with the default cache"
-            fix = f"leave {name} out, or pass the finished text as answer="
-            raise UnsupportedOptionError(message(f"{name}={value!r}"[:80], expected, fix, task="trace a generation"))
-    length = options.get("max_new_tokens")
-    if isinstance(length, int) and length < 1:
-        got, expected = f"max_new_tokens={length}", "1 token or more"
-        raise UnsupportedOptionError(message(got, expected, "allow the answer some length", task="trace a generation"))
-    for name in _OURS:
-        if name in options:
-            fix = f"leave {name} out: the trace holds attention, log-probabilities and, on request, hidden states"
-            raise UnsupportedOptionError(message(name, "options that choose tokens", fix, task="trace a generation"))
-
-
 def _extended(mask: torch.Tensor, steps: int) -> torch.Tensor:
     return torch.cat([mask, mask.new_ones(mask.shape[0], steps)], 1)
 
 
-def _answer_lengths(model: Any, answers: torch.Tensor, options: dict[str, Any]) -> tuple[int, ...]:
-    """Answer tokens of each sample: up to its first end token; a batch goes on with pad tokens after it."""
-    config = options.get("generation_config") or getattr(model, "generation_config", None)
-    ends = options.get("eos_token_id", getattr(config, "eos_token_id", None))
-    ends = [] if ends is None else torch.as_tensor(ends).flatten().tolist()
-    lengths = []
-    for answer in answers.tolist():
-        first = next((number for number, token in enumerate(answer) if token in ends), len(answer) - 1)
-        lengths.append(first + 1)
-    return tuple(lengths)
+@contextmanager
+def _recorded_ends(core: Any) -> Iterator[list[torch.Tensor]]:
+    """Which samples ended at each step, bool ``[batch]``, as the stopping criteria of ``generate`` say it."""
+    ends: list[torch.Tensor] = []
+    original = core._get_stopping_criteria  # noqa: SLF001 - the only place where all criteria are together
+
+    def recorded(*args: Any, **options: Any) -> StoppingCriteriaList:
+        return _RecordedCriteria(original(*args, **options), ends)
+
+    with shadowed(core, "_get_stopping_criteria", recorded):
+        yield ends
 
 
-def _settings(model: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """The options given, and the sampling settings in force (JSON values)."""
-    config = options.get("generation_config") or getattr(model, "generation_config", None)
-    names = ("do_sample", "temperature", "top_k", "top_p", "max_new_tokens", "repetition_penalty", "eos_token_id")
-    found = {name: getattr(config, name, None) for name in names} | options
+class _RecordedCriteria(StoppingCriteriaList):
+    def __init__(self, criteria: StoppingCriteriaList, ends: list[torch.Tensor]) -> None:
+        super().__init__(criteria)
+        self.ends = ends
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **options: Any) -> Any:
+        ended = super().__call__(input_ids, scores, **options)
+        self.ends.append(ended)
+        return ended
+
+
+def _answer_lengths(ends: list[torch.Tensor], steps: int, batch: int) -> tuple[int, ...]:
+    """Answer tokens of each sample: up to the step at which a criterion ended it; the batch goes on without it."""
+    if len(ends) < steps:
+        got, expected = f"{len(ends)} checks of the stopping criteria for {steps} tokens", "one check per token"
+        fix = "trace a model on the generate of transformers"
+        raise UnsupportedModelError(message(got, expected, fix, task="follow a generation"))
+    ended = torch.stack([flags.expand(batch) for flags in ends[:steps]], 1).cpu()
+    # The first True; the last step of all where there is none
+    return tuple(int(row.nonzero()[0]) + 1 if bool(row.any()) else steps for row in ended)
+
+
+def _settings(settings: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """The options given, and the settings in force (JSON values)."""
+    given = options.get("generation_config")
+    names = (*_REPORTED, *(given.to_diff_dict() if given is not None else ()))
+    found = {name: getattr(settings, name, None) for name in names}
+    found |= {name: value for name, value in options.items() if name != "generation_config"}
     plain = (str, int, float, bool, list, type(None))
     return {name: value if isinstance(value, plain) else repr(value)[:200] for name, value in found.items()}

@@ -14,7 +14,6 @@ from lvlmscope.models.families import Family
 
 __all__ = [
     "Estimate",
-    "answer_limit",
     "choose_keeping",
     "estimate_inputs",
     "fit_into",
@@ -23,7 +22,6 @@ __all__ = [
 ]
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-_DEFAULT_STEPS = 20  # generate's own default length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,24 +92,6 @@ def parse_size(size: int | str) -> int:
         expected, fix = "bytes, or a text such as '2GB' or '512MiB'", "write the size with its unit"
         raise UnsupportedOptionError(message(f"{size!r}", expected, fix, task="limit memory"))
     return int(number * unit)
-
-
-def answer_limit(model: Any, inputs: Mapping[str, Any], options: Mapping[str, Any]) -> int:
-    """Answer tokens at most, as ``generate`` will read its settings.
-
-    Args:
-        model: The bare model.
-        inputs: Model inputs.
-        options: Keyword arguments of ``generate``.
-
-    Returns:
-        A number of steps.
-    """
-    config = options.get("generation_config") or getattr(model, "generation_config", None)
-    steps: int | None = options.get("max_new_tokens") or getattr(config, "max_new_tokens", None)
-    length = options.get("max_length") or getattr(config, "max_length", None)
-    prompt = inputs["input_ids"].shape[1]
-    return steps or (length - prompt if length and length > prompt else _DEFAULT_STEPS)
 
 
 def choose_keeping(

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lvlmscope.capture.memory import Estimate, answer_limit, estimate_inputs
+from lvlmscope.capture.memory import Estimate, estimate_inputs
 from lvlmscope.capture.options import Keep, Precision, check_choices
 from lvlmscope.inputs.preparation import check_inputs, prepare
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
+from lvlmscope.runtime.generation_settings import answer_limit
 
 __all__ = ["estimate"]
 
@@ -58,6 +59,7 @@ def estimate(
     else:
         ready = check_inputs(inputs)
     check_choices(keep=keep, precision=precision)
-    steps = answer_limit(bare, ready, {"max_new_tokens": max_new_tokens})
+    options = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
+    steps = answer_limit(family.core(bare), ready["input_ids"].shape[1], options)
     kept: dict[str, Any] = {"gradients": gradients, "hidden_states": hidden_states, "keep": keep}
     return estimate_inputs(bare, family, ready, steps, precision=precision, layerwise=layerwise, **kept)

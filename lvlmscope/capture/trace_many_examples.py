@@ -95,10 +95,10 @@ def trace_many(
     family = family or family_for(model)
     family.require_vision(unwrap(model))
     stack = stack_of(interventions)
-    wishes = TraceOptions(
+    trace_options = TraceOptions(
         gradients=gradients, hidden_states=hidden_states, keep=keep, precision=precision, max_memory=max_memory
     )
-    runner = _Runner(model, family, find_processor(model, processor), wishes, generation, seed, prompt)
+    runner = _Runner(model, family, find_processor(model, processor), trace_options, generation, seed, prompt)
     return _traced(runner, examples, batch_size, stack, progress=progress)
 
 
@@ -143,7 +143,7 @@ class _Runner:
     model: Any
     family: Family
     processor: Any
-    wishes: TraceOptions
+    trace_options: TraceOptions
     generation: dict[str, Any]
     seed: int | None
     prompt: str | None
@@ -190,7 +190,9 @@ class _Runner:
         given = None if answer is None else tokenize_answer(answer, self.processor)
         seed = None if self.seed is None else self.seed + index
         options = self.generation if given is None else {}
-        return trace_prepared(self.model, self.family, batch, self.wishes, answer=given, generation=options, seed=seed)
+        return trace_prepared(
+            self.model, self.family, batch, self.trace_options, answer=given, generation=options, seed=seed
+        )
 
 
 def _let_go(error: Exception) -> Exception:

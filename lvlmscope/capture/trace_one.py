@@ -8,11 +8,7 @@ from typing import Any
 import torch
 
 from lvlmscope.capture.generation import Generation, generate_answer, teacher_force
-from lvlmscope.capture.memory import (
-    answer_limit,
-    choose_keeping,
-    layerwise_needed,
-)
+from lvlmscope.capture.memory import choose_keeping, layerwise_needed
 from lvlmscope.capture.options import Keep, Precision, TraceOptions, check_choices
 from lvlmscope.capture.provenance import describe_origin
 from lvlmscope.capture.replay import replay_answer
@@ -23,6 +19,7 @@ from lvlmscope.inputs.preparation import ModelInputs, check_inputs, prepare, tok
 from lvlmscope.models.families import Family
 from lvlmscope.models.loaded_model import LoadedModel, family_for, find_processor, unwrap
 from lvlmscope.runtime.attachment import instrumentation_of, intervene, stack_of
+from lvlmscope.runtime.generation_settings import answer_limit, plain_settings
 from lvlmscope.runtime.model_hooks import Instrumentation
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace
@@ -244,20 +241,22 @@ def trace_prepared(
     """
     bare = unwrap(model)
     with _seeded(seed):
-        stage = instrumentation_of(bare) or Instrumentation(bare, family)
-        stage.restart()
+        instrumentation = instrumentation_of(bare) or Instrumentation(bare, family)
+        instrumentation.require_kernels()
+        instrumentation.restart()
         require_images(bare, family, prepared.inputs)
+        prompt = prepared.inputs["input_ids"].shape[1]
         asked = generation.get("max_new_tokens") or 1 if answer is None else len(answer)
-        require_context(bare, family, prepared.inputs["input_ids"].shape[1], asked)
+        require_context(bare, family, prompt, asked)
         layerwise = False
         if options.max_memory is not None:
-            steps = len(answer) if answer is not None else answer_limit(bare, prepared.inputs, generation)
+            steps = len(answer) if answer is not None else answer_limit(family.core(bare), prompt, generation)
             layerwise = layerwise_needed(options, bare, family, prepared.inputs, steps)
         made = _generate(bare, family, prepared, answer, generation, progress=progress)
-        switched = [p.intervention for p in stage.active]
+        switched = [p.intervention for p in instrumentation.active]
         replay = replay_answer(
             bare,
-            stage,
+            instrumentation,
             made,
             gradients=options.gradients,
             hidden_states=options.hidden_states,
@@ -265,8 +264,8 @@ def trace_prepared(
             layerwise=layerwise,
         )
         if answer is not None:
-            stage.count_replay()
-        effects = tuple(p.report() for p in stage.active)
+            instrumentation.count_replay()
+        effects = tuple(p.report() for p in instrumentation.active)
     name = model.name if isinstance(model, LoadedModel) else str(getattr(bare, "name_or_path", "") or "")
     settings = made.settings | {"seed": seed}
     origin = describe_origin(bare, name=name, settings=settings, interventions=switched, replay=replay)
@@ -289,7 +288,7 @@ def _generate(
         got, fix = f"answer= and {', '.join(options)}", "leave the generation options out"
         raise ModelInputError(message(got, "answer= alone", fix, task="trace a given answer"))
     # One greedy step fills the cache with the prompt as generate itself does
-    one = {"max_new_tokens": 1, "do_sample": False}
+    one = plain_settings(family.core(model)) | {"max_new_tokens": 1, "do_sample": False}
     first = generate_answer(model, family, prepared.inputs, one, progress=False)
     return teacher_force(first, answer)
 

@@ -113,7 +113,7 @@ class GradientPath:
             self._hook.remove()
             self._hook = None
 
-    def plan(self, layers: Collection[int]) -> None:
+    def request(self, layers: Collection[int]) -> None:
         """Say which layers' rows the forward that begins is asked for.
 
         Args:
@@ -122,7 +122,7 @@ class GradientPath:
         self.close()
         self._layers = frozenset(layers)
 
-    def starts_at(self, layer: int) -> bool:
+    def begins_at(self, layer: int) -> bool:
         """Whether the path begins with this layer's rows; says so once, at the lowest asked layer.
 
         Args:
@@ -143,7 +143,7 @@ class GradientPath:
         self._mode = torch.is_grad_enabled()
         torch.set_grad_enabled(True)
 
-    def keep(self, layer: int, rows: AttentionRows) -> None:
+    def collect(self, layer: int, rows: AttentionRows) -> None:
         """Take one layer's rows, if they were asked for.
 
         Args:

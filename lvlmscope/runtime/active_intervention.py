@@ -12,7 +12,7 @@ __all__ = ["ActiveIntervention", "Recorder"]
 
 @runtime_checkable
 class Recorder(Protocol):
-    """What a replay hangs into the stage to see rows and hidden states as edited."""
+    """Receives rows and hidden states as edited, during a replay."""
 
     differentiable: bool
     wants_hidden: bool
@@ -42,13 +42,13 @@ class ActiveIntervention:
         self.scaled: dict[int, int] = {}
         self.shifted: dict[int, int] = {}
 
-    def restart(self, site: ModelInfo) -> None:
+    def restart(self, model_info: ModelInfo) -> None:
         """Begin anew, with a fresh session and no counts.
 
         Args:
-            site: The model.
+            model_info: The model.
         """
-        self.__init__(self.intervention, self.intervention.start(site))  # type: ignore[misc]
+        self.__init__(self.intervention, self.intervention.start(model_info))  # type: ignore[misc]
 
     def take(self, other: "ActiveIntervention") -> None:
         """Take over what another performance of the same intervention did.

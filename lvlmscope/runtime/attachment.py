@@ -14,6 +14,7 @@ from lvlmscope.errors import InterventionError, ModelInputError, UnsupportedMode
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.loaded_model import unwrap
 from lvlmscope.runtime.active_intervention import ActiveIntervention
+from lvlmscope.runtime.generation_settings import resolve_settings
 from lvlmscope.runtime.model_hooks import Instrumentation
 from lvlmscope.runtime.protocol import Intervention, ModelInfo, Session
 
@@ -21,43 +22,43 @@ __all__ = ["Handle", "Intervention", "ModelInfo", "Session", "attach", "instrume
 
 _TASK = "switch on an intervention"
 
-# One stage a model, alive while anything is attached: stacked and nested interventions share it.
-_STAGES: "weakref.WeakKeyDictionary[torch.nn.Module, Instrumentation]" = weakref.WeakKeyDictionary()
+# The hooks of each model, kept while anything is attached: stacked and nested interventions share it.
+_INSTRUMENTED: "weakref.WeakKeyDictionary[torch.nn.Module, Instrumentation]" = weakref.WeakKeyDictionary()
 
 
 class Handle:
     """Interventions attached to one model by one call."""
 
-    def __init__(self, stage: Instrumentation, performances: tuple[ActiveIntervention, ...]) -> None:
-        """Hold what ``attach`` put on the stage.
+    def __init__(self, instrumentation: Instrumentation, active: tuple[ActiveIntervention, ...]) -> None:
+        """Keep what ``attach`` added.
 
         Args:
-            stage: The model's stage.
-            performances: The interventions at work, in order.
+            instrumentation: The model's hooks.
+            active: The active interventions, in order.
         """
-        self._stage = stage
-        self._performances = performances
-        self._active = True
+        self._instrumentation = instrumentation
+        self._active = active
+        self._attached = True
 
     def __repr__(self) -> str:
         """The interventions in the order in which they act."""
-        return f"Handle({' -> '.join(p.name for p in self._performances)}{'' if self._active else ', removed'})"
+        return f"Handle({' -> '.join(p.name for p in self._active)}{'' if self._attached else ', removed'})"
 
     @property
     def interventions(self) -> tuple[Intervention, ...]:
         """The interventions in order."""
-        return tuple(p.intervention for p in self._performances)
+        return tuple(p.intervention for p in self._active)
 
     def report(self) -> tuple[dict[str, Any], ...]:
         """What each intervention has edited so far, in order (JSON values); also after removal."""
-        return tuple(p.report() for p in self._performances)
+        return tuple(p.report() for p in self._active)
 
     def remove(self) -> None:
-        """Take the interventions off; the model is as before once the last one is gone. A second call does nothing.
+        """Remove the interventions; the model is as before once the last one is gone. A second call does nothing.
 
         An intervention that ran and changed nothing warns with the reason, unless it was set to strength 0.
         """
-        if self._active:
+        if self._attached:
             self.withdraw()
             for report in self.report():
                 if reason := report.get("no_effect_reason"):
@@ -65,22 +66,22 @@ class Handle:
                     warnings.warn(text, UserWarning, stacklevel=2)
 
     def withdraw(self) -> None:
-        """As `remove`, without a word: after an exception there is another thing to look at."""
-        if self._active:
-            self._active = False
-            _leave(self._stage, self._performances)
+        """As `remove`, without the warning: after an exception the exception comes first."""
+        if self._attached:
+            self._attached = False
+            _leave(self._instrumentation, self._active)
 
 
 def instrumentation_of(model: Any) -> Instrumentation | None:
-    """The stage of a model that has something attached, None otherwise.
+    """The hooks of a model that has something attached, None otherwise.
 
     Args:
         model: What ``load`` gave, or a bare model.
 
     Returns:
-        The stage or None.
+        The instrumentation, or None.
     """
-    return _STAGES.get(unwrap(model))
+    return _INSTRUMENTED.get(unwrap(model))
 
 
 @task(_TASK)
@@ -135,11 +136,11 @@ def attach(model: Any, *interventions: Intervention, family: Family | None = Non
         got = f"{type(bare).__name__}, which looks at the image in cross-attention layers"
         expected, fix = "models with image tokens in the decoder's sequence", "trace it without interventions"
         raise UnsupportedModelError(message(got, expected, fix))
-    stage = _STAGES.get(bare) or Instrumentation(bare, family)
+    instrumentation = _INSTRUMENTED.get(bare) or Instrumentation(bare, family)
     _refuse_twice(interventions)
-    performances = tuple(ActiveIntervention(i, i.start(stage.site)) for i in interventions)
-    activate(stage, performances)
-    return Handle(stage, performances)
+    active = tuple(ActiveIntervention(i, i.start(instrumentation.model_info)) for i in interventions)
+    activate(instrumentation, active)
+    return Handle(instrumentation, active)
 
 
 def _refuse_twice(interventions: Sequence[Intervention]) -> None:
@@ -176,47 +177,47 @@ def intervene(model: Any, *interventions: Intervention, family: Family | None = 
     handle.remove()
 
 
-def activate(stage: Instrumentation, performances: tuple[ActiveIntervention, ...]) -> None:
-    """Put interventions on a stage, and build it up when it was empty.
+def activate(instrumentation: Instrumentation, active: tuple[ActiveIntervention, ...]) -> None:
+    """Add interventions to a model's hooks, which are installed with the first.
 
     Args:
-        stage: The model's stage.
-        performances: Interventions to add after those already there.
+        instrumentation: The model's hooks.
+        active: Interventions to add after those already there.
 
     Raises:
         InterventionError: Two interventions that both choose the tokens; nothing is left behind.
         UnsupportedModelError: The model's attention cannot be reached; nothing is left behind.
     """
-    choosing = [p.name for p in (*stage.active, *performances) if p.session.chooses_tokens]
+    choosing = [p.name for p in (*instrumentation.active, *active) if p.session.chooses_tokens]
     if len(choosing) > 1:
         got = f"{' and '.join(choosing)}, which each choose every token"
         fix = "leave one out, or take the other off first"
         raise InterventionError(message(got, "one that chooses tokens", fix, task="switch on interventions together"))
-    stage.active.extend(performances)
+    instrumentation.active.extend(active)
     try:
-        stage.refresh()
+        instrumentation.sync_hooks()
     except BaseException:
-        _leave(stage, performances)
+        _leave(instrumentation, active)
         raise
-    if stage.model not in _STAGES:
-        _STAGES[stage.model] = stage
-        _shadow_generate(stage)
+    if instrumentation.model not in _INSTRUMENTED:
+        _INSTRUMENTED[instrumentation.model] = instrumentation
+        _shadow_generate(instrumentation)
 
 
-def _leave(stage: Instrumentation, performances: tuple[ActiveIntervention, ...]) -> None:
-    for performance in performances:
-        stage.active.remove(performance)
-    if stage.active:
-        stage.refresh()
+def _leave(instrumentation: Instrumentation, active: tuple[ActiveIntervention, ...]) -> None:
+    for each in active:
+        instrumentation.active.remove(each)
+    if instrumentation.active:
+        instrumentation.sync_hooks()
         return
-    stage.remove()
-    if _STAGES.pop(stage.model, None) is not None:
-        vars(stage.model).pop("generate", None)
+    instrumentation.remove()
+    if _INSTRUMENTED.pop(instrumentation.model, None) is not None:
+        vars(instrumentation.model).pop("generate", None)
 
 
-def _shadow_generate(stage: Instrumentation) -> None:
-    """Let ``generate`` tell the stage the prompt's length and take the interventions' logits processors along."""
-    original = getattr(stage.model, "generate", None)
+def _shadow_generate(instrumentation: Instrumentation) -> None:
+    """Let ``generate`` pass on the prompt's length and take the interventions' logits processors along."""
+    original = getattr(instrumentation.model, "generate", None)
     if original is None:
         return
 
@@ -226,12 +227,12 @@ def _shadow_generate(stage: Instrumentation) -> None:
         if ids is None:
             fix = "pass input_ids, so that image positions are known"
             raise ModelInputError(message("no input_ids", "input_ids", fix, task="generate with an intervention"))
-        second = args[1] if len(args) > 1 else None  # generate's own order
-        given = kwargs.get("generation_config") or second or getattr(stage.model, "generation_config", None)
-        with stage.generation(ids, ({} if given is None else given.to_dict()) | kwargs):
-            processors = [p for s in stage.sessions if (p := s.logits_processor()) is not None]
+        given = dict(zip(("inputs", "generation_config"), args, strict=False))  # generate's own order
+        settings = resolve_settings(instrumentation.family.core(instrumentation.model), given | kwargs)
+        with instrumentation.generation(ids, kwargs | settings.to_dict()):
+            processors = [p for s in instrumentation.sessions if (p := s.logits_processor()) is not None]
             if processors:
                 kwargs["logits_processor"] = LogitsProcessorList([*(kwargs.get("logits_processor") or []), *processors])
             return original(*args, **kwargs)
 
-    vars(stage.model)["generate"] = generate
+    vars(instrumentation.model)["generate"] = generate

@@ -133,7 +133,7 @@ def test_the_trace_shows_rows_as_edited() -> None:
     case = tiny_models.llava()
     handle = attach(case.model, Toy(TowardsImage), Toy(TowardsImage, 0.4))
     output = generate(case)
-    second = handle._performances[1].session
+    second = handle._active[1].session
     assert isinstance(second, TowardsImage)
     first_step = second.seen[1][1][0, 0]
     traced = from_inputs(case.model, case.inputs, **OPTIONS)
@@ -266,7 +266,7 @@ def test_a_logits_processor_chooses_words() -> None:
 def test_forward_information_names_keys_and_rows() -> None:
     case = tiny_models.llava(2)
     with intervene(case.model, Toy(TowardsImage)) as handle:
-        session = handle._performances[0].session
+        session = handle._active[0].session
         assert isinstance(session, TowardsImage)
         generate(case)
     prompt, step = session.forwards[0], session.forwards[2]
