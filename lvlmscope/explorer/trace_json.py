@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any, Final
 
 from lvlmscope.explorer.image_panels import ImagePanel, places_of
@@ -37,12 +38,13 @@ def describe_side(
     kinds = dict.fromkeys(marked_words(trace, words, grounded), "grounded")
     kinds |= dict.fromkeys(marked_words(trace, words, hallucinated), "hallucinated")
     places = places_of(trace)
+    units = _utf16_offsets("".join(trace.answer_tokens))
     shown = [_image(trace, place) for place in places]
     signals, values, refused = signals_at_words(amounts)
     return {
         "label": label,
         "answer": "".join(trace.answer_tokens),
-        "words": [_word(trace, word, kinds.get(n, "")) for n, word in enumerate(words)],
+        "words": [_word(trace, word, kinds.get(n, ""), units) for n, word in enumerate(words)],
         "signals": signals,
         "values": values,
         "amounts": [{"id": name, "name": AMOUNTS[name][0], "unit": AMOUNTS[name][1]} for name in amounts.names],
@@ -55,11 +57,16 @@ def describe_side(
     }
 
 
-def _word(trace: Trace, word: Word, kind: str) -> dict[str, Any]:
+def _utf16_offsets(text: str) -> list[int]:
+    """Place of each character, and of the end, as JavaScript counts: characters beyond U+FFFF take two units."""
+    return [0, *accumulate(1 + (ord(character) > 0xFFFF) for character in text)]
+
+
+def _word(trace: Trace, word: Word, kind: str, units: list[int]) -> dict[str, Any]:
     return {
         "text": word.text,
-        "start": word.start,
-        "end": word.end,
+        "start": units[word.start],
+        "end": units[word.end],
         "kind": kind,
         "tokens": [
             {

@@ -30,6 +30,18 @@ from lvlmscope.traces.token_layout import Cell, ImageLayout
 from tests.support.varied_traces import varied_trace, words_and_pieces
 
 
+@pytest.mark.parametrize(
+    "pieces", [("🙂", " a dog", " 👩‍👩‍👧 and", " a cat"), ("", "", "猫", "𠮷𠮷", " dog"), ("a", " dog")]
+)
+def test_words_lie_where_javascript_counts_them(pieces: tuple[str, ...]) -> None:
+    trace = words_and_pieces(planted_trace(steps=len(pieces)), *pieces)
+    side = json.loads(json.dumps(describe_side(WordMaps(trace), "")))
+    units = side["answer"].encode("utf-16-le")
+    assert side["words"]
+    for word in side["words"]:
+        assert units[2 * word["start"] : 2 * word["end"]].decode("utf-16-le") == word["text"]
+
+
 @given(
     rows=arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(1, 6)), elements=st.floats(0, 1e6)),
     bits=st.sampled_from([8, 16]),
