@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
-from tqdm.auto import tqdm
 from transformers import StoppingCriteriaList
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
@@ -14,6 +13,7 @@ from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.hooks.instance_attributes import shadowed
 from lvlmscope.inputs.limits import blame_inputs, is_image_input
 from lvlmscope.models.families import Family
+from lvlmscope.progress import bar as progress_bar
 from lvlmscope.runtime.generation_settings import refuse_unsupported
 
 __all__ = ["Generation", "generate_answer", "teacher_force"]
@@ -135,7 +135,7 @@ def generate_answer(
     options_and_ours = options | _RETURNED | ({"cache_implementation": None} if cache else {})
     shown: dict[str, Any] = {"desc": "generate", "unit": "token", "delay": _SECONDS_BEFORE_BAR, "leave": False}
     with ExitStack() as stack:
-        bar = stack.enter_context(tqdm(total=settings.max_new_tokens, disable=not progress, **shown))
+        bar = stack.enter_context(progress_bar(total=settings.max_new_tokens, shown=progress, **shown))
         log, ends = _ForwardLog(bar), stack.enter_context(_recorded_ends(core))
         stack.callback(core.register_forward_pre_hook(log, with_kwargs=True).remove)
         stack.enter_context(blame_inputs(lambda: log.steps))

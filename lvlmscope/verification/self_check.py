@@ -14,12 +14,13 @@ from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.capture.generation import generate_answer
 from lvlmscope.capture.trace_one import trace_inputs
 from lvlmscope.errors import UnsupportedModelError, message
-from lvlmscope.hooks.attention_math import AttentionCall
+from lvlmscope.hooks.attention_call import AttentionCall
 from lvlmscope.hooks.attention_tap import KernelOutput
 from lvlmscope.inputs.preparation import prepare
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
 from lvlmscope.runtime.attachment import intervene
+from lvlmscope.runtime.generation_settings import plain_settings
 from lvlmscope.runtime.protocol import ModelInfo, Session
 from lvlmscope.traces.trace import Trace
 
@@ -113,7 +114,7 @@ def check(model: Any, *, inputs: Any = None, processor: Any = None, family: Fami
     family = family or (model.family if isinstance(model, LoadedModel) else family_of(bare))
     if inputs is None:
         inputs = prepare(_test_image(), "Describe the image.", find_processor(model, processor), family).inputs
-    options: dict[str, Any] = {"max_new_tokens": _STEPS, "do_sample": False}
+    options = plain_settings(family.core(bare)) | {"max_new_tokens": _STEPS, "do_sample": False}
     every = trace_inputs(model, inputs, processor=processor, family=family, progress=False, **options)
     if len(every) != 1:
         fix = "pass one sample"
@@ -221,8 +222,8 @@ def _eager_rows(model: torch.nn.Module, family: Family, decoder: Any) -> Iterato
 class _Blindfold:
     """Takes all attention off the image: a planted edit."""
 
-    def start(self, site: ModelInfo) -> Session:
-        del site
+    def start(self, model_info: ModelInfo) -> Session:
+        del model_info
         return _BlindSession()
 
     def describe(self) -> dict[str, Any]:
@@ -240,7 +241,8 @@ def _edit(model: torch.nn.Module, family: Family, inputs: dict[str, Any]) -> Fin
     name = "hiding the image moves the logits"
     if family.crossing_layers(model):
         return Finding(name=name, passed=None, note="interventions do not reach cross-attention layers")
-    run = partial(generate_answer, model, family, inputs, {"max_new_tokens": 1, "do_sample": False}, progress=False)
+    options = plain_settings(family.core(model)) | {"max_new_tokens": 1, "do_sample": False}
+    run = partial(generate_answer, model, family, inputs, options, progress=False)
     plain = run().logits
     with intervene(model, _Blindfold(), family=family) as handle:
         edited = run().logits
