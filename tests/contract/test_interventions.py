@@ -15,6 +15,7 @@ from lvlmscope.interventions import (
     HalluRNN,
     HeadRescaling,
     LocoRE,
+    list_interventions,
     load_interventions,
     save_interventions,
 )
@@ -51,8 +52,8 @@ def generate(case: tiny_models.TinyCase, inputs: dict[str, Any] | None = None, *
     return case.model.generate(**chosen, **(OPTIONS | options), return_dict_in_generate=True, output_logits=True)
 
 
-def test_every_identity_has_its_intervention() -> None:
-    assert list(INTERVENTIONS) == list(IDENTITIES)
+def test_every_registered_intervention_has_both_entries() -> None:
+    assert set(INTERVENTIONS) == set(IDENTITIES) == set(list_interventions())
 
 
 @pytest.mark.parametrize("intervention", IDENTITIES.values(), ids=IDENTITIES)

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from lvlmscope.interventions.registry import INTERVENTIONS
+from lvlmscope.models.families import FAMILIES
+from lvlmscope.traces.word_signals import SIGNALS
+
 PAGES = sorted((Path(__file__).resolve().parents[2] / "docs" / "howto").glob("*.md"))
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -17,9 +21,10 @@ def test_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch:
     blocks = list(_BLOCK.finditer(text))
     assert blocks
     names: dict[str, object] = {"__name__": "page"}
-    for block in blocks:
-        line = text[: block.start(1)].count("\n")
-        exec(compile("\n" * line + block[1], str(page), "exec"), names)
+    with SIGNALS.temporary(), INTERVENTIONS.temporary(), FAMILIES.temporary():
+        for block in blocks:
+            line = text[: block.start(1)].count("\n")
+            exec(compile("\n" * line + block[1], str(page), "exec"), names)
 
 
 def test_there_is_a_page_for_every_task() -> None:
