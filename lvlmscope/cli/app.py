@@ -91,7 +91,7 @@ def report(
     out: Annotated[Path, typer.Option("--out", "-o", help="HTML file to write; an existing one is replaced.")] = Path(
         "case.html"
     ),
-    title: Annotated[str, typer.Option(help="Heading of the page.")] = "Where the model looked, word by word",
+    title: Annotated[str, typer.Option(help="Heading of the page.")] = "Attention on the image, word by word",
 ) -> None:
     """Writes one HTML file to look through a trace word by word, without server or network."""
     from lvlmscope.cli.commands.report import run_report

@@ -9,17 +9,17 @@ from lvlmscope.risk import Diagnosis, diagnose
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word
 
-__all__ = ["blocks_of", "risks_of", "verdict_on"]
+__all__ = ["blocks_of", "diagnosis_of", "risks_of"]
 
 
-def verdict_on(trace: Trace) -> Diagnosis | None:
+def diagnosis_of(trace: Trace) -> Diagnosis | None:
     """The diagnosis, None for a trace that has nothing to diagnose: no image keys, or no word.
 
     Args:
         trace: A trace.
 
     >>> from lvlmscope.diagnostics import planted_trace
-    >>> verdict_on(planted_trace()).calibrated
+    >>> diagnosis_of(planted_trace()).calibrated
     False
     """
     if not bool(trace.image_keys.any()) or not "".join(trace.answer_tokens).strip():

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from lvlmscope.errors import ShapeError, message, task
-from lvlmscope.explorer.diagnosis_blocks import blocks_of, risks_of, verdict_on
+from lvlmscope.explorer.diagnosis_blocks import blocks_of, diagnosis_of, risks_of
 from lvlmscope.explorer.signal_values import RISK, merged
 from lvlmscope.explorer.trace_json import describe_side
 from lvlmscope.explorer.word_maps import WordMaps
@@ -29,14 +29,14 @@ def describe_document(
     grounded: Marks = (),
     diagnosis: Diagnosis | bool = True,
 ) -> tuple[dict[str, Any], tuple[WordMaps, ...]]:
-    """The document without its maps, and where they are computed from.
+    """The document without its maps, and the objects that compute them.
 
     Args:
         trace: A trace.
-        other: A second one of the same prompt, such as with an intervention on.
+        other: A second one of the same prompt, such as one with an intervention on.
         hallucinated: Words to mark as hallucinated: those of the first answer, as `plot.timeline` takes them, or a
             function that gives them for each trace.
-        grounded: Words to mark as true, likewise.
+        grounded: Words to mark as grounded, likewise.
         diagnosis: The first trace's, such as with a calibration of your own; True diagnoses each, False leaves it out.
 
     Returns:
@@ -52,15 +52,15 @@ def describe_document(
         sizes = [f"{t.num_layers} x {t.num_heads}" for t in (trace, other)]
         got = f"{' and '.join(sizes)} layers x heads, or other layer numbers"
         raise ShapeError(message(got, "the same layers and heads", "trace the same model", task="show two traces"))
-    amounts = tuple(WordMaps(each) for each in (trace, other) if each is not None)
+    word_maps = tuple(WordMaps(each) for each in (trace, other) if each is not None)
     labels = ("",) if other is None else side_names(trace, other)
     sides = [
         describe_side(each, label, hallucinated=_of(hallucinated, each, trace), grounded=_of(grounded, each, trace))
-        for each, label in zip(amounts, labels, strict=True)
+        for each, label in zip(word_maps, labels, strict=True)
     ]
-    for side, each in zip(sides, amounts, strict=True):
-        own = diagnosis if isinstance(diagnosis, Diagnosis) and each is amounts[0] else None
-        found = own or (verdict_on(each.trace) if diagnosis is True else None)
+    for side, each in zip(sides, word_maps, strict=True):
+        own = diagnosis if isinstance(diagnosis, Diagnosis) and each is word_maps[0] else None
+        found = own or (diagnosis_of(each.trace) if diagnosis is True else None)
         side["diagnosis"] = blocks_of(found) if found else []
         side["values"] |= {"risk": risks_of(found, each.words)} if found else {}
     signals = merged([side.pop("signals") for side in sides])
@@ -72,13 +72,13 @@ def describe_document(
         "signals": signals,
         "effect": [] if other is None else str(effect(trace, other)).splitlines(),
         "colours": {"map": _colours(), "undefined": UNDEFINED, "grounded": GROUNDED, "hallucinated": HALLUCINATED},
-    }, amounts
+    }, word_maps
 
 
-def _of(marks: Marks, amounts: WordMaps, first: Trace) -> Iterable[Any]:
+def _of(marks: Marks, word_maps: WordMaps, first: Trace) -> Iterable[Any]:
     if callable(marks):
-        return marks(amounts.trace)
-    return marks if amounts.trace is first else ()
+        return marks(word_maps.trace)
+    return marks if word_maps.trace is first else ()
 
 
 def _colours() -> list[str]:

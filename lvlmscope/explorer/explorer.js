@@ -16,7 +16,7 @@ function h(tag, properties = {}, ...children) {
 
 const defined = (value) => value !== null && value !== undefined && Number.isFinite(value);
 
-export function told(value, unit = "") {
+export function numberText(value, unit = "") {
   if (!defined(value)) return "not defined";
   const size = Math.abs(value);
   const text = size !== 0 && (size < 0.001 || size >= 1e5) ? value.toExponential(2) : String(Number(value.toPrecision(3)));
@@ -59,54 +59,53 @@ export function meanOf(rows, weights = rows.map(() => 1)) {
   return total.map((value, cell) => (count[cell] ? value / count[cell] : NaN));
 }
 
-// Maps that lie in the page.
-export class Embedded {
+// Maps stored in the page.
+export class EmbeddedMaps {
   constructor(maps, sides) {
     this.maps = maps;
     this.sides = sides;
     this.opened = new Map();
   }
-  part(side, amount, name) {
-    const key = `${side} ${amount} ${name}`;
-    if (!this.opened.has(key)) this.opened.set(key, new Packed(this.maps[side][amount][name]));
+  part(side, quantity, name) {
+    const key = `${side} ${quantity} ${name}`;
+    if (!this.opened.has(key)) this.opened.set(key, new Packed(this.maps[side][quantity][name]));
     return this.opened.get(key);
   }
-  slots(side, amount) {
-    const key = `${side} ${amount} slots`;
+  slots(side, quantity) {
+    const key = `${side} ${quantity} slots`;
     if (!this.opened.has(key))
-      this.opened.set(key, new Map(this.maps[side][amount].kept.map((code, slot) => [code, slot])));
+      this.opened.set(key, new Map(this.maps[side][quantity].kept.map((code, slot) => [code, slot])));
     return this.opened.get(key);
   }
-  async heat(side, amount, word) {
-    return this.part(side, amount, "heat").row(word);
+  async heat(side, quantity, word) {
+    return this.part(side, quantity, "heat").row(word);
   }
-  async map(side, amount, word, low, high, head) {
+  async map(side, quantity, word, low, high, head) {
     const { layers, heads } = { layers: this.sides[side].layers.length, heads: this.sides[side].heads };
     const rounded = "rounded to 254 levels of its maximum";
     if (head !== null) {
-      const slots = this.slots(side, amount), found = [];
+      const slots = this.slots(side, quantity), found = [];
       for (let layer = low; layer <= high; layer++) found.push(slots.get((word * layers + layer) * heads + head));
       if (found.every((slot) => slot !== undefined)) {
-        const single = this.part(side, amount, "heads");
+        const single = this.part(side, quantity, "heads");
         return { values: meanOf(found.map((slot) => single.row(slot))), note: rounded };
       }
     }
-    const { band, per_word: kept } = this.maps[side][amount], bands = Math.ceil(layers / band);
-    const rows = [], weights = [], packed = this.part(side, amount, "layers");
+    const { band, per_word: kept } = this.maps[side][quantity], bands = Math.ceil(layers / band);
+    const rows = [], weights = [], packed = this.part(side, quantity, "layers");
     for (let each = Math.floor(low / band); each <= Math.floor(high / band); each++) {
       rows.push(packed.row(word * bands + each));
       weights.push(Math.min(high, each * band + band - 1, layers - 1) - Math.max(low, each * band) + 1);
     }
     const notes = [rounded];
-    if (band > 1) notes.push(`kept as means over ${band} neighbouring layers`);
-    if (head !== null) notes.push(`this head's own map is not in the file (it keeps the ${kept} heads of each word that look
- most, of ${layers * heads}): the mean over all heads is shown`.replace("\n", ""));
+    if (band > 1) notes.push(`stored as means over ${band} neighbouring layers`);
+    if (head !== null) notes.push(`this head's map is not in the file (it stores ${kept} of ${layers * heads} heads for each word): the mean over heads is shown`);
     return { values: meanOf(rows, weights), note: notes.join("; "), fallback: head !== null };
   }
 }
 
-// Maps that Python computes when they are asked for.
-export class Asked {
+// Maps that Python computes on request.
+export class RequestedMaps {
   constructor(model) {
     this.model = model;
     this.waiting = new Map();
@@ -122,7 +121,7 @@ export class Asked {
     };
     model.on("msg:custom", this.answer);
   }
-  ask(content) {
+  request(content) {
     const key = JSON.stringify(content);
     if (!this.known.has(key)) {
       if (this.known.size > 400) this.known.clear();
@@ -136,11 +135,11 @@ export class Asked {
     }
     return this.known.get(key);
   }
-  heat(side, amount, word) {
-    return this.ask({ kind: "heat", side, amount, word });
+  heat(side, quantity, word) {
+    return this.request({ kind: "heat", side, quantity, word });
   }
-  async map(side, amount, word, low, high, head) {
-    return { values: await this.ask({ kind: "map", side, amount, word, low, high, head }), note: "" };
+  async map(side, quantity, word, low, high, head) {
+    return { values: await this.request({ kind: "map", side, quantity, word, low, high, head }), note: "" };
   }
   close() {
     this.model.off("msg:custom", this.answer);
@@ -181,7 +180,7 @@ function options(select, entries, chosen) {
 }
 
 // Whether two answers agree up to the end of a word.
-function samePlace(one, other, word) {
+function sameUpTo(one, other, word) {
   const ends = [one, other].map((side) => side.words[word]?.end);
   return !ends.includes(undefined) && one.answer.slice(0, ends[0]) === other.answer.slice(0, ends[1]);
 }
@@ -193,7 +192,7 @@ class Side {
     this.number = number;
     this.data = explorer.data.sides[number];
     this.word = this.firstWord();
-    this.place = 0;
+    this.panel = 0;
     this.cursor = null;
     this.element = this.build();
   }
@@ -202,7 +201,7 @@ class Side {
     const { sides } = this.explorer.data, last = this.data.words.length - 1;
     let first = sides[0].words.findIndex((word) => word.kind === "hallucinated");
     if (first < 0 && sides.length > 1)
-      first = sides[0].words.findIndex((word, n) => !samePlace(sides[0], sides[1], n));
+      first = sides[0].words.findIndex((word, n) => !sameUpTo(sides[0], sides[1], n));
     return Math.min(last, Math.max(0, first));
   }
 
@@ -211,38 +210,38 @@ class Side {
     this.words = h("div", { className: "words", role: "group", "aria-label": `words of the answer${data.label ? `, ${data.label}` : ""}` });
     this.words.addEventListener("keydown", (event) => this.walk(event));
     this.buttons = [];
-    let place = 0;
+    let end = 0;
     data.words.forEach((word, number) => {
-      this.words.append(number ? data.answer.slice(place, word.start) : data.answer.slice(0, word.start).trimStart());
+      this.words.append(number ? data.answer.slice(end, word.start) : data.answer.slice(0, word.start).trimStart());
       const mark = word.kind === "hallucinated" ? "is-wrong" : word.kind === "grounded" ? "is-true" : "";
       const button = h("button", { type: "button", className: mark, onclick: () => this.choose(number) }, data.answer.slice(word.start, word.end));
       this.buttons.push(button);
       this.words.append(button);
-      place = word.end;
+      end = word.end;
     });
-    this.words.append(data.answer.slice(place));
+    this.words.append(data.answer.slice(end));
     this.shading = h("p", { className: "faint" });
     this.line = h("canvas", { className: "line", role: "img", onclick: (event) => this.chooseOnLine(event) });
-    this.image = h("img", { alt: "the image that was traced" });
+    this.background = h("img", { alt: "the traced image" });
     this.overlay = h("canvas", { role: "img" });
     this.overlay.addEventListener("pointermove", (event) => this.pointAtMap(event));
-    this.overlay.addEventListener("pointerleave", () => this.tellMap());
-    this.image = h("div", { className: "image" }, this.image, this.overlay);
+    this.overlay.addEventListener("pointerleave", () => this.describeMap());
+    this.image = h("div", { className: "image" }, this.background, this.overlay);
     this.mapText = h("span", { "data-role": "map-text" });
     this.mapNote = h("span", { className: "faint", "data-role": "map-note" });
     this.mapLegend = h("div", { className: "legend" });
-    this.places = h("select", { "aria-label": "image, overview or tiles", onchange: () => this.explorer.update(() => { this.place = Number(this.places.value); }) });
-    options(this.places, data.places.map((entry, n) => [n, entry.name]), 0);
-    this.places.hidden = data.places.length < 2;
+    this.panels = h("select", { "aria-label": "image, overview or tiles", onchange: () => this.explorer.update(() => { this.panel = Number(this.panels.value); }) });
+    options(this.panels, data.panels.map((entry, n) => [n, entry.name]), 0);
+    this.panels.hidden = data.panels.length < 2;
     this.heat = h("canvas", { className: "heat", tabIndex: 0, role: "img" });
     this.heat.addEventListener("keydown", (event) => this.moveOnHeat(event));
     this.heat.addEventListener("click", (event) => this.chooseOnHeat(event));
-    this.heat.addEventListener("pointermove", (event) => { this.cursor = this.cellAt(event); this.tellHeat(); });
-    this.heat.addEventListener("pointerleave", () => { this.cursor = null; this.tellHeat(); });
+    this.heat.addEventListener("pointermove", (event) => { this.cursor = this.cellAt(event); this.describeHeat(); });
+    this.heat.addEventListener("pointerleave", () => { this.cursor = null; this.describeHeat(); });
     this.heat.addEventListener("blur", () => { this.cursor = null; this.drawHeat(); });
     this.heatText = h("span", { "aria-live": "polite", "data-role": "heat-text" });
     this.heatLegend = h("div", { className: "legend" });
-    this.mapFigure = h("figure", {}, this.places, this.image, this.mapLegend, h("figcaption", { "aria-live": "polite" }, this.mapText, " ", this.mapNote));
+    this.mapFigure = h("figure", {}, this.panels, this.image, this.mapLegend, h("figcaption", { "aria-live": "polite" }, this.mapText, " ", this.mapNote));
     this.heatFigure = h("figure", {}, this.heat, this.heatLegend, h("figcaption", {}, this.heatText));
     this.numbers = h("table", { "data-role": "numbers" });
     this.alternatives = h("table", { "data-role": "alternatives" });
@@ -254,8 +253,8 @@ class Side {
       this.words, data.words.length ? this.shading : null, data.words.length > 1 ? this.line : null, this.error,
       has ? h("div", { className: "pair" }, this.mapFigure, this.heatFigure) : null,
       data.words.length ? h("div", { className: "pair tables" },
-        h("div", {}, h("h3", {}, "Signals of this word"), this.numbers),
-        h("div", {}, h("h3", {}, "What else it could have written"), this.alternatives)) : null);
+        h("div", {}, h("h3", {}, "Signals at this word"), this.numbers),
+        h("div", {}, h("h3", {}, "Alternatives to each token"), this.alternatives)) : null);
   }
 
   choose(number, { focus = false } = {}) {
@@ -276,13 +275,13 @@ class Side {
     const { state, source } = this.explorer;
     this.values = this.map = null;
     if (this.word < 0 || !this.data.cells) return;
-    const at = [this.number, this.amount().id, this.word];
+    const at = [this.number, this.quantity().id, this.word];
     const [values, map] = await Promise.all([source.heat(...at), source.map(...at, state.low, state.high, state.head)]);
     return { values, map };
   }
 
-  amount() {
-    return this.data.amounts.find((entry) => entry.id === this.explorer.state.amount) || this.data.amounts[0];
+  quantity() {
+    return this.data.quantities.find((entry) => entry.id === this.explorer.state.quantity) || this.data.quantities[0];
   }
 
   draw() {
@@ -293,8 +292,8 @@ class Side {
     if (!this.values) return;
     this.drawMap();
     this.drawHeat();
-    this.tellHeat();
-    this.tellMap();
+    this.describeHeat();
+    this.describeMap();
   }
 
   drawWords() {
@@ -307,9 +306,9 @@ class Side {
       button.style.setProperty("--shade", share.toFixed(3));
       button.setAttribute("aria-pressed", String(number === this.word));
       button.tabIndex = number === this.word ? 0 : -1;
-      button.title = `${signal.name}: ${told(value, signal.unit)}${word.kind ? `; ${word.kind}` : ""}`;
+      button.title = `${signal.name}: ${numberText(value, signal.unit)}${word.kind ? `; ${word.kind}` : ""}`;
     });
-    this.shading.textContent = shown.length ? `words shaded by ${signal.name}, from ${told(low)} to ${told(high, signal.unit)}` : `${signal.name} is not defined for any word`;
+    this.shading.textContent = shown.length ? `words shaded by ${signal.name}, from ${numberText(low)} to ${numberText(high, signal.unit)}` : `${signal.name} is not defined for any word`;
     const missing = values.length - shown.length;
     if (shown.length && missing) this.shading.textContent += ` (not defined for ${missing} of ${values.length} words)`;
   }
@@ -346,75 +345,75 @@ class Side {
     });
     pen.fillStyle = colours.faint;
     pen.font = "12px system-ui, sans-serif";
-    pen.fillText(`${signal.name} (${signal.unit}), ${told(low)} to ${told(high)}, word by word`, 4, 11, width - 8);
-    this.line.setAttribute("aria-label", `${signal.name} over ${values.length} words; at the chosen word ${told(values[this.word], signal.unit)}`);
+    pen.fillText(`${signal.name} (${signal.unit}), ${numberText(low)} to ${numberText(high)}, word by word`, 4, 11, width - 8);
+    this.line.setAttribute("aria-label", `${signal.name} over ${values.length} words; at the selected word ${numberText(values[this.word], signal.unit)}`);
   }
 
   drawNumbers() {
     const { explorer } = this, word = this.data.words[this.word];
     this.numbers.replaceChildren(h("tbody", {}, ...explorer.data.signals.filter((entry) => this.data.values[entry.id]).map((entry) => {
       const value = this.data.values[entry.id][this.word];
-      return h("tr", {}, h("th", { scope: "row" }, entry.name, h("br"), h("span", { className: "faint" }, entry.said)),
-        h("td", { className: "number", "data-signal": entry.id, "data-value": String(value) }, told(value, defined(value) ? entry.unit : "")));
+      return h("tr", {}, h("th", { scope: "row" }, entry.name, h("br"), h("span", { className: "faint" }, entry.meaning)),
+        h("td", { className: "number", "data-signal": entry.id, "data-value": String(value) }, numberText(value, defined(value) ? entry.unit : "")));
     })));
     const rows = word.tokens.flatMap((token) => [
-      h("tr", {}, h("th", { scope: "row", colSpan: 3 }, "wrote ", h("code", {}, token.text || "(nothing visible)"), ` with probability ${told(token.p)}`)),
+      h("tr", {}, h("th", { scope: "row", colSpan: 3 }, "token ", h("code", {}, token.text || "(nothing visible)"), `, probability ${numberText(token.p)}`)),
       ...token.others.filter((entry) => !entry[2]).map(([text, p]) => h("tr", {}, h("td", {}, h("code", {}, text || "(nothing visible)")),
-        h("td", { className: "number" }, told(p)), h("td", {}, h("span", { className: "chance", "aria-hidden": "true" }, bar(p))))),
+        h("td", { className: "number" }, numberText(p)), h("td", {}, h("span", { className: "chance", "aria-hidden": "true" }, bar(p))))),
     ]);
     this.alternatives.replaceChildren(h("tbody", {}, ...rows));
   }
 
-  spot() {
-    return this.data.places[Math.min(this.place, this.data.places.length - 1)];
+  panelShown() {
+    return this.data.panels[Math.min(this.panel, this.data.panels.length - 1)];
   }
 
   drawMap() {
-    const place = this.spot(), { state, data } = this.explorer, [width, height] = place.size;
+    const panel = this.panelShown(), { state, data } = this.explorer, [width, height] = panel.size;
     this.image.style.aspectRatio = `${width} / ${height}`;
-    this.image.hidden = !place.image;
-    if (place.image && this.image.src !== place.image) this.image.src = place.image;
+    this.background.hidden = !panel.image;
+    if (panel.image && this.background.src !== panel.image) this.background.src = panel.image;
     const shown = this.overlay.clientWidth || 300, pen = sized(this.overlay, shown, (shown * height) / width), scale = shown / width;
     const high = this.explorer.mapHigh || 1;
-    this.image.style.filter = `grayscale(${Math.min(1, 2 * state.opacity)})`;
-    pen.globalAlpha = place.image ? state.opacity : 1;
-    place.boxes.forEach(([left, top, right, bottom], n) => {
-      const value = this.map.values[place.cells[n]];
+    this.background.style.filter = `grayscale(${Math.min(1, 2 * state.opacity)})`;
+    pen.globalAlpha = panel.image ? state.opacity : 1;
+    panel.boxes.forEach(([left, top, right, bottom], n) => {
+      const value = this.map.values[panel.cells[n]];
       pen.fillStyle = Number.isFinite(value) ? colourOf(data.colours.map, value / high) : data.colours.undefined;
       const x = Math.round(left * scale), y = Math.round(top * scale);
       pen.fillRect(x, y, Math.round(right * scale) - x, Math.round(bottom * scale) - y);
     });
-    this.legend(this.mapLegend, high, `${this.amount().name} per image token, ${this.amount().unit}`, this.map.values);
+    this.legend(this.mapLegend, high, `${this.quantity().name} per image token, ${this.quantity().unit}`, this.map.values);
   }
 
   legend(element, high, text, values) {
     const { colours } = this.explorer.data, sample = h("i");
     sample.style.background = `linear-gradient(90deg, ${colours.map.join(",")})`;
-    element.replaceChildren("0", sample, told(high), h("span", {}, text));
+    element.replaceChildren("0", sample, numberText(high), h("span", {}, text));
     const missing = values.reduce((count, value) => count + !Number.isFinite(value), 0);
     if (missing) element.append(h("span", {}, `grey: not defined (${missing} of ${values.length})`));
   }
 
-  tellMap() {
-    const { state } = this.explorer, place = this.spot(), values = place.cells.map((cell) => this.map.values[cell]), amount = this.amount();
+  describeMap() {
+    const { state } = this.explorer, panel = this.panelShown(), values = panel.cells.map((cell) => this.map.values[cell]), quantity = this.quantity();
     const everywhere = this.map.values.reduce((sum, value) => sum + (Number.isFinite(value) ? value : 0), 0);
     const none = !this.map.values.some(Number.isFinite);
     let best = 0;
     values.forEach((value, n) => { if (!(value <= values[best])) best = Number.isFinite(value) ? n : best; });
     const where = this.explorer.chosenText(this.map.fallback ? null : state.head);
     const text = none ? `“${this.data.words[this.word].text}”, ${where}: not defined` :
-      `“${this.data.words[this.word].text}”, ${where}: ${amount.id === "attention" ? `${told(100 * everywhere)} % of attention on the image` : `${told(everywhere, amount.unit)} on the image`}; most at ${spotText(place, best)}: ${told(values[best])}`;
+      `“${this.data.words[this.word].text}”, ${where}: ${quantity.id === "attention" ? `${numberText(100 * everywhere)} % of attention on the image` : `${numberText(everywhere, quantity.unit)} on the image`}; maximum at ${positionText(panel, best)}: ${numberText(values[best])}`;
     this.mapText.textContent = text;
     this.mapText.dataset.sum = String(everywhere);
-    this.mapNote.textContent = [place.note, this.map.note].filter(Boolean).join("; ");
+    this.mapNote.textContent = [panel.note, this.map.note].filter(Boolean).join("; ");
     this.overlay.setAttribute("aria-label", `image map of ${text}`);
   }
 
   pointAtMap(event) {
     if (!this.map) return;
-    const place = this.spot(), x = (event.offsetX / this.overlay.clientWidth) * place.size[0], y = (event.offsetY / this.overlay.clientHeight) * place.size[1];
-    const n = place.boxes.findIndex(([left, top, right, bottom]) => x >= left && x < right && y >= top && y < bottom);
-    if (n >= 0) this.mapText.textContent = `${spotText(place, n)}: ${told(this.map.values[place.cells[n]], this.amount().unit)}`;
+    const panel = this.panelShown(), x = (event.offsetX / this.overlay.clientWidth) * panel.size[0], y = (event.offsetY / this.overlay.clientHeight) * panel.size[1];
+    const n = panel.boxes.findIndex(([left, top, right, bottom]) => x >= left && x < right && y >= top && y < bottom);
+    if (n >= 0) this.mapText.textContent = `${positionText(panel, n)}: ${numberText(this.map.values[panel.cells[n]], this.quantity().unit)}`;
   }
 
   heatBox() {
@@ -455,23 +454,23 @@ class Side {
       frame(x(first), y(state.high), x(last) - x(first), y(state.low - 1) - y(state.high), "#fff", "#000");
     }
     if (this.cursor) frame(x(this.cursor[1]), y(this.cursor[0]), box.across, box.tall, "#e69f00", "#000");
-    this.legend(this.heatLegend, high, `${this.amount().name}, ${this.amount().unit}; layer 0 at the bottom`, this.values);
+    this.legend(this.heatLegend, high, `${this.quantity().name}, ${this.quantity().unit}; layer 0 at the bottom`, this.values);
   }
 
-  tellHeat() {
+  describeHeat() {
     if (!this.values) return;
     const box = this.heatBox(), { state } = this.explorer;
     let spot = this.cursor;
     if (!spot && state.head !== null && state.low === state.high) spot = [state.low, state.head];
     let text;
-    if (spot) text = `layer ${this.data.layers[spot[0]]}, head ${spot[1]}: ${told(this.values[spot[0] * box.heads + spot[1]], this.amount().unit)}`;
+    if (spot) text = `layer ${this.data.layers[spot[0]]}, head ${spot[1]}: ${numberText(this.values[spot[0] * box.heads + spot[1]], this.quantity().unit)}`;
     else {
       let best = 0;
       this.values.forEach((value, n) => { if (Number.isFinite(value) && !(value <= this.values[best])) best = n; });
-      text = `looks most: layer ${this.data.layers[Math.floor(best / box.heads)]}, head ${best % box.heads} (${told(this.values[best])}). Choose a cell to see its map.`;
+      text = `highest: layer ${this.data.layers[Math.floor(best / box.heads)]}, head ${best % box.heads} (${numberText(this.values[best])}). Select a cell to show its map.`;
     }
     this.heatText.textContent = text;
-    this.heat.setAttribute("aria-label", `layer by head values of the word. ${text} Arrow keys move, Enter chooses, Escape shows all.`);
+    this.heat.setAttribute("aria-label", `values of the word by layer and head. ${text} Arrow keys move, Enter selects, Escape resets.`);
   }
 
   cellAt(event) {
@@ -493,7 +492,7 @@ class Side {
       const at = this.cursor ? [layer + step[0], head + step[1]] : [layer, head];
       this.cursor = [Math.min(box.layers - 1, Math.max(0, at[0])), Math.min(box.heads - 1, Math.max(0, at[1]))];
       this.drawHeat();
-      this.tellHeat();
+      this.describeHeat();
     } else if ((event.key === "Enter" || event.key === " ") && this.cursor) this.explorer.chooseCell(...this.cursor);
     else if (event.key === "Escape") { this.cursor = null; this.explorer.reset(); }
     else return;
@@ -521,8 +520,8 @@ function bar(share) {
   return inner;
 }
 
-function spotText(place, n) {
-  const [left, top, right, bottom] = place.boxes[n];
+function positionText(panel, n) {
+  const [left, top, right, bottom] = panel.boxes[n];
   return `x ${Math.round((left + right) / 2)}, y ${Math.round((top + bottom) / 2)}`;
 }
 
@@ -531,7 +530,7 @@ export class Explorer {
     Object.assign(this, { root, data, source, turn: 0 });
     const layers = data.sides[0].layers.length;
     const first = data.signals.find((entry) => entry.id === "image_attention_focus") || data.signals[0];
-    this.state = { signal: first.id, amount: data.sides[0].amounts[0].id, low: 0, high: layers - 1, head: null, opacity: 0.62, shown: data.sides.length > 1 ? "both" : "0" };
+    this.state = { signal: first.id, quantity: data.sides[0].quantities[0].id, low: 0, high: layers - 1, head: null, opacity: 0.62, shown: data.sides.length > 1 ? "both" : "0" };
     this.sides = data.sides.map((_, number) => new Side(this, number));
     root.classList.add("lvx");
     root.replaceChildren(this.build());
@@ -547,7 +546,7 @@ export class Explorer {
     this.update(() => {});
   }
 
-  // Jupyter, VS Code and Colab tell their theme on the page; elsewhere the system's choice holds.
+  // Jupyter, VS Code and Colab set their theme on the page; elsewhere the system's choice holds.
   setTheme() {
     const { body, documentElement } = document, code = body.dataset.vscodeThemeKind || "";
     let theme = "";
@@ -561,7 +560,7 @@ export class Explorer {
     return this.data.signals.find((entry) => entry.id === this.state.signal);
   }
 
-  // A canvas does not know light-dark(): the colours are read from elements that do.
+  // A canvas has no light-dark(): the colours are read from elements that have it.
   palette() {
     const probe = h("span", { hidden: true });
     this.root.append(probe);
@@ -585,8 +584,8 @@ export class Explorer {
     const choose = (name, read) => (event) => this.update(() => { state[name] = read(event.target.value); });
     this.signals = h("select", { "data-role": "signal", onchange: choose("signal", String) });
     options(this.signals, data.signals.map((entry) => [entry.id, entry.name]), state.signal);
-    this.amounts = h("select", { "data-role": "amount", onchange: choose("amount", String) });
-    options(this.amounts, side.amounts.map((entry) => [entry.id, entry.id]), state.amount);
+    this.quantities = h("select", { "data-role": "quantity", onchange: choose("quantity", String) });
+    options(this.quantities, side.quantities.map((entry) => [entry.id, entry.id]), state.quantity);
     this.low = h("select", { "data-role": "low", "aria-label": "first layer", onchange: choose("low", Number) });
     this.high = h("select", { "data-role": "high", "aria-label": "last layer", onchange: choose("high", Number) });
     options(this.low, numbers, state.low);
@@ -598,13 +597,13 @@ export class Explorer {
     this.opacity = h("input", { type: "range", min: 0, max: 1, step: 0.02, value: state.opacity, "data-role": "opacity", oninput: () => { state.opacity = Number(this.opacity.value); this.redraw(); } });
     this.shown = h("select", { "data-role": "shown", onchange: choose("shown", String) });
     options(this.shown, [...data.sides.map((entry, n) => [String(n), entry.label]), ["both", "side by side"]], state.shown);
-    const tools = h("div", { className: "tools", role: "group", "aria-label": "what to show" },
+    const tools = h("div", { className: "tools", role: "group", "aria-label": "display options" },
       data.sides.length > 1 ? h("label", {}, "answer", this.shown) : null,
-      h("label", {}, "words and line show", this.signals),
-      side.amounts.length > 1 ? h("label", {}, "maps show", this.amounts) : null,
+      h("label", {}, "signal", this.signals),
+      side.quantities.length > 1 ? h("label", {}, "map", this.quantities) : null,
       h("label", {}, "layers", h("span", { className: "range" }, this.low, "to", this.high)),
-      h("label", {}, "head", this.heads), h("label", {}, "opacity of the map", this.opacity),
-      h("button", { type: "button", "data-role": "reset", onclick: () => this.reset() }, "all layers and heads"));
+      h("label", {}, "head", this.heads), h("label", {}, "map opacity", this.opacity),
+      h("button", { type: "button", "data-role": "reset", onclick: () => this.reset() }, "reset layers and head"));
     this.trouble = h("p", { className: "note", role: "alert", hidden: true });
     this.row = h("div", { className: "sides" }, ...this.sides.map((each) => each.element));
     const kinds = data.sides.some((each) => each.words.some((word) => word.kind));
@@ -615,23 +614,23 @@ export class Explorer {
 
   parts() {
     const { data } = this, found = [];
-    const repaired = data.sides.some((side) => side.label === "with the intervention");
-    if (data.effect.length) found.push(h("h2", {}, repaired ? "What the intervention did" : "From the first to the second"), ...data.effect.map((line) => h("p", {}, line)));
+    const intervened = data.sides.some((side) => side.label === "with the intervention");
+    if (data.effect.length) found.push(h("h2", {}, intervened ? "Effect of the intervention" : "Difference between the answers"), ...data.effect.map((line) => h("p", {}, line)));
     data.sides.forEach((side, number) => {
       if (side.diagnosis.length) found.push(h("details", { open: number === 0, "data-role": "diagnosis" },
         h("summary", {}, `Diagnosis${side.label ? `, ${side.label}` : ""}`), ...side.diagnosis.flatMap(block)));
     });
-    for (const side of data.sides) found.push(h("details", {}, h("summary", {}, `Where this is from${side.label ? `, ${side.label}` : ""}`),
+    for (const side of data.sides) found.push(h("details", {}, h("summary", {}, `Provenance${side.label ? `, ${side.label}` : ""}`),
       h("table", {}, h("tbody", {}, ...side.facts.map(([name, text]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, text)))))));
     return found;
   }
 
-  // The same word of the other answer is chosen too, while the answers agree up to it.
+  // The same word of the other answer is selected too, as long as the answers agree up to it.
   chooseWord(number, word) {
     this.update(() => {
       const chosen = this.sides[number].data;
       for (const side of this.sides) {
-        if (side.number === number || samePlace(side.data, chosen, word)) side.word = word;
+        if (side.number === number || sameUpTo(side.data, chosen, word)) side.word = word;
       }
     });
   }
@@ -662,7 +661,7 @@ export class Explorer {
       this.trouble.hidden = true;
     } catch (error) {
       if (turn !== this.turn) return;
-      this.trouble.textContent = `The map could not be had: ${error.message}`;
+      this.trouble.textContent = `The map could not be loaded: ${error.message}`;
       this.trouble.hidden = false;
     }
     this.redraw();
@@ -672,7 +671,7 @@ export class Explorer {
   redraw() {
     const shown = this.sides.filter((side) => !side.element.hidden);
     const loaded = shown.filter((side) => side.values && side.map);
-    this.mapHigh = greatest(loaded.flatMap((side) => side.spot().cells.map((cell) => side.map.values[cell])));
+    this.mapHigh = greatest(loaded.flatMap((side) => side.panelShown().cells.map((cell) => side.map.values[cell])));
     this.heatHigh = greatest(loaded.flatMap((side) => Array.from(side.values)));
     const line = shown.flatMap((side) => side.data.values[this.state.signal] || []).filter(defined);
     const [least, most] = [Math.min(...line), Math.max(...line)];
@@ -688,10 +687,10 @@ export class Explorer {
   }
 }
 
-// A report: its data lies in the page.
+// A report: its data is in the page.
 export function start(page) {
   const data = JSON.parse(page.getElementById("data").textContent);
-  return new Explorer(page.getElementById("explorer"), data, new Embedded(data.maps, data.sides));
+  return new Explorer(page.getElementById("explorer"), data, new EmbeddedMaps(data.maps, data.sides));
 }
 
 // A notebook: anywidget calls this.
@@ -699,7 +698,7 @@ export default {
   render({ model, el }) {
     const root = h("div");
     el.append(root);
-    const explorer = new Explorer(root, model.get("document"), new Asked(model));
+    const explorer = new Explorer(root, model.get("document"), new RequestedMaps(model));
     return () => explorer.destroy();
   },
 };

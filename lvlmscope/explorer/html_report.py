@@ -27,7 +27,7 @@ def report(
     path: str | os.PathLike[str],
     *,
     compare: Trace | None = None,
-    title: str = "Where the model looked, word by word",
+    title: str = "Attention on the image, word by word",
     hallucinated: Marks = (),
     grounded: Marks = (),
     diagnosis: Diagnosis | bool = True,
@@ -44,7 +44,7 @@ def report(
         title: Heading.
         hallucinated: Words of the answer to mark as hallucinated, as `plot.timeline` takes them; or a function that
             gives them for each trace.
-        grounded: Words to mark as true, likewise.
+        grounded: Words to mark as grounded, likewise.
         diagnosis: The trace's, such as with a calibration of your own; True diagnoses it, False leaves that out.
 
     Returns:
@@ -82,18 +82,18 @@ def page(
         compare: A second one of the same prompt.
         title: Heading.
         hallucinated: Words to mark as hallucinated.
-        grounded: Words to mark as true.
+        grounded: Words to mark as grounded.
         diagnosis: As in `report`.
 
     Returns:
         A document with a policy that forbids every request.
     """
-    document, amounts = describe_document(
+    document, word_maps = describe_document(
         trace, compare, hallucinated=hallucinated, grounded=grounded, diagnosis=diagnosis
     )
-    images = sum(len(place["image"]) for side in document["sides"] for place in side["places"])
-    room = max((_LIMIT - images - 200_000) // len(amounts), 100_000)
-    document["maps"] = [kept_maps(each, room=room) for each in amounts]
+    images = sum(len(panel["image"]) for side in document["sides"] for panel in side["panels"])
+    room = max((_LIMIT - images - 200_000) // len(word_maps), 100_000)
+    document["maps"] = [kept_maps(each, room=room) for each in word_maps]
     script = _source("explorer.js") + _START
     style = _source("explorer.css")
     policy = (
@@ -107,7 +107,7 @@ def page(
         f'content="no-referrer"><title>{html.escape(title)}</title><style>{style}</style></head>'
         f'<body class="lvx-page"><h1>{html.escape(title)}</h1>'
         f'<main id="explorer"><p>{html.escape(trace.prompt)}</p><p>{html.escape(trace.answer)}</p></main>'
-        "<footer>Made by lvlmscope. Nothing on this page is fetched from elsewhere.</footer>"
+        "<footer>Made by lvlmscope. This page loads nothing from the network.</footer>"
         f'<script type="application/json" id="data">{_json(document)}</script>'
         f'<script type="module">{script}</script></body></html>\n'
     )

@@ -1,4 +1,4 @@
-"""Where a trace's image keys lie: boxes over each image, or a row in key order where that is not known."""
+"""Where a trace's image keys lie: boxes over each image, or a grid in prompt order where that is not known."""
 
 import math
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from lvlmscope.traces.token_layout import Box, Cell, ImageLayout
 from lvlmscope.traces.trace import Trace
 
-__all__ = ["ImagePanel", "image_key_numbers", "places_of"]
+__all__ = ["ImagePanel", "image_key_numbers", "image_panels_of"]
 
-_SIDE = 16.0  # pixels of a cell that has no place of its own
+_SIDE = 16.0  # pixels of a cell whose place is not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,12 +16,12 @@ class ImagePanel:
     """One image, overview, set of tiles or video frame, and the image keys over it.
 
     Attributes:
-        name: What to call it.
-        image: Index among the trace's images, None where the cells have no place in one.
+        name: As the page shows it.
+        image_index: Which image of the prompt, from 0; None where the cells have no known place in one.
         size: Width and height that the boxes refer to.
         boxes: Left, top, right, bottom of each cell.
         cells: Position of each cell among the trace's image keys.
-        note: What a reader must know, empty for nothing.
+        note: Shown under it; may be empty.
     """
 
     name: str
@@ -37,23 +37,23 @@ def image_key_numbers(trace: Trace) -> list[int]:
     return [int(key) for key in trace.image_keys.nonzero().flatten()]
 
 
-def places_of(trace: Trace) -> tuple[ImagePanel, ...]:
-    """Every place a map can be drawn over; none for a trace without image keys.
+def image_panels_of(trace: Trace) -> tuple[ImagePanel, ...]:
+    """Every panel that a map can be drawn on; none for a trace without image keys.
 
     Args:
         trace: A trace.
 
     Returns:
-        Overviews before their tiles, images in the order of the prompt.
+        Panels, overviews before their tiles, images in the order of the prompt.
 
     >>> from lvlmscope.diagnostics import planted_trace
-    >>> [(place.name, place.boxes[0]) for place in places_of(planted_trace())]
+    >>> [(panel.name, panel.boxes[0]) for panel in image_panels_of(planted_trace())]
     [('image', (0.0, 0.0, 14.0, 14.0))]
     """
     keys = image_key_numbers(trace)
     order = {key: position for position, key in enumerate(keys)}
     if keys and not trace.layout.images:
-        return (_in_order("image tokens", list(range(len(keys))), "the trace does not tell where they lie"),)
+        return (_in_order("image tokens", list(range(len(keys))), "their place in the image is not known"),)
     several = len(trace.layout.images) > 1
     found: list[ImagePanel] = []
     for number, image in enumerate(trace.layout.images):
@@ -63,8 +63,8 @@ def places_of(trace: Trace) -> tuple[ImagePanel, ...]:
 
 
 def _of_image(image: ImageLayout, number: int, name: str, order: dict[int, int]) -> list[ImagePanel]:
-    placed = [c for c in image.cells if c.role == "patch" and c.box is not None and c.key in order]
-    if image.reason or image.size is None or not placed:
+    placed = [] if image.reason else [cell for cell in image.placed() if cell.key in order]
+    if image.size is None or not placed:
         known = [order[c.key] for c in image.cells if c.key in order]
         reason = image.reason or "its tokens have no place in the image"
         return [_in_order(name, known, reason)] if known else []
@@ -96,5 +96,5 @@ def _in_order(name: str, cells: list[int], reason: str) -> ImagePanel:
         for n in range(len(cells))
     )
     size = (wide * _SIDE, math.ceil(len(cells) / wide) * _SIDE)
-    note = f"{reason}: image tokens in the order of the prompt, row by row, not where they lie"
+    note = f"{reason}: image tokens in prompt order, row by row, not at their place in the image"
     return ImagePanel(name=name, image_index=None, size=size, boxes=boxes, cells=tuple(cells), note=note)

@@ -13,21 +13,21 @@ __all__ = ["kept_maps"]
 _LAYER_SHARE: Final = 0.85  # of the room, at most, for the layers' means before neighbours are joined
 
 
-def kept_maps(amounts: WordMaps, *, room: int) -> dict[str, Any]:
+def kept_maps(word_maps: WordMaps, *, room: int) -> dict[str, Any]:
     """Layer x head values and image maps of every word, as JSON values.
 
     Args:
-        amounts: The trace's amounts.
+        word_maps: The trace's maps.
         room: Bytes of text to stay within, as far as joining neighbouring layers allows.
 
     Returns:
-        By amount: `heat` (16 bits, row = word, column = layer * heads + head), `layers` (8 bits, row = word * bands +
+        By quantity: `heat` (16 bits, row = word, column = layer * heads + head), `layers` (8 bits, row = word * bands +
         band, column = image token), `band` (layers joined in one), `heads` (8 bits, one row for each entry of `kept`)
         and `kept`, the sorted codes (word * layers + layer) * heads + head.
     """
-    count, cells = len(amounts.words), len(amounts.keys)
-    layers, heads = amounts.trace.num_layers, amounts.trace.num_heads
-    names = amounts.names if count and cells else ()
+    count, cells = len(word_maps.words), len(word_maps.keys)
+    layers, heads = word_maps.trace.num_layers, word_maps.trace.num_heads
+    names = word_maps.names if count and cells else ()
     share = room // max(len(names), 1)
     heat_size = packed_bytes(count, layers * heads, 16)
     band = 1
@@ -36,13 +36,13 @@ def kept_maps(amounts: WordMaps, *, room: int) -> dict[str, Any]:
     used = heat_size + packed_bytes(count * -(-layers // band), cells, 8)
     code_size = len(str(count * layers * heads)) + 1  # digits and a comma
     per_word = max(0, int((share - used) / max(count, 1) / (packed_bytes(3, cells, 8) / 3 + code_size)))
-    return {name: _kept(amounts, name, band, min(per_word, layers * heads)) for name in names}
+    return {name: _kept(word_maps, name, band, min(per_word, layers * heads)) for name in names}
 
 
-def _kept(amounts: WordMaps, name: str, band: int, per_word: int) -> dict[str, Any]:
+def _kept(word_maps: WordMaps, name: str, band: int, per_word: int) -> dict[str, Any]:
     heat, means, single, codes = [], [], [], []
-    for word in range(len(amounts.words)):
-        every = amounts.of_word(name, word)
+    for word in range(len(word_maps.words)):
+        every = word_maps.of_word(name, word)
         layers, heads, cells = every.shape
         sums = every.sum(-1).ravel()
         heat.append(sums)
@@ -51,7 +51,7 @@ def _kept(amounts: WordMaps, name: str, band: int, per_word: int) -> dict[str, A
         order = np.argsort(-np.where(np.isfinite(sums), sums, 0.0), kind="stable")
         chosen = np.sort(order[:per_word])
         single.append(every.reshape(-1, cells)[chosen])
-        codes += [word * layers * heads + int(place) for place in chosen]
+        codes += [word * layers * heads + int(index) for index in chosen]
     return {
         "heat": packed(np.stack(heat), 16),
         "layers": packed(np.stack(means), 8),

@@ -11,12 +11,12 @@ _TYPES: Final[dict[int, Any]] = {8: np.dtype("u1"), 16: np.dtype("<u2")}
 
 
 def packed(rows: np.ndarray, bits: Literal[8, 16]) -> dict[str, Any]:
-    """Rows of amounts as integers: `level = round(value / scale * (2^bits - 2))`, the highest level for undefined.
+    """Rows of numbers as integers: `level = round(value / scale * (2^bits - 2))`, the highest level for undefined.
 
     The error of a value is at most `scale / (2^bits - 2) / 2`, with `scale` the greatest value of its row.
 
     Args:
-        rows: Amounts of at least 0 ``[row, column]``; NaN and infinite values count as undefined.
+        rows: Numbers from 0 up ``[row, column]``; NaN and infinite values count as undefined.
         bits: 8 or 16.
 
     Returns:
@@ -39,9 +39,9 @@ def packed_bytes(rows: int, columns: int, bits: int) -> int:
     """Bytes of base64 text that `packed` makes of so many rows, at most.
 
     Args:
-        rows: Rows.
-        columns: Columns.
-        bits: 8 or 16.
+        rows: How many.
+        columns: Numbers in a row.
+        bits: Of each number, 8 or 16.
 
     >>> packed_bytes(3, 4, 8) == len(_text(np.zeros(12, np.uint8))) + len(_text(np.zeros(3, np.float32)))
     True
@@ -50,11 +50,7 @@ def packed_bytes(rows: int, columns: int, bits: int) -> int:
 
 
 def unpacked(data: dict[str, Any]) -> np.ndarray:
-    """The rows back from `packed`, float64 ``[row, column]``.
-
-    Args:
-        data: What `packed` gave.
-    """
+    """The rows back from `packed`, float64 ``[row, column]``."""
     levels = np.frombuffer(base64.b64decode(data["data"]), _TYPES[data["bits"]]).reshape(-1, data["columns"])
     scale = np.frombuffer(base64.b64decode(data["scale"]), "<f4").astype(np.float64)
     top = 2 ** data["bits"] - 2
@@ -63,9 +59,6 @@ def unpacked(data: dict[str, Any]) -> np.ndarray:
 
 def plain_number(value: float) -> float | None:
     """A number as JSON knows it: six digits, None for NaN and infinite values.
-
-    Args:
-        value: Any number.
 
     >>> plain_number(float("nan")), plain_number(0.123456789)
     (None, 0.123457)

@@ -18,7 +18,7 @@ RISK: Final[Shown] = {
     "id": "risk",
     "name": "risk of being hallucinated",
     "unit": "share of 1",
-    "said": "of judged words; without a calibration a rank within this answer",
+    "meaning": "of judged words; without a calibration a rank within this answer",
 }
 _ORDER: Final = ("attention", "gradient", "hidden", "lens", "confidence")
 
@@ -56,8 +56,8 @@ def merged(sides: list[list[Shown]]) -> list[Shown]:
 
 
 def _shown(signal: WordSignal, attrs: Mapping[str, Any]) -> Shown:
-    name, said = signal.name.replace("_", " "), signal.description
-    return {"id": signal.name, "name": name, "unit": _unit(attrs), "said": said}
+    name = signal.name.replace("_", " ")
+    return {"id": signal.name, "name": name, "unit": _unit(attrs), "meaning": signal.description}
 
 
 def _unit(attrs: Mapping[str, Any]) -> str:

@@ -5,55 +5,55 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any, Final
 
-from lvlmscope.explorer.image_panels import ImagePanel, places_of
+from lvlmscope.explorer.image_panels import ImagePanel, image_panels_of
 from lvlmscope.explorer.packed_numbers import plain_number
 from lvlmscope.explorer.signal_values import signals_at_words
-from lvlmscope.explorer.word_maps import AMOUNTS, WordMaps
-from lvlmscope.traces.formatting import facts
+from lvlmscope.explorer.word_maps import QUANTITIES, WordMaps
+from lvlmscope.traces.formatting import facts, shortened
 from lvlmscope.traces.images import data_uri
+from lvlmscope.traces.layout_images import image_of_layout, same_aspect
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word, marked_words
 
 __all__ = ["describe_side"]
 
-_SAME_SHAPE: Final = 0.01  # relative difference of two aspect ratios
-_SAID: Final = 400  # characters of a fact
+_LONGEST: Final = 400  # characters of a fact
 
 
 def describe_side(
-    amounts: WordMaps, label: str, *, hallucinated: Iterable[Any] = (), grounded: Iterable[Any] = ()
+    word_maps: WordMaps, label: str, *, hallucinated: Iterable[Any] = (), grounded: Iterable[Any] = ()
 ) -> dict[str, Any]:
     """One trace without its maps.
 
     Args:
-        amounts: The trace's amounts.
-        label: What to call it beside another.
+        word_maps: The trace's maps.
+        label: Heading where two traces are shown.
         hallucinated: Words to mark as hallucinated, as `plot.timeline` takes them.
-        grounded: Words to mark as true.
+        grounded: Words to mark as grounded, likewise.
 
     Returns:
         JSON values.
     """
-    trace, words = amounts.trace, amounts.words
+    trace, words = word_maps.trace, word_maps.words
     kinds = dict.fromkeys(marked_words(trace, words, grounded), "grounded")
     kinds |= dict.fromkeys(marked_words(trace, words, hallucinated), "hallucinated")
-    places = places_of(trace)
     units = _utf16_offsets("".join(trace.answer_tokens))
-    shown = [_image(trace, place) for place in places]
-    signals, values, refused = signals_at_words(amounts)
+    signals, values, refused = signals_at_words(word_maps)
     return {
         "label": label,
         "answer": "".join(trace.answer_tokens),
         "words": [_word(trace, word, kinds.get(n, ""), units) for n, word in enumerate(words)],
         "signals": signals,
         "values": values,
-        "amounts": [{"id": name, "name": AMOUNTS[name][0], "unit": AMOUNTS[name][1]} for name in amounts.names],
+        "quantities": [
+            {"id": name, "name": QUANTITIES[name][0], "unit": QUANTITIES[name][1]} for name in word_maps.names
+        ],
         "layers": list(trace.layer_indices),
         "heads": trace.num_heads,
-        "cells": len(amounts.keys),
-        "places": [_place(place, image) for place, image in zip(places, shown, strict=True)],
-        "notes": _notes(amounts) + refused,
-        "facts": [[name, _cut(text)] for name, text in facts(trace)] + _origin(trace),
+        "cells": len(word_maps.keys),
+        "panels": [_panel(trace, panel) for panel in image_panels_of(trace)],
+        "notes": _notes(word_maps) + refused,
+        "facts": [[name, shortened(text, _LONGEST)] for name, text in facts(trace) + _provenance(trace) if text],
     }
 
 
@@ -91,56 +91,51 @@ def _probability(log_prob: float) -> float | None:
     return plain_number(math.exp(log_prob)) if math.isfinite(log_prob) else None
 
 
-def _image(trace: Trace, place: ImagePanel) -> tuple[str, str]:
-    """The image's data URI, empty when there is none to draw over, and a note."""
-    if place.image_index is None:
-        return "", place.note
-    if place.image_index >= len(trace.images):
-        return "", "the trace holds no image: image tokens only"
-    image = trace.images[place.image_index]
-    ratio = (image.width / image.height) / (place.size[0] / place.size[1])
-    if abs(ratio - 1) > _SAME_SHAPE:
-        size = f"{image.width} x {image.height}"
-        return "", f"the image kept ({size} pixels) has another shape than the one traced: image tokens only"
-    return data_uri(image), place.note
-
-
-def _place(place: ImagePanel, image: tuple[str, str]) -> dict[str, Any]:
+def _panel(trace: Trace, panel: ImagePanel) -> dict[str, Any]:
+    uri, note = _background(trace, panel)
     return {
-        "name": place.name,
-        "size": list(place.size),
-        "boxes": [[round(edge, 2) for edge in box] for box in place.boxes],
-        "cells": list(place.cells),
-        "image": image[0],
-        "note": image[1],
+        "name": panel.name,
+        "size": list(panel.size),
+        "boxes": [[round(edge, 2) for edge in box] for box in panel.boxes],
+        "cells": list(panel.cells),
+        "image": uri,
+        "note": note,
     }
 
 
-def _notes(amounts: WordMaps) -> list[str]:
-    trace = amounts.trace
+def _background(trace: Trace, panel: ImagePanel) -> tuple[str, str]:
+    """The image's data URI, empty when there is none to draw on, and a note."""
+    if panel.image_index is None:
+        return "", panel.note
+    image = image_of_layout(trace, panel.image_index)
+    if image is None:
+        return "", "the trace holds no image: image tokens only"
+    if not same_aspect(image, panel.size):
+        size = f"{image.width} x {image.height} pixels"
+        return "", f"the stored image ({size}) differs in shape from the traced one: image tokens only"
+    return data_uri(image), panel.note
+
+
+def _notes(word_maps: WordMaps) -> list[str]:
+    trace = word_maps.trace
     notes = []
-    if not amounts.words:
-        notes.append("The answer is empty: there is no word to look at.")
-    if not amounts.keys:
-        notes.append("The trace has no image tokens: there is no map to show.")
+    if not word_maps.words:
+        notes.append("The answer is empty: no words to show.")
+    if not word_maps.keys:
+        notes.append("The trace has no image tokens: no map to show.")
     if trace.num_steps and not bool(trace.attention.isfinite().all()):
-        notes.append("Some attention is not a number: such heads are grey, and left out of means.")
+        notes.append("Some attention values are undefined (NaN): those heads are grey and excluded from means.")
     if trace.kept_keys != "all":
-        notes.append("Only keys of image and answer were kept.")
+        notes.append("Only the keys of image and answer were kept.")
     if not trace.top_tokens and trace.num_steps:
-        notes.append("The file is of an earlier version: alternatives are token numbers.")
+        notes.append("The trace file has no token texts (format 1): alternatives are token numbers.")
     return notes
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _SAID else text[: _SAID - 1] + "…"
-
-
-def _origin(trace: Trace) -> list[list[str]]:
+def _provenance(trace: Trace) -> list[tuple[str, str]]:
     versions = trace.provenance.get("versions", {})
     settings = trace.provenance.get("generation", {})
-    told = [
-        ["versions", ", ".join(f"{name} {number}" for name, number in versions.items())],
-        ["generation", ", ".join(f"{name} {value}" for name, value in settings.items())],
+    return [
+        ("versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
+        ("generation", ", ".join(f"{name} {value}" for name, value in settings.items())),
     ]
-    return [[name, _cut(text)] for name, text in told if text]

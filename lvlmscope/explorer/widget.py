@@ -1,4 +1,4 @@
-"""``explore``: the explorer in a notebook, where maps are computed when they are asked for."""
+"""``explore``: the explorer in a notebook, where maps are computed on request."""
 
 from collections.abc import Sequence
 from importlib.resources import files
@@ -32,7 +32,7 @@ def explore(
         other: A second one of the same prompt, such as with an intervention on, shown beside it.
         hallucinated: Words of the answer to mark as hallucinated, as `plot.timeline` takes them; or a function that
             gives them for each trace.
-        grounded: Words to mark as true, likewise.
+        grounded: Words to mark as grounded, likewise.
         diagnosis: The trace's, such as with a calibration of your own; True diagnoses it, False leaves that out.
 
     Returns:
@@ -49,7 +49,7 @@ def explore(
     except ModuleNotFoundError as error:
         got, fix = f"no module {error.name}", 'pip install "lvlmscope[notebook]", or write lv.report(trace, path)'
         raise MissingExtraError(message(got, "a notebook with anywidget", fix, task="explore a trace")) from error
-    document, amounts = describe_document(
+    document, word_maps = describe_document(
         trace, other, hallucinated=hallucinated, grounded=grounded, diagnosis=diagnosis
     )
     source = files("lvlmscope.explorer")
@@ -61,26 +61,26 @@ def explore(
     widget = type("TraceExplorer", (anywidget.AnyWidget,), members)(document=document)
 
     def reply(sender: Any, content: Any, _buffers: Any) -> None:
-        told, buffers = answer_request(amounts, content)
-        sender.send(told, buffers=buffers)
+        answer, buffers = answer_request(word_maps, content)
+        sender.send(answer, buffers=buffers)
 
     widget.on_msg(reply)
     return widget
 
 
-def answer_request(amounts: Sequence[WordMaps], content: Any) -> tuple[dict[str, Any], list[bytes]]:
-    """What the widget's page asks for.
+def answer_request(word_maps: Sequence[WordMaps], content: Any) -> tuple[dict[str, Any], list[bytes]]:
+    """The answer to a request of the widget's page.
 
     Args:
-        amounts: One per trace.
-        content: `id`, `kind` ("heat" or "map"), `side`, `amount`, `word`; for a map also `low`, `high` and `head`.
+        word_maps: One per trace.
+        content: `id`, `kind` ("heat" or "map"), `side`, `quantity`, `word`; for a map also `low`, `high` and `head`.
 
     Returns:
         The message, with an `error` when the request cannot be met, and float32 values, little-endian.
     """
     number = content.get("id") if isinstance(content, dict) else None
     try:
-        chosen, name, word = amounts[content["side"]], content["amount"], content["word"]
+        chosen, name, word = word_maps[content["side"]], content["quantity"], content["word"]
         if content["kind"] == "heat":
             values = chosen.per_head(name, word)
         else:

@@ -1,15 +1,13 @@
 """A trace's summary for Jupyter: image, shaded caption, a small layer x head map."""
 
-import base64
 import html
-import io
 import math
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from lvlmscope.palette import SEQUENTIAL_STOPS, UNDEFINED
-from lvlmscope.traces.formatting import facts
+from lvlmscope.traces.formatting import facts, shortened
 from lvlmscope.traces.images import data_uri
 from lvlmscope.traces.word_values import defined_mean
 
@@ -18,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["html_summary"]
 
-_LONGEST: Final = 220  # pixels of the image's longer side
-_SAID: Final = 300  # characters of a fact
+_LONGEST_SIDE: Final = 220  # pixels of the image's longer side
+_FACT: Final = 300  # characters of a fact
 _TOKENS: Final = 300  # of the answer, each a few dozen bytes of HTML
 _CELL: Final = 14  # pixels of a head in the small map, fewer where there are many
 
@@ -37,7 +35,7 @@ def html_summary(trace: "Trace") -> str:
     parts = [
         f'<div style="display:flex;flex-wrap:wrap;gap:12px;align-items:flex-start">{_image(trace)}{_map(mass)}</div>',
         f'<p style="max-width:46em;overflow-wrap:anywhere">{_words(trace, mass)}</p>',
-        "<p><code>lvlmscope.diagnose(trace)</code> tells which words are at risk.</p>",
+        "<p><code>lvlmscope.diagnose(trace)</code> shows which words are at risk.</p>",
         _facts_table(trace),
     ]
     return f'<div style="font-size:13px;line-height:1.6">{"".join(parts)}</div>'
@@ -46,7 +44,7 @@ def html_summary(trace: "Trace") -> str:
 def _image(trace: "Trace") -> str:
     if trace.image is None:
         return "<span>no image in the trace</span>"
-    return f'<img alt="the image that was traced" src="{data_uri(trace.image, longest=_LONGEST)}">'
+    return f'<img alt="the image that was traced" src="{data_uri(trace.image, longest=_LONGEST_SIDE)}">'
 
 
 def _words(trace: "Trace", mass: np.ndarray | None) -> str:
@@ -54,7 +52,7 @@ def _words(trace: "Trace", mass: np.ndarray | None) -> str:
         return "<em>the answer is empty</em>"
     steps = np.full(trace.num_steps, np.nan) if mass is None else defined_mean(mass.reshape(trace.num_steps, -1), 1)
     shown = [
-        f'<span title="{_told(value)}, ln p {log_prob:.2f}" style="background:rgba(31,119,180,{_shade(value):.2f})">'
+        f'<span title="{_title(value)}, ln p {log_prob:.2f}" style="background:rgba(31,119,180,{_shade(value):.2f})">'
         f"{html.escape(token)}</span>"
         for token, value, log_prob in zip(
             trace.answer_tokens[:_TOKENS], steps.tolist(), trace.log_probs.tolist(), strict=False
@@ -64,7 +62,7 @@ def _words(trace: "Trace", mass: np.ndarray | None) -> str:
     return "".join(shown) + (f" <em>… and {rest} more tokens</em>" if rest > 0 else "")
 
 
-def _told(value: float) -> str:
+def _title(value: float) -> str:
     return f"image attention {value:.3f}" if math.isfinite(value) else "image attention not defined"
 
 
@@ -86,20 +84,18 @@ def _map(mass: np.ndarray | None) -> str:
     at = np.linspace(0.0, 1.0, len(stops))
     colours = np.stack([np.interp(share, at, stops[:, part]) for part in range(3)], -1).round().astype(np.uint8)
     colours[~finite] = _rgb(UNDEFINED)
-    size = max(2, min(_CELL, 240 // max(values.shape)))
+    size = max(1, min(_CELL, 240 // max(values.shape)))
     enlarged = colours[::-1].repeat(size, 0).repeat(size, 1)  # layer 0 at the bottom
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(enlarged)).save(buffer, format="PNG")
-    source = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    source = data_uri(Image.fromarray(np.ascontiguousarray(enlarged)))
     best = np.unravel_index(int(share.argmax()), share.shape)
     undefined = f"; grey: not defined ({int((~finite).sum())} heads)" if not finite.all() else ""
-    told = (
+    caption = (
         f"{values.shape[0]} layers (0 at the bottom) × {values.shape[1]} heads: attention on the image, "
         f"0 to {most:.3f} share of 1{undefined}"
     )
     return (
-        f'<div style="max-width:260px"><img alt="{told}; most in row {best[0]}, head {best[1]}" src="{source}">'
-        f"<br><small>{told}</small></div>"
+        f'<div style="max-width:260px"><img alt="{caption}; most in row {best[0]}, head {best[1]}" src="{source}">'
+        f"<br><small>{caption}</small></div>"
     )
 
 
@@ -109,12 +105,9 @@ def _rgb(colour: str) -> tuple[int, ...]:
 
 def _facts_table(trace: "Trace") -> str:
     rows = "".join(
-        f'<tr><th style="text-align:left">{name}</th><td style="text-align:left">{html.escape(_cut(text))}</td></tr>'
+        f'<tr><th style="text-align:left">{name}</th>'
+        f'<td style="text-align:left">{html.escape(shortened(text, _FACT))}</td></tr>'
         for name, text in facts(trace)
         if name != "answer"
     )
     return f"<table>{rows}</table><small>answer tokens shaded by their share of attention on the image</small>"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _SAID else text[: _SAID - 1] + "…"

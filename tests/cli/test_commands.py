@@ -121,7 +121,7 @@ def test_trace_command_takes_a_given_answer(tmp_path: Path) -> None:
     without = load_trace(str(tmp_path / "t" / "trace_without_intervention.safetensors"))
     assert without.answer == " There is a dog."
     assert not without.effects
-    assert "What the intervention did" in (tmp_path / "t" / "report.html").read_text()
+    assert "Effect of the intervention" in (tmp_path / "t" / "report.html").read_text()
     assert [each["name"] for each in told["provenance"]["interventions"]] == ["LocoRE"]
     assert [each["name"] for each in told["effects"]] == ["LocoRE"]
     assert told["answer_without_intervention"] == " There is a dog."
@@ -144,6 +144,7 @@ def test_progress_counts_forwards_and_is_gone_afterwards() -> None:
     module, lines = torch.nn.Linear(1, 1), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TTY_INTERACTIVE", "1")
+        patch.setenv("LVLMSCOPE_PROGRESS", "on")
         patch.setattr(sys, "stderr", lines)
         patch.setenv("FORCE_COLOR", "1")
         patch.setenv("TERM", "xterm")

@@ -75,7 +75,7 @@ def test_a_clicked_word_shows_its_own_numbers_and_another_map(browser: Browser, 
             assert f"{100 * float(focus[step]):.3g} % of attention" in page.inner_text("[data-role=map-text]")
             assert canvas(page) != first
         told = page.inner_text("[data-role=alternatives]")
-        assert "wrote" in told
+        assert "token" in told
         assert f"{math.exp(-3.0):.3g}" in told
         assert "red" in told
 
@@ -117,7 +117,7 @@ def test_layer_range_head_and_signal_are_chosen(browser: Browser, trace: Trace, 
         page.select_option("[data-role=head]", "3")
         settled(page)
         assert map_sum(page) == pytest.approx(trace.attention[0, 1:, 3, image].sum(-1).mean().item(), rel=2 * ROUNDING)
-        page.select_option("[data-role=amount]", "saliency")
+        page.select_option("[data-role=quantity]", "saliency")
         settled(page)
         assert trace.gradient is not None
         product = (trace.attention * trace.gradient)[0, 1:, 3, image].abs()
@@ -138,7 +138,7 @@ def test_everything_is_done_with_keys(browser: Browser, trace: Trace, written: P
         for _ in range(14):
             page.keyboard.press("Tab")
             reached.add(page.evaluate(FOCUSED))
-        assert {"signal", "amount", "low", "high", "head", "opacity", "reset", "heat", "SUMMARY"} <= reached
+        assert {"signal", "quantity", "low", "high", "head", "opacity", "reset", "heat", "SUMMARY"} <= reached
         page.locator(".words button").first.focus()
         page.keyboard.press("ArrowRight")
         page.keyboard.press("ArrowRight")
@@ -161,6 +161,7 @@ def test_everything_is_done_with_keys(browser: Browser, trace: Trace, written: P
 def test_canvases_and_images_are_told_in_words(browser: Browser, written: Path) -> None:
     with opened(browser, written) as page:
         assert page.locator(".image img").get_attribute("alt")
+        assert page.locator(".image img").evaluate("image => image.naturalWidth") > 0  # it is shown, not only named
         labels = [each.get_attribute("aria-label") or "" for each in page.locator("canvas").all()]
         assert len(labels) == 3
         assert all(len(label) > 30 for label in labels)
@@ -192,7 +193,7 @@ def test_two_traces_stand_side_by_side_on_one_scale(browser: Browser, trace: Tra
         assert len({bar.split()[1] for bar in bars[::2]}) == 1
         told = page.inner_text("#explorer")
         assert "first word changed: 'word2' -> 'cat'" in told
-        assert "What the intervention did" in told
+        assert "Effect of the intervention" in told
         assert page.locator("[data-role=diagnosis] summary").all_inner_texts() == [
             "Diagnosis, without the intervention",
             "Diagnosis, with the intervention",
@@ -234,14 +235,14 @@ def with_nan(trace: Trace) -> Trace:
 @pytest.mark.parametrize(
     ("made", "told"),
     [
-        (lambda: varied_trace(layers=1, heads=1), "looks most: layer 0, head 0"),
+        (lambda: varied_trace(layers=1, heads=1), "highest: layer 0, head 0"),
         (lambda: with_nan(varied_trace()), "not defined (1 of 12)"),
         (lambda: varied_trace(image=False), "the trace holds no image"),
-        (lambda: replace(varied_trace(), images=(varied_trace().images[0].resize((90, 30)),)), "has another shape"),
+        (lambda: replace(varied_trace(), images=(varied_trace().images[0].resize((90, 30)),)), "differs in shape"),
         (lambda: planted_trace(mass=0.0), "0 % of attention on the image"),
         (lambda: replace(planted_trace(), image_keys=torch.zeros(20, dtype=torch.bool)), "no image tokens"),
         (planted_trace, "alternatives are token numbers"),
-        (lambda: words_and_pieces(planted_trace(), "", "", ""), "there is no word to look at"),
+        (lambda: words_and_pieces(planted_trace(), "", "", ""), "no words to show"),
     ],
 )
 def test_what_is_missing_is_said(browser: Browser, tmp_path: Path, made: object, told: str) -> None:
@@ -264,7 +265,7 @@ def test_a_long_answer_of_a_large_model_fits_and_says_what_was_left_out(browser:
         page.select_option("[data-role=high]", "0")
         page.select_option("[data-role=head]", str(weakest))
         settled(page)
-        assert "this head's own map is not in the file" in page.inner_text("[data-role=map-note]")
+        assert "this head's map is not in the file" in page.inner_text("[data-role=map-note]")
         page.locator(".words button").nth(99).click()
         settled(page)
         assert page.locator(".words button[aria-pressed=true]").inner_text() == "word99"

@@ -17,9 +17,9 @@ from PIL import Image
 from lvlmscope import Trace, report
 from lvlmscope.diagnostics import layer_image_entropy, planted_trace, saliency_to_previous
 from lvlmscope.errors import ModelInputError, OutputError
-from lvlmscope.explorer.diagnosis_blocks import verdict_on
+from lvlmscope.explorer.diagnosis_blocks import diagnosis_of
 from lvlmscope.explorer.document import describe_document
-from lvlmscope.explorer.image_panels import places_of
+from lvlmscope.explorer.image_panels import image_panels_of
 from lvlmscope.explorer.map_budget import kept_maps
 from lvlmscope.explorer.packed_numbers import packed, packed_bytes, unpacked
 from lvlmscope.explorer.trace_json import describe_side
@@ -63,49 +63,49 @@ def test_packed_values_that_are_undefined_come_back_so() -> None:
 
 def test_a_words_map_is_the_mean_over_its_tokens_heads_and_layers() -> None:
     trace = words_and_pieces(varied_trace(gradients=True), " car", "pet", " on", ".")
-    amounts = WordMaps(trace)
-    assert [word.text for word in amounts.words] == ["carpet", "on"]
+    word_maps = WordMaps(trace)
+    assert [word.text for word in word_maps.words] == ["carpet", "on"]
     image = trace.image_keys
     expected = trace.attention[:2][..., image].mean(0).numpy()
-    assert np.allclose(amounts.of_word("attention", 0), expected)
+    assert np.allclose(word_maps.of_word("attention", 0), expected)
     assert np.allclose(
-        amounts.over_image("attention", 0, layers=[1, 2], head=None), expected[1:].mean((0, 1)), atol=1e-7
+        word_maps.over_image("attention", 0, layers=[1, 2], head=None), expected[1:].mean((0, 1)), atol=1e-7
     )
     assert trace.gradient is not None
     product = (trace.attention * trace.gradient).abs()[:2][..., image].mean(0).numpy()
-    assert np.allclose(amounts.per_head("saliency", 0), product.sum(-1), atol=1e-7)
+    assert np.allclose(word_maps.per_head("saliency", 0), product.sum(-1), atol=1e-7)
 
 
 def test_an_amount_a_word_or_a_layer_that_is_not_there_is_refused() -> None:
-    amounts = WordMaps(varied_trace())
+    word_maps = WordMaps(varied_trace())
     with pytest.raises(ModelInputError, match=r"'saliency' of word 0; expected: attention"):
-        amounts.of_word("saliency", 0)
+        word_maps.of_word("saliency", 0)
     with pytest.raises(ModelInputError, match="words 0 to 3"):
-        amounts.per_head("attention", 4)
+        word_maps.per_head("attention", 4)
     with pytest.raises(ModelInputError, match="positions 0 to 2"):
-        amounts.over_image("attention", 0, layers=[], head=None)
+        word_maps.over_image("attention", 0, layers=[], head=None)
 
 
 def test_everything_is_kept_where_there_is_room() -> None:
-    amounts = WordMaps(varied_trace())
-    maps = kept_maps(amounts, room=1_000_000)["attention"]
+    word_maps = WordMaps(varied_trace())
+    maps = kept_maps(word_maps, room=1_000_000)["attention"]
     assert maps["kept"] == list(range(4 * 3 * 4))
     heads = unpacked(maps["heads"]).reshape(4, 3, 4, 16)
-    exact = np.stack([amounts.of_word("attention", word) for word in range(4)])
+    exact = np.stack([word_maps.of_word("attention", word) for word in range(4)])
     assert np.abs(heads - exact).max() <= exact.max() / 254 / 2 * 1.001
     assert np.abs(unpacked(maps["heat"]).reshape(4, 3, 4) - exact.sum(-1)).max() < 1e-5
 
 
 def test_where_there_is_little_room_the_heads_that_look_most_are_kept() -> None:
-    amounts = WordMaps(varied_trace(layers=8, heads=4, side=6))
+    word_maps = WordMaps(varied_trace(layers=8, heads=4, side=6))
     sizes = []
     for room in (9_000, 1_900, 1_000):
-        maps = kept_maps(amounts, room=room)["attention"]
+        maps = kept_maps(word_maps, room=room)["attention"]
         sizes.append((maps["band"], maps["per_word"], len(unpacked(maps["layers"]))))
         assert len(json.dumps(maps)) < room + 400
         for code in maps["kept"]:
             word, place = divmod(code, 32)
-            sums = amounts.per_head("attention", word).ravel()
+            sums = word_maps.per_head("attention", word).ravel()
             assert (sums > sums[place]).sum() < maps["per_word"]
     assert sizes[0][0] == 1
     assert 0 < sizes[0][1] < 32
@@ -114,11 +114,11 @@ def test_where_there_is_little_room_the_heads_that_look_most_are_kept() -> None:
 
 
 def test_joined_layers_are_their_mean() -> None:
-    amounts = WordMaps(varied_trace(layers=5, side=6))
-    maps = kept_maps(amounts, room=1_000)["attention"]
+    word_maps = WordMaps(varied_trace(layers=5, side=6))
+    maps = kept_maps(word_maps, room=1_000)["attention"]
     assert maps["band"] > 1
     bands = unpacked(maps["layers"]).reshape(4, -1, 36)
-    expected = amounts.of_word("attention", 1)[: maps["band"]].mean((0, 1))
+    expected = word_maps.of_word("attention", 1)[: maps["band"]].mean((0, 1))
     assert np.allclose(bands[1, 0], expected, atol=expected.max() / 254)
 
 
@@ -182,8 +182,8 @@ def test_the_notebook_summary_loads_neither_diagnosis_nor_figures(repository: Pa
 
 def test_nothing_to_diagnose_is_left_out() -> None:
     trace = words_and_pieces(planted_trace(), "", "", "")
-    assert verdict_on(trace) is None
-    assert verdict_on(replace(planted_trace(), image_keys=torch.zeros(20, dtype=torch.bool))) is None
+    assert diagnosis_of(trace) is None
+    assert diagnosis_of(replace(planted_trace(), image_keys=torch.zeros(20, dtype=torch.bool))) is None
 
 
 def with_images(trace: Trace, *images: ImageLayout) -> Trace:
@@ -194,23 +194,23 @@ def test_tiles_lie_over_the_image_in_a_place_of_their_own() -> None:
     trace = varied_trace()
     cells = trace.layout.images[0].cells
     tiled = [replace(cell, tile=0 if n < 4 else 1) for n, cell in enumerate(cells)]
-    found = places_of(with_images(trace, replace(trace.layout.images[0], cells=tuple(tiled))))
-    assert [(place.name, len(place.cells)) for place in found] == [("image, overview", 4), ("image, tiles", 12)]
+    found = image_panels_of(with_images(trace, replace(trace.layout.images[0], cells=tuple(tiled))))
+    assert [(panel.name, len(panel.cells)) for panel in found] == [("image, overview", 4), ("image, tiles", 12)]
     assert found[1].cells[0] == 4
 
 
 def test_image_tokens_without_a_known_place_are_shown_in_their_order() -> None:
     trace = varied_trace()
     unknown = replace(trace.layout.images[0], reason="a resampler mixes the patches")
-    (place,) = places_of(with_images(trace, unknown))
-    assert place.image_index is None
-    assert "a resampler mixes the patches" in place.note
-    assert place.cells == tuple(range(16))
+    (panel,) = image_panels_of(with_images(trace, unknown))
+    assert panel.image_index is None
+    assert "a resampler mixes the patches" in panel.note
+    assert panel.cells == tuple(range(16))
     queries = ImageLayout(cells=tuple(Cell(key=1 + n, image=0, role="query") for n in range(16)))
-    (place,) = places_of(with_images(trace, queries))
-    assert "no place in the image" in place.note
-    (place,) = places_of(with_images(trace))
-    assert "does not tell where they lie" in place.note
+    (panel,) = image_panels_of(with_images(trace, queries))
+    assert "no place in the image" in panel.note
+    (panel,) = image_panels_of(with_images(trace))
+    assert "not known" in panel.note
 
 
 def test_frames_and_images_are_named() -> None:
@@ -218,9 +218,19 @@ def test_frames_and_images_are_named() -> None:
     cells = trace.layout.images[0].cells
     frames = tuple(replace(cell, frame=n // 8) for n, cell in enumerate(cells))
     film = replace(trace.layout.images[0], cells=frames)
-    assert [place.name for place in places_of(with_images(trace, film))] == ["image, frame 1", "image, frame 2"]
+    assert [panel.name for panel in image_panels_of(with_images(trace, film))] == ["image, frame 1", "image, frame 2"]
     halves = [replace(trace.layout.images[0], cells=part) for part in (cells[:8], cells[8:])]
-    assert [place.name for place in places_of(with_images(trace, *halves))] == ["image 1", "image 2"]
+    assert [panel.name for panel in image_panels_of(with_images(trace, *halves))] == ["image 1", "image 2"]
+
+
+def test_an_image_after_a_video_lies_under_its_own_map() -> None:
+    trace = varied_trace()
+    first, second = trace.layout.images[0].cells[:8], trace.layout.images[0].cells[8:]
+    film = replace(trace.layout.images[0], cells=first, pixels="input")  # frames of the model's input, not in the trace
+    still = replace(trace.layout.images[0], cells=second)
+    side = describe_side(WordMaps(with_images(trace, film, still)), "")
+    assert [panel["image"] for panel in side["panels"]] == ["", data_uri(trace.images[0])]
+    assert side["panels"][0]["note"] == "the trace holds no image: image tokens only"
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "CMYK"])

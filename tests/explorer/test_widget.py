@@ -68,10 +68,10 @@ def harness(folder: Path, document: dict[str, Any]) -> Path:
     return path
 
 
-def begin(page: Page, amounts: tuple[WordMaps, ...], asked: list[dict[str, Any]]) -> None:
+def begin(page: Page, word_maps: tuple[WordMaps, ...], asked: list[dict[str, Any]]) -> None:
     def answer(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         asked.append(content)
-        told, buffers = answer_request(amounts, content)
+        told, buffers = answer_request(word_maps, content)
         return told, [base64.b64encode(each).decode() for each in buffers]
 
     page.expose_function("askPython", answer)
@@ -79,11 +79,11 @@ def begin(page: Page, amounts: tuple[WordMaps, ...], asked: list[dict[str, Any]]
 
 
 def test_maps_are_asked_for_word_by_word_and_exact(browser: Browser, trace: Trace, tmp_path: Path) -> None:
-    document, amounts = describe_document(trace)
+    document, word_maps = describe_document(trace)
     assert "maps" not in document
     asked: list[dict[str, Any]] = []
     with opened(browser, harness(tmp_path, document), ready=False) as page:
-        begin(page, amounts, asked)
+        begin(page, word_maps, asked)
         settled(page)
         assert {(each["kind"], each["word"]) for each in asked} == {("heat", 0), ("map", 0)}
         page.locator(".words button").nth(2).click()
@@ -101,9 +101,9 @@ def test_maps_are_asked_for_word_by_word_and_exact(browser: Browser, trace: Trac
 
 
 def test_a_refused_map_is_told(browser: Browser, trace: Trace, tmp_path: Path) -> None:
-    document, amounts = describe_document(trace)
+    document, word_maps = describe_document(trace)
     with opened(browser, harness(tmp_path, document), ready=False) as page:
-        page.expose_function("askPython", lambda content: (answer_request(amounts, content | {"word": 99})[0], []))
+        page.expose_function("askPython", lambda content: (answer_request(word_maps, content | {"word": 99})[0], []))
         page.evaluate("window.begin()")
         settled(page)
         assert "words 0 to 3" in page.inner_text("[role=alert]:visible")
@@ -121,10 +121,10 @@ def test_a_refused_map_is_told(browser: Browser, trace: Trace, tmp_path: Path) -
 def test_the_notebooks_theme_goes_before_the_systems(
     browser: Browser, trace: Trace, tmp_path: Path, attribute: str, value: str, dark: bool
 ) -> None:
-    document, amounts = describe_document(trace)
+    document, word_maps = describe_document(trace)
     scheme = "light" if dark else "dark"
     with opened(browser, harness(tmp_path, document), ready=False, scheme=scheme) as page:
-        begin(page, amounts, [])
+        begin(page, word_maps, [])
         settled(page)
         page.evaluate("([name, value]) => document.body.setAttribute(name, value)", [attribute, value])
         page.wait_for_selector(f"#explorer[data-theme={'dark' if dark else 'light'}]")
@@ -137,7 +137,7 @@ def test_the_widget_answers_messages(trace: Trace, monkeypatch: pytest.MonkeyPat
     assert [side["label"] for side in widget.document["sides"]] == ["first", "second"]
     sent: list[tuple[Any, Any]] = []
     monkeypatch.setattr(type(widget), "send", lambda _self, told, buffers=None: sent.append((told, buffers)))
-    request = {"id": 5, "kind": "map", "side": 1, "amount": "attention", "word": 3, "low": 1, "high": 2, "head": 0}
+    request = {"id": 5, "kind": "map", "side": 1, "quantity": "attention", "word": 3, "low": 1, "high": 2, "head": 0}
     widget._handle_custom_msg(request, [])
     (told, buffers), other = sent[0], varied_trace(seed=1, gradients=True)
     assert told == {"id": 5}
@@ -152,7 +152,7 @@ def test_the_widget_answers_messages(trace: Trace, monkeypatch: pytest.MonkeyPat
     [
         ({"word": 4}, "words 0 to 3"),
         ({"word": -1}, "words 0 to 3"),
-        ({"amount": "gradient"}, "attention, saliency"),
+        ({"quantity": "gradient"}, "attention, saliency"),
         ({"side": 3}, "IndexError"),
         ({"low": 2, "high": 7}, "positions 0 to 2"),
         ({"head": 4}, "heads 0 to 3"),
@@ -160,7 +160,7 @@ def test_the_widget_answers_messages(trace: Trace, monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_a_bad_request_is_answered_with_its_error(trace: Trace, changes: dict[str, Any], told: str) -> None:
-    asked = {"id": 1, "kind": "map", "side": 0, "amount": "attention", "word": 0, "low": 0, "high": 2, "head": None}
+    asked = {"id": 1, "kind": "map", "side": 0, "quantity": "attention", "word": 0, "low": 0, "high": 2, "head": None}
     answer, buffers = answer_request([WordMaps(trace)], asked | changes)
     assert answer["id"] == 1
     assert told in answer["error"]
