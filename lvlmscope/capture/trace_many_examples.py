@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from lvlmscope.capture.options import Keep, Precision, TraceOptions, check_choices
 from lvlmscope.capture.trace_one import trace_prepared
 from lvlmscope.errors import (
@@ -22,6 +20,7 @@ from lvlmscope.errors import (
 from lvlmscope.inputs.preparation import ModelInputs, join, prepare, tokenize_answer
 from lvlmscope.models.families import Family
 from lvlmscope.models.loaded_model import family_for, find_processor, unwrap
+from lvlmscope.progress import bar as progress_bar
 from lvlmscope.runtime.attachment import intervene, stack_of
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.requirements import FailedExample
@@ -113,7 +112,7 @@ def _traced(
     total = len(examples) if isinstance(examples, Sized) else None
     numbered = enumerate(examples)
     switch = intervene(runner.model, *interventions, family=runner.family) if interventions else nullcontext()
-    with switch, tqdm(total=total, desc="trace", unit="example", disable=not progress) as bar:
+    with switch, progress_bar(total=total, desc="trace", unit="example", shown=progress) as bar:
         while group := list(islice(numbered, batch_size)):
             for result in runner.run(group):
                 yield result

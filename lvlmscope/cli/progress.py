@@ -7,6 +7,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from lvlmscope.progress import bars_shown
+
 __all__ = ["Stages", "stages"]
 
 
@@ -55,7 +57,7 @@ class Stages:
 
 @contextmanager
 def stages(*, shown: bool) -> Iterator[Stages]:
-    """Progress while a block runs; it is gone afterwards, and nothing is drawn where nobody looks (pipes, `--json`).
+    """Progress while a block runs; it is gone afterwards, and nothing is drawn where nobody looks (a pipe, `--json`).
 
     Args:
         shown: Whether to draw at all.
@@ -71,5 +73,5 @@ def stages(*, shown: bool) -> Iterator[Stages]:
         TimeElapsedColumn(),
     )
     terminal = Console(stderr=True)
-    with Progress(*columns, console=terminal, transient=True, disable=not (shown and terminal.is_terminal)) as bar:
+    with Progress(*columns, console=terminal, transient=True, disable=not bars_shown(shown)) as bar:
         yield Stages(bar)

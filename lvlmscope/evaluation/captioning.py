@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tqdm import tqdm
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
+from lvlmscope import progress
 from lvlmscope.inputs.preparation import join, prepare
 from lvlmscope.models.families import Family, family_of
 
@@ -38,7 +38,7 @@ def answers(
     asked = list(pairs)
     family = family_of(model)
     written: list[str] = []
-    with tqdm(total=len(asked), desc=description, delay=2, leave=False) as bar:
+    with progress.bar(total=len(asked), desc=description, delay=2, leave=False) as bar:
         for start in range(0, len(asked), batch_size):
             chunk = asked[start : start + batch_size]
             written += _batch(model, processor, family, chunk, max_new_tokens)

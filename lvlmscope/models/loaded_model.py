@@ -11,6 +11,7 @@ from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, firs
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.pretrained_files import hub_options, load_processor, next_step
 from lvlmscope.models.torchvision_check import require_working_torchvision
+from lvlmscope.progress import library_bars
 
 __all__ = ["LoadedModel", "family_for", "find_processor", "read_model", "unwrap"]
 
@@ -85,7 +86,8 @@ def read_model(
         dtype = torch.float32 if name == "tiny" and dtype == "auto" else _known_dtype(dtype)
         hub = hub_options(options)
         require_working_torchvision()
-        model = _load_model(path, hub=hub, device_map=device_map, dtype=dtype, **options)
+        with library_bars():
+            model = _load_model(path, hub=hub, device_map=device_map, dtype=dtype, **options)
         found = processor if processor is not None and not isinstance(processor, str) else None
         if found is None:  # a revision is one of the model's own repository
             other = {name: value for name, value in hub.items() if name != "revision"}

@@ -5,7 +5,6 @@ from itertools import chain, combinations
 from typing import Any, Final, Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import EvaluationError, message, task
@@ -17,6 +16,7 @@ from lvlmscope.evaluation.signal_detection import detect
 from lvlmscope.evaluation.word_labels import LabelledWord, label_words
 from lvlmscope.evaluation.word_table import WordTable, read_words
 from lvlmscope.models.loaded_model import LoadedModel
+from lvlmscope.progress import bar
 from lvlmscope.risk.calibration import SHARES, Calibration, Probe, Reference
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import Tokens
@@ -72,7 +72,7 @@ def calibrate(
 
     def traced() -> Iterator[Trace]:
         pairs, total = known_images(examples), len(examples) if isinstance(examples, Sized) else None
-        for image, present in tqdm(pairs, total=total, desc="calibrating", delay=2, disable=not progress):
+        for image, present in bar(pairs, shown=progress, total=total, desc="calibrating", delay=2):
             options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": False}
             found = trace(
                 model, image, prompt, processor=processor, gradients=True, hidden_states=True, progress=False, **options

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from lvlmscope.progress import bars_shown
 from lvlmscope.training.cell_learner import CellLearner
 from lvlmscope.training.options import TrainingOptions
 
@@ -49,6 +50,7 @@ def arguments(options: TrainingOptions, *, validates: bool) -> TrainingArguments
         label_names=["labels"],
         seed=options.seed,
         report_to="none",
+        disable_tqdm=not bars_shown(),
     )
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
+from lvlmscope import progress
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.tiny import Scene, captions, scene
 from lvlmscope.tiny.world import SETTINGS, vocabulary_words
@@ -47,7 +47,7 @@ def write_scenes(
         raise ModelInputError(message(got, "a share from 0 to 1", "choose it there"))
     (folder / "images").mkdir(parents=True, exist_ok=True)
     records = []
-    for one in tqdm(_chosen(split, n, seed, surprising), total=n, desc="scenes", delay=2):
+    for one in progress.bar(_chosen(split, n, seed, surprising), total=n, desc="scenes", delay=2):
         name = f"{one.split}-{one.seed}-{one.index}"
         one.image.save(folder / "images" / f"{name}.png", compress_level=1)
         records.append(_record(name, one))
