@@ -7,10 +7,10 @@ import torch
 import xarray as xr
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.diagnostics.sinks import Sinks, image_rows, sink_mask, sinks_name, without_keys
+from lvlmscope.diagnostics.sinks import Sinks, image_rows, sinks_name
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.traces.labelled_arrays import labelled_array
-from lvlmscope.traces.requirements import OneStep, at_step, require_all_keys
+from lvlmscope.traces.requirements import OneStep, at_step
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_signals import signal
 
@@ -65,7 +65,6 @@ def visual_attention_ratio(trace: Trace, *, step: OneStep = 0, sinks: Sinks = "k
 def image_attention_focus(
     trace: Trace,
     *,
-    sink: Literal["include", "exclude"] = "include",
     sinks: Sinks = "keep",
     space: Literal["probability", "logit"] = "probability",
 ) -> xr.DataArray:
@@ -75,10 +74,9 @@ def image_attention_focus(
 
     Args:
         trace: A trace with image keys.
-        sink: `"exclude"` drops key 0, the usual attention sink, and renormalises the row: `M / (1 - a[0])`. NaN where
-            all attention is on the sink. The rule of the paper's figures; `sinks` finds the sinks themselves.
-        sinks: `"exclude"` leaves out the keys that `attention_sinks` finds and renormalises the rows, key 0 as well
-            where `sink` says so; or its result.
+        sinks: `"exclude"` leaves out the keys that `attention_sinks` finds and renormalises the rows; or its result.
+            `"first_key"` leaves out key 0, the usual attention sink: `M / (1 - a[0])`, the rule of the paper's figures.
+            NaN where all attention is on what is left out.
         space: `"logit"` sums the image keys' pre-softmax scores instead (the ranking of the SPIN baseline); unbounded,
             and comparable between heads of one row only.
 
@@ -93,11 +91,11 @@ def image_attention_focus(
         arXiv 2509.07864, our reading.
 
     >>> from lvlmscope.traces.synthetic import planted_trace
-    >>> image_attention_focus(planted_trace(mass=0.25, sink=0.5), sink="exclude")[0, 0, 0].item()
+    >>> image_attention_focus(planted_trace(mass=0.25, sink=0.5), sinks="first_key")[0, 0, 0].item()
     0.5
     """
-    rows = image_rows(trace)
-    _check_options(sink, sinks, space)
+    _check_options(sinks, space)
+    rows = image_rows(trace, sinks)
     bounds: tuple[float, float] | None = (0.0, 1.0)
     if space == "logit":
         if trace.image_scores is None:
@@ -105,7 +103,7 @@ def image_attention_focus(
             raise ModelInputError(message(got, "space='probability'", fix))
         values, bounds = trace.image_scores, None
     else:
-        values = _without_sinks(trace, rows, sink, sinks).image_mass
+        values = rows.image_mass
     return labelled_array(
         trace,
         values.permute(1, 2, 0),
@@ -114,7 +112,6 @@ def image_attention_focus(
         units="score" if space == "logit" else "1",
         bounds=bounds,
         reference=_DLEAF,
-        sink=sink,
         sinks=sinks_name(sinks),
         space=space,
     )
@@ -190,23 +187,12 @@ def _entropy(rows: AttentionRows, mode: str) -> torch.Tensor:
     raise ModelInputError(message(repr(mode), "module, head or mass", "choose one", task="measure layer image entropy"))
 
 
-@task("leave key 0 out")
-def _without_sinks(trace: Trace, rows: AttentionRows, sink: str, sinks: Sinks) -> AttentionRows:
-    """Rows without key 0, which is no image key unless the prompt starts with the image, and without other sinks."""
-    dropped = sink_mask(trace, sinks)
-    if sink == "exclude":
-        require_all_keys(trace)
-        dropped = dropped | (torch.arange(dropped.shape[-1]) == 0)
-    return without_keys(rows, dropped) if bool(dropped.any()) else rows
-
-
 @task("measure image attention focus")
-def _check_options(sink: str, sinks: Sinks, space: str) -> None:
-    if sink not in {"include", "exclude"} or space not in {"probability", "logit"}:
-        got, expected = f"sink={sink!r}, space={space!r}", "include or exclude; probability or logit"
-        raise ModelInputError(message(got, expected, "choose one of each"))
-    if space == "logit" and (sink == "exclude" or sinks_name(sinks) != "keep"):
-        got = f"sink={sink!r} and sinks={sinks_name(sinks)!r} with space='logit'"
+def _check_options(sinks: Sinks, space: str) -> None:
+    if space not in {"probability", "logit"}:
+        raise ModelInputError(message(f"space={space!r}", "probability or logit", "choose one"))
+    if space == "logit" and sinks_name(sinks) != "keep":
+        got = f"sinks={sinks_name(sinks)!r} with space='logit'"
         raise ModelInputError(message(got, "either: scores are not renormalised", "leave sinks as they are"))
 
 

@@ -1,6 +1,6 @@
 """Attention sinks: keys that draw attention whatever is being said; and rows read without them."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import xarray as xr
@@ -13,7 +13,7 @@ from lvlmscope.traces.trace import Trace
 
 __all__ = ["Sinks", "attention_sinks", "image_rows", "sink_mask", "sinks_name", "without_keys"]
 
-Sinks = Literal["keep", "exclude"] | xr.DataArray
+Sinks = Literal["keep", "exclude", "first_key"] | xr.DataArray
 
 
 @task("find attention sinks")
@@ -75,7 +75,8 @@ def sink_mask(trace: Trace, sinks: Sinks) -> torch.Tensor:
 
     Args:
         trace: A trace.
-        sinks: `"keep"` for none, `"exclude"` for those that `attention_sinks` finds by itself, or its result.
+        sinks: `"keep"` for none; `"exclude"` for those that `attention_sinks` finds by itself, or its result;
+            `"first_key"` for key 0 alone.
 
     Returns:
         bool `[layer, key]`.
@@ -91,16 +92,19 @@ def sink_mask(trace: Trace, sinks: Sinks) -> torch.Tensor:
             raise ShapeError(message(got, expected, "take attention_sinks of this trace"))
         require_all_keys(trace)
         return torch.from_numpy(sinks.transpose("layer", "key").values.astype(bool))
-    if sinks not in {"keep", "exclude"}:
-        expected = "keep, exclude, or a result of attention_sinks"
+    if sinks not in get_args(get_args(Sinks)[0]):
+        expected = "keep, exclude, first_key, or a result of attention_sinks"
         raise ModelInputError(message(f"sinks={sinks!r}", expected, "choose one"))
     if sinks == "keep":
         return torch.zeros(shape, dtype=torch.bool)
+    if sinks == "first_key":
+        require_all_keys(trace)
+        return (torch.arange(shape[1]) == 0).expand(shape)
     return torch.from_numpy(attention_sinks(trace).values)
 
 
 def sinks_name(sinks: Sinks) -> str:
-    """What the option says, for attrs: keep, exclude, or given.
+    """What the option says, for attrs: keep, exclude, first_key, or given.
 
     Args:
         sinks: The option.

@@ -96,7 +96,7 @@ def test_uniform_baselines_equal_their_twins(seed: int) -> None:
     rows, image = [[[r] * 5] * 3 for r in row], trace.image_keys.tolist()
     ratio = uniform_baseline(trace, visual_attention_ratio, step=1)
     np.testing.assert_allclose(ratio, attention_signals.visual_attention_ratio(rows, image, 1), rtol=1e-5)
-    focus = uniform_baseline(trace, image_attention_focus, sink="exclude")
+    focus = uniform_baseline(trace, image_attention_focus, sinks="first_key")
     np.testing.assert_allclose(
         focus, attention_signals.image_attention_focus(rows, image, exclude_sink=True), rtol=1e-5
     )

@@ -73,9 +73,9 @@ def test_signals_without_sinks_equal_their_twins() -> None:
 
 def test_key_0_and_found_sinks_agree_where_they_are_the_same() -> None:
     trace = planted_trace(sink=0.5, mass=0.25)
-    by_rule = image_attention_focus(trace, sink="exclude")
+    by_rule = image_attention_focus(trace, sinks="first_key")
+    assert by_rule.attrs["sinks"] == "first_key"
     np.testing.assert_allclose(by_rule, image_attention_focus(trace, sinks="exclude"))
-    np.testing.assert_allclose(by_rule, image_attention_focus(trace, sink="exclude", sinks="exclude"))
     np.testing.assert_allclose(by_rule, 0.5)
     given = image_attention_focus(trace, sinks=attention_sinks(trace))
     np.testing.assert_allclose(given, by_rule)
@@ -108,8 +108,8 @@ def test_bad_input_is_refused() -> None:
     for refused in (attention_sinks, lambda t: visual_attention_ratio(t, sinks="exclude")):
         with pytest.raises(ModelInputError, match=r"pass keep='all' to lvlmscope.trace"):
             refused(cut)
-    with pytest.raises(ModelInputError, match=r"leave key 0 out: .*keep='all'"):
-        image_attention_focus(cut, sink="exclude")
+    with pytest.raises(ModelInputError, match=r"keep='all'"):
+        image_attention_focus(cut, sinks="first_key")
     with pytest.raises(ModelInputError, match="multiple=1"):
         attention_sinks(trace, multiple=1.0)
     with pytest.raises(ModelInputError, match="per='head'"):
