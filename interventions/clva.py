@@ -1,4 +1,4 @@
-"""CLVA: deep layers are pulled towards what the middle layers saw and away from the first layers' noise."""
+"""CLVA: moves the image attention of deep layers towards the middle layers' and away from the initial layers'."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -22,8 +22,8 @@ __all__ = ["CLVA"]
 class CLVA(InterventionConfig):
     """Cross-layer visual anchors. Our reading of arXiv 2603.25088, of which figure captions were public.
 
-    In one forward and for each row on its own: `Neg` is the mean image distribution of the heads that look at the image
-    least, over the initial layers; `Pos` that of the heads that look most, over the middle layers; each sums to 1. In
+    In one forward and for each row on its own: `Neg` is the mean image distribution of the heads with least image
+    mass, over the initial layers; `Pos` that of the heads with most, over the middle layers; each sums to 1. In
     deep layers image keys get `a'_j = M [p_j + alpha Pos_j - beta Neg_j]_+ / sum_k [...]_+`: the image mass M and all
     other keys stay. Where the bracket is 0 on all keys the row stays as it was.
 
@@ -33,10 +33,10 @@ class CLVA(InterventionConfig):
         initial: Layers of the noise anchor; ints, or a band of depth.
         middle: Layers of the visual anchor.
         deep: Layers that are edited.
-        fraction: Share of the heads that count as looking most (least), in (0, 0.5]; at least one head.
+        fraction: Share of the heads taken as those with most (least) image mass, in (0, 0.5]; at least one head.
         update: `"redistribute"` as above; `"logit"` adds `alpha Pos - beta Neg` to the image keys' scores, the row then
             sums to 1 by moving mass; `"add"` adds it to the weights, cut at 0, and renormalises the row.
-        heads: `"all"` heads of a deep layer, or the `"sensitive"` ones that look most.
+        heads: `"all"` heads of a deep layer, or the `"sensitive"` ones with most image mass.
     """
 
     alpha: Annotated[float, Range(ge=0)] = 0.5
@@ -74,7 +74,7 @@ class CLVA(InterventionConfig):
 
 
 class _CLVASession(ImageSession):
-    """The anchors of every row, gathered anew in each forward."""
+    """Computes the anchors of every row in each forward, and edits the deep layers with them."""
 
     method = "CLVA"
 
@@ -86,12 +86,12 @@ class _CLVASession(ImageSession):
         self._anchor: torch.Tensor | None = None
 
     def begin_forward(self, forward: ForwardInfo) -> None:
-        """Forget the anchors."""
+        """Clear the anchors."""
         super().begin_forward(forward)
         self._noise = self._anchor = None
 
     def edit_attention(self, rows: AttentionRows) -> torch.Tensor | None:
-        """Gather in initial and middle layers, edit in deep ones."""
+        """Collect anchors in initial and middle layers; edit deep ones."""
         config = self._config
         if not self.sees_image or (config.alpha == 0 and config.beta == 0):
             return None
@@ -110,13 +110,13 @@ class _CLVASession(ImageSession):
         return torch.where(chosen.unsqueeze(-1), edited, rows.weights)
 
     def no_effect_reason(self) -> str | None:
-        """What kept the rule from acting."""
+        """Why no row was edited."""
         idle = not self.sees_image or (self._config.alpha == 0 and self._config.beta == 0)
-        return None if idle else "no deep head looked at the image, or the anchors cancelled out"
+        return None if idle else "no deep head attended to the image, or the anchors cancelled out"
 
 
-def _added(so_far: torch.Tensor | None, more: torch.Tensor) -> torch.Tensor:
-    return more if so_far is None else _on_keys(so_far, more) + more
+def _added(total: torch.Tensor | None, anchor: torch.Tensor) -> torch.Tensor:
+    return anchor if total is None else _on_keys(total, anchor) + anchor
 
 
 def _on_keys(anchor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -125,16 +125,16 @@ def _on_keys(anchor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return anchor[..., -missing:] if missing < 0 else torch.nn.functional.pad(anchor, (missing, 0))
 
 
-def _anchor(gathered: torch.Tensor, rows: AttentionRows) -> torch.Tensor:
-    """The anchor ``[batch, row, key]`` with sum 1 on the image keys a layer sees; all 0 where nothing was gathered."""
+def _anchor(summed: torch.Tensor, rows: AttentionRows) -> torch.Tensor:
+    """The anchor ``[batch, row, key]`` with sum 1 on the image keys a layer sees; all 0 without an anchor."""
     seen = rows.image_keys if rows.visible_keys is None else rows.image_keys & rows.visible_keys
-    anchor = torch.where(seen, _on_keys(gathered, rows.weights), 0.0)
+    anchor = torch.where(seen, _on_keys(summed, rows.weights), 0.0)
     total = anchor.sum(-1, keepdim=True)
     return torch.where(total > 0, anchor / total, 0.0)
 
 
 def _updated(rows: AttentionRows, pull: torch.Tensor, update: str) -> torch.Tensor:
-    """Edited weights; NaN where nothing is left, which the caller takes for no edit."""
+    """Edited weights; NaN where the bracket is 0 on all keys: the caller keeps such a row."""
     image = rows.image_keys.unsqueeze(-2)
     if update == "redistribute":
         bracket = torch.where(image, (rows.image_distribution + pull).clamp_min(0), 0.0)

@@ -1,4 +1,4 @@
-"""The cell that runs over depth: the DG-DPU, its ablations, and its file format (safetensors beside JSON)."""
+"""The recurrent cell over depth: the DG-DPU, its ablations, and its file format (safetensors beside JSON)."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -19,18 +19,18 @@ __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "CellConfig", "CellOutput", "DepthCell
 CONFIG_FILE: Final = "cell.json"
 WEIGHTS_FILE: Final = "cell.safetensors"
 FORMAT_VERSION: Final = 1
-OPEN: Final = 6.0  # sigmoid(6) = 0.998: the gate that decides last lets the layer's output through
+OPEN: Final = 6.0  # sigmoid(6) = 0.998: the last gate passes the layer's output
 EPS: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellConfig:
-    """What determines a cell's tensors.
+    """Options that determine a cell's tensors.
 
     Attributes:
         hidden_size: d, width of the residual stream it is made for.
         cell: `"dgdpu"`, or `"gru"`: the ablation with a gated recurrent unit.
-        gates: Which gates of the DG-DPU are there: `"dual"`, or one alone; must be `"dual"` for the GRU.
+        gates: Gates of the DG-DPU: `"dual"`, or one alone; must be `"dual"` for the GRU.
         rank: r of factored matrices `W = A B` with A `[d, r]` and B `[r, d]`; None for whole ones.
     """
 
@@ -73,7 +73,7 @@ class CellOutput:
     """One step over depth.
 
     Attributes:
-        state: v', what the next layer gets, ``[..., hidden]``.
+        state: v', the input of the next layer, ``[..., hidden]``.
         gates: Gate values by name, ``[..., hidden]`` in (0, 1).
     """
 
@@ -86,7 +86,7 @@ class _Product(nn.Module):
 
     def __init__(self, size: int, rank: int | None) -> None:
         super().__init__()
-        # Small, so that the biases alone decide at first; B starts as a plain projection, A near zero
+        # Small, so that the gates start at their biases; B starts as a random projection, A near zero
         if rank is None:
             self.whole = nn.Parameter(torch.randn(size, size) * (0.02 / size**0.5))
         else:
@@ -103,8 +103,8 @@ class _Product(nn.Module):
 class DepthCell(nn.Module):
     """Dual-gated depth propagation unit, our reading of arXiv 2506.17587; one cell serves all layers.
 
-    With v the stream that a decoder layer got, m the one it gave, ``delta = m - v`` and ``x^`` for x divided by its
-    root mean square:
+    With v the residual stream before a decoder layer, m the one after it, ``delta = m - v``, and ``x^`` for x divided
+    by its root mean square:
 
     - constraint gate ``c = sigmoid(W_c delta^ + U_c v^ + b_c)``, stabilised state ``s = v + c delta``;
     - correction gate ``k = sigmoid(W_k m^ + U_k s^ + b_k)``, ``v' = k m + (1 - k) s``.
@@ -114,7 +114,7 @@ class DepthCell(nn.Module):
     its tanh, could not carry a residual stream. ``z = sigmoid(W_z m^ + U_z v^ + b_z)``, ``r`` alike,
     ``h = m + tanh(W_h m^ + U_h (r v^) + b_h)``, ``v' = z h + (1 - z) v``.
 
-    It starts near identity: small matrices, ``b_k = 6`` and ``b_c = 2`` (6 where it decides alone), ``b_z = 6``.
+    It starts near identity: small matrices, ``b_k = 6`` and ``b_c = 2`` (6 where it is the only gate), ``b_z = 6``.
     Everything is computed in float32, in float64 on a float64 stream.
     """
 
@@ -124,7 +124,7 @@ class DepthCell(nn.Module):
         Args:
             config: Size and options.
             seed: Seed of the small random matrices; torch's own generator is left alone.
-            bias: First bias of the gate that decides last. 6 is near identity, but there a gate hardly moves: with a
+            bias: Initial bias of the last gate. 6 is near identity, but there a gate hardly moves: with a
                 lower one, such as 1, the cell starts by damping every layer a little, and learns in fewer steps.
         """
         super().__init__()
@@ -147,8 +147,8 @@ class DepthCell(nn.Module):
         """One step over depth.
 
         Args:
-            before: v, the stream that the layer got, ``[..., hidden]``.
-            after: m, the stream that it gave.
+            before: v, the residual stream before the layer, ``[..., hidden]``.
+            after: m, the residual stream after it.
 
         Returns:
             The new state and the gates, float32 (float64 for float64).
@@ -187,7 +187,7 @@ class DepthCell(nn.Module):
         """Write ``cell.json`` and ``cell.safetensors``.
 
         Args:
-            folder: Made when it does not exist.
+            folder: Created where it does not exist.
             dtype: Of the file; the parameters' own when None.
             notes: JSON values kept beside the configuration, such as the model it was trained in.
         """

@@ -22,19 +22,19 @@ class DLEAF(InterventionConfig):
     """Dynamic layer-wise entropy and attention fusion. Our reading of arXiv 2509.07864; its code is not public.
 
     The layers are walked in order, for each predicting row on its own. A layer whose image attention entropy LIAE is
-    above the threshold set by the layers before it is *flagged*: in it, heads that look at the image less than the mean
-    head get `a'[h] = gamma * a[h*] + (1 - gamma) * a[h]` over the whole row, with `h*` the head that looks at it most
-    (IAF), then their own values. The first walked layer is never flagged.
+    above the threshold set by the layers before it is *flagged*: in it, heads with less image mass than the mean
+    head get `a'[h] = gamma * a[h*] + (1 - gamma) * a[h]` over the whole row, with `h*` the head of most image
+    mass (IAF); each head keeps its own values. The first walked layer is never flagged.
 
     The threshold rule decides more than the strength: with `"min"` and unrelated entropies about 28 of 32 layers are
-    flagged, with `"max"` about 3. The report tells the shares.
+    flagged, with `"max"` about 3. The report gives the shares.
 
     Attributes:
         gamma: Strength of the interpolation, in [0, 1]; 0 is the untouched model, to the last bit.
         layers: Layers that are walked: ints, a band of depth (two floats), or None for all.
         threshold: Running `"min"`, `"max"` or `"mean"` of LIAE over the layers walked before.
-        heads: Which heads of a flagged layer are mended: those `"below_mean"` of IAF, `"all"` but the best, or the
-            given number of those that look at the image least.
+        heads: Which heads of a flagged layer are edited: those `"below_mean"` of IAF, `"all"` but the best, or the
+            given number of those with least image mass.
     """
 
     gamma: Annotated[float, Range(ge=0, le=1)] = 0.9
@@ -45,9 +45,9 @@ class DLEAF(InterventionConfig):
     reference: ClassVar[str] = "arXiv 2509.07864, our reading"
     card: ClassVar[MethodCard] = MethodCard(
         paper="arXiv 2509.07864",
-        from_paper="layers found by image entropy, heads mended by interpolation towards the most focused one",
+        from_paper="layers found by image entropy, heads edited by interpolation towards the most focused one",
         our_choices="formulas, threshold rule, which heads, defaults: the code is not public",
-        cost="one entropy a layer, and the values of mended heads once more",
+        cost="one entropy a layer, and the values of edited heads once more",
         search_space={"gamma": (0.02, 1.0), "threshold": ["min", "max", "mean"], "heads": ["below_mean", "all", 1, 2]}
         | {"layers": [(0.0, 1.0), (0.0, 0.5), (0.3, 0.8), (0.5, 1.0)]},
     )
@@ -67,7 +67,7 @@ class DLEAF(InterventionConfig):
 
 
 class _DLEAFSession(ImageSession):
-    """The walk of one forward: the threshold so far of every row, started anew with each forward."""
+    """Walks through the layers of one forward with a running threshold for each row."""
 
     method = "DLEAF"
 
@@ -78,16 +78,16 @@ class _DLEAFSession(ImageSession):
         self._level = RunningThreshold(config.threshold)
         self._pairs = 0
         self._flagged = 0
-        self._mended = 0
+        self._edited = 0
         self._flagged_in: dict[int, int] = {}
 
     def begin_forward(self, forward: ForwardInfo) -> None:
-        """Forget the threshold."""
+        """Reset the threshold."""
         super().begin_forward(forward)
         self._level = RunningThreshold(self._config.threshold)
 
     def edit_attention(self, rows: AttentionRows) -> torch.Tensor | None:
-        """The walk's next layer: mend it where it is flagged."""
+        """Compare the layer's entropy with the threshold; edit the rows it is flagged in."""
         if rows.layer not in self._layers or not self.sees_image:
             return None
         entropy = rows.layer_image_entropy
@@ -98,24 +98,24 @@ class _DLEAFSession(ImageSession):
             return None
         self._flagged_in[rows.layer] = self._flagged_in.get(rows.layer, 0) + count
         chosen = heads_to_edit(rows.image_mass, self._config.heads) & flagged.unsqueeze(-1)
-        self._mended += int(chosen.sum())
+        self._edited += int(chosen.sum())
         best = rows.image_mass.argmax(-1)[..., None, None].expand(*rows.weights.shape[:2], 1, rows.weights.shape[-1])
         gamma = self._config.gamma
         mixed = gamma * rows.weights.gather(-2, best) + (1 - gamma) * rows.weights
         return torch.where(chosen.unsqueeze(-1), mixed, rows.weights)
 
     def no_effect_reason(self) -> str | None:
-        """What kept the rule from acting."""
+        """Why no row was edited."""
         if not self.sees_image or self._config.gamma == 0:
             return None
         if self._flagged:
-            return "the heads to mend had their most focused head's attention already"
+            return "the heads to edit had their most focused head's attention already"
         return f"no layer's image entropy rose above the {self._config.threshold} of the layers before it"
 
     def report(self) -> dict[str, Any]:
-        """Shares of rows x layers flagged and of the heads in them mended, and where."""
+        """Share of (row, layer) pairs flagged, heads edited in each, and the rows flagged in each layer."""
         return super().report() | {
             "flagged_share": self._flagged / self._pairs if self._pairs else 0.0,
             "flagged_rows_per_layer": {str(layer): n for layer, n in sorted(self._flagged_in.items())},
-            "mended_heads_per_flagged_row": self._mended / self._flagged if self._flagged else 0.0,
+            "edited_heads_per_flagged_row": self._edited / self._flagged if self._flagged else 0.0,
         }

@@ -1,4 +1,4 @@
-"""HalluRNN: a trained cell runs over depth and decides how much of what each layer adds is handed on."""
+"""HalluRNN: a trained recurrent cell over depth gates what each decoder layer adds to the residual stream."""
 
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,7 +17,7 @@ from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Sessi
 
 __all__ = ["STAGNANT", "HalluRNN"]
 
-STAGNANT: Final = 0.1  # a correction gate below this in every layer: the state no longer takes anything in
+STAGNANT: Final = 0.1  # with correction gates below this in every layer the state hardly changes any more
 
 
 @intervention
@@ -27,7 +27,7 @@ class HalluRNN(InterventionConfig):
 
     For each predicting row on its own, v starts as the embedding output. After every decoder layer with output m the
     trained cell gives ``v' = cell(v, m)`` (formulas: `DepthCell`), and the next layer, after the last one the final
-    norm, gets ``m + strength (v' - m)``, which is the next v: v is always what the layer really got.
+    norm, gets ``m + strength (v' - m)``, which is the next v: v is always the actual input of the layer.
 
     The cell has to be trained for the model (`lvlmscope train hallurnn`); one that was trained elsewhere loads into any
     model of the same hidden size, as the paper transfers them. Without training a cell is close to identity.
@@ -65,24 +65,24 @@ class HalluRNN(InterventionConfig):
 
 
 class _HalluRNNSession(Session):
-    """The state of every row in the current forward, and sums for the report."""
+    """Keeps the state of every row in the current forward, and sums for the report."""
 
     def __init__(self, cell: DepthCell, strength: float) -> None:
         self._cell = cell
         self._strength = strength
-        self._placed: dict[tuple[torch.device, torch.dtype], DepthCell] = {}
+        self._copies: dict[tuple[torch.device, torch.dtype], DepthCell] = {}
         self._state: Tensor | None = None
         self._gates: dict[str, dict[int, Tensor]] = {}
         self._share: dict[int, Tensor] = {}
         self._rows: dict[int, int] = {}
 
     def begin_forward(self, forward: ForwardInfo) -> None:
-        """Forget the state."""
+        """Clear the state."""
         del forward
         self._state = None
 
     def edit_hidden(self, layer: int, hidden: Tensor, rows: Tensor) -> Tensor | None:
-        """The next state in place of the layer's output, in the predicting rows."""
+        """Replace the layer's output by the next state, in the predicting rows."""
         if self._strength == 0:
             return None
         start = hidden.shape[1] - rows.numel()  # the predicting rows come last
@@ -99,18 +99,18 @@ class _HalluRNNSession(Session):
 
     def _cell_on(self, stream: Tensor) -> DepthCell:
         """The cell on the layer's device and in the precision of the computation; layers may lie on several devices."""
-        place = (stream.device, stream.dtype)
-        if place not in self._placed:
-            if next(self._cell.parameters()).device == place[0] and next(self._cell.parameters()).dtype == place[1]:
-                self._placed[place] = self._cell
+        target = (stream.device, stream.dtype)
+        if target not in self._copies:
+            if next(self._cell.parameters()).device == target[0] and next(self._cell.parameters()).dtype == target[1]:
+                self._copies[target] = self._cell
             else:
                 copy = DepthCell(self._cell.config)
                 copy.load_state_dict(self._cell.state_dict())
-                self._placed[place] = copy.to(*place).requires_grad_(False)
-        return self._placed[place]
+                self._copies[target] = copy.to(*target).requires_grad_(False)
+        return self._copies[target]
 
     def _count(self, layer: int, gates: dict[str, Tensor], edit: Tensor, after: Tensor) -> None:
-        """Sums over rows, left on the device so that nothing waits for it."""
+        """Add to the sums over rows; they stay on the device, so that the forward does not wait for them."""
         for name, gate in gates.items():
             sums = self._gates.setdefault(name, {})
             sums[layer] = sums.get(layer, 0.0) + gate.detach().mean(-1).sum()
@@ -119,11 +119,11 @@ class _HalluRNNSession(Session):
         self._rows[layer] = self._rows.get(layer, 0) + edit.shape[0] * edit.shape[1]
 
     def no_effect_reason(self) -> str | None:
-        """What kept the rule from acting."""
+        """Why no state was changed."""
         return None if self._strength == 0 else "the cell left every state as it was"
 
     def report(self) -> dict[str, Any]:
-        """Mean gate of each layer, length of the edit as a share of the stream's, and the signature of stagnation."""
+        """Mean gate and relative norm of the edit for each layer, and whether the state stagnates."""
         means = {name: self._per_row(sums) for name, sums in self._gates.items()}
         taken = (means.get("correction") or means.get("update_gate") or {}).values()
         return {
@@ -137,7 +137,7 @@ class _HalluRNNSession(Session):
 
 
 def _name_of(model: Any) -> str:
-    """What a command line calls the model; a path that leads nowhere else is no name."""
+    """The model's name for a command line; a placeholder where it has none but a path such as "."."""
     name = str(getattr(model, "name_or_path", "") or "")
     return name if name.strip("./") else "YOUR_MODEL"
 

@@ -35,8 +35,8 @@ class HeadRescaling(InterventionConfig):
     multiplied by `g_perc`, of the latter by `g_reas`, after `a @ v` and before the output projection. Attention stays
     as it was, and nothing is renormalised. Rows that see no image key are left alone, as `S_v` says nothing there.
 
-    The defaults are the paper's for Ocean-R1-7B, with its layers as depths. Thresholds do not carry over from model to
-    model: take a preset, or `from_trace`.
+    The defaults are the paper's for Ocean-R1-7B, with its layers as depths. Thresholds are specific to
+    a model: take a preset, or `from_trace`.
 
     Attributes:
         l_perc: Last layer that can hold perception heads: a number, or a depth in [0, 1] (a float, rounded down).
@@ -45,7 +45,7 @@ class HeadRescaling(InterventionConfig):
         l_reas: First layer that can hold reasoning heads: a number, or a depth (rounded up).
         tau_reas: Greatest `S_v` of a reasoning head, below `tau_perc`.
         g_reas: Gain of reasoning heads, 0 or more.
-        freeze: `None` classes the heads anew in each row; `"prompt"` once, by the prompt's last row.
+        freeze: `None` classifies the heads in each row; `"prompt"` once, by the prompt's last row.
         rows: Where the gain applies in the prompt's forward: `"all"` its rows, or the `"last"`.
     """
 
@@ -134,13 +134,13 @@ class HeadRescaling(InterventionConfig):
             ModelInputError: A layer outside the model.
         """
         last = model_info.num_layers - 1
-        for name, place in (("l_perc", self.l_perc), ("l_reas", self.l_reas)):
-            if isinstance(place, int) and place > last:
-                got = f"{name}={place} in a model of {model_info.num_layers} layers"
+        for name, layer in (("l_perc", self.l_perc), ("l_reas", self.l_reas)):
+            if isinstance(layer, int) and layer > last:
+                got = f"{name}={layer} in a model of {model_info.num_layers} layers"
                 expected = f"layers 0 to {last}, or a depth (float) from 0 to 1"
                 fix = "choose a layer of this model, or HeadRescaling.from_trace"
                 raise ModelInputError(message(got, expected, fix, task="switch on HeadRescaling"))
-        # A hair of slack: 3 / 27 of depth is to mean layer 3, whatever the rounding
+        # 1e-9, so that a depth of 3 / 27 is layer 3 whatever the rounding
         l_perc = self.l_perc if isinstance(self.l_perc, int) else math.floor(self.l_perc * last + 1e-9)
         l_reas = self.l_reas if isinstance(self.l_reas, int) else math.ceil(self.l_reas * last - 1e-9)
         rule = HeadRule(l_perc=l_perc, tau_perc=self.tau_perc, l_reas=l_reas, tau_reas=self.tau_reas)
@@ -157,7 +157,7 @@ def _between(rule: HeadRule, ratio: torch.Tensor, layers: torch.Tensor) -> HeadR
 
 
 class _RescalingSession(ImageSession):
-    """Classes the heads of every row; with `freeze`, keeps the prompt's classes of every layer."""
+    """Classifies the heads of every row; with `freeze`, by the prompt's last row in all later rows."""
 
     method = "HeadRescaling"
 
@@ -165,16 +165,16 @@ class _RescalingSession(ImageSession):
         super().__init__()
         self._config, self._rule = config, rule
         self.gain_rows = "all" if config.rows == "all" else "predicting"
-        self._starts = False
+        self._has_prompt_end = False
         self._frozen: dict[int, torch.Tensor] = {}
         self._heads = 0
         self._perception: dict[int, int] = {}
         self._reasoning: dict[int, int] = {}
 
     def begin_forward(self, forward: ForwardInfo) -> None:
-        """Look whether the prompt's last row is in this forward: frozen classes are taken from it."""
+        """Note whether the prompt's last row is in this forward: frozen classes are taken from it."""
         super().begin_forward(forward)
-        self._starts = int(forward.row_positions[0]) < forward.prompt_length
+        self._has_prompt_end = int(forward.row_positions[0]) < forward.prompt_length
 
     def head_gain(self, rows: AttentionRows) -> torch.Tensor | None:
         """Gains by the class of each head."""
@@ -184,7 +184,7 @@ class _RescalingSession(ImageSession):
         seen = rows.image_keys if rows.visible_keys is None else rows.image_keys & rows.visible_keys
         ratio = rows.image_mass.masked_fill(~seen.any(-1, keepdim=True), float("nan"))
         if config.freeze == "prompt":
-            if self._starts:
+            if self._has_prompt_end:
                 self._frozen[layer] = ratio[:, :1]
             ratio = self._frozen[layer].to(ratio.device).expand_as(ratio)
         perception, reasoning = self._rule.masks(ratio, layer)
@@ -196,7 +196,7 @@ class _RescalingSession(ImageSession):
         return gain.masked_fill(perception, config.g_perc).masked_fill(reasoning, config.g_reas)
 
     def no_effect_reason(self) -> str | None:
-        """No head met a threshold."""
+        """Why no head was scaled."""
         if not self.sees_image or (self._config.g_perc == 1 and self._config.g_reas == 1):
             return None
         rule = self._rule

@@ -1,4 +1,4 @@
-"""What every intervention that works on image attention shares: without an image it does nothing, and says so once."""
+"""Base session of interventions on image attention: without an image they do nothing and warn once."""
 
 import warnings
 from typing import Any
@@ -9,7 +9,7 @@ __all__ = ["ImageSession"]
 
 
 class ImageSession(Session):
-    """A session that knows whether the prompt holds an image.
+    """A session that checks whether the prompt holds an image.
 
     Attributes:
         method: Name of the intervention, for the warning.
@@ -19,16 +19,12 @@ class ImageSession(Session):
     method = "the intervention"
 
     def __init__(self) -> None:
-        """Start without having seen anything."""
+        """A session before its first forward."""
         self.sees_image = False
         self._warned = False
 
     def begin_forward(self, forward: ForwardInfo) -> None:
-        """Look for image keys.
-
-        Args:
-            forward: The forward about to run.
-        """
+        """Look for image keys; warn at the first forward without any."""
         self.sees_image = bool(forward.image_keys.any())
         if not self.sees_image and not self._warned:
             self._warned = True
@@ -36,5 +32,5 @@ class ImageSession(Session):
             warnings.warn(text, UserWarning, stacklevel=2)
 
     def report(self) -> dict[str, Any]:
-        """Whether it had anything to work on."""
+        """Whether the last forward had image keys."""
         return {"saw_image": self.sees_image}

@@ -1,4 +1,4 @@
-"""LocoRE: the words just written are attended to a little more, so that the next one coheres with them."""
+"""LocoRE: raises the attention on the most recently generated tokens."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
@@ -20,8 +20,8 @@ class LocoRE(InterventionConfig):
     """Local coherence reinforcement, arXiv 2601.20279 eq. 8-10 and Alg. 2 (the paper's; no code was released).
 
     The keys of the last `window` generated tokens before the current one get `gain = 1 + beta`, in all heads of the
-    chosen layers. At beta 0.15 the edit is small: the report tells the window's attention mass before and after, so
-    that a null result can be read. A window length is not in the paper; 5 is our choice.
+    chosen layers. At beta 0.15 the edit is small: the report gives the window's attention mass before and
+    after, so that a null result can be explained. A window length is not in the paper; 5 is our choice.
 
     Attributes:
         beta: Strength, 0 or more; 0 is the untouched model, to the last bit. The paper: 0.15 (LLaVA-1.5), 0.20
@@ -54,7 +54,7 @@ class LocoRE(InterventionConfig):
 
 
 class _LocoRESession(Session):
-    """Edits each row on its own; keeps the window's mass before and after."""
+    """Edits each row on its own; sums the window's mass before and after."""
 
     def __init__(self, config: LocoRE, layers: tuple[int, ...]) -> None:
         self._config = config
@@ -64,7 +64,7 @@ class _LocoRESession(Session):
         self._heads = 0
 
     def edit_attention(self, rows: AttentionRows) -> torch.Tensor | None:
-        """More weight on the window's keys; rows that follow no generated token stay as they are."""
+        """Raise the weights of the window's keys; rows without a generated token before them are not edited."""
         beta, answer = self._config.beta, rows.answer_keys
         if rows.layer not in self._layers or beta == 0 or answer is None:
             return None
@@ -91,7 +91,7 @@ class _LocoRESession(Session):
         return raised * (weights.sum(-1, keepdim=True) / raised.sum(-1, keepdim=True))
 
     def no_effect_reason(self) -> str | None:
-        """What kept the rule from acting."""
+        """Why no row was edited."""
         return None if self._config.beta == 0 else "no word came after a generated word"
 
     def report(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""SGRS: a candidate token that does not rest on what was written before it is rejected, and another is tried."""
+"""SGRS: rejects candidate tokens whose saliency on the preceding tokens is low, and samples again."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -46,16 +46,16 @@ class SGRS(InterventionConfig):
     All candidates share the forward that `generate` runs and one batched backward, which stops at the lowest of the
     layers. The model's own logits are those of the untouched model; only the choice among them changes. It comes after
     the other logits processors (suppressed tokens are never proposed) and leaves one token possible, so that
-    `do_sample`, temperature, top-k and top-p have nothing left to decide: use `proposal="sample"` to sample.
+    `do_sample`, temperature, top-k and top-p have no effect: use `proposal="sample"` to sample.
 
     The released script reads the row after the loss, whose gradient is identically zero, so that it never rejects; here
     it is the row that predicts.
 
     Attributes:
         k: Number of candidates, 1 or more.
-        alpha: Share of the mean accepted score that is asked for, in [0, 1). 0 accepts every first proposal: with
+        alpha: tau as a share of the mean accepted score, in [0, 1). 0 accepts every first proposal: with
             `"greedy"` that is greedy decoding, logits and tokens to the last bit.
-        W: Number of accepted scores that are remembered, 1 or more; each sample of a batch has its own.
+        W: Number of accepted scores in the history, 1 or more; each sample of a batch has its own.
         R: Number of proposals, the first too, before the highest score is taken; from 1, and k when it is more.
         layers: Ints, or a band of depth; the default is layers 6-8 of 32.
         proposal: `"greedy"` proposes in the order of probability; `"sample"` draws without replacement from the
@@ -88,7 +88,7 @@ class SGRS(InterventionConfig):
 
 
 class _SGRSSession(ImageSession):
-    """Holds one forward's graph until its token is chosen, the accepted scores of each sample, and counts."""
+    """Keeps one forward's graph until its token is chosen, the accepted scores of each sample, and counts."""
 
     method = "SGRS with J='after_image'"
     chooses_tokens = True
@@ -106,7 +106,7 @@ class _SGRSSession(ImageSession):
         self._choices: list[Choice] = []
 
     def begin_generate(self, options: Mapping[str, Any]) -> None:
-        """Refuse what cannot be followed, and forget the last answer.
+        """Refuse options that choose tokens otherwise, and clear the last answer.
 
         Raises:
             UnsupportedOptionError: Beam search, several answers per prompt, or another model that proposes.
@@ -120,24 +120,24 @@ class _SGRSSession(ImageSession):
         self._history, self._chosen, self._finished, self._graph = [], [], [], None
 
     def begin_forward(self, forward: ForwardInfo) -> None:
-        """Let go of the last graph; an image is needed for one choice of keys only."""
+        """Free the last graph; an image is needed only for keys after the image."""
         self._graph = None
         if self._config.J == "after_image":
             super().begin_forward(forward)
             self._keys = _after_image(forward)
 
     def gradient_layers(self, forward: ForwardInfo) -> tuple[int, ...]:
-        """None where no candidate could be rejected and no score would be known."""
+        """The scored layers; none where no score can be computed or no candidate rejected."""
         answered = forward.past_length + forward.num_queries > forward.prompt_length
         scored = answered if self._config.J == "answer" else self.sees_image
         return self._layers if scored and self._config.alpha > 0 else ()
 
     def on_graph(self, graph: ForwardGraph) -> None:
-        """Keep it until the token is chosen."""
+        """Keep the graph until the token is chosen."""
         self._graph = graph
 
     def logits_processor(self) -> LogitsProcessor:
-        """Leaves one token possible in each sample."""
+        """A processor that leaves one token for each sample."""
         return _Selector(self._select)
 
     def _select(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -147,12 +147,12 @@ class _SGRSSession(ImageSession):
         log_probs, tokens = torch.log_softmax(scores.float(), -1).topk(min(config.k, scores.shape[-1]), -1)
         order = _proposal_order(log_probs, config.proposal).tolist()
         found = self._scores(tokens).tolist()
-        expected = torch.isfinite(log_probs).tolist()
+        allowed = torch.isfinite(log_probs).tolist()
         picked = []
         for number, history in enumerate(self._history):
-            proposals = [place for place in order[number] if expected[number][place]] or [0]
+            proposals = [index for index in order[number] if allowed[number][index]] or [0]
             choice = choose(found[number], proposals, history[-config.W :], alpha=config.alpha, attempts=config.R)
-            picked.append(choice.place)
+            picked.append(choice.index)
             if not self._finished[number]:
                 self._choices.append(choice)
             if choice.score is not None:
@@ -186,7 +186,7 @@ class _SGRSSession(ImageSession):
         return torch.stack(per_layer).mean(0).T
 
     def no_effect_reason(self) -> str | None:
-        """What kept the rule from acting."""
+        """Why no token was changed."""
         blind = self._config.J == "after_image" and not self.sees_image
         if self._config.alpha == 0 or not self._choices or blind:
             return None
@@ -216,17 +216,17 @@ class _Selector(LogitsProcessor):
         self._select = select
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores ``[batch, vocabulary]`` with one token possible."""
+        """Scores ``[batch, vocabulary]``, -inf for all tokens but the chosen one."""
         chosen = self._select(input_ids, scores).unsqueeze(-1)
         only = torch.full_like(scores, float("-inf"))
         return only.scatter(-1, chosen, scores.gather(-1, chosen))
 
 
 def _proposal_order(log_probs: torch.Tensor, proposal: str) -> torch.Tensor:
-    """Places of the candidates in the order in which they are proposed, ``[batch, candidate]``."""
+    """Indices of the candidates in the order in which they are proposed, ``[batch, candidate]``."""
     if proposal == "greedy":
         return torch.arange(log_probs.shape[-1]).expand(log_probs.shape)
-    # The order of log p plus Gumbel noise is that of draws without replacement from the renormalised p
+    # Sorting log p plus Gumbel noise draws without replacement from the renormalised p
     noise = -torch.empty_like(log_probs).exponential_().log()
     return (log_probs + noise).argsort(-1, descending=True)
 

@@ -1,4 +1,4 @@
-"""The rule of SGRS by which one of several scored candidates is accepted, without a model."""
+"""SGRS's acceptance rule for scored candidates, without a model."""
 
 import math
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ __all__ = ["Choice", "choose"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What was decided about one token.
+    """The decision about one token.
 
     Attributes:
-        place: The chosen candidate.
+        index: The chosen candidate.
         score: Its score, None where none is known.
-        threshold: tau, which it was asked for.
+        threshold: tau, the least score that is accepted.
         rejections: Candidates that were proposed and rejected.
         fallback: Whether all proposals were rejected and the highest score was taken.
         changed: Whether it is another than the first proposal.
     """
 
-    place: int
+    index: int
     score: float | None
     threshold: float
     rejections: int
@@ -37,26 +37,26 @@ def choose(
         scores: Score of each candidate; NaN where none is known, which accepts the first proposal.
         proposals: Possible candidates in the order in which they are proposed.
         history: The last accepted scores; none gives the threshold 0.
-        alpha: Share of their mean that is asked for.
+        alpha: tau as a share of their mean.
         attempts: R, number of proposals.
 
     Returns:
         The choice; the highest score of all possible candidates when no proposal is accepted.
 
-    >>> choose([0.1, 0.3, 0.5], [0, 1, 2], [0.5], alpha=0.5, attempts=3).place
+    >>> choose([0.1, 0.3, 0.5], [0, 1, 2], [0.5], alpha=0.5, attempts=3).index
     1
     """
     tau = alpha * math.fsum(history) / len(history) if history else 0.0
     first = proposals[0]
     if math.isnan(scores[first]):
-        return Choice(place=first, score=None, threshold=tau, rejections=0, fallback=False, changed=False)
-    for tried, place in enumerate(proposals[:attempts]):
-        if scores[place] >= tau:
+        return Choice(index=first, score=None, threshold=tau, rejections=0, fallback=False, changed=False)
+    for tried, index in enumerate(proposals[:attempts]):
+        if scores[index] >= tau:
             return Choice(
-                place=place, score=scores[place], threshold=tau, rejections=tried, fallback=False, changed=tried > 0
+                index=index, score=scores[index], threshold=tau, rejections=tried, fallback=False, changed=tried > 0
             )
-    best = max(proposals, key=lambda place: scores[place])
+    best = max(proposals, key=lambda index: scores[index])
     rejected = min(attempts, len(proposals))
     return Choice(
-        place=best, score=scores[best], threshold=tau, rejections=rejected, fallback=True, changed=best != first
+        index=best, score=scores[best], threshold=tau, rejections=rejected, fallback=True, changed=best != first
     )

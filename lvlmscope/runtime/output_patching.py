@@ -1,4 +1,4 @@
-"""Edited rows put into a kernel's output: only the (row, head) pairs that changed are replaced."""
+"""Patches a kernel's output: only the (row, head) pairs whose weights changed are recomputed."""
 
 from collections.abc import Callable
 
@@ -39,11 +39,11 @@ def patch_output(output: KernelOutput, rows: AttentionRows, edited: AttentionRow
 
 
 def recompute_output(run: Callable[[], KernelOutput], rows: AttentionRows, call: AttentionCall) -> KernelOutput:
-    """Head outputs computed from the rows, in a graph with them; the kernel makes those before the predicting rows.
+    """Head outputs recomputed from the rows, attached to their autograd graph; earlier rows are the kernel's.
 
     Args:
         run: Calls the kernel.
-        rows: The predicting rows in the graph.
+        rows: The predicting rows, attached to the autograd graph.
         call: The attention call.
 
     Returns:
@@ -60,13 +60,13 @@ def recompute_output(run: Callable[[], KernelOutput], rows: AttentionRows, call:
 def attach_gradient(
     values: Float[torch.Tensor, "batch query head value_dim"], rows: AttentionRows, call: AttentionCall
 ) -> Float[torch.Tensor, "batch query head value_dim"]:
-    """The same head outputs, in a graph with the rows: a term of value zero carries the gradient.
+    """The same head outputs, attached to the autograd graph of the rows by a term of value zero.
 
-    So the forward's numbers stay those of the kernel to the last bit.
+    The forward's numbers stay the kernel's to the last bit.
 
     Args:
         values: Head outputs ``[batch, query, head, dim]`` without a graph.
-        rows: The predicting rows in the graph.
+        rows: The predicting rows, attached to the autograd graph.
         call: The attention call.
 
     Returns:

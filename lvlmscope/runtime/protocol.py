@@ -16,13 +16,13 @@ __all__ = ["ForwardInfo", "Intervention", "MethodCard", "ModelInfo", "Session"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodCard:
-    """What there is to know of a method before it is used; an intervention's class may carry one as `card`.
+    """Facts about a method; an intervention's class has one as `card`.
 
     Attributes:
-        paper: Where it was published.
-        from_paper: What is the authors' own.
-        our_choices: What is our reading or our choice.
-        cost: What it costs beside plain generation.
+        paper: The publication.
+        from_paper: Parts taken from the paper.
+        our_choices: Parts that are our reading or our choice.
+        cost: Cost in addition to plain generation.
         search_space: Where `tune` looks: for each parameter `(low, high)` of two numbers, or a list of choices.
     """
 
@@ -35,7 +35,7 @@ class MethodCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """What an intervention may know of the model it is attached to.
+    """The model that an intervention is attached to.
 
     Attributes:
         model: The whole model.
@@ -115,14 +115,14 @@ class Session:
     chooses_tokens: bool = False
 
     def begin_generate(self, options: Mapping[str, Any]) -> None:
-        """Called before ``generate`` does anything: the place to refuse an option, and to start anew.
+        """Called at the start of ``generate``: refuse an option here, and reset state.
 
         Args:
-            options: Settings in force: the generation config's, and over them what ``generate`` was given.
+            options: Settings in force: the generation config's, overridden by the arguments of ``generate``.
         """
 
     def begin_forward(self, forward: ForwardInfo) -> None:
-        """Start a forward anew; called before the first layer of every forward that has a predicting row.
+        """Reset the state of a forward; called before the first layer of every forward that has a predicting row.
 
         Args:
             forward: The forward about to run.
@@ -169,15 +169,15 @@ class Session:
         return None
 
     def gradient_layers(self, forward: ForwardInfo) -> tuple[int, ...]:
-        """Layers whose rows the intervention wants in a graph with the logits; asked in every forward of ``generate``.
+        """Layers whose rows are to be attached to the logits' autograd graph; called in every forward of ``generate``.
 
-        From the lowest of them on the forward runs with gradients; its logits are the same to the last bit.
+        From the lowest of them on the forward runs with gradients; its logits are bit-identical.
 
         Args:
             forward: The forward about to run.
 
         Returns:
-            Layer numbers, none to leave the forward as it is.
+            Layer numbers, none for a forward without gradients.
         """
         del forward
         return ()
@@ -186,7 +186,7 @@ class Session:
         """Called at the end of a forward for which ``gradient_layers`` named layers, before ``end_forward``.
 
         Args:
-            graph: Rows and logits; let go of it before the next forward, its memory is freed then.
+            graph: Rows and logits; drop it before the next forward to free its memory.
         """
 
     def logits_processor(self) -> LogitsProcessor | None:
@@ -201,21 +201,21 @@ class Session:
         """
 
     def no_effect_reason(self) -> str | None:
-        """Why nothing was changed, in words, asked when a block ends without a change: a warning tells it.
+        """Why nothing was changed; called when a block ends without a change, for a warning.
 
         Returns:
-            The reason; None, for no warning, when no change was asked for (strength 0) or it has been told already.
+            The reason; None, for no warning, when no change was configured (strength 0) or a warning was given already.
         """
         return None
 
     def report(self) -> dict[str, Any]:
-        """What the intervention did beyond the counts that are kept for every intervention (JSON values)."""
+        """Results of the session, in addition to the counts kept for every intervention (JSON values)."""
         return {}
 
 
 @runtime_checkable
 class Intervention(Protocol):
-    """An intervention's configuration: frozen, and able to start a session in any model."""
+    """An intervention's configuration: frozen, and independent of the model; `start` gives a session in one."""
 
     def start(self, model_info: ModelInfo) -> Session:
         """A new session for one model."""

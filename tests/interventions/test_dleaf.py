@@ -1,29 +1,15 @@
 """D-LEAF: against its slow twin, by hand, and bad parameters."""
 
-from typing import Any
-
 import pytest
 import torch
 
-from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import DLEAF
 from lvlmscope.runtime.attachment import attach, intervene
-from lvlmscope.runtime.protocol import ForwardInfo, ModelInfo, Session
-from lvlmscope.traces.trace import Trace
 from tests.reference import decoder
 from tests.reference import dleaf as twin
 from tests.support import tiny_models
-from tests.support.traced import from_inputs
-
-STEPS = 4
-OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
-
-
-def traced(case: tiny_models.TinyCase, intervention: DLEAF) -> Trace:
-    found = from_inputs(case.model, case.inputs, interventions=[intervention], **OPTIONS)
-    assert isinstance(found, Trace)
-    return found
+from tests.support.started_sessions import OPTIONS, STEPS, layer_rows, session, traced
 
 
 @pytest.mark.parametrize(
@@ -58,35 +44,6 @@ def test_agrees_with_its_twin(intervention: DLEAF) -> None:
     assert found.effects[0]["flagged_share"] == pytest.approx(flagged / (STEPS * len(layers)))
 
 
-def session(intervention: DLEAF, layers: int) -> Session:
-    layer = torch.nn.Linear(1, 1)
-    started = intervention.start(
-        ModelInfo(
-            model=layer,
-            decoder_layers=(layer,) * layers,
-            num_layers=layers,
-            num_heads=3,
-            hidden_size=1,
-            family="hand-made",
-        )
-    )
-    started.begin_forward(
-        ForwardInfo(
-            token_ids=torch.zeros(1, 4, dtype=torch.int64),
-            image_keys=torch.tensor([[False, True, True, False]]),
-            prompt_length=4,
-            past_length=0,
-            first_row=3,
-            num_queries=4,
-        )
-    )
-    return started
-
-
-def layer_rows(layer: int, weights: list[list[float]]) -> AttentionRows:
-    return AttentionRows(torch.tensor([[weights]]), torch.tensor([[False, True, True, False]]), layer=layer)
-
-
 def test_a_spread_out_layer_borrows_the_focused_heads_map() -> None:
     started = session(DLEAF(gamma=0.5), 3)
     sharp = [[0.5, 0.5, 0.0, 0.0]] * 3
@@ -101,7 +58,7 @@ def test_a_spread_out_layer_borrows_the_focused_heads_map() -> None:
         "saw_image": True,
         "flagged_share": pytest.approx(1 / 3),
         "flagged_rows_per_layer": {"1": 1},
-        "mended_heads_per_flagged_row": 2.0,
+        "edited_heads_per_flagged_row": 2.0,
     }
 
 

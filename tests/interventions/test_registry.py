@@ -133,7 +133,9 @@ def test_a_class_with_the_decorator_is_known_everywhere(tmp_path: Path, capsys: 
         assert load_interventions(tmp_path / "stack.json") == (Halving(strength=0.75),)
         run_interventions("halving", as_json=True)
         assert json.loads(capsys.readouterr().out)[0]["parameters"] == {"strength": 0.5}
-        with intervene(tiny_models.llava().model, Halving()) as handle:
+        case = tiny_models.llava()
+        with intervene(case.model, Halving()) as handle:
+            case.model.generate(**case.inputs, max_new_tokens=1)
             assert handle.report()[0]["name"] == "Halving"
         with pytest.raises(ModelInputError, match="configure Halving: got strength=2; expected: a number from 0 to 1"):
             parse_intervention("halving:strength=2")
@@ -147,9 +149,7 @@ def test_the_decorator_refuses_what_is_no_intervention() -> None:
     with INTERVENTIONS.temporary():
         with pytest.raises(InterventionError, match="of type type; expected: a class with start and describe"):
             intervention(int)  # type: ignore[type-var]
-        with pytest.raises(
-            InterventionError, match=r"Bare, which is no dataclass; .*intervention above @dataclass"
-        ):
+        with pytest.raises(InterventionError, match=r"Bare, which is no dataclass; .*intervention above @dataclass"):
 
             @dataclass(frozen=True, slots=True, kw_only=True)
             @intervention

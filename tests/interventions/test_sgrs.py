@@ -178,10 +178,10 @@ def test_tokens_after_an_end_are_not_counted() -> None:
 def test_by_hand() -> None:
     scores = [0.1, 0.2, 0.4]
     accepted = choose(scores, [0, 1, 2], [0.3, 0.5], alpha=0.5, attempts=3)
-    assert (accepted.place, accepted.rejections, accepted.threshold) == (1, 1, pytest.approx(0.2))
+    assert (accepted.index, accepted.rejections, accepted.threshold) == (1, 1, pytest.approx(0.2))
     fallen = choose(scores, [0, 1, 2], [1.0], alpha=0.9, attempts=2)
-    assert (fallen.place, fallen.rejections, fallen.fallback, fallen.changed) == (2, 2, True, True)
-    assert choose(scores, [1, 0, 2], [], alpha=0.9, attempts=1).place == 1
+    assert (fallen.index, fallen.rejections, fallen.fallback, fallen.changed) == (2, 2, True, True)
+    assert choose(scores, [1, 0, 2], [], alpha=0.9, attempts=1).index == 1
     assert choose([float("nan")] * 2, [1, 0], [1.0], alpha=0.9, attempts=1).score is None
 
 
@@ -218,5 +218,5 @@ def test_bad_parameters_are_refused() -> None:
         SGRS(W=2.5)  # type: ignore[arg-type]
     with pytest.raises(ModelInputError, match="proposal='beam'"):
         SGRS(proposal="beam")  # type: ignore[arg-type]
-    with pytest.raises(ModelInputError, match=r"choose layers.*\(9,\)"):
+    with pytest.raises(ModelInputError, match=r"choose layers: got .9"):
         session(SGRS(layers=[9]), 3)

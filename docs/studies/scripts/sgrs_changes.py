@@ -38,7 +38,7 @@ def main() -> None:
         for split in SPLITS:
             for scene in scenes(split, n=n, seed=0):
                 caption_scores(loaded.model, loaded.processor, [scene], max_new_tokens=MAX_NEW_TOKENS)
-    pairs = [(p[0], p[c.place]) for p, c in zip(shown, choices, strict=True) if c.changed]
+    pairs = [(p[0], p[c.index]) for p, c in zip(shown, choices, strict=True) if c.changed]
     rejected, taken = zip(*pairs, strict=True)
     sys.stdout.write(f"{len(pairs)} of {len(choices)} tokens changed\n")
     sys.stdout.write(f"median probability of the rejected {statistics.median(rejected):.3f}\n")

@@ -1,4 +1,4 @@
-"""Rules that hold for most families: image tokens by id, decoder by ``get_decoder``, no geometry."""
+"""The generic family: image tokens by id, decoder by ``get_decoder``, no geometry."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,13 +16,13 @@ _INNER = ("model", "decoder", "language_model", "transformer")
 
 
 class DefaultFamily:
-    """The generic path: every model whose decoder uses the attention registry and whose config names an image token."""
+    """Every model whose decoder uses the attention registry and whose config names an image token."""
 
     name: str = "generic"
     max_images: int | None = None
 
     def claims(self, model: torch.nn.Module) -> bool:
-        """Whether the rules are for this model; the generic ones claim none and serve the rest."""
+        """False: the generic family claims no model and serves those that no other claims."""
         del model
         return False
 
@@ -77,7 +77,7 @@ class DefaultFamily:
         return frozenset(getattr(self.text_config(model), "cross_attention_layers", None) or ())
 
     def outside_keys(self, model: torch.nn.Module, inputs: Mapping[str, Any]) -> int:
-        """None: image tokens are in the sequence."""
+        """0: image tokens are in the sequence."""
         del model, inputs
         return 0
 
@@ -104,12 +104,12 @@ class DefaultFamily:
         processor: Any = None,
         sizes: Sequence[tuple[int, int]] = (),
     ) -> tuple[ImageLayout, ...]:
-        """One image per run of consecutive image tokens, without a place in the image."""
+        """One image per run of consecutive image tokens, without boxes."""
         del inputs, processor
         return unplaced(keys.tolist(), sizes, self.unplaced_reason(model))
 
     def unplaced_reason(self, model: torch.nn.Module) -> str:
-        """Why image tokens have no place in the image, for messages."""
+        """Why image tokens have no boxes in the image, for messages."""
         return f"the geometry of {type(model).__name__} is not known to this version"
 
     def sample_inputs(self, model: torch.nn.Module, inputs: Mapping[str, Any], index: int) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class DefaultFamily:
 
 
 def unplaced(keys: Sequence[int], sizes: Sequence[tuple[int, int]], reason: str) -> tuple[ImageLayout, ...]:
-    """Layouts that say why the tokens have no place.
+    """Layouts without boxes, with the reason.
 
     Args:
         keys: Positions of the image tokens.

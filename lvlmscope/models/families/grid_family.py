@@ -1,4 +1,4 @@
-"""What families with a known geometry share: from the sample's inputs to one layout per image."""
+"""Base of families with a known geometry: one layout per image, from the sample's inputs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ __all__ = ["Counted", "GridFamily", "Sample"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """What is known of one sample when its image tokens are placed.
+    """One sample, as needed to compute the boxes of its image tokens.
 
     Attributes:
         config: The model's config.
         keys: Positions of the image tokens, without padding.
         ids: The prompt's token ids, without padding; None when not given.
         inputs: The sample's model inputs.
-        processor: What made them, or None.
+        processor: The processor that made the inputs, or None.
         sizes: Width and height of each image given, empty when unknown.
     """
 
@@ -41,17 +41,17 @@ class Sample:
 
     @property
     def runs(self) -> list[list[int]]:
-        """Image tokens without a word between them."""
+        """Runs of consecutive image tokens."""
         return runs_of(self.keys)
 
     def images(self, count: int) -> tuple[tuple[int, int] | None, ...]:
-        """The size of each image's image, None for prepared inputs.
+        """Width and height of each image; None for prepared inputs.
 
         Args:
-            count: Images that the inputs hold.
+            count: Number of images in the inputs.
 
         Returns:
-            One per image.
+            A size per image.
 
         Raises:
             PlacementError: Another number of images was given.
@@ -61,14 +61,7 @@ class Sample:
         return self.sizes or (None,) * count
 
     def rows_of(self, name: str) -> list[list[int]]:
-        """An input with a row of numbers per image, as ``image_sizes``.
-
-        Args:
-            name: Its name.
-
-        Returns:
-            The rows, none when the input is not there.
-        """
+        """An input with a row of numbers per image, such as ``image_sizes``; no rows when it is missing."""
         values = self.inputs.get(name)
         return [] if values is None else torch.as_tensor(values).tolist()
 
@@ -78,7 +71,7 @@ class Counted:
     """An input whose leading axis counts the images of a whole batch.
 
     Attributes:
-        name: Its name.
+        name: Name of the input.
         token: Id of the tokens that its entries become.
         counts: Tokens per entry.
     """
@@ -95,7 +88,7 @@ class Counted:
             index: The sample.
 
         Returns:
-            Where its entries are, None when tokens and entries do not come out even.
+            Its entries, None when the numbers of tokens and entries do not match.
         """
         edges = [0, *accumulate(self.counts)]
         before = int((ids[:index] == self.token).sum())
@@ -106,7 +99,7 @@ class Counted:
 
 
 class GridFamily(DefaultFamily):
-    """A family that says how its images are cut into tokens; subclasses give ``model_types`` and ``visuals``."""
+    """A family whose token grids are known; subclasses give ``model_types`` and ``visuals``."""
 
     model_types: tuple[str, ...] = ()
     # Inputs with one entry per sample, which the geometry needs
@@ -120,7 +113,7 @@ class GridFamily(DefaultFamily):
         """The images and videos of one sample, each kind in the order of its tokens.
 
         Args:
-            sample: What is known.
+            sample: The sample.
 
         Returns:
             One entry per image or video.
@@ -144,10 +137,10 @@ class GridFamily(DefaultFamily):
         return ()
 
     def sample_inputs(self, model: torch.nn.Module, inputs: Mapping[str, Any], index: int) -> dict[str, Any]:
-        """One sample's part of a batch, as far as the geometry needs it.
+        """One sample's part of a batch, without inputs that the geometry does not need.
 
         The model puts the images of a batch into its image tokens one after another, so that the tokens of the samples
-        before say which images are this one's. An input that does not come out even is left away.
+        before determine which images are this one's. An input whose count does not match is left out.
         """
         if inputs["input_ids"].shape[0] == 1:
             return dict(inputs)

@@ -12,12 +12,12 @@ from lvlmscope.models.families.square_inputs import tower_patches
 
 __all__ = ["IdeficsFamily"]
 
-_PLACE = re.compile(r"<row_(\d+)_col_(\d+)>")
+_MARKER = re.compile(r"<row_(\d+)_col_(\d+)>")
 
 
 @family
 class IdeficsFamily(GridFamily):
-    """Each run of tokens is one sub-image; the marker before it says which, where the tokenizer is known."""
+    """Each run of tokens is one sub-image, identified by the marker before it where the tokenizer is known."""
 
     name = "idefics3"
     model_types = ("idefics3", "smolvlm")
@@ -66,12 +66,12 @@ def _shapes(sample: Sample, runs: Sequence[Sequence[int]]) -> list[tuple[int, in
     """Rows and columns of sub-images of each image, by the markers before the runs."""
     if len(runs) == 1:
         return [(0, 0)]
-    places = _places(sample, runs)
+    positions = _positions(sample, runs)
     found: list[tuple[int, int]] = []
     pending: list[tuple[int, int]] = []
-    for place in places:
-        if place is not None:
-            pending.append(place)
+    for position in positions:
+        if position is not None:
+            pending.append(position)
             continue
         rows, columns = pending[-1] if pending else (0, 0)
         if pending != list(product(range(1, rows + 1), range(1, columns + 1))):
@@ -83,7 +83,7 @@ def _shapes(sample: Sample, runs: Sequence[Sequence[int]]) -> list[tuple[int, in
     return found
 
 
-def _places(sample: Sample, runs: Sequence[Sequence[int]]) -> list[tuple[int, int] | None]:
+def _positions(sample: Sample, runs: Sequence[Sequence[int]]) -> list[tuple[int, int] | None]:
     """Row and column of each run from its marker, None for a whole image."""
     tokenizer: Any = getattr(sample.processor, "tokenizer", None)
     if tokenizer is None or sample.ids is None:
@@ -91,7 +91,7 @@ def _places(sample: Sample, runs: Sequence[Sequence[int]]) -> list[tuple[int, in
     found: list[tuple[int, int] | None] = []
     for run in runs:
         marker = str(tokenizer.convert_ids_to_tokens(sample.ids[run[0] - 1])) if run[0] else ""
-        match = _PLACE.fullmatch(marker)
+        match = _MARKER.fullmatch(marker)
         if (
             match is None
             and marker != getattr(sample.processor, "global_image_tag", None)

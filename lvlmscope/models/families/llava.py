@@ -39,7 +39,7 @@ class LlavaFamily(GridFamily):
 
 @family
 class PaliGemmaFamily(LlavaFamily):
-    """PaliGemma: the image stretched to SigLIP's square; several images follow each other without a word."""
+    """PaliGemma: the image stretched to SigLIP's square; several images follow each other directly."""
 
     name = "paligemma"
     max_images: int | None = None

@@ -1,4 +1,4 @@
-"""Mllama (Llama 3.2 Vision): image keys live in cross-attention layers, none in the decoder's sequence."""
+"""Mllama (Llama 3.2 Vision): image keys are in cross-attention layers only, none in the decoder's sequence."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -30,7 +30,7 @@ class MllamaFamily(GridFamily):
         return int(tiles * ((vision.image_size // vision.patch_size) ** 2 + 1))
 
     def image_mask(self, model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
-        """None: the placeholder in the sequence is a word that shows nothing."""
+        """No position: the placeholder in the sequence carries no image features."""
         del model
         return torch.zeros_like(ids, dtype=torch.bool)
 

@@ -12,12 +12,12 @@ Span = tuple[float, float]
 
 
 class PlacementError(LookupError):
-    """Why tokens have no place; raised while a layout is computed, and told as its reason."""
+    """Why tokens have no boxes in the image: becomes the layout's reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """One direction of a model's input, and where its pixels lie in the image.
+    """One direction of a model's input: its pixels in coordinates of the image.
 
     Attributes:
         length: Pixels of the image; spans are cut to it.
@@ -41,12 +41,12 @@ class Axis:
             The axis.
 
         Examples:
-            >>> Axis.stretched(100, 50).place((0.0, 10.0))
+            >>> Axis.stretched(100, 50).to_image((0.0, 10.0))
             (0.0, 20.0)
         """
         return cls(length=float(length), scale=length / onto)
 
-    def place(self, span: Span) -> Span | None:
+    def to_image(self, span: Span) -> Span | None:
         """A span of input pixels in the image's pixels, None where it shows padding only.
 
         Args:
@@ -56,7 +56,7 @@ class Axis:
             Edges within the image.
 
         Examples:
-            >>> Axis(length=10.0, start=4.0).place((0.0, 8.0))
+            >>> Axis(length=10.0, start=4.0).to_image((0.0, 8.0))
             (0.0, 4.0)
         """
         low, high = ((edge - self.start) * self.scale for edge in span)
@@ -64,37 +64,30 @@ class Axis:
         return (low, high) if low < high else None
 
     def spans(self, spans: Sequence[Span]) -> tuple[Span | None, ...]:
-        """``place`` for each.
-
-        Args:
-            spans: Spans of input pixels.
-
-        Returns:
-            Spans in the image.
-        """
-        return tuple(self.place(span) for span in spans)
+        """``to_image`` for each span."""
+        return tuple(self.to_image(span) for span in spans)
 
 
 def even(count: int, step: int, *, start: int = 0) -> tuple[Span, ...]:
-    """Neighbouring spans of one length.
+    """Adjacent spans of one length.
 
     Args:
-        count: How many.
-        step: Their length.
-        start: Where the first begins.
+        count: Number of spans.
+        step: Length of each.
+        start: First edge.
 
     Returns:
-        The spans.
+        The spans in order.
 
     Examples:
         >>> even(2, 8)
         ((0.0, 8.0), (8.0, 16.0))
     """
-    return tuple((float(start + place * step), float(start + (place + 1) * step)) for place in range(count))
+    return tuple((float(start + index * step), float(start + (index + 1) * step)) for index in range(count))
 
 
 def merged(spans: Sequence[Span], count: int) -> tuple[Span, ...]:
-    """What each token covers after ``interpolate(mode="bilinear")`` over tokens: the spans that it mixes.
+    """Span of each token after ``interpolate(mode="bilinear")`` over tokens: of all tokens that it mixes.
 
     Torch reads output i at ``(i + 0.5) * input / output - 0.5``, between two neighbours; with ``align_corners=False``.
 
@@ -110,9 +103,9 @@ def merged(spans: Sequence[Span], count: int) -> tuple[Span, ...]:
         ((0.0, 2.0), (2.0, 4.0))
     """
     found = []
-    for place in range(count):
+    for index in range(count):
         # As integers over 2 * count, so that a weight of zero is exactly zero
-        position = max((2 * place + 1) * len(spans) - count, 0)
+        position = max((2 * index + 1) * len(spans) - count, 0)
         first, rest = divmod(position, 2 * count)
         last = min(first + (rest > 0), len(spans) - 1)
         found.append((spans[first][0], spans[last][1]))
@@ -129,7 +122,7 @@ class Pane:
         tile: Index of the tile.
         frame: Index of the frame.
         newline: A newline token after each row, one at the end, or none.
-        leading: Tokens before the grid that have no place, as a tile's class token.
+        leading: Tokens before the grid without a box, such as a tile's class token.
     """
 
     rows: tuple[Span | None, ...]
@@ -141,7 +134,7 @@ class Pane:
 
     @property
     def tokens(self) -> int:
-        """How many tokens, those without a place included."""
+        """Number of tokens, those without a box included."""
         newlines = {"none": 0, "row": len(self.rows), "end": 1}[self.newline]
         return self.leading + len(self.rows) * len(self.columns) + newlines
 
@@ -171,7 +164,7 @@ class Pane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visual:
-    """One image or video of the prompt, as its model cuts it into tokens.
+    """One image or video of the prompt as a set of token grids.
 
     Attributes:
         panes: In the order of their tokens.
@@ -187,7 +180,7 @@ class Visual:
 
     @property
     def tokens(self) -> int:
-        """How many tokens."""
+        """Number of tokens."""
         return sum(pane.tokens for pane in self.panes)
 
     @property

@@ -1,4 +1,4 @@
-"""What the rest of the package asks of a model family."""
+"""The protocol of a model family."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -19,7 +19,7 @@ class Family(Protocol):
     max_images: int | None
 
     def claims(self, model: torch.nn.Module) -> bool:
-        """Whether the rules are for this model."""
+        """Whether the family serves this model."""
         ...
 
     def require_vision(self, model: torch.nn.Module) -> None:
@@ -39,7 +39,7 @@ class Family(Protocol):
         ...
 
     def crossing_layers(self, model: torch.nn.Module) -> frozenset[int]:
-        """Numbers of the decoder layers that look at the image by cross-attention, with keys of their own."""
+        """Numbers of the decoder layers that attend to the image by cross-attention, with keys of their own."""
         ...
 
     def outside_keys(self, model: torch.nn.Module, inputs: Mapping[str, Any]) -> int:
@@ -47,7 +47,7 @@ class Family(Protocol):
         ...
 
     def make_tap(self, model: torch.nn.Module, first_row: FirstRow, handler: Handler) -> Tap:
-        """What routes the decoder's attention calls through a handler.
+        """A tap that routes the decoder's attention calls through a handler.
 
         Args:
             model: The model.
@@ -79,10 +79,10 @@ class Family(Protocol):
         """The images of one sample.
 
         Args:
-            model: The model.
+            model: The whole model.
             keys: Positions of the image tokens ``[image token]``, without padding.
             inputs: The sample's model inputs, batch axis 1.
-            processor: The processor that made them, None when unknown.
+            processor: The processor that made the inputs, None when unknown.
             sizes: Width and height of each image given, empty when unknown.
 
         Returns:

@@ -1,4 +1,4 @@
-"""BLIP-2 and InstructBLIP: a Q-Former's query tokens before the text, and a language model that generates by itself."""
+"""BLIP-2 and InstructBLIP: a Q-Former's query tokens before the text; the language model generates."""
 
 import torch
 
@@ -16,7 +16,7 @@ class QFormerFamily(DefaultFamily):
     max_images: int | None = 1
 
     def claims(self, model: torch.nn.Module) -> bool:
-        """BLIP-2, InstructBLIP and its video kin."""
+        """BLIP-2, InstructBLIP and InstructBLIP-Video."""
         return getattr(model.config, "model_type", "") in ("blip-2", "instructblip", "instructblipvideo")
 
     def core(self, model: torch.nn.Module) -> torch.nn.Module:

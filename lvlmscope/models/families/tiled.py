@@ -165,7 +165,7 @@ def _pan_and_scan(size: Size, processor: Any) -> list[Box]:
     step = ceil(long / count)
     if min(step, short) < smallest:
         return []
-    edges = [(float(step * place), float(min(step * (place + 1), long))) for place in range(count)]
+    edges = [(float(step * index), float(min(step * (index + 1), long))) for index in range(count)]
     if size[0] >= size[1]:
         return [(low, 0.0, high, float(short)) for low, high in edges]
     return [(0.0, low, float(short), high) for low, high in edges]
