@@ -80,10 +80,6 @@ class Registry(Mapping[str, Item], Generic[Item]):
         self._items.pop(name, None)  # the last one registered is the last one in order
         self._items[name], self._sources[name] = item, source
 
-    def unregister(self, name: str) -> None:
-        """Removes an item."""
-        del self._items[name], self._sources[name]
-
     @contextmanager
     def temporary(self) -> Iterator[None]:
         """Whatever is registered inside the block, by an entry point too, is gone after it."""
