@@ -1,4 +1,4 @@
-"""How alike the image maps of every two layers are."""
+"""Correlation of the image maps of every two layers."""
 
 import lvlmscope as lv
 from lvlmscope.tiny import scene

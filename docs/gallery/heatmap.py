@@ -1,4 +1,4 @@
-"""Which heads look at the image: each head's share of attention on it, with the numbers."""
+"""Image attention of each head, a share of 1, with the numbers."""
 
 import lvlmscope as lv
 from lvlmscope.tiny import scene

@@ -1,4 +1,4 @@
-"""Heads of each layer in groups: those that look at the image most stand at the left, and a line divides them."""
+"""Heads of each layer in groups: those with the most image attention at the left, divided by a line."""
 
 import lvlmscope as lv
 from lvlmscope.tiny import scene

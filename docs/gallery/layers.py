@@ -1,4 +1,4 @@
-"""Signals over depth: how spread out each layer looks, and how alike its map is to early noise and to the anchor."""
+"""Signals over depth: entropy of each layer's image attention, and its correlation with early noise and the anchor."""
 
 import lvlmscope as lv
 from lvlmscope.tiny import scene

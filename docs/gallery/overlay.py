@@ -1,4 +1,4 @@
-"""Where the model looked while it wrote three words; the knife is there, the cake and the bowl are not."""
+"""Attention over the image at three words; the knife is there, the cake and the bowl are not."""
 
 import lvlmscope as lv
 from lvlmscope.tiny import scene

@@ -1,4 +1,4 @@
-"""The same word through the layers: one map each, on one scale."""
+"""One word at each layer: a map for each, on one scale."""
 
 import lvlmscope as lv
 from lvlmscope.tiny import scene

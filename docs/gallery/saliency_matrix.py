@@ -1,4 +1,4 @@
-"""Which earlier words and how much of the image each word depends on."""
+"""Saliency of earlier words and of the image for each word."""
 
 import lvlmscope as lv
 from lvlmscope.tiny import scene

@@ -18,7 +18,7 @@ def parts_of(diagnosis: "Diagnosis") -> list[Block]:
     """The blocks of a diagnosis, in order.
 
     Args:
-        diagnosis: What to tell.
+        diagnosis: To print.
     """
     parts = [Block(title="answer", note=" ".join(diagnosis.answer.split())), _words(diagnosis)]
     parts += [_layers(diagnosis), _heads(diagnosis)]
@@ -63,13 +63,13 @@ def _ranked(diagnosis: "Diagnosis") -> bool:
 
 
 def _layers(diagnosis: "Diagnosis") -> Block:
-    told = [f"{one.layer} ({one.share:.0%} of tokens, {one.heads:.1f} heads)" for one in diagnosis.layers]
-    return Block(title="flagged layers", note=f"by D-LEAF's rule: {', '.join(told) or 'none'}")
+    texts = [f"{one.layer} ({one.share:.0%} of tokens, {one.heads:.1f} heads)" for one in diagnosis.layers]
+    return Block(title="flagged layers", note=f"by D-LEAF's rule: {', '.join(texts) or 'none'}")
 
 
 def _heads(diagnosis: "Diagnosis") -> Block:
-    told = [f"{one.layer}.{one.head} ({one.share:.0%})" for one in diagnosis.heads[:_MOST]]
-    note = f"most often flagged, layer.head: {', '.join(told) or 'none'}"
+    texts = [f"{one.layer}.{one.head} ({one.share:.0%})" for one in diagnosis.heads[:_MOST]]
+    note = f"most often flagged, layer.head: {', '.join(texts) or 'none'}"
     if diagnosis.shares is not None:
         shares = diagnosis.shares
         note += (
@@ -80,7 +80,7 @@ def _heads(diagnosis: "Diagnosis") -> Block:
 
 
 def _drift(drift: "Drift") -> Block:
-    verdict = "deep layers go back towards" if drift.towards_noise else "deep layers do not go back towards"
+    verdict = "deep layers drift back towards" if drift.towards_noise else "deep layers do not drift back towards"
     visual = f"{drift.r_pos_middle:.2f} and {drift.r_pos_deep:.2f}"
     note = (
         f"{verdict} the first layers' noise: correlation with it {drift.r_neg_middle:.2f} in middle and "
@@ -94,7 +94,7 @@ def _interventions(diagnosis: "Diagnosis") -> Block:
         (str(rank), configured(one.intervention), f"{one.evidence:.0%}", one.reason)
         for rank, one in enumerate(diagnosis.interventions, start=1)
     )
-    note = "diagnosis.apply(model) switches the first on" if rows else "none: no word to judge, or nothing to configure"
+    note = "diagnosis.apply(model) applies the first" if rows else "none: no word to judge, or nothing to configure"
     if rows and not diagnosis.risky:
         subject = "no word is at risk; for the one that ranks highest" if _ranked(diagnosis) else "for the first word"
         note = f"{subject}, {note}"

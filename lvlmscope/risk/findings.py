@@ -1,4 +1,4 @@
-"""What a diagnosis says of layers and heads: flags by D-LEAF's rule, drift to noise, heads by function."""
+"""Findings on layers and heads: flags by D-LEAF's rule, drift to noise, heads by function."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -22,7 +22,7 @@ class FlaggedLayer:
     Attributes:
         layer: Its number.
         share: Share of the answer's tokens at which it is flagged.
-        heads: Mean number of heads that would be mended where it is.
+        heads: Mean number of heads that would be edited where it is.
     """
 
     layer: int
@@ -32,7 +32,7 @@ class FlaggedLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlaggedHead:
-    """A head that D-LEAF's rule would mend.
+    """A head that D-LEAF's rule would edit.
 
     Attributes:
         layer: Its layer.
@@ -99,14 +99,14 @@ def flags_of(trace: Trace, rule: EntropyRule) -> tuple[tuple[FlaggedLayer, ...],
     )
     shares = values.mean(-1)
     heads = [
-        FlaggedHead(layer=numbers[place], head=int(head), share=float(shares[place, head]))
-        for place, head in np.argwhere(shares > 0)
+        FlaggedHead(layer=numbers[position], head=int(head), share=float(shares[position, head]))
+        for position, head in np.argwhere(shares > 0)
     ]
     return layers, tuple(sorted(heads, key=lambda one: -one.share))
 
 
 def head_shares(trace: Trace) -> HeadShares | None:
-    """Heads by function; None where the trace's heads are too alike to tell classes apart.
+    """Heads by function; None where the trace's heads are too alike to be classed.
 
     Args:
         trace: A trace with image keys.
@@ -121,7 +121,7 @@ def head_shares(trace: Trace) -> HeadShares | None:
 
 
 def drift_of(trace: Trace) -> Drift | None:
-    """Whether deep layers go back to the first layers' noise; None where no layer can be compared.
+    """Whether deep layers drift back to the first layers' noise; None where no layer can be compared.
 
     Args:
         trace: A trace with image keys.

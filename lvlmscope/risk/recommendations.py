@@ -1,4 +1,4 @@
-"""Which interventions a trace speaks for: each configured from the trace, with the evidence and a reason."""
+"""Interventions recommended for a trace: each configured from it, with the evidence and a reason."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -30,8 +30,8 @@ class Recommendation:
     Attributes:
         name: Its class.
         intervention: The intervention, with head sets, layers and thresholds from this trace.
-        evidence: How far what it mends lies on its paper's bad side at the risky words: the mean rank among
-            correct words (without a calibration, among this answer's words), in [0, 1]; a half is nothing unusual.
+        evidence: How far the quantity that it edits lies on the side of hallucinated words at the words at risk: the
+            mean rank among correct words (of this answer without a calibration), in [0, 1]; a half is usual.
         reason: One sentence.
     """
 
@@ -43,7 +43,7 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evidence:
-    """What proposals are made from.
+    """What recommendations are made from.
 
     Attributes:
         trace: The trace.
@@ -70,7 +70,7 @@ class Evidence:
         return [self.risks[number].steps[0] for number in self.risky]
 
     def suspicion(self, signal: str) -> dict[int, float]:
-        """By layer, the mean rank of the risky words on the bad side; empty when the signal was not read.
+        """By layer, the mean rank of the words at risk on the side of hallucinated words; empty for a signal not read.
 
         Args:
             signal: A signal with layers.
@@ -85,7 +85,7 @@ class Evidence:
 
 
 def propose(case: Evidence) -> tuple[Recommendation, ...]:
-    """All interventions that the trace can say something about, the one with the most evidence first.
+    """All interventions that the trace has evidence for, the one with the most first.
 
     Args:
         case: The trace and what was read from it.
@@ -95,24 +95,23 @@ def propose(case: Evidence) -> tuple[Recommendation, ...]:
 
 
 def _dleaf(case: Evidence) -> Recommendation | None:
-    """Layers that set the threshold, and those flagged at half of the risky words at least."""
+    """Layers that set the threshold, and those flagged at half of the words at risk or more."""
     ranks = case.suspicion("layer_image_entropy")
     if not ranks:
         return None
     flags = flagged_heads(case.trace).max("head")
     ever, often = flags.max("step"), flags.isel(step=case.first_steps).mean("step") >= 0.5
-    mended = [int(layer) for layer in often["layer"].values[often.to_numpy()]]
-    if not mended:
+    edited = [int(layer) for layer in often["layer"].values[often.to_numpy()]]
+    if not edited:
         return None
-    layers = [layer for layer in case.trace.layer_indices if layer in mended or not ever.sel(layer=layer)]
-    evidence = _mean(ranks, mended)
-    spread = _layers(mended, "spreads its", "spread their")
-    reason = f"{spread} look over the image at the risky words ({_share(case, evidence)})"
+    layers = [layer for layer in case.trace.layer_indices if layer in edited or not ever.sel(layer=layer)]
+    evidence = _mean(ranks, edited)
+    reason = f"high entropy of image attention in {_layers(edited)} at the words at risk ({_share(case, evidence)})"
     return Recommendation(name="DLEAF", intervention=DLEAF(layers=layers), evidence=evidence, reason=reason)
 
 
 def _clva(case: Evidence) -> Recommendation | None:
-    """The middle layers that look at the image most; deep ones after them."""
+    """The middle layers with the most image attention; deep ones after them."""
     ranks = case.suspicion("r_neg")
     if not ranks or case.num_layers < 3:
         return None
@@ -130,24 +129,24 @@ def _clva(case: Evidence) -> Recommendation | None:
     evidence = _mean(ranks, deep)
     intervention = CLVA(initial=initial, middle=middle, deep=deep)
     reason = (
-        f"{_layers(middle, 'looks', 'look')} at the image most; {_layers(deep)} after {_which(middle, 'it', 'them')} "
-        f"{_which(deep, 'resembles', 'resemble')} the first layers' noise ({_share(case, evidence)})"
+        f"image attention is highest in {_layers(middle)}; {_layers(deep, 'correlates', 'correlate')} with the noise "
+        f"of the first layers at the words at risk ({_share(case, evidence)})"
     )
     return Recommendation(name="CLVA", intervention=intervention, evidence=evidence, reason=reason)
 
 
 def _locore(case: Evidence) -> Recommendation | None:
-    """Layers in which the risky words rest least on the token before; a window back to the word before."""
+    """Layers of low saliency of the previous token at the words at risk; a window back to the word before."""
     ranks = case.suspicion("saliency_to_previous")
     if not ranks:
         return None
     weak = [layer for layer, rank in ranks.items() if rank > 0.5]
-    evidence = _mean(ranks, list(ranks))  # over all layers: the weak ones alone would always look weak
+    evidence = _mean(ranks, list(ranks))  # over all layers: chosen by rank, the weak ones would always rank high
     starts = [word.steps[0] for word in case.risks]
     gaps = [step - max((s for s in starts if s < step), default=0) for step in case.first_steps]
     window = int(np.clip(np.median(gaps), 1, _LONGEST_WINDOW))
-    reason = f"the risky words rest little on the token before them ({_share(case, evidence)})"
-    reason += f", less than usual in {_layers(weak)}" if weak else ""
+    reason = f"low saliency of the previous token at the words at risk ({_share(case, evidence)})"
+    reason += f", below the usual in {_layers(weak)}" if weak else ""
     intervention = LocoRE(layers=sorted(weak) or None, window=window)
     return Recommendation(name="LocoRE", intervention=intervention, evidence=evidence, reason=reason)
 
@@ -169,14 +168,14 @@ def _sgrs(case: Evidence) -> Recommendation | None:
     intervention = SGRS(alpha=wanted if plain.alpha < wanted <= _STRICTEST else plain.alpha)
     evidence = _mean(ranks, list(ranks))
     reason = (
-        f"the risky words rest on the answer so far with {max(known):.0%} of the tokens before them at most "
+        f"saliency of the answer so far at the words at risk is at most {max(known):.0%} of that at the tokens before "
         f"({_share(case, evidence)})"
     )
     return Recommendation(name="SGRS", intervention=intervention, evidence=evidence, reason=reason)
 
 
 def _rescaling(case: Evidence) -> Recommendation | None:
-    """Heads by the trace's own ratios; the evidence is how little the early layers look at the image."""
+    """Heads by the trace's own ratios; the evidence is how little image attention the early layers have."""
     early = [layer for layer in case.trace.layer_indices if layer <= 0.26 * (case.num_layers - 1)]
     ranks = {layer: rank for layer, rank in case.suspicion("image_attention_focus").items() if layer in early}
     if not ranks:
@@ -186,7 +185,7 @@ def _rescaling(case: Evidence) -> Recommendation | None:
     except ModelInputError:  # heads too alike to be classed
         return None
     evidence = _mean(ranks, early)
-    reason = f"{_layers(early, 'looks', 'look')} little at the image at the risky words ({_share(case, evidence)})"
+    reason = f"little image attention in {_layers(early)} at the words at risk ({_share(case, evidence)})"
     return Recommendation(name="HeadRescaling", intervention=intervention, evidence=evidence, reason=reason)
 
 
@@ -197,7 +196,9 @@ def _hallurnn(case: Evidence) -> Recommendation | None:
         return None
     evidence = _mean(ranks, list(ranks))
     most = max(ranks, key=lambda layer: ranks[layer])
-    reason = f"hidden states turn far between layers, most at layer {most} ({_share(case, evidence)})"
+    reason = (
+        f"large cosine distance of hidden states between layers, largest at layer {most} ({_share(case, evidence)})"
+    )
     return Recommendation(name="HalluRNN", intervention=HalluRNN(cell="tiny"), evidence=evidence, reason=reason)
 
 

@@ -28,12 +28,12 @@ def configured(intervention: Any) -> str:
         intervention: An intervention: a dataclass with defaults.
     """
     plain = type(intervention)
-    told = [
+    parameters = [
         f"{field.name}={_value(getattr(intervention, field.name))}"
         for field in fields(intervention)
         if getattr(intervention, field.name) != field.default
     ]
-    return f"{plain.__name__}({', '.join(told)})"
+    return f"{plain.__name__}({', '.join(parameters)})"
 
 
 def _value(value: Any) -> str:
@@ -93,5 +93,5 @@ def as_html(blocks: Sequence[Block]) -> str:
 
 
 def _html_row(tag: str, cells: tuple[str, ...]) -> str:
-    told = "".join(f'<{tag} style="text-align:left;vertical-align:top">{html.escape(cell)}</{tag}>' for cell in cells)
-    return f"<tr>{told}</tr>"
+    row = "".join(f'<{tag} style="text-align:left;vertical-align:top">{html.escape(cell)}</{tag}>' for cell in cells)
+    return f"<tr>{row}</tr>"
