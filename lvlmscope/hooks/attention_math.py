@@ -85,10 +85,12 @@ def visibility(
         UnsupportedOptionError: The mask is of a kind that hides its content (flex attention's BlockMask).
     """
     keys = call.key.shape[2]
-    if call.mask is None or (isinstance(call.mask, torch.Tensor) and call.mask.dim() == 2):
-        visible = _implied_visibility(call)
-        if call.mask is not None:
-            visible = visible & call.mask[:, None, None, -keys:].bool()
+    if call.mask is None:
+        return _implied_visibility(call, keys), None
+    if isinstance(call.mask, torch.Tensor) and call.mask.dim() == 2:
+        mask = call.mask[:, -keys:].bool()
+        used = mask.shape[1]  # a static cache has unused keys beyond the mask
+        visible = _implied_visibility(call, used) & torch.nn.functional.pad(mask, (0, keys - used))[:, None, None]
         return visible, None
     if not isinstance(call.mask, torch.Tensor):
         got = f"a {type(call.mask).__name__} mask of {call.kernel}"
@@ -100,13 +102,16 @@ def visibility(
     return mask > torch.finfo(mask.dtype).min / 2, at_least_float32(mask)
 
 
-def _implied_visibility(call: AttentionCall) -> Bool[torch.Tensor, "1 1 row key"]:
-    """Visibility when the kernel gets no full mask: none for eager, causal for the others, and a window for flash."""
+def _implied_visibility(call: AttentionCall, used: int) -> Bool[torch.Tensor, "1 1 row key"]:
+    """Visibility when the kernel gets no full mask: all for eager, causal for the others, and a window for flash.
+
+    The newest of the used keys is the last query's own.
+    """
     keys, queries = call.key.shape[2], call.query.shape[2]
     columns = torch.arange(keys, device=call.query.device)
     flash = "flash" in call.kernel
-    # sdpa without a mask starts at key 0 (also for the unused tail of a static cache); flash ends at the last key
-    offset = keys - queries if flash else 0
+    # sdpa without a mask starts at key 0 (also for the unused tail of a static cache); flash ends at the last one used
+    offset = used - queries if flash else 0
     rows = torch.arange(call.first_row, queries, device=call.query.device).unsqueeze(1) + offset
     is_causal = call.options.get("is_causal")
     is_causal = getattr(call.module, "is_causal", True) if is_causal is None else is_causal

@@ -25,6 +25,7 @@ _MARK: Final = "_lvlmscope_original"
 # The routes of each attention module by id, the last one outermost; a route's owner keeps the modules alive
 _ROUTES: dict[int, tuple[Route, ...]] = {}
 _LOCK = threading.RLock()
+_RUNNING = threading.local()  # module: id of the module whose own attention function runs in this thread
 _REPLACED: list[tuple[Any, str, Any, Any]] = []  # owner, attribute, what it held (None: inherited), what it holds now
 
 
@@ -75,10 +76,20 @@ def _routed(kernel: str, function: AttentionFunction) -> AttentionFunction:
     @wraps(function)
     def attend(*args: Any, **options: Any) -> KernelOutput:
         module = args[0] if args else options.get("module")
-        return _pass(_ROUTES.get(id(module), ()), kernel, function, *args, **options)
+        # A kernel that looks another one up for the same module has been routed already
+        routes = () if id(module) == getattr(_RUNNING, "module", None) else _ROUTES.get(id(module), ())
+        return _pass(routes, kernel, partial(_run, function, id(module)), *args, **options)
 
     setattr(attend, _MARK, function)
     return attend
+
+
+def _run(function: AttentionFunction, module: int, *args: Any, **options: Any) -> KernelOutput:
+    before, _RUNNING.module = getattr(_RUNNING, "module", None), module
+    try:
+        return function(*args, **options)
+    finally:
+        _RUNNING.module = before
 
 
 def _pass(

@@ -32,9 +32,14 @@ def read_rows(call: AttentionCall, forward: ForwardInfo, layer: int, *, differen
         Rows ``[batch, row, head, key]``.
 
     Raises:
-        UnsupportedOptionError: Options or a mask from which the weights cannot be computed.
+        UnsupportedOptionError: Options or a mask from which the weights cannot be computed, or rows left out of a layer
+            (Gemma4 without a cache).
     """
     require_readable(call)
+    if call.num_rows < forward.num_rows:
+        got = f"a forward in which layer {layer} gets the last {call.num_rows} of {forward.num_rows} predicting rows"
+        expected, fix = "every predicting row in every layer", "generate with a cache (use_cache=True)"
+        raise UnsupportedOptionError(message(got, expected, fix, task="read attention rows"))
     scores = row_scores(call, differentiable=differentiable)
     visible, bias = visibility(call)
     masked = (scores if bias is None else scores + bias).masked_fill(~visible, float("-inf"))
