@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 
 from lvlmscope.capture.generation import Generation
 from lvlmscope.capture.replay import Replay
-from lvlmscope.inputs.detokenization import alternative_pieces, answer_pieces, prompt_pieces
+from lvlmscope.inputs.detokenization import alternative_pieces, answer_pieces, collapsed_prompt, prompt_pieces
 from lvlmscope.inputs.preparation import ModelInputs
 from lvlmscope.models.families import Family
 from lvlmscope.traces.images import describe_images
@@ -78,7 +78,6 @@ def assemble_trace(
         own &= wanted[positions.clamp(0, len(wanted) - 1)]
         chosen_keys = [*range(outside), *positions[own].tolist()]
         layout, texts = layout.select(chosen_keys), tuple(texts[key] for key in chosen_keys)
-        image = layout.keys_of("image")
     cut = partial(_stacked, sample=sample, steps=steps, columns=own.nonzero().flatten(), seen=seen)
     chosen = replay.probabilities
     return Trace(
@@ -87,7 +86,6 @@ def assemble_trace(
         hidden_states=None if replay.hidden is None else replay.hidden[sample, :steps],
         image_scores=torch.stack([scores[sample, :steps] for scores in replay.image_scores.values()], 1),
         layer_indices=tuple(replay.attention),
-        image_keys=image,
         answer_ids=answer_ids,
         log_probs=chosen.log_probs[sample, :steps],
         entropy=chosen.entropy[sample, :steps],
@@ -105,7 +103,8 @@ def assemble_trace(
         images=asked.images if asked else (),
         kept_keys="all" if replay.columns is None else "image_answer",
         provenance=provenance
-        | {"images": describe_images(asked.images, asked.names) if asked else [], "prompt_length": prompt_length},
+        | {"images": describe_images(asked.images, asked.names) if asked else [], "prompt_length": prompt_length}
+        | {"prompt_text": asked.text if asked else collapsed_prompt(prompt_texts[outside:], in_text)},
         effects=effects,
     )
 

@@ -1,12 +1,17 @@
 """Files written whole or not at all: under a temporary name in the same folder, then renamed."""
 
+import hashlib
 import os
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 __all__ = ["whole_file"]
+
+_LEFT_OVER: Final = 3600  # seconds
 
 
 @contextmanager
@@ -14,10 +19,11 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary file that takes the place of `path` when the block ends without an error.
 
     Args:
-        path: File to write; an existing one is replaced.
+        path: File to write; an existing one is replaced and keeps its permissions, a symbolic link its target.
 
     Yields:
-        The temporary file, empty and with the permissions of a new file; it is gone after the block in any case.
+        The temporary file, empty; it is gone after the block in any case. One that a killed process left behind is
+        removed an hour later, with the next write of the same file.
 
     Raises:
         OSError: The folder does not exist or cannot be written to, or `path` is a folder.
@@ -29,13 +35,23 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     >>> target.read_text(), len(list(target.parent.iterdir()))
     ('whole', 1)
     """
-    target = Path(path)
-    temporary = target.parent / f".{uuid.uuid4().hex}.part"  # shorter than most names: no limit of length is met
+    target = Path(os.path.realpath(path))  # a link stays a link
+    mark = hashlib.sha256(target.name.encode()).hexdigest()[:12]
+    _remove_leftovers(target.parent, mark)
+    temporary = target.parent / f".{mark}-{uuid.uuid4().hex}.part"  # shorter than most names: no limit of length is met
     temporary.touch(exist_ok=False)
-    mode = temporary.stat().st_mode
+    mode = target.stat().st_mode if target.is_file() else temporary.stat().st_mode
     try:
         yield temporary
         temporary.chmod(mode)  # safetensors writes for the owner alone
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(folder: Path, mark: str) -> None:
+    """Remove what killed processes left of the same file; a younger one may still be in the making."""
+    for leftover in folder.glob(f".{mark}-*.part"):
+        with suppress(FileNotFoundError):  # another process may be doing the same
+            if time.time() - leftover.stat().st_mtime > _LEFT_OVER:
+                leftover.unlink()

@@ -77,7 +77,6 @@ def data_uri(image: Image.Image, *, longest: int = 720) -> str:
 
 
 @task("read an image")
-@task("read an image")
 def read_images(image: Any) -> tuple[Image.Image, ...]:
     """Images as RGB, upright, with transparency laid on white.
 

@@ -66,7 +66,6 @@ def planted_trace(
     return Trace(
         attention=weights,
         layer_indices=tuple(range(layers)),
-        image_keys=torch.tensor([False] + [True] * count + [False] * steps),
         answer_ids=torch.arange(steps),
         log_probs=torch.full((steps,), -0.5),
         entropy=torch.ones(steps),

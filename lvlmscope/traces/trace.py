@@ -34,7 +34,6 @@ class Trace:
         image_scores: Sum of the pre-softmax scores of the visible image keys ``[step, layer, head]``; None in a trace
             that was not made by a model.
         layer_indices: Decoder layer number of each entry of the attention's layer axis.
-        image_keys: bool ``[key]``.
         answer_ids: int64 ``[step]``.
         log_probs: ``ln p`` of each answer token under the model's own distribution ``[step]``, nats.
         entropy: Entropy of each step's next-token distribution ``[step]``, nats.
@@ -45,7 +44,7 @@ class Trace:
         tokens: Text of each key position.
         answer_tokens: Text of each answer token; joined they are ``answer``.
         top_tokens: Texts of `top_ids`, each as it would stand in the answer; empty in files of earlier versions.
-        prompt: The prompt as given.
+        prompt: The prompt as given; of messages the text that the chat template makes of them.
         answer: The answer's text.
         image: The image given, None when only prepared inputs were.
         images: All images, in the order of the prompt.
@@ -57,7 +56,6 @@ class Trace:
 
     attention: torch.Tensor
     layer_indices: tuple[int, ...]
-    image_keys: torch.Tensor
     answer_ids: torch.Tensor
     log_probs: torch.Tensor
     entropy: torch.Tensor
@@ -90,7 +88,6 @@ class Trace:
             "log_probs": (steps,),
             "entropy": (steps,),
             "margin": (steps,),
-            "image_keys": (keys,),
         }
         tensors = {"attention": self.attention} | {name: getattr(self, name) for name in expected}
         lengths = (len(self.layer_indices), len(self.tokens), len(self.layout.kinds), len(self.answer_tokens))
@@ -98,14 +95,27 @@ class Trace:
         agree &= lengths == (layers, keys, keys, steps)
         agree &= len(self.top_tokens) in (0, steps)
         agree &= self.gradient is None or self.gradient.shape == self.attention.shape
+        agree &= self.top_ids.shape == self.top_log_probs.shape and len(self.top_ids) == steps
+        agree &= self.image_scores is None or self.image_scores.shape == self.attention.shape[:3]
+        agree &= self.hidden_states is None or len(self.hidden_states) == steps
         if not agree:
             got = f"{describe(tensors)}, layer, token, kind and answer token counts {lengths}"
             raise ShapeError(message(got, "axes that agree", "check how the fields were made", task="make a trace"))
 
     @property
+    def image_keys(self) -> torch.Tensor:
+        """Which keys are image tokens, as the layout says: bool ``[key]``."""
+        return self.layout.keys_of("image")
+
+    @property
     def image(self) -> "Image | None":
         """The first image, None when there is none."""
         return self.images[0] if self.images else None
+
+    @property
+    def prompt_text(self) -> str:
+        """The text that the model saw: the prompt in its chat template, one placeholder for each image."""
+        return str(self.provenance.get("prompt_text", self.prompt))
 
     @property
     def prompt_length(self) -> int:
@@ -212,9 +222,9 @@ class Trace:
         Raises:
             TraceFileError: No such file, not a trace, cut short, or of a newer format.
         """
-        from lvlmscope.traces.trace_file import read_fields
+        from lvlmscope.traces.trace_file import read_trace
 
-        return cls(**read_fields(path))
+        return cls(**read_trace(path))
 
     def __repr__(self) -> str:
         """A few lines for a terminal: answer, sizes, model, replay agreement."""

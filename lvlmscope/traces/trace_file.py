@@ -1,33 +1,51 @@
-"""Trace files: one safetensors file with JSON metadata, written whole or not at all, never pickle."""
+"""Trace files: one safetensors file with JSON metadata and checksums, written whole or not at all, never pickle."""
 
 import io
 import json
+import math
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from lvlmscope.errors import ImageInputError, TraceFileError, message, task
+from lvlmscope.errors import ImageInputError, ShapeError, TraceFileError, first_line, message, task
 from lvlmscope.traces.atomic_write import whole_file
+from lvlmscope.traces.encoded_images import DECODING_ERRORS, name_format
 from lvlmscope.traces.images import read_images
-from lvlmscope.traces.token_layout import Layout
+from lvlmscope.traces.tensor_checksums import checksums_of, require_checksums
+from lvlmscope.traces.trace_header import MAX_HEADER_BYTES, header_of, parse_header
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from lvlmscope.traces.trace import Trace
 
-__all__ = ["FORMAT_VERSION", "read_attention", "read_fields", "read_header", "write_trace"]
+__all__ = ["read_attention", "read_trace", "write_trace"]
 
-FORMAT_VERSION = 3
-_METADATA_KEY = "lvlmscope_trace"
-_TENSORS = ("attention", "image_keys", "answer_ids", "log_probs", "entropy", "margin", "top_ids", "top_log_probs")
-_OPTIONAL = ("gradient", "hidden_states", "image_scores")
-_PNG_LIMIT = 1_000_000  # pixels; above it an image is stored as JPEG, which is some ten times smaller
+_METADATA_KEY: Final = "lvlmscope_trace"
+# Axes of each tensor; counts are int64, all others floats
+_AXES: Final = {
+    "attention": 4,
+    "answer_ids": 1,
+    "log_probs": 1,
+    "entropy": 1,
+    "margin": 1,
+    "top_ids": 2,
+    "top_log_probs": 2,
+}
+_OPTIONAL: Final = {"gradient": 4, "hidden_states": 3, "image_scores": 3}
+_COUNTS: Final = ("answer_ids", "top_ids")
+_IMAGE_KEYS: Final = "image_keys"  # in the layout, and in files of formats 1 and 2 a tensor beside it
+_PNG_LIMIT: Final = 1_000_000  # pixels; above it an image is stored as JPEG, which is some ten times smaller
+_MAX_PIXELS: Final = 400_000_000  # of all images of one file together
+_DAMAGED: Final = "the file is cut short or damaged: save the trace again"
 
 
 def write_trace(trace: "Trace", path: str | os.PathLike[str]) -> None:
@@ -42,23 +60,21 @@ def write_trace(trace: "Trace", path: str | os.PathLike[str]) -> None:
     Raises:
         TraceFileError: The folder does not exist or cannot be written to.
     """
-    target = Path(path)
-    tensors = {name: getattr(trace, name) for name in _TENSORS + _OPTIONAL if getattr(trace, name) is not None}
-    tensors |= {f"image.{i}": _encode(image) for i, image in enumerate(trace.images)}
-    tensors = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
-    metadata = {_METADATA_KEY: json.dumps(_describe_fields(trace))}
-    try:
-        with whole_file(target) as temporary:
-            save_file(tensors, temporary, metadata=metadata)
-    except (OSError, SafetensorError) as error:
-        expected = "a file in a folder that exists and can be written to"
-        raise TraceFileError(
-            message(str(error), expected, "choose another path", task=f"save a trace to {target}")
-        ) from error
+    names = [name for name in (*_AXES, *_OPTIONAL) if getattr(trace, name) is not None]
+    tensors = {name: getattr(trace, name).contiguous().clone() for name in names}
+    tensors |= {f"image.{number}": _encode(image) for number, image in enumerate(trace.images)}
+    header = header_of(trace) | {"checksums": checksums_of(tensors)}
+    with task(f"save a trace to {Path(path)}"):
+        try:
+            with whole_file(path) as temporary:
+                save_file(tensors, temporary, metadata={_METADATA_KEY: json.dumps(header)})
+        except (OSError, SafetensorError) as error:
+            expected = "a file in a folder that exists and can be written to"
+            raise TraceFileError(message(str(error), expected, "choose another path")) from error
 
 
-def read_fields(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The fields of a saved trace.
+def read_trace(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The fields of a saved trace, in memory of their own: what happens to the file later does not matter.
 
     Args:
         path: File to read.
@@ -67,21 +83,29 @@ def read_fields(path: str | os.PathLike[str]) -> dict[str, Any]:
         Keyword arguments of ``Trace``.
 
     Raises:
-        TraceFileError: No such file, not a trace, cut short, or of a newer format.
+        TraceFileError: No such file, not a trace, cut short, damaged, of a newer format, with more than 400 million
+            pixels of images, or with parts that do not fit together.
     """
-    source = Path(path)
-    fields = read_header(source)
-    try:
-        with safe_open(source, framework="pt") as file:
-            tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        expected, fix = "a complete safetensors file", "the file is cut short or damaged: save the trace again"
-        raise TraceFileError(message(str(error), expected, fix, task=f"load the trace {source}")) from error
-    count = fields.pop("image_count")
-    with task(f"load the trace {source}"):
-        fields["images"] = tuple(_decode(tensors.pop(f"image.{i}")) for i in range(count))
-    fields.setdefault("kept_keys", "all")  # format 1 had no other
-    return fields | tensors
+    from lvlmscope.traces.trace import Trace
+
+    with task(f"load the trace {Path(path)}"), _opened(path) as (file, fields):
+        count, checksums = fields.pop("image_count"), fields.pop("checksums", {})
+        _require_tensors(file, count)
+        tensors: dict[str, torch.Tensor] = {}
+        for name in file.keys():  # noqa: SIM118 - no mapping
+            tensors[name] = file.get_tensor(name).clone()  # safetensors maps the file into memory
+            require_checksums(name, tensors[name], checksums.get(name))
+        stored_keys = tensors.pop(_IMAGE_KEYS, None)
+        fields["images"] = _decoded([tensors.pop(f"image.{number}") for number in range(count)])
+        fields.setdefault("kept_keys", "all")  # format 1 had no other
+        if stored_keys is not None and not torch.equal(stored_keys, fields["layout"].keys_of("image")):
+            raise TraceFileError(message("image keys other than the layout's", "equal ones", _DAMAGED))
+        found: dict[str, Any] = fields | tensors
+        try:
+            Trace(**found)
+        except ShapeError as error:
+            raise TraceFileError(message(str(error), "tensors whose axes agree", _DAMAGED)) from error
+        return found
 
 
 def read_attention(
@@ -103,104 +127,76 @@ def read_attention(
     """
     import xarray as xr
 
-    source, doing = Path(path), f"read rows of {path}"
-    fields = read_header(source)
-    name = "gradient" if gradient else "attention"
-    layers = list(fields["layer_indices"])
-    with safe_open(source, framework="pt") as file:
+    with task(f"read rows of {Path(path)}"), _opened(path) as (file, fields):
+        name = "gradient" if gradient else "attention"
+        layers = list(fields["layer_indices"])
         if name not in file.keys():  # noqa: SIM118 - no mapping
-            raise TraceFileError(message("no gradient in it", "its attention", "trace with gradients=True", task=doing))
+            raise TraceFileError(message("no gradient in it", "its attention", "trace with gradients=True"))
         stored = file.get_slice(name)
         steps = stored.get_shape()[0]
         if (layer is not None and layer not in layers) or (step is not None and not 0 <= step < steps):
             got, expected = f"layer {layer}, step {step}", f"layers {layers}, steps 0 to {steps - 1}"
-            raise TraceFileError(message(got, expected, "choose among them", task=doing))
-        rows = slice(0, steps) if step is None else slice(step, step + 1)
-        place = slice(0, len(layers)) if layer is None else slice(layers.index(layer), layers.index(layer) + 1)
-        values = stored[rows, place]
-    coords = {"step": range(steps)[rows], "layer": layers[place], "token": ("key", list(fields["tokens"]))}
+            raise TraceFileError(message(got, expected, "choose among them"))
+        rows = range(steps) if step is None else range(step, step + 1)
+        columns = range(len(layers)) if layer is None else range(layers.index(layer), layers.index(layer) + 1)
+        values = stored[rows.start : rows.stop, columns.start : columns.stop].clone()
+        if checksums := fields.get("checksums", {}).get(name):
+            part = [checksums[row * len(layers) + column] for row in rows for column in columns]
+            require_checksums(name, values, part)
+    coords = {"step": rows, "layer": [layers[n] for n in columns], "token": ("key", list(fields["tokens"]))}
     return xr.DataArray(values.float().numpy(), dims=("step", "layer", "head", "key"), coords=coords, name=name)
 
 
-def read_header(source: Path) -> dict[str, Any]:
-    """What a trace file says of itself, without its tensors.
-
-    Args:
-        source: File to read.
-
-    Returns:
-        The plain fields.
-
-    Raises:
-        TraceFileError: No such file, not a trace, cut short, or of a newer format.
-    """
-    if not source.is_file():
-        found = "a folder" if source.is_dir() else "no such file"
-        raise TraceFileError(
-            message(found, "a file Trace.save wrote", "check the path", task=f"load the trace {source}")
-        )
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The open file and its plain fields; whatever safetensors or the system refuses is a `TraceFileError`."""
+    source = Path(path)
     try:
+        _require_trace_file(source)
         with safe_open(source, framework="pt") as file:
-            return _parse((file.metadata() or {}).get(_METADATA_KEY), source)
-    except SafetensorError as error:
-        got, expected = str(error), "a complete safetensors file"
-        fix = "the file is cut short or damaged: save the trace again"
-        if _is_of_another_kind(source):
-            got, expected, fix = "no trace file", "a file Trace.save wrote", "check the path"
-        raise TraceFileError(message(got, expected, fix, task=f"load the trace {source}")) from error
+            text = (file.metadata() or {}).get(_METADATA_KEY)
+            if text is None:
+                got = "a safetensors file without trace metadata"
+                raise TraceFileError(message(got, "a file Trace.save wrote", "check that it is a trace"))
+            shape = file.get_slice("attention").get_shape() if "attention" in file.keys() else []  # noqa: SIM118
+            yield file, parse_header(text, shape)
+    except (SafetensorError, OSError) as error:
+        if isinstance(error, TraceFileError):
+            raise
+        raise TraceFileError(message(str(error), "a complete safetensors file", _DAMAGED)) from error
 
 
-def _is_of_another_kind(source: Path) -> bool:
-    """Whether a file begins otherwise than with safetensors' eight bytes of length and a JSON object."""
+def _require_trace_file(source: Path) -> None:
+    """A file that begins as safetensors does, with a header of a size that can be read."""
+    expected, fix = "a file Trace.save wrote", "check the path"
+    if not source.is_file():
+        raise TraceFileError(message("a folder" if source.is_dir() else "no such file", expected, fix))
     with source.open("rb") as file:
         start = file.read(9)
-    return len(start) == 9 and not start.endswith(b"{")
+    if len(start) == 9 and not start.endswith(b"{"):  # eight bytes of length, then a JSON object
+        raise TraceFileError(message("no trace file", expected, fix))
+    length = int.from_bytes(start[:8], "little")
+    if length > MAX_HEADER_BYTES:
+        got = f"a header of {length:,} bytes"
+        raise TraceFileError(message(got, f"at most {MAX_HEADER_BYTES:,}", "trace fewer tokens at a time"))
 
 
-def _describe_fields(trace: "Trace") -> dict[str, Any]:
-    return {
-        "format_version": FORMAT_VERSION,
-        "layer_indices": trace.layer_indices,
-        "layout": trace.layout.to_json(),
-        "tokens": trace.tokens,
-        "answer_tokens": trace.answer_tokens,
-        "top_tokens": trace.top_tokens,
-        "prompt": trace.prompt,
-        "answer": trace.answer,
-        "provenance": trace.provenance,
-        "effects": trace.effects,
-        "kept_keys": trace.kept_keys,
-        "image_count": len(trace.images),
-    }
-
-
-def _parse(text: str | None, source: Path) -> dict[str, Any]:
-    doing = f"load the trace {source}"
-    if text is None:
-        got = "a safetensors file without trace metadata"
-        raise TraceFileError(message(got, "a file Trace.save wrote", "check that it is a trace", task=doing))
-    fields: dict[str, Any] = json.loads(text)
-    version = fields.pop("format_version")
-    if version > FORMAT_VERSION:
-        fix = "upgrade lvlmscope"
-        raise TraceFileError(message(f"format version {version}", f"up to version {FORMAT_VERSION}", fix, task=doing))
-    if version < FORMAT_VERSION:
-        _rename_keys(fields)
-    fields["layout"] = Layout.from_json(fields["layout"])
-    for name in ("layer_indices", "tokens", "answer_tokens", "effects"):
-        fields[name] = tuple(fields[name])
-    fields["top_tokens"] = tuple(tuple(texts) for texts in fields.get("top_tokens", ()))
-    return fields
-
-
-def _rename_keys(fields: dict[str, Any]) -> None:
-    """Formats 1 and 2 had other names for two keys."""
-    provenance = fields["provenance"]
-    if "pictures" in provenance:
-        provenance["images"] = provenance.pop("pictures")
-    for report in fields["effects"]:
-        if "idle_reason" in report:
-            report["no_effect_reason"] = report.pop("idle_reason")
+def _require_tensors(file: Any, images: int) -> None:
+    """The file holds the tensors of a trace, each of its type and number of axes, and no others."""
+    names = set(file.keys())
+    encoded = {f"image.{number}" for number in range(min(images, len(names) + 1))}  # one too many is enough to miss
+    missing, unknown = ({*_AXES} | encoded) - names, names - {*_AXES, *_OPTIONAL, _IMAGE_KEYS} - encoded
+    if missing or unknown:
+        got = f"no {min(missing)}" if missing else f"an unknown tensor {min(unknown)!r}"
+        raise TraceFileError(message(got, "the tensors that Trace.save writes", _DAMAGED))
+    for name, axes in (_AXES | _OPTIONAL).items():
+        if name in names:
+            stored = file.get_slice(name)
+            floats = not stored.get_dtype().startswith(("I", "U", "BOOL"))
+            if len(stored.get_shape()) != axes or floats == (name in _COUNTS):
+                got = f"{name} of type {stored.get_dtype()} and shape {stored.get_shape()}"
+                kind = "int64" if name in _COUNTS else "floats"
+                raise TraceFileError(message(got, f"{kind} with {axes} axes", _DAMAGED))
 
 
 def _encode(image: Image.Image) -> torch.Tensor:
@@ -213,9 +209,27 @@ def _encode(image: Image.Image) -> torch.Tensor:
     return torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
 
 
-def _decode(data: torch.Tensor) -> Image.Image:
+def _decoded(encoded: list[torch.Tensor]) -> tuple[Image.Image, ...]:
+    """Images of their bytes; none is decoded before the pixels of all are counted."""
+    contents = [data.numpy().tobytes() for data in encoded]
     try:
-        return read_images(data.numpy().tobytes())[0]
-    except ImageInputError as error:
-        fix = "the file is damaged: save the trace again"
-        raise TraceFileError(message(f"an image of it: {error}", "images as Trace.save writes them", fix)) from error
+        pixels = sum(math.prod(_size(content)) for content in contents)
+        if pixels > _MAX_PIXELS:
+            got, expected = f"images of {pixels:,} pixels together", f"at most {_MAX_PIXELS:,}"
+            raise TraceFileError(message(got, expected, "trace fewer images at a time"))
+        return tuple(read_images(content)[0] for content in contents)
+    except (ImageInputError, *DECODING_ERRORS) as error:
+        if isinstance(error, TraceFileError):
+            raise
+        got, expected = f"an image of it that cannot be read ({first_line(error)})", "PNG or JPEG, as Trace.save writes"
+        raise TraceFileError(message(got, expected, _DAMAGED)) from error
+
+
+def _size(content: bytes) -> tuple[int, int]:
+    kind = name_format(content[:32])
+    if kind not in {"PNG", "JPEG"}:
+        raise ImageInputError(message(kind or "bytes of no image format", "PNG or JPEG", _DAMAGED))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # counted here
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as opened:
+            return opened.size

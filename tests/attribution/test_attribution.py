@@ -22,6 +22,7 @@ from lvlmscope.errors import (
 )
 from lvlmscope.tiny import scene
 from tests.support import tiny_models
+from tests.support.random_traces import blind
 from tests.support.tiny_families import FAMILIES
 from tests.support.tiny_others import OTHERS
 from tests.support.traced import from_inputs
@@ -164,9 +165,9 @@ def test_sensitivity_takes_a_signal(bundled) -> None:
 def test_bad_input_of_any(small, bundled) -> None:
     case, trace = small
     model, seen, _ = bundled
-    blind = dataclasses.replace(trace, image_keys=torch.zeros_like(trace.image_keys))
+    without = blind(trace)
     with pytest.raises(ModelInputError, match="without image keys"):
-        lv.integrated_gradients(blind, case.model, inputs=case.inputs)
+        lv.integrated_gradients(without, case.model, inputs=case.inputs)
     with pytest.raises(ModelInputError, match="step 99; expected: -3 to 2"):
         lv.integrated_gradients(trace, case.model, words=99, inputs=case.inputs)
     with pytest.raises(ModelInputError, match="no words"):

@@ -1,19 +1,16 @@
 """The image signals: against their slow twins, planted patterns, bounds, and bad input."""
 
-import dataclasses
 import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy, planted_trace, visual_attention_ratio
 from lvlmscope.errors import ModelInputError
 from tests.reference import attention_signals as twin
-from tests.support.random_traces import as_lists, random_trace
-from tests.support.random_traces import blind
+from tests.support.random_traces import as_lists, blind, random_trace
 
 
 @pytest.mark.parametrize("step", [0, 1, -1, "mean"])

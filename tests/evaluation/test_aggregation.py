@@ -24,6 +24,7 @@ from lvlmscope.traces.trace import Trace
 from tests.reference import aggregation as twin
 from tests.reference import detection as intervals
 from tests.support.labelled_traces import LAYERS, labels_of, made
+from tests.support.random_traces import blind
 
 HEADS = 2
 
@@ -160,7 +161,7 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(EvaluationError, match="signal with dims"):
         aggregate(traces, lambda trace: trace.to_xarray()["attention"])
     with pytest.raises(EvaluationError, match="got a trace without image keys"):
-        flagged_heads(dataclasses.replace(traces[0], image_keys=traces[0].image_keys & False))
+        flagged_heads(blind(traces[0]))
 
 
 def test_saliency_of_true_and_hallucinated_words() -> None:

@@ -19,6 +19,7 @@ from lvlmscope.evaluation.word_table import read_words
 from lvlmscope.traces.word_values import at_words
 from tests.reference import detection as twin
 from tests.support.labelled_traces import LAYERS, WORDS, labels_of, made
+from tests.support.random_traces import blind
 
 FEW = {"resamples": 200}
 
@@ -144,7 +145,7 @@ def test_values_that_are_missing_are_counted_out() -> None:
 
 def test_signals_that_the_traces_cannot_give_are_named() -> None:
     traces = made(20)
-    text_only = [dataclasses.replace(t, image_keys=t.image_keys & False) for t in traces]
+    text_only = [blind(t) for t in traces]
     found = score_signals(text_only, labels_of(traces), **FEW)
     assert "image_attention_focus (no image keys)" in found.left_out
     assert "left out" in repr(found)

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page
 from lvlmscope import Trace, report
 from lvlmscope.diagnostics import image_attention_focus, planted_trace
 from tests.support.browser import chromium, opened, pixel, settled
+from tests.support.random_traces import blind
 from tests.support.varied_traces import varied_trace, words_and_pieces
 
 MAP = ".image canvas"
@@ -240,7 +241,7 @@ def with_nan(trace: Trace) -> Trace:
         (lambda: varied_trace(image=False), "the trace holds no image"),
         (lambda: replace(varied_trace(), images=(varied_trace().images[0].resize((90, 30)),)), "differs in shape"),
         (lambda: planted_trace(mass=0.0), "0 % of attention on the image"),
-        (lambda: replace(planted_trace(), image_keys=torch.zeros(20, dtype=torch.bool)), "no image tokens"),
+        (lambda: blind(planted_trace()), "no image tokens"),
         (planted_trace, "alternatives are token numbers"),
         (lambda: words_and_pieces(planted_trace(), "", "", ""), "no words to show"),
     ],

@@ -27,6 +27,7 @@ from lvlmscope.explorer.word_maps import WordMaps
 from lvlmscope.risk import diagnose
 from lvlmscope.traces.images import data_uri
 from lvlmscope.traces.token_layout import Cell, ImageLayout
+from tests.support.random_traces import blind
 from tests.support.varied_traces import varied_trace, words_and_pieces
 
 
@@ -183,7 +184,7 @@ def test_the_notebook_summary_loads_neither_diagnosis_nor_figures(repository: Pa
 def test_nothing_to_diagnose_is_left_out() -> None:
     trace = words_and_pieces(planted_trace(), "", "", "")
     assert diagnosis_of(trace) is None
-    assert diagnosis_of(replace(planted_trace(), image_keys=torch.zeros(20, dtype=torch.bool))) is None
+    assert diagnosis_of(blind(planted_trace())) is None
 
 
 def with_images(trace: Trace, *images: ImageLayout) -> Trace:
@@ -258,7 +259,7 @@ def test_the_notebook_summary_is_small_and_escaped() -> None:
     [
         (planted_trace(), "no image in the trace"),
         (words_and_pieces(planted_trace(), "", "", ""), "image attention 0.500"),
-        (replace(planted_trace(), image_keys=torch.zeros(20, dtype=torch.bool)), "no attention on an image to show"),
+        (blind(planted_trace()), "no attention on an image to show"),
         (replace(planted_trace(), attention=planted_trace().attention * torch.nan), "not defined (8 heads)"),
     ],
 )

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -12,6 +11,7 @@ from lvlmscope import plot
 from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy, planted_trace
 from lvlmscope.errors import ModelInputError, ShapeError
 from tests.support.drawn_figures import overlapping_labels, texts_outside
+from tests.support.random_traces import blind
 
 
 def signal(values, **attrs):
@@ -116,6 +116,9 @@ def test_a_signal_without_heads_is_refused():
         plot.heatmap(layer_image_entropy(planted_trace()))
 
 
+PER_STEP = ("answer_ids", "log_probs", "entropy", "margin", "top_ids", "top_log_probs")
+
+
 def test_an_empty_trace_is_refused():
     empty = planted_trace(steps=2)
     empty = dataclasses.replace(
@@ -123,7 +126,7 @@ def test_an_empty_trace_is_refused():
         attention=empty.attention[:0],
         answer_tokens=(),
         answer="",
-        **{name: getattr(empty, name)[:0] for name in ("answer_ids", "log_probs", "entropy", "margin")},
+        **{name: getattr(empty, name)[:0] for name in PER_STEP},
     )
     with pytest.raises(ShapeError, match="at least one step"):
         plot.heatmap(empty)
@@ -135,9 +138,9 @@ def test_something_else_is_refused():
 
 
 def test_a_trace_without_a_image_is_refused():
-    blind = dataclasses.replace(planted_trace(), image_keys=torch.zeros(20, dtype=torch.bool))
+    without = blind(planted_trace())
     with pytest.raises(ModelInputError, match="a trace without image keys"):
-        plot.heatmap(blind)
+        plot.heatmap(without)
 
 
 def test_numbers_stand_in_their_cells_and_contrast():

@@ -18,7 +18,7 @@ from lvlmscope.risk.word_risk import OutOfRange
 from lvlmscope.tiny import scene
 from tests.reference import detection as twin
 from tests.support.labelled_traces import LAYERS, WORDS, labels_of, made
-from tests.support.random_traces import random_trace
+from tests.support.random_traces import blind, random_trace
 
 
 def focused(hallucinated: bool) -> float:
@@ -57,7 +57,6 @@ def test_a_planted_risk_is_found_with_its_signal_and_range(planted: Calibration)
 
 def test_ranks_within_an_answer_equal_their_twin() -> None:
     trace = made(1, seed=3)[0]
-    trace = dataclasses.replace(trace, image_keys=trace.image_keys)
     found = diagnose(planted_like(trace))
     assert not found.calibrated
     assert np.isnan(found.usual_risk)
@@ -202,6 +201,6 @@ def test_bad_input_is_refused(planted: Calibration, seen) -> None:
     with pytest.raises(ModelInputError, match="8 layers of 8 heads, and a calibration of 'planted'"):
         diagnose(trace, planted)
     with pytest.raises(ModelInputError, match="a trace without image keys"):
-        diagnose(dataclasses.replace(trace, image_keys=trace.image_keys & False))
+        diagnose(blind(trace))
     with pytest.raises(ModelInputError, match="got 'magic'; expected: "):
         diagnose(trace, model=model).apply(model, "magic")

@@ -5,6 +5,7 @@ import dataclasses
 import torch
 
 from lvlmscope.diagnostics import planted_trace
+from lvlmscope.traces.token_layout import Layout
 from lvlmscope.traces.trace import Trace
 
 
@@ -31,5 +32,6 @@ def as_lists(trace: Trace) -> tuple[list, list]:
 
 
 def blind(trace: Trace) -> Trace:
-    """The same without image keys."""
-    return dataclasses.replace(trace, image_keys=torch.zeros_like(trace.image_keys))
+    """The same without an image: its keys are the question's."""
+    kinds = tuple("question" if kind == "image" else kind for kind in trace.layout.kinds)
+    return dataclasses.replace(trace, layout=Layout(kinds=kinds))

@@ -1,5 +1,6 @@
 """Files are whole or as before, and nothing else is left in the folder."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,31 @@ def test_a_folder_in_the_way_keeps_its_error(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError), whole_file(tmp_path / "folder"):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_permissions_and_links_stay(tmp_path: Path) -> None:
+    target, link = tmp_path / "a.txt", tmp_path / "link.txt"
+    target.write_text("old")
+    target.chmod(0o640)
+    link.symlink_to(target)
+    with whole_file(link) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink()
+    assert (target.read_text(), target.stat().st_mode & 0o777) == ("new", 0o640)
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    with whole_file(target) as old:
+        old.write_text("x")
+    old.write_text("half")
+    other = tmp_path / ".0123456789ab-x.part"
+    other.write_text("of another file")
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    with whole_file(target) as young:
+        assert not old.exists()
+    assert other.exists()
+    young.write_text("in the making")
+    with whole_file(target):
+        assert young.exists()

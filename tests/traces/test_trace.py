@@ -16,6 +16,8 @@ from lvlmscope.traces.token_layout import Cell, ImageLayout, Layout
 from lvlmscope.traces.trace import Trace
 from tests.support import tiny_models
 
+IMAGE_KEYS = [False, True, True, True, True, False, False, False]
+
 
 def make_trace(steps: int = 3, layers: int = 2, heads: int = 4, **changes: Any) -> Trace:
     """A small trace: one system key, four image keys, one question key, then the answer."""
@@ -40,7 +42,6 @@ def make_trace(steps: int = 3, layers: int = 2, heads: int = 4, **changes: Any) 
     fields: dict[str, Any] = {
         "attention": weights / weights.sum(-1, keepdim=True),
         "layer_indices": tuple(range(layers)),
-        "image_keys": layout.keys_of("image"),
         "answer_ids": torch.arange(steps),
         "log_probs": torch.full((steps,), -0.5),
         "entropy": torch.ones(steps),
@@ -97,13 +98,16 @@ def test_older_files_are_read(tmp_path: Path, version: int) -> None:
     fields["format_version"] = version
     fields["provenance"]["pictures"] = fields["provenance"].pop("images")
     fields["effects"][0]["idle_reason"] = fields["effects"][0].pop("no_effect_reason")
+    del fields["checksums"]
     if version == 1:
         del fields["kept_keys"], fields["top_tokens"]
-    save_file(load_file(path), path, metadata={"lvlmscope_trace": json.dumps(fields)})
+    tensors = load_file(path) | {"image_keys": torch.tensor(IMAGE_KEYS)}
+    save_file(tensors, path, metadata={"lvlmscope_trace": json.dumps(fields)})
     back = Trace.load(path)
     assert back.provenance == {"images": [{"name": "a.png"}]}
     assert back.effects == ({"no_effect_reason": "no image"},)
     assert back.kept_keys == "all"
+    assert back.image_keys.tolist() == IMAGE_KEYS
 
 
 def test_axes_that_differ_are_refused() -> None:
