@@ -5,8 +5,11 @@ from lvlmscope.evaluation.aggregation import aggregate
 from lvlmscope.evaluation.bundled_benchmark import ReportCard, report_card
 from lvlmscope.evaluation.detector_table import Detection, Detector
 from lvlmscope.evaluation.intervention_trials import Difference, Outcome, differences, mcnemar, measure
-from lvlmscope.evaluation.metrics.chair import ChairScores, Mention, Vocabulary, chair, mentions, vocabulary
+from lvlmscope.evaluation.metrics.chair import ChairScores, chair
+from lvlmscope.evaluation.metrics.coco import coco_vocabulary
 from lvlmscope.evaluation.metrics.pope import PopeScores, Verdict, pope, verdict
+from lvlmscope.evaluation.metrics.synonym_files import chair_synonyms
+from lvlmscope.evaluation.metrics.vocabulary import Mention, Vocabulary, mentions, vocabulary
 from lvlmscope.evaluation.signal_detection import score_signals
 from lvlmscope.evaluation.tuning import Tuning, tune
 from lvlmscope.evaluation.word_labels import LabelledWord, label_words
@@ -26,6 +29,8 @@ __all__ = [
     "Vocabulary",
     "aggregate",
     "chair",
+    "chair_synonyms",
+    "coco_vocabulary",
     "differences",
     "flagged_heads",
     "label_words",

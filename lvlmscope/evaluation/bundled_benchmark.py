@@ -10,8 +10,9 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from lvlmscope.evaluation.captioning import answers
 from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT
-from lvlmscope.evaluation.metrics.chair import chair, vocabulary
+from lvlmscope.evaluation.metrics.chair import chair
 from lvlmscope.evaluation.metrics.pope import pope
+from lvlmscope.evaluation.metrics.vocabulary import vocabulary
 from lvlmscope.tiny import Scene, Split, scenes
 from lvlmscope.tiny.captions import negatives
 from lvlmscope.tiny.world import with_article

@@ -9,8 +9,9 @@ import numpy as np
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.captioning import answers
 from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT
-from lvlmscope.evaluation.metrics.chair import ChairScores, chair, vocabulary
+from lvlmscope.evaluation.metrics.chair import ChairScores, chair
 from lvlmscope.evaluation.metrics.pope import PopeScores, pope
+from lvlmscope.evaluation.metrics.vocabulary import vocabulary
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.tiny import Scene

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from lvlmscope import tiny
 from lvlmscope.errors import EvaluationError, message
-from lvlmscope.evaluation.metrics.chair import Vocabulary, vocabulary
+from lvlmscope.evaluation.metrics.vocabulary import Vocabulary, vocabulary
 from lvlmscope.models.loaded_model import unwrap
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import Any
 from lvlmscope.errors import EvaluationError, ModelInputError, message, task
 from lvlmscope.evaluation.captioning import answers
 from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT, Example, known_images, known_vocabulary
-from lvlmscope.evaluation.metrics.chair import ChairScores, Vocabulary, chair
+from lvlmscope.evaluation.metrics.chair import ChairScores, chair
+from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.interventions.registry import intervention_class
 from lvlmscope.models.loaded_model import find_processor, unwrap
 from lvlmscope.runtime.attachment import intervene

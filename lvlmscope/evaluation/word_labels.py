@@ -4,13 +4,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from lvlmscope.errors import EvaluationError, message, task
-from lvlmscope.evaluation.metrics.chair import Vocabulary
+from lvlmscope.errors import task
+from lvlmscope.evaluation.metrics.answer_rows import object_rows
+from lvlmscope.evaluation.metrics.chair import require_known
+from lvlmscope.evaluation.metrics.vocabulary import Vocabulary, require_vocabulary
 from lvlmscope.traces.requirements import require_trace
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import steps_of, words_of
 
-__all__ = ["LABELS", "Label", "LabelledWord", "label_words"]
+__all__ = ["LABELS", "Label", "LabelledWord", "label_words", "unlabelled_words"]
 
 Label = Literal["grounded", "hallucinated", "other"]
 LABELS: Final[tuple[Label, ...]] = get_args(Label)
@@ -55,7 +57,8 @@ def label_words(trace: Trace, present: Collection[str], vocabulary: Vocabulary) 
 
     Raises:
         ModelInputError: No trace.
-        EvaluationError: An object in the image that the vocabulary does not know.
+        EvaluationError: No `Vocabulary`, one text instead of a collection of objects, or an object in the image that
+            the vocabulary does not know.
 
     >>> from lvlmscope.diagnostics import planted_trace
     >>> words = Vocabulary({"dog": ["word0"], "cat": ["word1"]})
@@ -63,28 +66,45 @@ def label_words(trace: Trace, present: Collection[str], vocabulary: Vocabulary) 
     [('word0', 'grounded', (0,)), ('word1', 'hallucinated', (1,)), ('word2', 'other', (2,))]
     """
     trace = require_trace(trace)
-    unknown = set(present) - set(vocabulary.categories)
-    if unknown:
-        expected = ", ".join(vocabulary.categories[:8]) + ", ..."
-        got = f"unknown objects {sorted(unknown)}"
-        raise EvaluationError(message(got, expected, "extend the vocabulary"))
+    words = require_vocabulary(vocabulary)
+    (known,) = object_rows([present], "objects in the image")
+    require_known([known], words)
     text = "".join(trace.answer_tokens)
-    mentions = vocabulary.mentions(text)
+    mentions = words.mentions(text)
     steps = steps_of(trace.answer_tokens, [(mention.start, mention.end) for mention in mentions])
     found = [
         LabelledWord(
             text=text[mention.start : mention.end],
             category=mention.category,
-            label="grounded" if mention.category in present else "hallucinated",
+            label="grounded" if mention.is_present(known) else "hallucinated",
             start=mention.start,
             end=mention.end,
             steps=wrote,
         )
         for mention, wrote in zip(mentions, steps, strict=True)
     ]
-    others = [
+    named = tuple(found)
+    others = [word for word in unlabelled_words(trace) if not any(_overlap(word, one) for one in named)]
+    return tuple(sorted([*named, *others], key=lambda word: word.start))
+
+
+def unlabelled_words(trace: Trace) -> tuple[LabelledWord, ...]:
+    """Every word of the answer as one that names no object, for answers whose object words are not known.
+
+    Args:
+        trace: A trace.
+
+    Returns:
+        Words with the steps that wrote them.
+
+    Raises:
+        ModelInputError: No trace.
+    """
+    return tuple(
         LabelledWord(text=word.text, category=None, label="other", start=word.start, end=word.end, steps=word.steps)
         for word in words_of(trace)
-        if not any(word.start < named.end and word.end > named.start for named in found)
-    ]
-    return tuple(sorted(found + others, key=lambda word: word.start))
+    )
+
+
+def _overlap(one: LabelledWord, other: LabelledWord) -> bool:
+    return one.start < other.end and one.end > other.start

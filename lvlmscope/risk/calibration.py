@@ -12,7 +12,7 @@ import numpy as np
 
 from lvlmscope import tiny
 from lvlmscope.errors import EvaluationError, OutputError, message, task
-from lvlmscope.evaluation.metrics.chair import Vocabulary
+from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.traces.word_values import Tokens
 
@@ -29,7 +29,7 @@ class Reference:
     Attributes:
         layers: Layer numbers; empty for a signal without layers.
         quantiles: At `SHARES`, for each layer (one row without layers).
-        place: Index of the layer that told hallucinated from grounded words best.
+        place: Position of the layer that separated hallucinated from grounded words best.
         direction: `"higher"` or `"lower"` values there on hallucinated words, `"mixed"` where halves of the data
             disagree.
         auroc: Of that best number, chosen and judged on different words; its interval in `low` and `high`.
@@ -47,17 +47,17 @@ class Reference:
 
     @property
     def separates(self) -> bool:
-        """Whether the signal told hallucinated from grounded words in the calibration, in one direction."""
+        """Whether the signal separated hallucinated from grounded words in the calibration, in one direction."""
         return self.low > 0.5 and self.direction != "mixed"
 
-    def rank(self, place: int, value: float) -> float:
+    def rank(self, position: int, value: float) -> float:
         """The share of correct words with a smaller value, in [0, 1], interpolated between the kept quantiles.
 
         Args:
-            place: Index into the layers.
+            position: Index into the layers.
             value: A value of the signal.
         """
-        known = self.quantiles[place]
+        known = self.quantiles[position]
         if not np.isfinite(value) or not np.isfinite(known).all():
             return float("nan")
         if value < known[0]:
@@ -73,13 +73,13 @@ class Reference:
         part = (value - known[upper - 1]) / (known[upper] - known[upper - 1])
         return SHARES[upper - 1] + part * (SHARES[upper] - SHARES[upper - 1])
 
-    def band(self, place: int) -> tuple[float, float]:
+    def band(self, position: int) -> tuple[float, float]:
         """The middle 90 % of correct words.
 
         Args:
-            place: Index into the layers.
+            position: Index into the layers.
         """
-        known = self.quantiles[place]
+        known = self.quantiles[position]
         return known[SHARES.index(0.05)], known[SHARES.index(0.95)]
 
 
@@ -154,7 +154,7 @@ class Calibration:
     @property
     def vocabulary(self) -> Vocabulary:
         """The object words."""
-        return Vocabulary(self.words)
+        return Vocabulary(self.words, plurals=False, shared="all")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the calibration as JSON, complete or not at all.
@@ -165,10 +165,10 @@ class Calibration:
         Raises:
             OutputError: The file cannot be written.
         """
-        told = _nulled({"format": "lvlmscope calibration", "version": FORMAT, "shares": SHARES} | asdict(self))
+        stored = _nulled({"format": "lvlmscope calibration", "version": FORMAT, "shares": SHARES} | asdict(self))
         try:
             with whole_file(path) as temporary:
-                temporary.write_text(json.dumps(told, indent=1) + "\n")
+                temporary.write_text(json.dumps(stored, indent=1) + "\n")
         except OSError as error:
             raise OutputError(
                 message(str(error), "a path that can be written", "choose another", task="save a calibration")
@@ -186,19 +186,19 @@ class Calibration:
             EvaluationError: No such file, no calibration, or of another format.
         """
         try:
-            told = json.loads(Path(path).read_text())
+            stored = json.loads(Path(path).read_text())
         except (OSError, ValueError) as error:
             raise EvaluationError(
                 message(str(error), "a file that Calibration.save wrote", "check the path")
             ) from error
-        if not isinstance(told, dict) or told.get("format") != "lvlmscope calibration":
+        if not isinstance(stored, dict) or stored.get("format") != "lvlmscope calibration":
             raise EvaluationError(
                 message(f"{os.fspath(path)}, another kind of file", "a calibration", "check the path")
             )
-        if told["version"] != FORMAT or tuple(told["shares"]) != SHARES:
-            got, fix = f"version {told['version']}", "calibrate again with this version of lvlmscope"
+        if stored["version"] != FORMAT or tuple(stored["shares"]) != SHARES:
+            got, fix = f"version {stored['version']}", "calibrate again with this version of lvlmscope"
             raise EvaluationError(message(got, f"version {FORMAT}", fix))
-        kept = {name: value for name, value in told.items() if name not in {"format", "version", "shares"}}
+        kept = {name: value for name, value in stored.items() if name not in {"format", "version", "shares"}}
         references = {name: Reference(**_tuples(value)) for name, value in kept.pop("references").items()}
         probes = tuple(Probe(**_tuples(value)) for value in kept.pop("probes"))
         words = {name: tuple(forms) for name, forms in kept.pop("words").items()}
@@ -210,9 +210,9 @@ def bundled_calibration() -> Calibration:
     return Calibration.load(tiny.path("calibration.json"))
 
 
-def _tuples(told: dict[str, Any]) -> dict[str, Any]:
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
     """JSON's lists as the tuples they were."""
-    return {name: _tupled(value) for name, value in told.items()}
+    return {name: _tupled(value) for name, value in values.items()}
 
 
 def _tupled(value: Any) -> Any:

@@ -11,7 +11,7 @@ from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.cross_validation import fitted_probe, strongest
 from lvlmscope.evaluation.detector_table import Detector
 from lvlmscope.evaluation.labelled_images import PROMPT, Example, known_images, known_vocabulary
-from lvlmscope.evaluation.metrics.chair import Vocabulary
+from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.evaluation.signal_detection import detect
 from lvlmscope.evaluation.word_labels import LabelledWord, label_words
 from lvlmscope.evaluation.word_table import WordTable, read_words
@@ -45,7 +45,7 @@ def calibrate(
 
     Every example is traced with gradients and hidden states, greedily. Ranges are quantiles over the correct object
     words. The hallucinated ones teach the probes, which give a word's risk, which layer of a signal to look at, and on
-    which side; signals that do not tell the two apart over held-out folds take no part in a risk. Ranges hold for the
+    which side; signals that do not separate the two over held-out folds take no part in a risk. Ranges hold for the
     prompt, the kind of image and the length that they were made with.
 
     Args:
@@ -148,10 +148,10 @@ def calibration_of(
 
 def _taken(labels: list[tuple[LabelledWord, ...]]) -> Iterator[tuple[LabelledWord, ...]]:
     """The labels in order; each is there by the time that its trace was taken."""
-    place = 0
-    while place < len(labels):
-        yield labels[place]
-        place += 1
+    index = 0
+    while index < len(labels):
+        yield labels[index]
+        index += 1
 
 
 def _reference(table: WordTable, name: str, detector: Detector) -> Reference:

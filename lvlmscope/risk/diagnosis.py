@@ -8,7 +8,7 @@ from typing import Any
 
 from lvlmscope.attention.entropy_threshold_rule import EntropyRule
 from lvlmscope.errors import ModelInputError, message, task
-from lvlmscope.evaluation.metrics.chair import Vocabulary
+from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.evaluation.signal_registry import chosen_signals
 from lvlmscope.risk.at_risk_threshold import usual_risk, words_at_risk
 from lvlmscope.risk.calibration import Calibration, bundled_calibration
@@ -34,7 +34,7 @@ __all__ = ["Diagnosis", "diagnose"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Diagnosis:
-    """What one trace says.
+    """The diagnosis of one trace.
 
     Attributes:
         answer: The answer.
@@ -45,9 +45,9 @@ class Diagnosis:
         words: The judged words with their risks, in the order of the answer.
         risky: Those at risk: 1.5 times the usual risk; without a calibration the quarter that ranks highest.
         layers: Layers that D-LEAF's own rule flags.
-        heads: Heads that it would mend, most often flagged first.
-        drift: Whether deep layers go back to the first layers' noise; None where no layer can be compared.
-        shares: Heads by function; None where they cannot be told apart.
+        heads: Heads that it would edit, most often flagged first.
+        drift: Whether deep layers drift back to the first layers' noise; None where no layer can be compared.
+        shares: Heads by function; None where they cannot be distinguished.
         interventions: Interventions configured from this trace, the one with the most evidence first.
         left_out: Signals that the trace cannot give, with what they lack.
     """
@@ -127,15 +127,15 @@ def diagnose(
     """Which words are at risk, what layers and heads did, and which interventions fit, each configured from this trace.
 
     With a calibration a word's risk is a probability among object words of the calibration's images, from the signals
-    that told hallucinated from grounded words there; a signal is listed where it leaves the middle 90 % of correct
+    that separated hallucinated from grounded words there; a signal is listed where it leaves the middle 90 % of correct
     words on the side of hallucinated ones. Without one, words are ranked among themselves on the sides that the papers
     claim, and the diagnosis says that it is not calibrated. The bundled model's calibration is found by itself.
 
-    Interventions are ranked by how unusual, at the words at risk, the quantity is that they mend. That is a reason to
-    try one, no promise: what each does over many images is a matter of measuring (`lvlmscope eval --intervention`).
+    Interventions are ranked by how unusual, at the words at risk, the quantity is that they edit. That is a reason to
+    try one, no promise: the effect over many images has to be measured (`lvlmscope eval --intervention`).
 
     Args:
-        trace: A trace of an image; made with `gradients=True` and `hidden_states=True` it tells more.
+        trace: A trace of an image; made with `gradients=True` and `hidden_states=True` it allows more signals.
         calibration: What `calibrate` gave for this model.
         model: The model: then what its image tokens spell is read too, in one more forward.
         words: Which words name objects; None for the calibration's. Without either, every word is judged.
@@ -210,5 +210,5 @@ def _check(trace: Trace, calibration: Calibration | None) -> None:
     expected = (calibration.num_layers, calibration.num_heads)
     if sizes != expected:
         got = f"{sizes[0]} layers of {sizes[1]} heads, and a calibration of {calibration.model!r}"
-        possible = f"{expected[0]} layers of {expected[1]} heads"
-        raise ModelInputError(message(got, possible, "give the calibration of the trace's model"))
+        fitting = f"{expected[0]} layers of {expected[1]} heads"
+        raise ModelInputError(message(got, fitting, "give the calibration of the trace's model"))

@@ -6,16 +6,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lvlmscope.evaluation.metrics.chair import Vocabulary
+from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.evaluation.signal_registry import WordSignal
-from lvlmscope.evaluation.word_labels import LabelledWord, label_words
+from lvlmscope.evaluation.word_labels import LabelledWord, label_words, unlabelled_words
 from lvlmscope.risk.calibration import Calibration, Probe
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import Tokens, at_words, defined_mean
 
 __all__ = ["OutOfRange", "WordReadings", "WordRisk", "judged_words", "read", "word_risks"]
 
-_FEWEST = 5  # words of an answer from which ranges of its own can be told
+_FEWEST = 5  # words of an answer that give ranges of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ class WordReadings:
         values = self.values[name]
         if self.calibration is not None and name in self.calibration.references:
             reference = self.calibration.references[name]
-            ranked = [[reference.rank(place, float(v)) for place, v in enumerate(row)] for row in values]
+            ranked = [[reference.rank(position, float(v)) for position, v in enumerate(row)] for row in values]
             return np.array(ranked).reshape(values.shape)
         known = np.isfinite(values).sum(0)
         below = (values[None] < values[:, None]).sum(1) + ((values[None] == values[:, None]).sum(1) - 1) / 2
@@ -121,8 +121,7 @@ def judged_words(trace: Trace, vocabulary: Vocabulary | None) -> tuple[LabelledW
     """
     if vocabulary is not None:
         return tuple(word for word in label_words(trace, (), vocabulary) if word.label != "other" and word.steps)
-    nothing = Vocabulary({"": ["\0"]})
-    return tuple(word for word in label_words(trace, (), nothing) if word.steps)
+    return tuple(word for word in unlabelled_words(trace) if word.steps)
 
 
 def read(
@@ -162,8 +161,8 @@ def word_risks(readings: WordReadings) -> tuple[WordRisk, ...]:
         return _uncalibrated(readings)
     found = []
     for number, word in enumerate(readings.words):
-        places = {name: calibration.references[name].place for name in probe.signals}
-        values = {name: float(readings.values[name][number, place]) for name, place in places.items()}
+        best = {name: calibration.references[name].place for name in probe.signals}
+        values = {name: float(readings.values[name][number, position]) for name, position in best.items()}
         raised = [one for name in probe.signals if (one := _raised(calibration, name, values[name])) is not None]
         found.append(_word(word, probe.risk(values), raised))
     return tuple(found)

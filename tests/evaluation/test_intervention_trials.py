@@ -7,8 +7,9 @@ import pytest
 
 from lvlmscope.errors import EvaluationError
 from lvlmscope.evaluation.intervention_trials import Outcome, asked_of, differences, mcnemar, measure
-from lvlmscope.evaluation.metrics.chair import Vocabulary, chair
+from lvlmscope.evaluation.metrics.chair import chair
 from lvlmscope.evaluation.metrics.pope import pope
+from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.tiny import scenes
 
 WORDS = Vocabulary({"dog": ["dog"], "cat": ["cat"], "cow": ["cow"]})

@@ -9,7 +9,8 @@ import pytest
 from lvlmscope.errors import EvaluationError, InterventionError
 from lvlmscope.evaluation import tuning
 from lvlmscope.evaluation.labelled_images import Example, known_images
-from lvlmscope.evaluation.metrics.chair import Vocabulary, chair
+from lvlmscope.evaluation.metrics.chair import chair
+from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.evaluation.tuning import Trial, Tuning, tune
 from lvlmscope.interventions import CLVA, DLEAF
 from lvlmscope.tiny import scenes

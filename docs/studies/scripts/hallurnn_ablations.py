@@ -16,7 +16,7 @@ import numpy as np
 import lvlmscope as lv
 from lvlmscope.evaluation.captioning import answers
 from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT
-from lvlmscope.evaluation.metrics.chair import vocabulary
+from lvlmscope.evaluation.metrics.vocabulary import vocabulary
 from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
 from lvlmscope.training import TrainingOptions, read_records, train_cell, write_scenes
 

@@ -1,82 +1,15 @@
 """CHAIR: how many of the objects that captions name are not in the image."""
 
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from lvlmscope.errors import EvaluationError, message
-from lvlmscope.tiny.world import vocabulary_words
+from lvlmscope.errors import EvaluationError, message, task
+from lvlmscope.evaluation.metrics.answer_rows import object_rows, require_paired, text_rows
+from lvlmscope.evaluation.metrics.vocabulary import Mention, Vocabulary, require_vocabulary
 
-__all__ = ["ChairScores", "Mention", "Vocabulary", "chair", "mentions", "vocabulary"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mention:
-    """One object word in a text.
-
-    Attributes:
-        category: The category that the word stands for.
-        start: First character of the word.
-        end: One past its last character.
-    """
-
-    category: str
-    start: int
-    end: int
-
-
-class Vocabulary:
-    """Which words stand for which category; longer words win, so that a "teddy bear" is no "bear".
-
-    Args:
-        words: Surface forms of each category, the category's own name among them where it is one; any letter case.
-
-    Raises:
-        EvaluationError: No words, or one word given for two categories.
-    """
-
-    def __init__(self, words: Mapping[str, Collection[str]]) -> None:
-        self._category: dict[str, str] = {}
-        for category, forms in words.items():
-            for form in forms:
-                known = self._category.setdefault(form.lower(), category)
-                if known != category:
-                    got = f"{form!r} for {known!r} and {category!r}"
-                    raise EvaluationError(
-                        message(got, "one category for a word", "drop one", task="build a vocabulary")
-                    )
-        if not self._category:
-            raise EvaluationError(
-                message("no words", "at least one word", "name the categories", task="build a vocabulary")
-            )
-        longest_first = sorted(self._category, key=len, reverse=True)
-        self._pattern = re.compile(rf"\b({'|'.join(map(re.escape, longest_first))})\b", re.IGNORECASE)
-
-    @property
-    def categories(self) -> tuple[str, ...]:
-        """All categories, in the order given."""
-        return tuple(dict.fromkeys(self._category.values()))
-
-    @property
-    def forms(self) -> dict[str, tuple[str, ...]]:
-        """The words of each category, in lower case."""
-        return {name: tuple(form for form, c in self._category.items() if c == name) for name in self.categories}
-
-    def mentions(self, text: str) -> list[Mention]:
-        """Every object word of a text, in order.
-
-        >>> Vocabulary({"bear": ["bear"], "teddy bear": ["teddy bear"]}).mentions("A teddy bear.")
-        [Mention(category='teddy bear', start=2, end=12)]
-        """
-        found = self._pattern.finditer(text)
-        return [Mention(category=self._category[m[0].lower()], start=m.start(), end=m.end()) for m in found]
-
-
-def mentions(text: str, vocabulary: Vocabulary) -> list[Mention]:
-    """Every object word of a text (see `Vocabulary.mentions`)."""
-    return vocabulary.mentions(text)
+__all__ = ["ChairScores", "chair", "require_known"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -128,21 +61,34 @@ class ChairScores:
         }
 
 
-def chair(captions: Sequence[str], truths: Sequence[Collection[str]], vocabulary: Vocabulary) -> ChairScores:
+@task("score captions")
+def chair(
+    captions: Iterable[str],
+    truths: Iterable[Collection[str]],
+    vocabulary: Vocabulary,
+    *,
+    skip_denied: bool = False,
+    skip_cut_sentence: bool = False,
+) -> ChairScores:
     """Scores captions against the objects that are known to be in their images.
 
-    `CHAIR_I` counts every mention; `CHAIR_S` counts captions. Both fall when captions get shorter.
+    `CHAIR_I` counts every mention; `CHAIR_S` counts captions. Both fall when captions get shorter, so compare them
+    beside `mean_words`. As published, an object counts where a caption denies it ("there is no dog") and where a limit
+    of tokens cut the last sentence off; options leave these out.
 
     Args:
-        captions: One text for an image.
+        captions: One text for an image: a list, an array or a column.
         truths: The categories in each image, in the vocabulary's words.
         vocabulary: Which words stand for which category.
+        skip_denied: Leave out objects that a caption says are not there (English). The published metric counts them.
+        skip_cut_sentence: Leave out objects of a last sentence that was cut off. The published metric counts them.
 
     Returns:
         Counts per caption, with the scores as properties.
 
     Raises:
-        EvaluationError: No captions, lengths that differ, or a truth that the vocabulary does not know.
+        EvaluationError: No captions, lengths that differ, a row that is no text or no collection of categories, no
+            `Vocabulary`, or a truth that the vocabulary does not know.
 
     Reference:
         Rohrbach et al. 2018, arXiv 1809.02156.
@@ -151,32 +97,40 @@ def chair(captions: Sequence[str], truths: Sequence[Collection[str]], vocabulary
     >>> chair(["A dog and a cat."], [{"dog"}], words).summary()["chair_i"]
     0.5
     """
-    if not captions or len(captions) != len(truths):
-        got = f"{len(captions)} captions and {len(truths)} lists of objects"
-        raise EvaluationError(
-            message(got, "one list of objects for each caption", "pair them up", task="score captions")
-        )
-    unknown = {name for truth in truths for name in truth} - set(vocabulary.categories)
+    words = require_vocabulary(vocabulary)
+    texts, present = text_rows(captions, "captions"), object_rows(truths, "lists of objects")
+    require_paired(captions=texts, lists_of_objects=present)
+    require_known(present, words)
+    rows = []
+    for text, truth in zip(texts, present, strict=True):
+        named = words.mentions(text, skip_denied=skip_denied, skip_cut_sentence=skip_cut_sentence)
+        rows.append(_counts(named, truth, len(text.split())))
+    named_, hallucinated, found, there, lengths = np.array(rows, dtype=np.int64).T
+    return ChairScores(named=named_, hallucinated=hallucinated, found=found, present=there, words=lengths)
+
+
+def require_known(present: Iterable[Collection[str]], vocabulary: Vocabulary) -> None:
+    """Refuses objects that a vocabulary does not know.
+
+    Args:
+        present: Categories in each image.
+        vocabulary: The words.
+
+    Raises:
+        EvaluationError: Some are unknown.
+    """
+    known = vocabulary.categories
+    unknown = {name for truth in present for name in truth} - set(known)
     if unknown:
-        expected = ", ".join(vocabulary.categories[:8]) + ", ..."
-        raise EvaluationError(
-            message(f"unknown objects {sorted(unknown)}", expected, "extend the words", task="score captions")
-        )
-    rows = [_caption(text, set(truth), vocabulary) for text, truth in zip(captions, truths, strict=True)]
-    named, hallucinated, found, present, words = np.array(rows, dtype=np.int64).T
-    return ChairScores(named=named, hallucinated=hallucinated, found=found, present=present, words=words)
+        expected = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
+        raise EvaluationError(message(f"unknown objects {sorted(unknown)}", expected, "extend the vocabulary"))
 
 
-def _caption(text: str, truth: set[str], vocabulary: Vocabulary) -> tuple[int, int, int, int, int]:
-    named = [m.category for m in vocabulary.mentions(text)]
-    hallucinated = sum(category not in truth for category in named)
-    return len(named), hallucinated, len(truth & set(named)), len(truth), len(text.split())
+def _counts(named: list[Mention], truth: frozenset[str], words: int) -> tuple[int, int, int, int, int]:
+    hallucinated = sum(not mention.is_present(truth) for mention in named)
+    told = {name for mention in named for name in (mention.category, *mention.also)}
+    return len(named), hallucinated, len(truth & told), len(truth), words
 
 
 def _ratio(part: int | np.integer, whole: int | np.integer) -> float:
     return float(part) / float(whole) if whole else float("nan")
-
-
-def vocabulary() -> Vocabulary:
-    """The words of the bundled model's world, synonyms and plurals among them."""
-    return Vocabulary(vocabulary_words())
