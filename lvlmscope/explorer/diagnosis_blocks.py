@@ -15,9 +15,6 @@ __all__ = ["blocks_of", "diagnosis_of", "risks_of"]
 def diagnosis_of(trace: Trace) -> Diagnosis | None:
     """The diagnosis, None for a trace that has nothing to diagnose: no image keys, or no word.
 
-    Args:
-        trace: A trace.
-
     >>> from lvlmscope.diagnostics import planted_trace
     >>> diagnosis_of(planted_trace()).calibrated
     False
@@ -28,11 +25,7 @@ def diagnosis_of(trace: Trace) -> Diagnosis | None:
 
 
 def blocks_of(diagnosis: Diagnosis) -> list[dict[str, Any]]:
-    """The diagnosis as JSON values: blocks of a title, a note and rows under a header; without the answer.
-
-    Args:
-        diagnosis: What to show.
-    """
+    """The diagnosis as JSON values: blocks of a title, a note and rows under a header; without the answer."""
     return [
         {"title": part.title, "note": part.note, "header": list(part.header), "rows": [list(row) for row in part.rows]}
         for part in diagnosis.blocks()
@@ -41,7 +34,7 @@ def blocks_of(diagnosis: Diagnosis) -> list[dict[str, Any]]:
 
 
 def risks_of(diagnosis: Diagnosis, words: tuple[Word, ...]) -> list[float | None]:
-    """Each word's risk, the greatest where several judged words lie in one; None for a word that was not judged.
+    """Each word's risk, the highest where it contains several judged words; None for a word that was not judged.
 
     Args:
         diagnosis: Of the trace that the words are from.

@@ -40,9 +40,6 @@ def image_key_numbers(trace: Trace) -> list[int]:
 def image_panels_of(trace: Trace) -> tuple[ImagePanel, ...]:
     """Every panel that a map can be drawn on; none for a trace without image keys.
 
-    Args:
-        trace: A trace.
-
     Returns:
         Panels, overviews before their tiles, images in the order of the prompt.
 

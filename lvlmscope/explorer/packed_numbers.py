@@ -1,4 +1,4 @@
-"""Numbers packed small enough to lie in a page: unsigned integers with a scale per row, as base64 text."""
+"""Numbers packed small enough for a page: unsigned integers with a scale per row, as base64 text."""
 
 import base64
 from typing import Any, Final, Literal

@@ -26,9 +26,6 @@ _ORDER: Final = ("attention", "gradient", "hidden", "lens", "confidence")
 def signals_at_words(maps: WordMaps) -> tuple[list[Shown], dict[str, list[float | None]], list[str]]:
     """Every signal that the trace alone allows, as the mean over each word's tokens, layers and heads.
 
-    Args:
-        maps: The trace's maps.
-
     Returns:
         What each signal is called; its values by its id, one number per word, None where it is not defined; and notes
         on signals that refuse the trace.

@@ -42,9 +42,9 @@ def distribution(
 ) -> Any:
     r"""A signal's values by class of word, each word a point, with the quartiles of each class.
 
-    A word's value is the mean over its tokens, layers and heads. One answer has few words of each class: what looks
-    apart here may not be over many answers. Of what `lvlmscope.aggregate` gives by word, it shows each class's mean
-    over many traces with its confidence interval.
+    A word's value is the mean over its tokens, layers and heads. One answer has few words of each class: a
+    difference seen here may not hold over many answers. Of what `lvlmscope.aggregate` gives by word, it shows each
+    class's mean over many traces with its confidence interval.
 
     Args:
         trace: Where the words come from; or an aggregate by word, which needs no more.

@@ -1,4 +1,4 @@
-"""``overlay``: where in the image the model looked while it wrote a word."""
+"""``overlay``: a word's attention, or other values, over the image."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -55,9 +55,9 @@ def overlay(
     r"""A word's attention on each patch, over the image; the mean over its tokens, the layers and the heads.
 
     A list of words gives a panel for each, a set of words one panel of their mean; panels share one scale. A new figure
-    shows the image itself first. Where tokens lie over each other (tiles over an overview), the attention of all is
-    added up, each token's spread evenly over its box, and given per area of the largest patch; the title's share is
-    that of the tokens drawn.
+    shows the image itself first. Where tokens overlap (tiles over an overview), the attention of all is added up, each
+    token's spread evenly over its box, and given per area of the largest patch; the title's share is that of the tokens
+    drawn.
 
     With `values=`, other maps are drawn in the same way: of `lvlmscope.occlusion` or `integrated_gradients`, whose sum
     stands in the title, or any array with dims word and key, or word, row and column.

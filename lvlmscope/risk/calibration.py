@@ -14,11 +14,13 @@ from lvlmscope import tiny
 from lvlmscope.errors import EvaluationError, OutputError, message, task
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.traces.atomic_write import whole_file
+from lvlmscope.traces.validated_json import read_json_object, validated
 from lvlmscope.traces.word_values import Tokens
 
 __all__ = ["FORMAT", "SHARES", "Calibration", "Probe", "Reference", "bundled_calibration"]
 
 FORMAT: Final = 1
+_EXPECTED: Final = "a file that Calibration.save wrote"
 SHARES: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99)
 
 
@@ -185,24 +187,32 @@ class Calibration:
         Raises:
             EvaluationError: No such file, no calibration, or of another format.
         """
-        try:
-            stored = json.loads(Path(path).read_text())
-        except (OSError, ValueError) as error:
-            raise EvaluationError(
-                message(str(error), "a file that Calibration.save wrote", "check the path")
-            ) from error
-        if not isinstance(stored, dict) or stored.get("format") != "lvlmscope calibration":
-            raise EvaluationError(
-                message(f"{os.fspath(path)}, another kind of file", "a calibration", "check the path")
-            )
-        if stored["version"] != FORMAT or tuple(stored["shares"]) != SHARES:
-            got, fix = f"version {stored['version']}", "calibrate again with this version of lvlmscope"
+        stored = read_json_object(Path(path), _EXPECTED, EvaluationError)
+        if stored.get("format") != "lvlmscope calibration":
+            raise EvaluationError(message(f"{os.fspath(path)}, another kind of file", _EXPECTED, "check the path"))
+        if stored.get("version") != FORMAT or stored.get("shares") != list(SHARES):
+            got, fix = f"version {stored.get('version')!r}"[:80], "calibrate again with this version of lvlmscope"
             raise EvaluationError(message(got, f"version {FORMAT}", fix))
         kept = {name: value for name, value in stored.items() if name not in {"format", "version", "shares"}}
-        references = {name: Reference(**_tuples(value)) for name, value in kept.pop("references").items()}
-        probes = tuple(Probe(**_tuples(value)) for value in kept.pop("probes"))
-        words = {name: tuple(forms) for name, forms in kept.pop("words").items()}
-        return cls(references=references, probes=probes, words=words, **kept)
+        kept |= {name: _with_nan(kept[name]) for name in ("references", "probes") if name in kept}
+        found = validated(cls, kept, _EXPECTED, EvaluationError)
+        _require_agreement(found)
+        return found
+
+
+def _require_agreement(found: Calibration) -> None:
+    """Sizes and names that a schema cannot hold against each other."""
+    for name, one in found.references.items():
+        rows = max(len(one.layers), 1)
+        sizes = {len(row) for row in one.quantiles}
+        if len(one.quantiles) != rows or sizes != {len(SHARES)} or not 0 <= one.place < rows:
+            got = f"{len(one.quantiles)} rows of quantiles of {name} for {rows} layers"
+            raise EvaluationError(message(got, _EXPECTED, "calibrate again"))
+    for probe in found.probes:
+        columns = {len(getattr(probe, field)) for field in ("centre", "scale", "fill", "weights")}
+        if columns != {len(probe.signals)} or not set(probe.signals) <= set(found.references):
+            got = f"a probe of {', '.join(probe.signals) or 'no signal'} whose parts do not fit"
+            raise EvaluationError(message(got, _EXPECTED, "calibrate again"))
 
 
 def bundled_calibration() -> Calibration:
@@ -210,14 +220,12 @@ def bundled_calibration() -> Calibration:
     return Calibration.load(tiny.path("calibration.json"))
 
 
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON's lists as the tuples they were."""
-    return {name: _tupled(value) for name, value in values.items()}
-
-
-def _tupled(value: Any) -> Any:
+def _with_nan(value: Any) -> Any:
+    """The same with NaN for null."""
+    if isinstance(value, dict):
+        return {name: _with_nan(one) for name, one in value.items()}
     if isinstance(value, list):
-        return tuple(_tupled(one) for one in value)
+        return [_with_nan(one) for one in value]
     return float("nan") if value is None else value
 
 

@@ -15,11 +15,7 @@ _MOST = 8  # heads, words and signals that are listed
 
 
 def parts_of(diagnosis: "Diagnosis") -> list[Block]:
-    """The blocks of a diagnosis, in order.
-
-    Args:
-        diagnosis: To print.
-    """
+    """The blocks of a diagnosis, in order."""
     parts = [Block(title="answer", note=" ".join(diagnosis.answer.split())), _words(diagnosis)]
     parts += [_layers(diagnosis), _heads(diagnosis)]
     if diagnosis.drift is not None:

@@ -106,11 +106,7 @@ def flags_of(trace: Trace, rule: EntropyRule) -> tuple[tuple[FlaggedLayer, ...],
 
 
 def head_shares(trace: Trace) -> HeadShares | None:
-    """Heads by function; None where the trace's heads are too alike to be classed.
-
-    Args:
-        trace: A trace with image keys.
-    """
+    """Heads by function; None where the trace's heads are too alike to be classed."""
     try:
         classes = functional_heads(trace).values
     except ModelInputError:
@@ -121,11 +117,7 @@ def head_shares(trace: Trace) -> HeadShares | None:
 
 
 def drift_of(trace: Trace) -> Drift | None:
-    """Whether deep layers drift back to the first layers' noise; None where no layer can be compared.
-
-    Args:
-        trace: A trace with image keys.
-    """
+    """Whether deep layers drift back to the first layers' noise; None where no layer can be compared."""
     means = anchor_correlation(trace).mean("step")
     depth = max(trace.layer_indices) + 1
     found: dict[str, float] = {}

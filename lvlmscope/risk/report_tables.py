@@ -41,11 +41,7 @@ def _value(value: Any) -> str:
 
 
 def as_text(blocks: Sequence[Block]) -> str:
-    """Plain text of at most 110 columns.
-
-    Args:
-        blocks: What to render.
-    """
+    """Plain text of at most 110 columns."""
     from rich.console import Console
 
     console = Console(file=io.StringIO(), width=_WIDTH, color_system=None, highlight=False)
@@ -55,11 +51,7 @@ def as_text(blocks: Sequence[Block]) -> str:
 
 
 def as_rich(blocks: Sequence[Block]) -> Any:
-    """What rich prints.
-
-    Args:
-        blocks: What to render.
-    """
+    """What rich prints."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -78,11 +70,7 @@ def as_rich(blocks: Sequence[Block]) -> Any:
 
 
 def as_html(blocks: Sequence[Block]) -> str:
-    """HTML that needs nothing else.
-
-    Args:
-        blocks: What to render.
-    """
+    """HTML that needs nothing else."""
     rendered = []
     for part in blocks:
         rendered.append(f"<p><b>{html.escape(part.title)}</b> {html.escape(part.note)}</p>")

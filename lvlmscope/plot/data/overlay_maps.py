@@ -18,7 +18,7 @@ LEVELS: Final = (0.25, 0.5, 0.75)  # of the highest value: where contour lines r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverlayStyle:
-    """How values lie over the image.
+    """How values are drawn over the image.
 
     Attributes:
         alpha: Opacity, from 0 to 1.
@@ -104,7 +104,7 @@ def overlay_maps(
         size: Width and height of the image.
         smoothing: Standard deviation of a blur in widths of the largest patch; 0 for none.
         titles: Two lines for each panel.
-        label: Of the colour bar, as far as the values alone tell.
+        label: Of the colour bar, before overlaps and smoothing are noted.
         note: Under the figure.
     """
     unit, panels = largest_area(boxes), list(values)

@@ -14,7 +14,7 @@ def name_of(values: xr.DataArray) -> str:
 
 
 def axis_label(attrs: Mapping[str, Any], name: str = "") -> str:
-    """The quantity with its unit, always told.
+    """The quantity with its unit, which is always named.
 
     Args:
         attrs: `long_name`, `units` and `bounds` of a labelled array.
@@ -35,9 +35,6 @@ def axis_label(attrs: Mapping[str, Any], name: str = "") -> str:
 
 def map_label(values: xr.DataArray) -> str:
     """The quantity of a map that the caller made, with its unit where it has one.
-
-    Args:
-        values: The map.
 
     Examples:
         >>> map_label(xr.DataArray([1.0], attrs={"long_name": "occlusion", "units": "nats"}))

@@ -37,7 +37,7 @@ def draw_overlay(
         content: Maps and texts.
         size: Width and height of the image.
         background: The image; None draws the maps alone, and a note says so.
-        style: How the maps lie over it.
+        style: How the maps are drawn over it.
         width: Inches of a new figure.
         ax: Axes for one map; None for a new figure.
 

@@ -1,4 +1,4 @@
-"""An overlay in plotly: maps over their image, a panel each, whose cells tell their value."""
+"""An overlay in plotly: maps over their image, a panel each, with values on hover."""
 
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,13 +23,13 @@ _LONGEST_SIDE: Final = 640  # pixels of the image that travel in the figure
 def hovering_overlay(
     content: OverlayMaps, size: tuple[int, int], background: "Image | None", style: OverlayStyle, width: float
 ) -> Any:
-    """Maps over the image whose cells tell their value.
+    """Maps over the image with values on hover.
 
     Args:
         content: Maps and texts.
         size: Width and height of the image.
         background: The image; None for maps alone.
-        style: How they lie over it.
+        style: How they are drawn over it.
         width: Inches of the matplotlib figure beside it.
 
     Returns:
