@@ -1,11 +1,14 @@
 """``trace_many``: traces of many examples in order, in batches, with failures recorded rather than fatal."""
 
+import threading
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
+
+from tqdm.auto import tqdm
 
 from lvlmscope.capture.options import Keep, Precision, TraceOptions, check_choices
 from lvlmscope.capture.trace_one import trace_prepared
@@ -17,21 +20,20 @@ from lvlmscope.errors import (
     UnsupportedOptionError,
     message,
 )
-from lvlmscope.inputs.preparation import ModelInputs, join, prepare, tokenize_answer
+from lvlmscope.inputs.given_answer import tokenize_answer
+from lvlmscope.inputs.preparation import ModelInputs, join, prepare
+from lvlmscope.inputs.prompt_text import is_messages
 from lvlmscope.models.families import Family
 from lvlmscope.models.loaded_model import family_for, find_processor, unwrap
-from lvlmscope.progress import bar as progress_bar
-from lvlmscope.runtime.attachment import intervene, stack_of
+from lvlmscope.runtime.attachment import stack_of, switch_on
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.requirements import FailedExample
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["FailedExample", "trace_many"]
 
-# The call itself is wrong: no other example would fare better
-_FATAL = (UnsupportedModelError, UnsupportedOptionError, InterventionError)
-# What an image, a processor, a model or a full memory may raise for one example
-_OF_ONE = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, MemoryError)
+# The call itself is wrong: raised at the first example, when no other would fare better
+_OF_THE_CALL = (UnsupportedModelError, UnsupportedOptionError, InterventionError)
 
 
 def trace_many(
@@ -39,7 +41,7 @@ def trace_many(
     examples: Iterable[Any],
     *,
     batch_size: int = 1,
-    prompt: str | None = None,
+    prompt: Any = None,
     processor: Any = None,
     interventions: Sequence[Intervention] | Intervention = (),
     gradients: bool = False,
@@ -52,18 +54,21 @@ def trace_many(
     progress: bool = True,
     **generation: Any,
 ) -> Iterator[Trace | FailedExample]:
-    """Traces in the order of the examples; one that fails is yielded as a record, and the rest go on.
+    """Traces in the order of the examples; whatever one raises is yielded as its record, and the rest go on.
 
     Nothing is held but the current batch: write each trace away, or compute its signals, as it comes. With a seed and
-    sampling, each batch is seeded by the seed plus the index of its first example.
+    sampling, each batch is seeded by the seed plus the index of its first example. Interventions are on only while a
+    batch is traced: between two results the model is as before. Errors of the call (a model, option or intervention
+    that cannot be used) are raised until a first trace has been made; later ones are an example's own.
 
     Args:
         model: What ``load`` gave, or a bare Hugging Face model.
         examples: Images, pairs (image, prompt), or mappings with "image", "prompt" and perhaps "answer"; any
-            iterable, read as needed.
+            iterable, read as needed. A prompt may be a list of messages; where it holds the image, "image" may be left
+            out.
         batch_size: Examples that are generated together, padded on the left. Those with an answer of their own go
             one by one.
-        prompt: The prompt of examples that have none.
+        prompt: The prompt of examples that have none: text or a list of messages.
         processor: As for ``trace``.
         interventions: As for ``trace``.
         gradients: As for ``trace``.
@@ -111,15 +116,15 @@ def _traced(
 ) -> Iterator[Trace | FailedExample]:
     total = len(examples) if isinstance(examples, Sized) else None
     numbered = enumerate(examples)
-    switch = intervene(runner.model, *interventions, family=runner.family) if interventions else nullcontext()
-    with switch, progress_bar(total=total, desc="trace", unit="example", shown=progress) as bar:
+    with tqdm(total=total, desc="trace", unit="example", disable=not progress) as bar:
         while group := list(islice(numbered, batch_size)):
-            for result in runner.run(group):
+            for result in runner.run(group, interventions):
                 yield result
                 bar.update()
+    runner.warn_of_no_effect()
 
 
-def _check_examples(examples: Any, prompt: str | None) -> None:
+def _check_examples(examples: Any, prompt: Any) -> None:
     """What is wrong with the call and not with one example."""
     if isinstance(examples, str | bytes | Mapping) or not isinstance(examples, Iterable):
         got, expected = f"{type(examples).__name__} {examples!r}"[:80], "a list of examples, or another iterable"
@@ -129,7 +134,7 @@ def _check_examples(examples: Any, prompt: str | None) -> None:
             _require_prompt(number, example, prompt)
 
 
-def _require_prompt(number: int, example: Any, prompt: str | None) -> None:
+def _require_prompt(number: int, example: Any, prompt: Any) -> None:
     paired = isinstance(example, tuple) and len(example) == 2
     own = example.get("prompt") if isinstance(example, Mapping) else example[1] if paired else None
     if own is None and prompt is None:
@@ -137,7 +142,7 @@ def _require_prompt(number: int, example: Any, prompt: str | None) -> None:
         raise PromptError(message(got, expected, "pass prompt=", task="trace many examples"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Runner:
     model: Any
     family: Family
@@ -146,52 +151,87 @@ class _Runner:
     generation: dict[str, Any]
     seed: int | None
     prompt: str | None
+    succeeded: bool = False
+    without_effect: dict[str, str] = field(default_factory=dict)
+    with_effect: set[str] = field(default_factory=set)
 
-    def run(self, group: list[tuple[int, Any]]) -> list[Trace | FailedExample]:
-        """One batch: what can be prepared is traced together; when that fails, one by one."""
+    def run(self, group: list[tuple[int, Any]], interventions: tuple[Intervention, ...]) -> list[Trace | FailedExample]:
+        """One batch with its interventions on."""
+        if not interventions:
+            return self._run(group)
+        handle = switch_on(self.model, interventions, family=self.family, thread=threading.get_ident())
+        try:
+            results = self._run(group)
+        finally:
+            handle.withdraw()
+        self._note_effects(results)
+        return results
+
+    def warn_of_no_effect(self) -> None:
+        """A warning for each intervention that changed nothing in any example."""
+        for name, reason in self.without_effect.items():
+            if name not in self.with_effect:
+                warnings.warn(f"{name} changed nothing in any example; in the last one: {reason}.", stacklevel=2)
+
+    def _note_effects(self, results: list[Trace | FailedExample]) -> None:
+        for effect in (effect for result in results if isinstance(result, Trace) for effect in result.effects):
+            if reason := effect.get("no_effect_reason"):
+                self.without_effect[effect["name"]] = reason
+            else:
+                self.with_effect.add(effect["name"])
+
+    def _run(self, group: list[tuple[int, Any]]) -> list[Trace | FailedExample]:
+        """What can be prepared is traced together; when that fails, one by one."""
         results: dict[int, Trace | FailedExample] = {}
         ready: list[tuple[int, Any, ModelInputs]] = []
         for index, example in group:
-            _require_prompt(index, example, self.prompt)
+            if index == 0:
+                _require_prompt(index, example, self.prompt)
             try:
+                _require_prompt(index, example, self.prompt)
                 image, prompt, answer = _read(example, self.prompt)
                 prepared = prepare(image, prompt, self.processor, self.family)
                 if answer is None:
                     ready.append((index, example, prepared))
                 else:
                     results[index] = self._trace([prepared], index, answer)[0]
-            except _FATAL:
-                raise
-            except _OF_ONE as error:
-                results[index] = FailedExample(index=index, example=example, error=_let_go(error))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this example's
+                results[index] = self._failed(index, example, error)
         results |= self._together(ready)
         return [results[index] for index, _ in group]
+
+    def _failed(self, index: int, example: Any, error: Exception) -> FailedExample:
+        """The example's record; an error of the call itself is raised while no example has been traced."""
+        if isinstance(error, _OF_THE_CALL) and not self.succeeded:
+            raise error
+        return FailedExample(index=index, example=example, error=_let_go(error))
 
     def _together(self, ready: list[tuple[int, Any, ModelInputs]]) -> dict[int, Trace | FailedExample]:
         if not ready:
             return {}
         try:
             traces = self._trace([prepared for *_, prepared in ready], ready[0][0])
-        except _FATAL:
-            raise
-        except _OF_ONE as error:
-            failure = _let_go(error)
+        except Exception as error:  # noqa: BLE001 - tried one by one, or this example's
+            if len(ready) == 1:
+                index, example, _ = ready[0]
+                return {index: self._failed(index, example, error)}
+            _let_go(error)
         else:
             return {index: found for (index, *_), found in zip(ready, traces, strict=True)}
-        if len(ready) == 1:
-            index, example, _ = ready[0]
-            return {index: FailedExample(index=index, example=example, error=failure)}
         alone = [self._together([one]) for one in ready]
         return {index: result for found in alone for index, result in found.items()}
 
     def _trace(self, samples: list[ModelInputs], index: int, answer: Any = None) -> list[Trace]:
         batch = join(samples, self.family)
-        given = None if answer is None else tokenize_answer(answer, self.processor)
+        vocabulary = getattr(self.family.text_config(unwrap(self.model)), "vocab_size", None)
+        given = None if answer is None else tokenize_answer(answer, batch, vocabulary)
         seed = None if self.seed is None else self.seed + index
         options = self.generation if given is None else {}
-        return trace_prepared(
+        traces = trace_prepared(
             self.model, self.family, batch, self.trace_options, answer=given, generation=options, seed=seed
         )
+        self.succeeded = True
+        return traces
 
 
 def _let_go(error: Exception) -> Exception:
@@ -203,13 +243,13 @@ def _let_go(error: Exception) -> Exception:
     return error
 
 
-def _read(example: Any, prompt: str | None) -> tuple[Any, Any, Any]:
+def _read(example: Any, prompt: Any) -> tuple[Any, Any, Any]:
     """Image, prompt and answer of an example in one of the accepted forms."""
     if isinstance(example, Mapping):
-        if "image" not in example:
+        if "image" not in example and not is_messages(example.get("prompt")):
             got, expected = f"keys {sorted(map(str, example))}", "'image', 'prompt' and perhaps 'answer'"
             raise ModelInputError(message(got, expected, "name the image 'image'", task="read an example"))
-        return example["image"], example.get("prompt", prompt), example.get("answer")
+        return example.get("image"), example.get("prompt", prompt), example.get("answer")
     if isinstance(example, tuple) and len(example) == 2:
         return example[0], example[1], None
     return example, prompt, None

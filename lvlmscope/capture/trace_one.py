@@ -14,13 +14,16 @@ from lvlmscope.capture.provenance import describe_origin
 from lvlmscope.capture.replay import replay_answer
 from lvlmscope.capture.trace_assembly import TracedBatch, assemble_trace
 from lvlmscope.errors import ModelInputError, message
+from lvlmscope.inputs.given_answer import tokenize_answer
 from lvlmscope.inputs.limits import require_context, require_images
-from lvlmscope.inputs.preparation import ModelInputs, check_inputs, prepare, tokenize_answer
+from lvlmscope.inputs.preparation import ModelInputs, check_inputs, prepare
 from lvlmscope.models.families import Family
 from lvlmscope.models.loaded_model import LoadedModel, family_for, find_processor, unwrap
 from lvlmscope.runtime.attachment import instrumentation_of, intervene, stack_of
+from lvlmscope.runtime.compiled_modules import running_originals
 from lvlmscope.runtime.generation_settings import answer_limit, plain_settings
 from lvlmscope.runtime.model_hooks import Instrumentation
+from lvlmscope.runtime.model_lock import model_lock
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace
 
@@ -32,7 +35,7 @@ def trace(
     image: Any = None,
     prompt: Any = None,
     *,
-    answer: str | Sequence[int] | None = None,
+    answer: str | Sequence[int] | torch.Tensor | None = None,
     processor: Any = None,
     interventions: Sequence[Intervention] | Intervention = (),
     gradients: bool = False,
@@ -53,10 +56,14 @@ def trace(
 
     Args:
         model: What ``load`` gave, or a bare Hugging Face model.
-        image: PIL image, path or array; a list for families that take several.
-        prompt: Question or instruction; the chat template puts the image in, so that no placeholder is needed. One
-            with the model's image token and the template's own marks (`USER:`, `<|im_start|>`) is the whole prompt.
-        answer: Text or ids to trace instead of a generated answer (teacher forcing).
+        image: PIL image, path, address, base64, bytes, array ...; a list for families that take several. None where
+            messages hold the images.
+        prompt: Question or instruction; the chat template puts the image in, so that no placeholder is needed; with the
+            model's image token the image comes exactly there. One with the template's own marks (`USER:`,
+            `<|im_start|>`) is the whole prompt and is used as it stands. A list of messages, as transformers takes it,
+            may hold the images, several turns, and last the beginning of the answer, with which the model goes on.
+        answer: Text or ids to trace instead of a generated answer (teacher forcing). Text is joined to the prompt as
+            the model would go on, with a space where a word begins.
         processor: The model's processor, when it cannot be found from the model's name.
         interventions: Interventions (or one) to switch on for this call, after those already attached.
         gradients: Also keep ``d loss_t / d attention`` of every token, from one backward.
@@ -109,7 +116,7 @@ def trace_inputs(
     model: Any,
     inputs: Any,
     *,
-    answer: str | Sequence[int] | None = None,
+    answer: str | Sequence[int] | torch.Tensor | None = None,
     processor: Any = None,
     interventions: Sequence[Intervention] | Intervention = (),
     gradients: bool = False,
@@ -188,12 +195,13 @@ def _traced(
     prepared: ModelInputs,
     options: TraceOptions,
     *,
-    answer: str | Sequence[int] | None,
+    answer: str | Sequence[int] | torch.Tensor | None,
     interventions: Sequence[Intervention] | Intervention,
     **rest: Any,
 ) -> list[Trace]:
     """Traces of a batch with further interventions on, and a warning for each answer without words."""
-    given = None if answer is None else tokenize_answer(answer, prepared.processor)
+    vocabulary = getattr(family.text_config(unwrap(model)), "vocab_size", None)
+    given = None if answer is None else tokenize_answer(answer, prepared, vocabulary)
     stack = stack_of(interventions)
     with intervene(model, *stack, family=family) if stack else nullcontext():
         traces = trace_prepared(model, family, prepared, options, answer=given, **rest)
@@ -207,7 +215,9 @@ def _warn_of_silence(traces: list[Trace]) -> None:
         if not each.answer.strip():
             ended = "its first token ends it" if each.num_steps == 1 else "its tokens have no text"
             fix = "ask in other words, or with the question alone"
-            warnings.warn(f"the answer to {each.prompt!r} has no words: {ended}; {fix}.", UserWarning, stacklevel=4)
+            warnings.warn(
+                f"the answer to {each.prompt[:200]!r} has no words: {ended}; {fix}.", UserWarning, stacklevel=4
+            )
 
 
 def trace_prepared(
@@ -240,7 +250,8 @@ def trace_prepared(
         LvlmscopeError: As for ``trace``.
     """
     bare = unwrap(model)
-    with _seeded(seed):
+    outer = model.model if isinstance(model, LoadedModel) else model
+    with model_lock(bare), running_originals(outer), _seeded(seed):
         instrumentation = instrumentation_of(bare) or Instrumentation(bare, family)
         instrumentation.require_kernels()
         instrumentation.restart()

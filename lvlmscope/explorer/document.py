@@ -68,6 +68,7 @@ def describe_document(
         signals.append(RISK)
     return {
         "prompt": trace.prompt,
+        "promptText": trace.prompt_text,
         "sides": sides,
         "signals": signals,
         "effect": [] if other is None else str(effect(trace, other)).splitlines(),

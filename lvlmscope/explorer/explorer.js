@@ -607,7 +607,10 @@ export class Explorer {
     this.trouble = h("p", { className: "note", role: "alert", hidden: true });
     this.row = h("div", { className: "sides" }, ...this.sides.map((each) => each.element));
     const kinds = data.sides.some((each) => each.words.some((word) => word.kind));
-    return h("div", {}, h("p", { className: "prompt" }, data.prompt), tools, this.trouble,
+    return h("div", {}, h("p", { className: "prompt" }, data.prompt),
+      data.promptText === data.prompt ? null
+        : h("details", { className: "faint" }, h("summary", {}, "the text that the model saw"), h("p", { className: "prompt", "data-role": "prompt-text" }, data.promptText)),
+      tools, this.trouble,
       kinds ? h("p", { className: "faint" }, "marked words: ", h("span", { className: "is-true" }, "grounded"), ", ", h("span", { className: "is-wrong" }, "hallucinated")) : null,
       this.row, ...this.parts());
   }

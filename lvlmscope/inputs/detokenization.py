@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["alternative_pieces", "answer_pieces", "prompt_pieces"]
+__all__ = ["alternative_pieces", "answer_pieces", "collapsed_prompt", "prompt_pieces"]
 
 _UNFINISHED = "\ufffd"  # what a tokenizer decodes the first bytes of a longer character to
 
@@ -78,6 +78,24 @@ def prompt_pieces(ids: Sequence[int], image: Sequence[bool], processor: Any) -> 
         both = _decode(tokenizer, ids[number - 1 : number + 1]) if before else _decode(tokenizer, [token])
         texts.append(both[len(before) :] if before and both.startswith(before) else _decode(tokenizer, [token]))
     return tuple(texts)
+
+
+def collapsed_prompt(pieces: Sequence[str], image: Sequence[bool]) -> str:
+    """A prompt's text with one placeholder for each run of image tokens.
+
+    Args:
+        pieces: Text of each position.
+        image: Whether each is an image position.
+
+    Returns:
+        The text.
+
+    Examples:
+        >>> collapsed_prompt(["<image>", "<image>", " What"], [True, True, False])
+        '<image> What'
+    """
+    first = [not is_image or not number or not image[number - 1] for number, is_image in enumerate(image)]
+    return "".join(piece for piece, kept in zip(pieces, first, strict=True) if kept)
 
 
 def alternative_pieces(

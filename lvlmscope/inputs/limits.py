@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from lvlmscope.errors import LvlmscopeError, ModelInputError, PromptError, message
+from lvlmscope.hooks.user_code import is_users_own
 from lvlmscope.models.families import Family
 
 __all__ = ["blame_inputs", "context_length", "is_image_input", "require_context", "require_images"]
@@ -120,7 +121,7 @@ def blame_inputs(forwards: Callable[[], int]) -> Iterator[None]:
         raise
     except (ValueError, RuntimeError, IndexError) as error:
         others = ValueError if forwards() == 0 else RuntimeError
-        if forwards() > 1 or isinstance(error, others):
+        if forwards() > 1 or isinstance(error, others) or is_users_own(error):
             raise
         got = f"inputs on which it fails: {str(error).strip().splitlines()[0] if str(error) else error!r}"
         expected = "as many image tokens as its images give, and ids of its vocabulary"

@@ -83,9 +83,7 @@ def test_a_placeholder_of_another_model(model: LoadedModel) -> None:
         prepare(IMAGE, "<image>\nWhat is it?", other, model.family)
 
 
-@pytest.mark.parametrize(
-    "prompt", ["<image>\nWhat is it?", "What is it? <image>", "USER: <image>\nWhat is it? ASSISTANT:"]
-)
+@pytest.mark.parametrize("prompt", ["<image>\nWhat is it?", "USER: <image>\nWhat is it? ASSISTANT:"])
 def test_a_placeholder_with_or_without_the_templates_marks(prompt: str) -> None:
     tiny = load("tiny")
     plain, given = (prepare(IMAGE, text, tiny.processor, tiny.family) for text in ("What is it?", prompt))

@@ -14,19 +14,11 @@ from PIL import Image
 import lvlmscope as lv
 from lvlmscope.errors import MissingExtraError, UnsupportedModelError, UnsupportedOptionError
 from lvlmscope.tiny import scene
-from tests.support.saved_folders import FOLDERS, save_folder
+from tests.support.saved_folders import FOLDERS, load_folder, save_folder
 from tests.support.tiny_models import SUPPRESSED
 
 OPTIONS: dict[str, Any] = {"max_new_tokens": 3, "suppress_tokens": SUPPRESSED, "progress": False}
 NO_GEOMETRY = "the geometry of Glm4vForConditionalGeneration is not known to this version"
-WITHOUT_VIDEO = {"mistral3", "pixtral"}
-
-
-def loaded(folder: Path, name: str) -> Any:
-    if name in WITHOUT_VIDEO:
-        return lv.load(folder)
-    with pytest.warns(UserWarning, match=rf"{FOLDERS[name].processor} is loaded for images only.*pip install"):
-        return lv.load(folder)
 
 
 # transformers' Glm4vImageProcessorPil calls np.array on a tensor, which numpy 2 warns of
@@ -34,7 +26,7 @@ def loaded(folder: Path, name: str) -> Any:
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_saved_folder_is_loaded_and_traced_without_torchvision(name: str, tmp_path: Path) -> None:
     save_folder(name, tmp_path)
-    model = loaded(tmp_path, name)
+    model = load_folder(tmp_path, name)
     traced = lv.trace(model, scene("prior", 0).image, "w7 w8", **OPTIONS)
     (layout,) = traced.layout.images
     assert layout.reason == (NO_GEOMETRY if name == "glm4v" else "")
@@ -44,17 +36,17 @@ def test_a_saved_folder_is_loaded_and_traced_without_torchvision(name: str, tmp_
 @pytest.mark.parametrize("name", ["qwen2_vl", "smolvlm"])
 def test_a_video_names_what_to_install(name: str, tmp_path: Path) -> None:
     save_folder(name, tmp_path)
-    processor = loaded(tmp_path, name).processor
+    processor = load_folder(tmp_path, name).processor
     with pytest.raises(MissingExtraError, match=r"got a video, and no torchvision.*pip install torchvision"):
         processor(videos=[[Image.new("RGB", (64, 64))] * 4], text=processor.video_token, return_tensors="pt")
 
 
 def test_the_image_half_can_be_saved_and_loaded_again(tmp_path: Path) -> None:
     save_folder("qwen2_vl", tmp_path / "model")
-    model = loaded(tmp_path / "model", "qwen2_vl")
+    model = load_folder(tmp_path / "model", "qwen2_vl")
     model.model.save_pretrained(tmp_path / "again")
     model.processor.save_pretrained(tmp_path / "again")
-    again = loaded(tmp_path / "again", "qwen2_vl")
+    again = load_folder(tmp_path / "again", "qwen2_vl")
     assert again.processor.image_processor.to_dict() == model.processor.image_processor.to_dict()
 
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+import lvlmscope as lv
 from tests.support.planted_squares import PAIR, pil
 from tests.support.processors import PLACES, tokenizer
 from tests.support.tiny_families import FAMILIES
@@ -123,3 +126,16 @@ def save_folder(name: str, folder: Path) -> None:
     (folder / "chat_template.jinja").write_text(TEMPLATE.format(image=saved.image), encoding="utf-8")
     settings = {"processor_class": saved.processor} | saved.settings
     (folder / "processor_config.json").write_text(json.dumps(settings), encoding="utf-8")
+
+
+def load_folder(folder: Path, name: str) -> Any:
+    """What `lv.load` makes of such a folder; without torchvision those with videos warn.
+
+    Args:
+        folder: Where it was saved.
+        name: Key of ``FOLDERS``.
+    """
+    if FOLDERS[name].processor == "PixtralProcessor":
+        return lv.load(folder)
+    with pytest.warns(UserWarning, match=rf"{FOLDERS[name].processor} is loaded for images only.*pip install"):
+        return lv.load(folder)
