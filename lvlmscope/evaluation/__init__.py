@@ -7,9 +7,10 @@ from lvlmscope.evaluation.detector_table import Detection, Detector
 from lvlmscope.evaluation.intervention_trials import Difference, Outcome, differences, mcnemar, measure
 from lvlmscope.evaluation.metrics.chair import ChairScores, chair
 from lvlmscope.evaluation.metrics.coco import coco_vocabulary
-from lvlmscope.evaluation.metrics.pope import PopeScores, Verdict, pope, verdict
+from lvlmscope.evaluation.metrics.pope import PopeScores, pope
 from lvlmscope.evaluation.metrics.synonym_files import chair_synonyms
 from lvlmscope.evaluation.metrics.vocabulary import Mention, Vocabulary, mentions, vocabulary
+from lvlmscope.evaluation.metrics.yes_no import Verdict, verdict
 from lvlmscope.evaluation.signal_detection import score_signals
 from lvlmscope.evaluation.tuning import Tuning, tune
 from lvlmscope.evaluation.word_labels import LabelledWord, label_words

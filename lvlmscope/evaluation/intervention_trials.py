@@ -36,7 +36,7 @@ class Outcome:
     reports: tuple[dict[str, Any], ...] = ()
 
     def summary(self) -> dict[str, int | float]:
-        """CHAIR_I, CHAIR_S, recall, mean words, yes/no accuracy and F1."""
+        """CHAIR_I, CHAIR_S, recall, mean words, yes/no accuracy, F1 and yes rate."""
         told, answered = self.captions.summary(), self.probes.summary()
         return told | {name: answered[name] for name in ("questions", "accuracy", "f1", "yes_rate")}
 
@@ -119,7 +119,7 @@ def differences(before: Outcome, after: Outcome, *, resamples: int = 2000, seed:
         seed: Of the draws.
 
     Returns:
-        chair_i, chair_s, recall, mean_words, accuracy and f1.
+        chair_i, chair_s, recall, mean_words, accuracy, f1 and yes_rate.
 
     Raises:
         EvaluationError: Different numbers of scenes.
@@ -179,4 +179,5 @@ _SCORES: dict[str, Callable[[Outcome, np.ndarray], np.ndarray]] = {
     "mean_words": lambda o, w: _ratio(o.captions.words, np.ones(len(o.captions.words)), w),
     "accuracy": lambda o, w: _ratio(o.probes.correct, np.ones(len(o.probes.truth)), w),
     "f1": _f1,
+    "yes_rate": lambda o, w: _ratio(o.probes.said_yes, np.ones(len(o.probes.truth)), w),
 }

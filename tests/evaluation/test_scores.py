@@ -40,6 +40,7 @@ def test_pope_by_hand() -> None:
         "f1": pytest.approx(2 / 3),
         "yes_rate": 0.25,
         "unclear": 1,
+        "parsers_differ": 2,
     }
     assert verdict("Yesterday?") == "unclear"
 

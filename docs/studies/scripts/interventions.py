@@ -106,7 +106,7 @@ def run(name: str, scenes: int) -> None:
     stack = () if name == "plain" else lv.load_interventions(DATA / f"{name}.json")
     outcome = measure(lv.load("tiny"), held, *stack)
     parts = {key: getattr(outcome, key) for key in ("captions", "probes")}
-    counts = {key: {k: v.astype(int).tolist() for k, v in asdict(part).items()} for key, part in parts.items()}
+    counts = {key: {k: v.astype(int).tolist() for k, v in arrays(part).items()} for key, part in parts.items()}
     written = {"scenes": scenes, "summary": outcome.summary(), "reports": outcome.reports} | counts
     (DATA / f"{name}.outcome.json").write_text(json.dumps(written) + "\n")
     say(name, outcome.summary())
@@ -120,12 +120,18 @@ def read(name: str) -> Outcome:
     return Outcome(captions=ChairScores(**captions), probes=PopeScores(**probes), reports=tuple(found["reports"]))
 
 
+def arrays(scores: ChairScores | PopeScores) -> dict[str, np.ndarray]:
+    """What is counted for each caption or question."""
+    values = {each.name: getattr(scores, each.name) for each in fields(scores)}
+    return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+
 def part(outcome: Outcome, place: int) -> Outcome:
     """One split of an outcome; each has as many scenes."""
     size = len(outcome.captions.named) // len(SPLITS)
     cut = slice(place * size, (place + 1) * size)
-    captions = {f.name: getattr(outcome.captions, f.name)[cut] for f in fields(ChairScores)}
-    probes = {f.name: getattr(outcome.probes, f.name)[cut] for f in fields(PopeScores)}
+    captions = {name: values[cut] for name, values in arrays(outcome.captions).items()}
+    probes = {name: values[cut] for name, values in arrays(outcome.probes).items()}
     return Outcome(captions=ChairScores(**captions), probes=PopeScores(**probes))
 
 
@@ -139,8 +145,11 @@ def table() -> None:
     plain = read("plain")
     names = sorted(path.name.removesuffix(".outcome.json") for path in DATA.glob("*.outcome.json"))
     numbers: dict[str, Any] = {"plain": plain.summary()}
-    say("| | CHAIR_I | change | CHAIR_S | change | recall | change | words | yes/no accuracy | F1 | right / wrong, p |")
-    say("|---|---|---|---|---|---|---|---|---|---|---|")
+    say(
+        "| | CHAIR_I | change | CHAIR_S | change | recall | change | words | yes/no accuracy | F1 | yes rate | "
+        "right / wrong, p |"
+    )
+    say("|---|---|---|---|---|---|---|---|---|---|---|---|")
     for name in ["plain", *(each for each in names if each != "plain")]:
         outcome = read(name)
         s, gaps = outcome.summary(), differences(plain, outcome)
@@ -151,7 +160,8 @@ def table() -> None:
         tested = "" if name == "plain" else f"{right} / {wrong}, {p:.2g}"
         say(
             f"| {name} | {s['chair_i']:.3f} | {told[0]} | {s['chair_s']:.3f} | {told[1]} | {s['recall']:.3f} | "
-            f"{told[2]} | {s['mean_words']:.1f} | {s['accuracy']:.3f} | {s['f1']:.3f} | {tested} |"
+            f"{told[2]} | {s['mean_words']:.1f} | {s['accuracy']:.3f} | {s['f1']:.3f} | "
+            f"{s['yes_rate']:.3f} | {tested} |"
         )
     say("\n| CHAIR_I, recall: change | " + " | ".join(SPLITS) + " |\n|---|---|---|---|")
     for name in (each for each in names if each != "plain"):

@@ -1,46 +1,38 @@
 """POPE: yes/no questions about objects, and how often the answers are right."""
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from lvlmscope.errors import EvaluationError, message
+from lvlmscope.errors import task
+from lvlmscope.evaluation.metrics.answer_rows import label_rows, require_paired, text_rows
+from lvlmscope.evaluation.metrics.yes_no import PARSERS, Parser, parser_named
 
-__all__ = ["PopeScores", "Verdict", "pope", "verdict"]
-
-Verdict = Literal["yes", "no", "unclear"]
-
-
-def verdict(answer: str) -> Verdict:
-    """Reads a yes or a no from an answer: its first such word; neither is `"unclear"`, never a guess.
-
-    >>> verdict("Yes, there is."), verdict(" no"), verdict("There are nosy dogs.")
-    ('yes', 'no', 'unclear')
-    """
-    found = re.search(r"\b(yes|no|not)\b", answer.lower())
-    if found is None:
-        return "unclear"
-    return "yes" if found[0] == "yes" else "no"
+__all__ = ["PopeScores", "pope"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PopeScores:
     """Answers to yes/no probes, kept per question.
 
-    An unclear answer counts as wrong for the accuracy and as a "no" for precision and recall; its number is told.
+    An unclear answer counts as wrong for the accuracy and as a "no" for precision, recall and yes rate; how many there
+    are is counted apart.
 
     Attributes:
         said_yes: bool [question]
         unclear: bool [question]
         truth: Whether the object is there. bool [question]
+        parser: Which parser read the answers.
+        differs: By each other parser, whether it reads another verdict. bool [question]
     """
 
     said_yes: np.ndarray
     unclear: np.ndarray
     truth: np.ndarray
+    parser: str = "strict"
+    differs: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def correct(self) -> np.ndarray:
@@ -48,12 +40,21 @@ class PopeScores:
         right: np.ndarray = (self.said_yes == self.truth) & ~self.unclear
         return right
 
+    @property
+    def disagreements(self) -> dict[str, int]:
+        """By each other parser, on how many answers it reads another verdict."""
+        return {name: int(other.sum()) for name, other in self.differs.items()}
+
     def summary(self) -> dict[str, int | float]:
-        """Questions, accuracy, precision, recall, F1 and yes rate in [0, 1], and the count of unclear answers."""
+        """Questions, accuracy, precision, recall, F1 and yes rate in [0, 1], and counts.
+
+        The counts: unclear answers, and answers on which the parsers of `verdict` do not all agree.
+        """
         hits = int((self.said_yes & self.truth).sum())
         precision = hits / said if (said := int(self.said_yes.sum())) else float("nan")
         recall = hits / there if (there := int(self.truth.sum())) else float("nan")
         both = said + there
+        disputed = np.any([np.zeros_like(self.truth), *self.differs.values()], axis=0)
         return {
             "questions": len(self.truth),
             "accuracy": float(self.correct.mean()),
@@ -62,30 +63,43 @@ class PopeScores:
             "f1": 2 * hits / both if both else float("nan"),
             "yes_rate": float(self.said_yes.mean()),
             "unclear": int(self.unclear.sum()),
+            "parsers_differ": int(disputed.sum()),
         }
 
 
-def pope(answers: Sequence[str], truths: Sequence[bool]) -> PopeScores:
+@task("score answers")
+def pope(answers: Iterable[str], truths: Iterable[Any], *, parser: Parser = "strict") -> PopeScores:
     """Scores answers to yes/no probes.
 
     Args:
-        answers: One text for a question.
-        truths: Whether the object asked for is in the image.
+        answers: One text for a question: a list, an array or a column.
+        truths: Whether the object asked for is in the image: booleans, 0 and 1, or the published labels "yes" and
+            "no" in any letter case.
+        parser: How a verdict is read (see `verdict`); `"official"` for figures that are compared with published ones.
 
     Returns:
-        Verdicts per question, with the scores in `summary()`.
+        Verdicts per question, with the scores in `summary()` and the parsers' `disagreements`.
 
     Raises:
-        EvaluationError: No answers, or lengths that differ.
+        EvaluationError: No answers, lengths that differ, an answer that is no text, a label that is neither yes nor
+            no (with its row), or no parser of that name.
 
     Reference:
         Li et al. 2023, arXiv 2305.10355.
 
-    >>> pope(["Yes.", "No.", "Hm."], [True, True, False]).summary()["accuracy"]
-    0.333...
+    >>> scores = pope(["Yes.", "There isn't.", "Hm."], ["yes", "no", "no"])
+    >>> scores.summary()["accuracy"], scores.disagreements
+    (0.666..., {'official': 2, 'first_word': 1})
     """
-    if not answers or len(answers) != len(truths):
-        got = f"{len(answers)} answers and {len(truths)} truths"
-        raise EvaluationError(message(got, "one truth for each answer", "pair them up", task="score answers"))
-    verdicts = np.array([verdict(answer) for answer in answers])
-    return PopeScores(said_yes=verdicts == "yes", unclear=verdicts == "unclear", truth=np.array(truths, dtype=bool))
+    read = parser_named(parser)
+    texts, truth = text_rows(answers, "answers"), label_rows(truths, "truths")
+    require_paired(answers=texts, truths=truth)
+    verdicts = np.array([read(text) for text in texts])
+    others = {name: other for name, other in PARSERS.items() if name != parser}
+    return PopeScores(
+        said_yes=verdicts == "yes",
+        unclear=verdicts == "unclear",
+        truth=truth,
+        parser=parser,
+        differs={name: np.array([other(text) for text in texts]) != verdicts for name, other in others.items()},
+    )
