@@ -245,6 +245,11 @@ def whole_arguments(core: Any, generation: Generation) -> dict[str, Any]:
     arguments = dict(first) | {"use_cache": False}
     for name, rows in generation.per_row.items():
         arguments[name] = torch.cat([first[name], rows[:, 1:]], 1)
+    for name in first.keys() - generation.per_row.keys():
+        types = first[name]
+        # Given with the prompt only (Ernie 4.5 VL): what follows is text
+        if name.endswith("token_type_ids") and isinstance(types, torch.Tensor):
+            arguments[name] = torch.cat([types, types.new_zeros(types.shape[0], end - types.shape[1])], 1)
     if first.get("input_ids") is None:
         arguments["inputs_embeds"] = torch.cat([first["inputs_embeds"], core.get_input_embeddings()(answer)], 1)
     else:

@@ -27,6 +27,7 @@ CASES: dict[str, Callable[..., FamilyCase]] = {
 }
 # The language model inside these is what generate runs: outside of it the prompt comes embedded, without ids
 EMBEDDED = {"instructblip", "blip_2"}
+CACHED_ONLY = {"ernie4_5_vl_moe"}  # transformers 5.23 itself fails without a cache
 EAGER_ONLY = {"inkling2", "gpt_oss", "gemma2"}
 BOUNDS = ("sliding_window", "sliding_window_size", "attention_chunk_size", "index_topk")
 
@@ -49,7 +50,8 @@ def test_the_logits_are_those_of_the_untouched_model(name: str, kernel: str) -> 
         return
     case = CASES[name](2)
     case.model.set_attn_implementation(kernel)
-    with_cache, without = logits_of(case), logits_of(case, use_cache=False)
+    with_cache = logits_of(case)
+    without = () if name in CACHED_ONLY else logits_of(case, use_cache=False)
     whole = case.model(**case.inputs).logits
     before = tiny_models.footprint(case.model)
     with intervene(case.model, EMPTY) as handle:
@@ -60,7 +62,7 @@ def test_the_logits_are_those_of_the_untouched_model(name: str, kernel: str) -> 
             assert torch.equal(whole, case.model(**case.inputs).logits)
         left_out = r"layer 3 gets the last 1 of 2 predicting rows; .*use_cache=True"
         with pytest.raises(UnsupportedOptionError, match=left_out) if name == "gemma4" else nullcontext():
-            assert_same(without, logits_of(case, use_cache=False))
+            assert_same(without, () if name in CACHED_ONLY else logits_of(case, use_cache=False))
     assert tiny_models.footprint(case.model) == before
     assert_same(with_cache, logits_of(case))
 

@@ -21,9 +21,10 @@ CROSSING = {"mllama": (1, 3)}
 
 
 def eager(model: Any, inputs: dict[str, Any]) -> Any:
+    before = model.get_decoder().config._attn_implementation
     model.set_attn_implementation("eager")
     output = model.generate(**inputs, **OPTIONS, output_attentions=True, return_dict_in_generate=True)
-    model.set_attn_implementation("sdpa")
+    model.set_attn_implementation(before)
     return output
 
 

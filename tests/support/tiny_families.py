@@ -34,7 +34,7 @@ def joined(samples: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor
     batch = {}
     for name in samples[0]:
         parts = [sample[name] for sample in samples]
-        if name in ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "cross_attention_mask"):
+        if name in ("input_ids", "attention_mask", "cross_attention_mask") or name.endswith("token_type_ids"):
             fill = PAD if name == "input_ids" else 0
             shapes = [(part.shape[0], width - part.shape[1], *part.shape[2:]) for part in parts]
             parts = [torch.cat([p.new_full(s, fill), p], 1) for p, s in zip(parts, shapes, strict=True)]

@@ -182,6 +182,37 @@ def gemma2(batch: int) -> tuple[Any, list[Sample]]:
 
 
 @variant
+def ernie4_5_vl_moe(batch: int) -> tuple[Any, list[Sample]]:
+    # Experts of their own for the image's tokens
+    samples = _grids(batch)
+    for ids, visual in samples:
+        visual["pixel_values"] = visual["pixel_values"][:, : 3 * 64]
+        visual["mm_token_type_ids"] = visual["moe_mm_token_type_ids"] = tiny_families.typed(ids, IMAGE)
+    text = SPECIAL | {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4}
+    text |= {"num_key_value_heads": 2, "max_position_embeddings": 512, "moe_intermediate_size": [32, 16]}
+    text |= {
+        "moe_k": 2,
+        "moe_num_experts": 4,
+        "tie_word_embeddings": False,
+        "mlp_layer_types": ["dense"] + ["sparse"] * 2,
+    }
+    text |= {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [3, 3, 2]}}
+    vision = {"depth": 2, "hidden_size": 32, "num_heads": 2, "patch_size": 8, "intermediate_size": 64}
+    config = tf.Ernie4_5_VLMoeConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=IMAGE,
+        image_start_token_id=BEGIN,
+        image_end_token_id=END,
+        video_token_id=201,
+        video_start_token_id=204,
+        video_end_token_id=205,
+        tie_word_embeddings=False,
+    )
+    return tf.Ernie4_5_VLMoeForConditionalGeneration(config), samples
+
+
+@variant
 def diffllama(batch: int) -> tuple[Any, list[Sample]]:
     # Two attentions in each layer, one taken from the other: refused
     return _llava(batch, llama(tf.DiffLlamaConfig))
