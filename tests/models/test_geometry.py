@@ -19,7 +19,8 @@ from lvlmscope.models.families.patch_grids import Axis, Pane, Visual, even
 from lvlmscope.traces.token_layout import Layout
 from tests.support.planted_squares import CASES, Case, disagreements, features, follow, image, pil, processed, unmixed
 from tests.support.processors import PLACES, tokenizer
-from tests.support.tiny_families import FAMILIES, IMAGE, FamilyCase, joined
+from tests.support.tiny_families import FAMILIES, IMAGE, FamilyCase, joined, llama
+from tests.support.tiny_models import SUPPRESSED, unit_gain
 from tests.support.traced import from_inputs
 
 SIZES = [(73, 151), (151, 73), (40, 40), (200, 31)]
@@ -414,3 +415,62 @@ def test_several_runs_without_images_may_be_tiles_or_images(name):
     assert [layout.reason for layout in found] == ["", ""]
     single = layouts_of(made.model, made.inputs, processor=processor, sizes=[(40, 40), (50, 40)])
     assert "1 tiles in the prompt where the images give 2" in single[0].reason
+
+
+def dino(image_size: int) -> Any:
+    """LLaVA with a DINOv2 tower, which interpolates its positions to the pixels that it is given."""
+    torch.manual_seed(0)
+    tower = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14}
+    vision = tf.Dinov2Config(**tower, image_size=image_size)
+    config = tf.LlavaConfig(vision_config=vision, text_config=llama(), image_token_id=IMAGE, image_seq_length=64)
+    return unit_gain(tf.LlavaForConditionalGeneration(config), 0)
+
+
+@pytest.mark.parametrize("image_size", [518, 112, 56])
+def test_the_grid_is_that_of_the_pixels_whatever_the_config_says(image_size: int) -> None:
+    model = dino(image_size)
+    images = pil("CLIP", size={"shortest_edge": 112}, crop_size={"height": 112, "width": 112})
+    options = {"patch_size": 14, "num_additional_image_tokens": 1, "vision_feature_select_strategy": "default"}
+    processor = tf.LlavaProcessor(image_processor=images, tokenizer=tokenizer(), **options)
+    found = lv.check((loaded := lv.load((model, processor))), processor=processor)
+    assert found.passed, found
+    for photo in (image((224, 112), (56, 0, 70, 14)), image((112, 112))):
+        traced = lv.trace(loaded, photo, "<image> w7", max_new_tokens=2, suppress_tokens=SUPPRESSED, progress=False)
+        (layout,) = traced.layout.images
+        assert (layout.reason, layout.size, layout.grid) == ("", photo.size, (8, 8))
+        assert layout.cells[0].box == ((56.0 if photo.width > 112 else 0.0), 0.0, layout.cells[0].box[0] + 14.0, 14.0)
+        lv.plot.overlay(traced, 0)
+    inputs = dict(processor(images=[image((112, 112))] * 2, text=["<image> w7", "<image> w8"], return_tensors="pt"))
+    for traced in lv.trace_inputs(model, inputs, max_new_tokens=2, suppress_tokens=SUPPRESSED, progress=False):
+        (layout,) = traced.layout.images
+        assert (layout.reason, layout.pixels, layout.grid) == ("", "input", (8, 8))
+
+
+def test_a_square_is_found_where_the_pixels_are_not_of_the_configs_size() -> None:
+    case = Case("llava", pil("CLIP", size={"shortest_edge": 112}, crop_size={"height": 112, "width": 112}), cell=14)
+    for image_size in (518, 56):
+        model = unmixed(dino(image_size))
+        for name, weight in model.named_parameters():
+            if "lambda1" in name:  # scales what a layer of DINOv2 adds
+                weight.data.zero_()
+        square = (40, 40, 60, 60)
+        placed = follow(
+            case,
+            model,
+            [image((150, 100))],
+            [image((150, 100), square)],
+            processor=SimpleNamespace(image_processor=case.images, images_kwargs={}),
+        )
+        assert placed.changed[0]
+        assert disagreements(placed.layouts[0], placed.changed[0], square, case.cell) == []
+
+
+def test_other_numbers_of_images_than_of_grids_are_told() -> None:
+    made = FAMILIES["llava_two_images"]()
+    one = made.inputs | {"pixel_values": made.inputs["pixel_values"][:1]}
+    assert "32 image tokens of 1 images where an image gives 16" in layouts_of(made.model, one)[0].reason
+    tall = made.inputs | {"pixel_values": made.inputs["pixel_values"][:, :, :16]}
+    assert "not square" in layouts_of(made.model, tall)[0].reason
+    tiles = FAMILIES["llava_next"]()
+    half = tiles.inputs | {"pixel_values": tiles.inputs["pixel_values"][..., :16, :16]}
+    assert "tiles of (16, 16) pixels" in layouts_of(tiles.model, half)[0].reason

@@ -40,6 +40,14 @@ class Sample:
         return getattr(self.processor, "image_processor", self.processor)
 
     @property
+    def pixels(self) -> tuple[int, int] | None:
+        """Height and width of the model's input, of one tile where there are several; None when it is not given."""
+        values = self.inputs.get("pixel_values")
+        if not isinstance(values, torch.Tensor) or values.dim() < 4:
+            return None
+        return int(values.shape[-2]), int(values.shape[-1])
+
+    @property
     def runs(self) -> list[list[int]]:
         """Runs of consecutive image tokens."""
         return runs_of(self.keys)
@@ -145,6 +153,9 @@ class GridFamily(DefaultFamily):
         if inputs["input_ids"].shape[0] == 1:
             return dict(inputs)
         own = {name: inputs[name][index : index + 1] for name in self.per_sample if name in inputs}
+        pixels = inputs.get("pixel_values")
+        if isinstance(pixels, torch.Tensor) and "pixel_values" not in own:
+            own["pixel_values"] = pixels[:0]  # no pixels: which are this sample's is not known; their size is
         for entry in self.counted(model, inputs):
             part = entry.part(inputs["input_ids"], index)
             if part is not None:

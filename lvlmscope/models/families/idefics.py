@@ -26,12 +26,7 @@ class IdeficsFamily(GridFamily):
     def visuals(self, sample: Sample) -> Sequence[Visual]:
         """One image per whole image and the sub-images before it; without markers a single run only."""
         config, runs = sample.config, sample.runs
-        side, patches, patch = tower_patches(config.vision_config)
-        pixels = sample.inputs.get("pixel_values")
-        if pixels is not None and pixels.shape[-1] != pixels.shape[-2]:
-            raise PlacementError(f"sub-images of {pixels.shape[-1]} x {pixels.shape[-2]} pixels are not square")
-        if pixels is not None:
-            side, patches = int(pixels.shape[-1]), int(pixels.shape[-1]) // patch
+        side, patches, patch = tower_patches(config.vision_config, sample.pixels)
         block = int(config.scale_factor)
         count = patches // block
         if any(len(run) != count**2 for run in runs):

@@ -27,10 +27,12 @@ class LlavaFamily(GridFamily):
 
     def visuals(self, sample: Sample) -> Sequence[Visual]:
         """One grid of patches per image."""
-        side, patches, patch = tower_patches(sample.config.vision_config)
+        side, patches, patch = tower_patches(sample.config.vision_config, sample.pixels)
         count, rest = divmod(len(sample.keys), patches**2)
-        if rest:
-            raise PlacementError(f"{len(sample.keys)} image tokens where an image gives {patches**2}")
+        held = 0 if sample.pixels is None else len(sample.inputs["pixel_values"])
+        if rest or (held and held != count):
+            images = f" of {held} images" if held else ""
+            raise PlacementError(f"{len(sample.keys)} image tokens{images} where an image gives {patches**2}")
         return [
             square_visual(size, square_axes(size, side, sample.settings), side, (patches, patch))
             for size in sample.images(count)

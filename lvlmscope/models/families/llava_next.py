@@ -190,10 +190,12 @@ def _tiled_images(inputs: Mapping[str, Any], count: int) -> list[bool]:
 
 
 def _check_tiles(sample: Sample) -> None:
-    """Refuse a processor that cuts other tiles than the model expects."""
+    """Refuse tiles of other sizes, and a processor that cuts others, than the model puts together."""
+    side, _, _ = tower_patches(sample.config.vision_config)
+    if sample.pixels not in (None, (side, side)):
+        raise PlacementError(f"tiles of {sample.pixels} pixels where the model puts together tiles of {side}")
     if sample.settings is None:
         return
-    side, _, _ = tower_patches(sample.config.vision_config)
     size = dict(sample.settings.size)
     made = size.get("height") or size.get("shortest_edge")
     if made != side:

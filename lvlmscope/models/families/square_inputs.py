@@ -7,13 +7,15 @@ from lvlmscope.models.families.patch_grids import Axis, Pane, PlacementError, Vi
 __all__ = ["square_axes", "square_visual", "tower_patches"]
 
 
-def tower_patches(vision: Any) -> tuple[int, int, int]:
+def tower_patches(vision: Any, pixels: tuple[int, int] | None = None) -> tuple[int, int, int]:
     """Width of a tower's square input, patches along it, and the width of a patch.
 
     The input may be a little wider than its patches (384 pixels hold 27 patches of 14): the rest is seen by none.
 
     Args:
         vision: The tower's config.
+        pixels: Height and width of the model's input, where it is known: a tower that interpolates its positions takes
+            other sizes than the config's ``image_size``, which is used without it.
 
     Returns:
         Pixels, patches, pixels per patch.
@@ -21,7 +23,7 @@ def tower_patches(vision: Any) -> tuple[int, int, int]:
     Raises:
         PlacementError: The input is not square.
     """
-    side, patch = vision.image_size, vision.patch_size
+    side, patch = vision.image_size if pixels is None else pixels, vision.patch_size
     sides = set(side) if isinstance(side, list | tuple) else {side}
     patches = set(patch) if isinstance(patch, list | tuple) else {patch}
     if len(sides) > 1 or len(patches) > 1:

@@ -26,7 +26,7 @@ class InternVLFamily(GridFamily):
     def visuals(self, sample: Sample) -> Sequence[Visual]:
         """One image per run; several tiles need the image's size and its processor."""
         config = sample.config
-        side, patches, patch = tower_patches(config.vision_config)
+        side, patches, patch = tower_patches(config.vision_config, sample.pixels)
         block = int(1 / config.downsample_ratio)
         count = patches // block
         found = []
@@ -49,7 +49,7 @@ class AyaVisionFamily(GridFamily):
     def visuals(self, sample: Sample) -> Sequence[Visual]:
         """As many runs per image as its size gives; without sizes a single run only."""
         config, runs = sample.config, sample.runs
-        side, patches, patch = tower_patches(config.vision_config)
+        side, patches, patch = tower_patches(config.vision_config, sample.pixels)
         block = int(config.downsample_factor)
         tiles = [1] * max(len(sample.sizes), 1)
         if sample.sizes and len(runs) > len(tiles):
@@ -72,7 +72,7 @@ class Gemma3Family(GridFamily):
     def visuals(self, sample: Sample) -> Sequence[Visual]:
         """A run per image, or as many more as pan and scan cuts; without sizes a single run only."""
         config, runs = sample.config, sample.runs
-        side, patches, patch = tower_patches(config.vision_config)
+        side, patches, patch = tower_patches(config.vision_config, sample.pixels)
         across = int(config.mm_tokens_per_image**0.5)
         crops: list[list[Box]] = [[] for _ in sample.sizes or (None,)]
         if sample.sizes and len(runs) > len(crops):
