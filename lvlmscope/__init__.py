@@ -73,6 +73,8 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.risk import calibrate as calibrate
     from lvlmscope.risk import diagnose as diagnose
     from lvlmscope.runtime.attachment import attach as attach
+    from lvlmscope.runtime.attachment import attached as attached
+    from lvlmscope.runtime.attachment import detach as detach
     from lvlmscope.runtime.attachment import intervene as intervene
     from lvlmscope.runtime.parameters import InterventionConfig as InterventionConfig
     from lvlmscope.runtime.protocol import Intervention as Intervention
@@ -107,6 +109,8 @@ _MODULES = (
 )
 _HOMES = {
     "attach": "lvlmscope.runtime.attachment",
+    "attached": "lvlmscope.runtime.attachment",
+    "detach": "lvlmscope.runtime.attachment",
     "intervene": "lvlmscope.runtime.attachment",
     "infidelity": "lvlmscope.attribution",
     "integrated_gradients": "lvlmscope.attribution",
@@ -187,10 +191,20 @@ __all__ += [
     "Trace",
     "aggregate",
     "attach",
+    "attached",
     "calibrate",
     "check",
 ]
-__all__ += ["diagnose", "effect", "estimate", "explore", "infidelity", "integrated_gradients", "score_signals"]
+__all__ += [
+    "detach",
+    "diagnose",
+    "effect",
+    "estimate",
+    "explore",
+    "infidelity",
+    "integrated_gradients",
+    "score_signals",
+]
 __all__ += ["intervene", "list_models", "load", "occlusion", "read_attention", "report", "resolve_layers"]
 __all__ += ["max_sensitivity", "trace", "trace_inputs", "trace_many", "tune"]
 __all__ += ["CLVA", "DLEAF", "SGRS", "HalluRNN", "HeadRescaling", "LocoRE", "list_interventions", "load_interventions"]

@@ -30,7 +30,11 @@ MODULES = (
     "lvlmscope.capture.token_gradients",
 )
 # Signatures that take any shape, and why
-OPEN_SHAPES = {"validate_edit": "an intervention's weights of another shape are refused with an InterventionError"}
+OPEN_SHAPES = {
+    "validate_edit": "an intervention's weights of another shape are refused with an InterventionError",
+    "validate_gain": "so are its gains",
+    "validate_hidden": "so is its residual stream",
+}
 
 KINDS = {"Bool", "Float", "Int"}
 KEYS = torch.tensor([False, True, True, False])

@@ -1,5 +1,6 @@
 """Generation as the user configured it, on the model's own kernel, with what a replay of it needs."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 
 from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.hooks.instance_attributes import shadowed
+from lvlmscope.hooks.user_code import noting_callables
 from lvlmscope.inputs.limits import blame_inputs, is_image_input
 from lvlmscope.models.families import Family
 from lvlmscope.progress import bar as progress_bar
@@ -28,6 +30,7 @@ _RETURNED: Final = {
     "output_hidden_states": False,
     "output_scores": False,
 }
+_USERS: Final = ("logits_processor", "stopping_criteria", "prefix_allowed_tokens_fn", "streamer")
 _RENEWED: Final = {"past_key_values", "logits_to_keep", "return_dict", "cache_position", *_RETURNED}
 _REPORTED: Final = (
     "do_sample",
@@ -81,6 +84,7 @@ class _ForwardLog:
 
     def __init__(self, bar: Any) -> None:
         self.bar = bar
+        self.thread = threading.get_ident()
         self.steps = 0
         self.first: dict[str, Any] = {}
         self.last: dict[str, Any] = {}
@@ -89,6 +93,8 @@ class _ForwardLog:
 
     def __call__(self, _: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del args
+        if threading.get_ident() != self.thread:  # a plain forward of another thread
+            return
         # The cache is not kept here: it grows in place, and a replay from the start makes its own
         kept = {name: value for name, value in kwargs.items() if name not in _RENEWED}
         self.first = self.first or kept
@@ -139,6 +145,7 @@ def generate_answer(
         log, ends = _ForwardLog(bar), stack.enter_context(_recorded_ends(core))
         stack.callback(core.register_forward_pre_hook(log, with_kwargs=True).remove)
         stack.enter_context(blame_inputs(lambda: log.steps))
+        stack.enter_context(noting_callables({name: options[name] for name in _USERS if options.get(name) is not None}))
         output = model.generate(**inputs, **cache, **options_and_ours)
     prompt = inputs["input_ids"].shape[1]
     steps = output.sequences.shape[1] - prompt
@@ -226,10 +233,12 @@ def _extended(mask: torch.Tensor, steps: int) -> torch.Tensor:
 def _recorded_ends(core: Any) -> Iterator[list[torch.Tensor]]:
     """Which samples ended at each step, bool ``[batch]``, as the stopping criteria of ``generate`` say it."""
     ends: list[torch.Tensor] = []
+    thread = threading.get_ident()
     original = core._get_stopping_criteria  # noqa: SLF001 - the only place where all criteria are together
 
     def recorded(*args: Any, **options: Any) -> StoppingCriteriaList:
-        return _RecordedCriteria(original(*args, **options), ends)
+        criteria = original(*args, **options)
+        return _RecordedCriteria(criteria, ends) if threading.get_ident() == thread else criteria
 
     with shadowed(core, "_get_stopping_criteria", recorded):
         yield ends

@@ -1,7 +1,8 @@
 """Every token's own attention gradient out of one replayed block, whole or one layer's graph at a time."""
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixi
 
 from lvlmscope.capture.generation import Generation
 from lvlmscope.capture.row_recorder import RowRecorder
+from lvlmscope.hooks.instance_attributes import shadowed
 
 __all__ = ["has_recurrence", "one_layer_at_a_time", "token_gradients"]
 
@@ -62,7 +64,9 @@ def token_gradients(
             for whole, part in zip(found, own, strict=True):
                 whole[:, step] = part[:, step]
     else:
-        found = torch.autograd.grad(losses.sum(), rows)
+        # In this thread: layers that run once more are followed by the thread that replays
+        with torch.autograd.set_multithreading_enabled(False):
+            found = torch.autograd.grad(losses.sum(), rows)
     for layer, gradient in zip(recorder.leaves, found, strict=True):
         recorder.keep_gradient(layer, gradient)
     return dict(sorted(recorder.gradients.items()))
@@ -81,14 +85,18 @@ def one_layer_at_a_time(layers: tuple[torch.nn.Module, ...], cache: Any, rows: i
         Nothing; afterwards the layers are as before.
     """
     caches = [None] * len(layers) if cache is None else [*cache.layers, *[None] * len(layers)][: len(layers)]
-    for layer, own in zip(layers, caches, strict=True):
-        run = _Rerun(layer.forward, own, rows)
-        vars(layer)["forward"] = partial(checkpoint, run, use_reentrant=False, preserve_rng_state=False)
-    try:
+    thread = threading.get_ident()
+    with ExitStack() as stack:
+        for layer, own in zip(layers, caches, strict=True):
+            run = _Rerun(layer.forward, own, rows)
+            stack.enter_context(shadowed(layer, "forward", partial(_checkpointed, run, thread)))
         yield
-    finally:
-        for layer in layers:
-            vars(layer).pop("forward", None)
+
+
+def _checkpointed(run: "_Rerun", thread: int, *args: Any, **kwargs: Any) -> Any:
+    if threading.get_ident() != thread:  # a plain forward of another thread
+        return run.forward(*args, **kwargs)
+    return checkpoint(run, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
 
 
 class _Rerun:

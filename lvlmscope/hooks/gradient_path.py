@@ -1,5 +1,6 @@
 """A differentiable path through a forward of ``generate``: from one layer's attention rows up to the logits."""
 
+import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -78,6 +79,15 @@ def require_gradients(model: torch.nn.Module, *, running: bool) -> None:
         raise UnsupportedOptionError(message("torch.inference_mode", "tensors that can be differentiated", fix))
 
 
+class _Forward(threading.local):
+    """The forward that a thread runs: torch's grad mode is a thread's own, too."""
+
+    def __init__(self) -> None:
+        self.layers: frozenset[int] = frozenset()
+        self.rows: dict[int, AttentionRows] = {}
+        self.mode: bool | None = None
+
+
 class GradientPath:
     """Switches gradients on from the lowest asked layer of a forward to its end, and off again whatever happens.
 
@@ -94,10 +104,12 @@ class GradientPath:
         """
         self._core = core
         self._deliver = deliver
-        self._layers: frozenset[int] = frozenset()
-        self._rows: dict[int, AttentionRows] = {}
-        self._mode: bool | None = None
+        self._forward = _Forward()
         self._hook: torch.utils.hooks.RemovableHandle | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "GradientPath":
+        """The same: what is copied with a hooked module has no graph to hand over."""
+        return self
 
     def set(self, on: bool) -> None:
         """Switch the hook at the forward's end on or off.
@@ -110,8 +122,8 @@ class GradientPath:
             hook = self._core.register_forward_hook(self._after, with_kwargs=True, always_call=True, prepend=True)
             self._hook = hook
         elif not on and self._hook is not None:
-            self._hook.remove()
-            self._hook = None
+            hook, self._hook = self._hook, None
+            hook.remove()
 
     def request(self, layers: Collection[int]) -> None:
         """Say which layers' rows the forward that begins is asked for.
@@ -120,7 +132,7 @@ class GradientPath:
             layers: Decoder layer numbers; none leaves the forward as it is.
         """
         self.close()
-        self._layers = frozenset(layers)
+        self._forward.layers = frozenset(layers)
 
     def begins_at(self, layer: int) -> bool:
         """Whether the path begins with this layer's rows; says so once, at the lowest asked layer.
@@ -131,16 +143,16 @@ class GradientPath:
         Returns:
             True where the rows are to be made leaves.
         """
-        return bool(self._layers) and self._mode is None and layer == min(self._layers)
+        return bool(self._forward.layers) and self._forward.mode is None and layer == min(self._forward.layers)
 
     @property
     def is_open(self) -> bool:
         """Whether the path has begun."""
-        return self._mode is not None
+        return self._forward.mode is not None
 
     def open(self) -> None:
         """Switch gradients on."""
-        self._mode = torch.is_grad_enabled()
+        self._forward.mode = torch.is_grad_enabled()
         torch.set_grad_enabled(True)
 
     def collect(self, layer: int, rows: AttentionRows) -> None:
@@ -150,20 +162,20 @@ class GradientPath:
             layer: Decoder layer number.
             rows: In the graph, after all edits.
         """
-        if layer in self._layers:
-            self._rows[layer] = rows
+        if layer in self._forward.layers:
+            self._forward.rows[layer] = rows
 
     def close(self) -> None:
         """Put the grad mode back and forget the forward; a second call does nothing."""
-        if self._mode is not None:
-            torch.set_grad_enabled(self._mode)
-        self._mode, self._rows, self._layers = None, {}, frozenset()
+        if self._forward.mode is not None:
+            torch.set_grad_enabled(self._forward.mode)
+        self._forward.mode, self._forward.rows, self._forward.layers = None, {}, frozenset()
 
     def _after(self, _: torch.nn.Module, __: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         """Hand the graph over and cut it off; an output of None comes from a forward that failed."""
         if not self.is_open:
             return None
-        rows, logits = self._rows, getattr(output, "logits", None)
+        rows, logits = self._forward.rows, getattr(output, "logits", None)
         last = None if logits is None else logits[:, -1]  # while gradients are on
         self.close()
         if last is None:

@@ -1,6 +1,7 @@
 """Hooks on the residual stream between decoder layers."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -38,13 +39,13 @@ class HiddenHooks:
             on: Whether they should be there.
         """
         if on and not self._handles:
-            first = self._layers[0].register_forward_pre_hook(self._before, with_kwargs=True)
-            rest = [layer.register_forward_hook(partial(self._after, n)) for n, layer in enumerate(self._layers)]
-            self._handles = [first, *rest]
+            self._handles.append(self._layers[0].register_forward_pre_hook(self._before, with_kwargs=True))
+            for number, layer in enumerate(self._layers):
+                self._handles.append(layer.register_forward_hook(partial(self._after, number)))
         elif not on:
-            for handle in self._handles:
-                handle.remove()
-            self._handles = []
+            with ExitStack() as steps:  # one that fails does not keep the others
+                while self._handles:
+                    steps.callback(self._handles.pop().remove)
 
     def _before(self, _: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         positional = bool(args)

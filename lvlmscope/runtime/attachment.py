@@ -1,48 +1,66 @@
 """Interventions switched on in a model: ``intervene`` for a block, ``attach`` until removed, alone or stacked."""
 
-import functools
+import threading
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final
 
 import torch
-from transformers import LogitsProcessorList
 
-from lvlmscope.errors import InterventionError, ModelInputError, UnsupportedModelError, message, task
+from lvlmscope.errors import InterventionError, UnsupportedModelError, message, task
 from lvlmscope.models.families import Family, family_of
-from lvlmscope.models.loaded_model import unwrap
+from lvlmscope.models.loaded_model import LoadedModel, unwrap
 from lvlmscope.runtime.active_intervention import ActiveIntervention
-from lvlmscope.runtime.generation_settings import resolve_settings
+from lvlmscope.runtime.generate_wrapper import generating_with
 from lvlmscope.runtime.model_hooks import Instrumentation
 from lvlmscope.runtime.protocol import Intervention, ModelInfo, Session
 
-__all__ = ["Handle", "Intervention", "ModelInfo", "Session", "attach", "instrumentation_of", "intervene", "stack_of"]
+__all__ = [
+    "Handle",
+    "Intervention",
+    "ModelInfo",
+    "Session",
+    "attach",
+    "attached",
+    "detach",
+    "instrumentation_of",
+    "intervene",
+    "stack_of",
+    "switch_on",
+]
 
-_TASK = "switch on an intervention"
+_TASK: Final = "switch on an intervention"
 
-# The hooks of each model, kept while anything is attached: stacked and nested interventions share it.
-_INSTRUMENTED: "weakref.WeakKeyDictionary[torch.nn.Module, Instrumentation]" = weakref.WeakKeyDictionary()
+# One instrumentation a model, alive while anything is attached: stacked and nested interventions share it.
+_INSTRUMENTED: "Final[weakref.WeakKeyDictionary[torch.nn.Module, Instrumentation]]" = weakref.WeakKeyDictionary()
+# What shows on the model itself while it is instrumented
+_WRAPPED: "Final[weakref.WeakKeyDictionary[torch.nn.Module, ExitStack]]" = weakref.WeakKeyDictionary()
+_ACCESS: Final = threading.RLock()
 
 
 class Handle:
     """Interventions attached to one model by one call."""
 
     def __init__(self, instrumentation: Instrumentation, active: tuple[ActiveIntervention, ...]) -> None:
-        """Keep what ``attach`` added.
+        """Hold what was attached.
 
         Args:
-            instrumentation: The model's hooks.
-            active: The active interventions, in order.
+            instrumentation: The model's.
+            active: The interventions at work, in order.
         """
         self._instrumentation = instrumentation
         self._active = active
-        self._attached = True
 
     def __repr__(self) -> str:
         """The interventions in the order in which they act."""
-        return f"Handle({' -> '.join(p.name for p in self._active)}{'' if self._attached else ', removed'})"
+        return f"Handle({' -> '.join(p.name for p in self._active)}{'' if self._left else ', removed'})"
+
+    @property
+    def _left(self) -> list[ActiveIntervention]:
+        """Those that are still on: another call of ``attach`` replaces equal ones, ``detach`` clears all."""
+        return [each for each in self._active if each in self._instrumentation.attached]
 
     @property
     def interventions(self) -> tuple[Intervention, ...]:
@@ -54,34 +72,64 @@ class Handle:
         return tuple(p.report() for p in self._active)
 
     def remove(self) -> None:
-        """Remove the interventions; the model is as before once the last one is gone. A second call does nothing.
+        """Take the interventions off; the model is as before once the last one is gone. A second call does nothing.
 
-        An intervention that ran and changed nothing warns with the reason, unless it was set to strength 0.
+        An intervention that changed nothing, or never ran, warns with the reason, unless it was set to strength 0.
         """
-        if self._attached:
-            self.withdraw()
-            for report in self.report():
-                if reason := report.get("no_effect_reason"):
-                    text = f"{report['name']} changed nothing in {report['forwards']} forwards: {reason}."
-                    warnings.warn(text, UserWarning, stacklevel=2)
+        left = self._left
+        self.withdraw()
+        for each in left:
+            report = each.report()
+            if reason := report.get("no_effect_reason"):
+                text = f"{report['name']} changed nothing in {report['forwards']} forwards: {reason}."
+                warnings.warn(text, UserWarning, stacklevel=2)
 
     def withdraw(self) -> None:
-        """As `remove`, without the warning: after an exception the exception comes first."""
-        if self._attached:
-            self._attached = False
-            _leave(self._instrumentation, self._active)
+        """As `remove`, without a word: after an exception there is another thing to look at."""
+        _take_off(self._instrumentation, self._left)
 
 
 def instrumentation_of(model: Any) -> Instrumentation | None:
-    """The hooks of a model that has something attached, None otherwise.
+    """The instrumentation of a model on which something acts in this thread, None otherwise.
 
     Args:
         model: What ``load`` gave, or a bare model.
 
     Returns:
-        The instrumentation, or None.
+        The instrumentation or None.
     """
-    return _INSTRUMENTED.get(unwrap(model))
+    found = _INSTRUMENTED.get(unwrap(model))
+    return found if found is not None and found.active else None
+
+
+def attached(model: Any) -> tuple[Intervention, ...]:
+    """The interventions that act on a model in this thread, in order.
+
+    Args:
+        model: What ``load`` gave, or a bare model.
+
+    Returns:
+        Those of ``attach``, and of the blocks of ``intervene`` that this thread is in.
+    """
+    found = instrumentation_of(model)
+    return () if found is None else tuple(each.intervention for each in found.active)
+
+
+def detach(model: Any) -> tuple[Intervention, ...]:
+    """Take off everything that ``attach`` has put on a model; blocks of ``intervene`` end by themselves.
+
+    Args:
+        model: What ``load`` gave, or a bare model.
+
+    Returns:
+        The interventions that were taken off, in order; none is no error.
+    """
+    found = _INSTRUMENTED.get(unwrap(model))
+    if found is None:
+        return ()
+    lasting = [each for each in found.attached if each.thread is None]
+    _take_off(found, lasting)
+    return tuple(each.intervention for each in lasting)
 
 
 @task(_TASK)
@@ -109,7 +157,10 @@ def stack_of(interventions: Any) -> tuple[Intervention, ...]:
 
 @task(_TASK)
 def attach(model: Any, *interventions: Intervention, family: Family | None = None) -> Handle:
-    """Switch interventions on until ``handle.remove()``.
+    """Switch interventions on until ``handle.remove()``, for every thread that runs the model.
+
+    An equal intervention that was attached before is replaced, with a warning: the same cell run again does not edit
+    twice. Several threads that generate wait for each other; forwards that they run themselves do not.
 
     Args:
         model: What ``load`` gave, or a bare Hugging Face model.
@@ -125,36 +176,15 @@ def attach(model: Any, *interventions: Intervention, family: Family | None = Non
             does.
         UnsupportedModelError: The model's attention cannot be reached.
     """
-    bare = unwrap(model)
-    for intervention in interventions:
-        if isinstance(intervention, type) or not isinstance(intervention, Intervention):
-            got = f"{intervention!r}"[:80]
-            fix = "pass an instance such as lv.DLEAF()"
-            raise InterventionError(message(got, "objects with start and describe", fix))
-    family = family or getattr(model, "family", None) or family_of(bare)
-    if family.crossing_layers(bare):
-        got = f"{type(bare).__name__}, which looks at the image in cross-attention layers"
-        expected, fix = "models with image tokens in the decoder's sequence", "trace it without interventions"
-        raise UnsupportedModelError(message(got, expected, fix))
-    instrumentation = _INSTRUMENTED.get(bare) or Instrumentation(bare, family)
-    _refuse_twice(interventions)
-    active = tuple(ActiveIntervention(i, i.start(instrumentation.model_info)) for i in interventions)
-    activate(instrumentation, active)
-    return Handle(instrumentation, active)
-
-
-def _refuse_twice(interventions: Sequence[Intervention]) -> None:
-    """One list with equal interventions is a slip; a block within a block is not."""
-    for number, intervention in enumerate(interventions):
-        if intervention in interventions[:number]:
-            got = f"{intervention!r} twice"
-            expected, fix = "every intervention once, or again with other parameters", "leave one out"
-            raise InterventionError(message(got, expected, fix))
+    return switch_on(model, interventions, family=family, thread=None)
 
 
 @contextmanager
 def intervene(model: Any, *interventions: Intervention, family: Family | None = None) -> Iterator[Handle]:
     """Switch interventions on inside a ``with`` block; afterwards, also after an exception, the model is as before.
+
+    They act on what the thread that entered the block runs: a plain ``generate`` of another thread is untouched. For
+    pipelines, servers and streamers, whose ``generate`` runs in a thread of its own, use ``attach``.
 
     Args:
         model: What ``load`` gave, or a bare Hugging Face model.
@@ -168,7 +198,7 @@ def intervene(model: Any, *interventions: Intervention, family: Family | None = 
         InterventionError: Something given is no intervention, or is given twice.
         UnsupportedModelError: The model's attention cannot be reached.
     """
-    handle = attach(model, *interventions, family=family)
+    handle = switch_on(model, interventions, family=family, thread=threading.get_ident())
     try:
         yield handle
     except BaseException:
@@ -177,62 +207,111 @@ def intervene(model: Any, *interventions: Intervention, family: Family | None = 
     handle.remove()
 
 
-def activate(instrumentation: Instrumentation, active: tuple[ActiveIntervention, ...]) -> None:
-    """Add interventions to a model's hooks, which are installed with the first.
+@task(_TASK)
+def switch_on(
+    model: Any, interventions: Sequence[Intervention], *, family: Family | None, thread: int | None
+) -> Handle:
+    """Switch interventions on in one thread or in all.
 
     Args:
-        instrumentation: The model's hooks.
-        active: Interventions to add after those already there.
+        model: What ``load`` gave, or a bare Hugging Face model.
+        interventions: Interventions in the order in which they act.
+        family: Rules of the model's family, found by itself when None.
+        thread: The thread whose forwards they act on; None for all, where they replace equal ones.
+
+    Returns:
+        The handle.
 
     Raises:
-        InterventionError: Two interventions that both choose the tokens; nothing is left behind.
-        UnsupportedModelError: The model's attention cannot be reached; nothing is left behind.
+        InterventionError: As for ``attach``.
+        UnsupportedModelError: As for ``attach``.
     """
-    choosing = [p.name for p in (*instrumentation.active, *active) if p.session.chooses_tokens]
+    bare = unwrap(model)
+    _require_interventions(interventions)
+    family = family or (model.family if isinstance(model, LoadedModel) else family_of(bare))
+    if family.crossing_layers(bare):
+        got = f"{type(bare).__name__}, which looks at the image in cross-attention layers"
+        expected, fix = "models with image tokens in the decoder's sequence", "trace it without interventions"
+        raise UnsupportedModelError(message(got, expected, fix))
+    with _ACCESS:
+        instrumentation = _INSTRUMENTED.get(bare) or Instrumentation(bare, family)
+        if not instrumentation.attached:
+            instrumentation.outer = model.model if isinstance(model, LoadedModel) else model
+        active = tuple(ActiveIntervention(i, i.start(instrumentation.model_info), thread) for i in interventions)
+        before = list(instrumentation.attached)
+        replaced = [each for each in before if thread is None is each.thread and each.intervention in interventions]
+        kept = [each for each in before if each not in replaced]
+        _refuse_two_choosers(kept, active, thread)
+        instrumentation.attached[:] = [*kept, *active]
+        try:
+            _settle(instrumentation)
+        except BaseException:
+            instrumentation.attached[:] = before
+            _settle(instrumentation)
+            raise
+    for each in replaced:
+        warnings.warn(f"{each.name} was attached already with these parameters; this one replaces it.", stacklevel=4)
+    return Handle(instrumentation, active)
+
+
+def _require_interventions(interventions: Sequence[Any]) -> None:
+    for number, intervention in enumerate(interventions):
+        if isinstance(intervention, type) or not isinstance(intervention, Intervention):
+            got = f"{intervention!r}"[:80]
+            fix = "pass an instance such as lv.DLEAF()"
+            raise InterventionError(message(got, "objects with start and describe", fix))
+        if intervention in interventions[:number]:  # in one list it is a slip; a block within a block is not
+            got = f"{intervention!r} twice"
+            expected, fix = "every intervention once, or again with other parameters", "leave one out"
+            raise InterventionError(message(got, expected, fix))
+
+
+def _refuse_two_choosers(
+    others: Sequence[ActiveIntervention], active: Sequence[ActiveIntervention], thread: int | None
+) -> None:
+    together = [each for each in others if thread is None or each.thread in (None, thread)]
+    choosing = [each.name for each in (*together, *active) if each.session.chooses_tokens]
     if len(choosing) > 1:
         got = f"{' and '.join(choosing)}, which each choose every token"
         fix = "leave one out, or take the other off first"
         raise InterventionError(message(got, "one that chooses tokens", fix, task="switch on interventions together"))
-    instrumentation.active.extend(active)
-    try:
-        instrumentation.sync_hooks()
-    except BaseException:
-        _leave(instrumentation, active)
-        raise
-    if instrumentation.model not in _INSTRUMENTED:
-        _INSTRUMENTED[instrumentation.model] = instrumentation
-        _shadow_generate(instrumentation)
 
 
-def _leave(instrumentation: Instrumentation, active: tuple[ActiveIntervention, ...]) -> None:
-    for each in active:
-        instrumentation.active.remove(each)
-    if instrumentation.active:
-        instrumentation.sync_hooks()
+def _take_off(instrumentation: Instrumentation, active: Sequence[ActiveIntervention]) -> None:
+    with _ACCESS:
+        if active:
+            instrumentation.attached[:] = [each for each in instrumentation.attached if each not in active]
+            _settle(instrumentation)
+
+
+def _settle(instrumentation: Instrumentation) -> None:
+    """Set up what the attached interventions need, or take everything down after the last one."""
+    model = instrumentation.model
+    if not instrumentation.attached:
+        _take_down(instrumentation)
         return
-    instrumentation.remove()
-    if _INSTRUMENTED.pop(instrumentation.model, None) is not None:
-        vars(instrumentation.model).pop("generate", None)
+    instrumentation.sync_hooks()
+    if model not in _WRAPPED:
+        with ExitStack() as steps:
+            steps.enter_context(generating_with(instrumentation, lambda: _lifted(instrumentation)))
+            _WRAPPED[model] = steps.pop_all()
+    _INSTRUMENTED[model] = instrumentation
 
 
-def _shadow_generate(instrumentation: Instrumentation) -> None:
-    """Let ``generate`` pass on the prompt's length and take the interventions' logits processors along."""
-    original = getattr(instrumentation.model, "generate", None)
-    if original is None:
-        return
+def _take_down(instrumentation: Instrumentation) -> None:
+    with ExitStack() as steps:  # one that fails does not keep the other
+        steps.callback(instrumentation.remove)
+        if wrapped := _WRAPPED.pop(instrumentation.model, None):
+            steps.callback(wrapped.close)
+        _INSTRUMENTED.pop(instrumentation.model, None)
 
-    @functools.wraps(original)
-    def generate(*args: Any, **kwargs: Any) -> Any:
-        ids = next((kwargs[n] for n in ("input_ids", "inputs") if kwargs.get(n) is not None), args[0] if args else None)
-        if ids is None:
-            fix = "pass input_ids, so that image positions are known"
-            raise ModelInputError(message("no input_ids", "input_ids", fix, task="generate with an intervention"))
-        given = dict(zip(("inputs", "generation_config"), args, strict=False))  # generate's own order
-        settings = resolve_settings(instrumentation.family.core(instrumentation.model), given | kwargs)
-        with instrumentation.generation(ids, kwargs | settings.to_dict()):
-            processors = [p for s in instrumentation.sessions if (p := s.logits_processor()) is not None]
-            if processors:
-                kwargs["logits_processor"] = LogitsProcessorList([*(kwargs.get("logits_processor") or []), *processors])
-            return original(*args, **kwargs)
 
-    vars(instrumentation.model)["generate"] = generate
+@contextmanager
+def _lifted(instrumentation: Instrumentation) -> Iterator[None]:
+    """The model as it was, for a moment, once no other thread generates."""
+    with instrumentation.lock, _ACCESS:
+        _take_down(instrumentation)
+        try:
+            yield
+        finally:
+            _settle(instrumentation)

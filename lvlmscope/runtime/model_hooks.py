@@ -1,13 +1,12 @@
 """Everything attached to one model: the tap, the followed forwards, the sessions in order, and a recorder."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import UnsupportedModelError, message, task
 from lvlmscope.hooks.attention_call import AttentionCall
 from lvlmscope.hooks.attention_options import unknown_options
@@ -16,12 +15,15 @@ from lvlmscope.hooks.gradient_path import ForwardGraph, GradientPath, require_gr
 from lvlmscope.hooks.hidden_states import HiddenHooks
 from lvlmscope.models.families import Family
 from lvlmscope.runtime.active_intervention import ActiveIntervention, Recorder
-from lvlmscope.runtime.edit_validation import validate_edit
+from lvlmscope.runtime.compiled_modules import running_originals
+from lvlmscope.runtime.edit_chain import edit_rows, edit_stream, head_gains
+from lvlmscope.runtime.forward_state import PerThread, ReplayState
 from lvlmscope.runtime.hidden_layers import refuse_hidden_layers
+from lvlmscope.runtime.model_lock import model_lock
 from lvlmscope.runtime.output_patching import apply_gain, attach_gradient, patch_output, recompute_output
 from lvlmscope.runtime.predicting_rows import ForwardTracker
 from lvlmscope.runtime.protocol import ForwardInfo, ModelInfo, Session
-from lvlmscope.runtime.row_reading import RowCheck, read_rows
+from lvlmscope.runtime.row_reading import read_rows
 
 __all__ = ["Instrumentation"]
 
@@ -38,11 +40,15 @@ class Instrumentation:
         """
         self.model = model
         self.family = family
-        self.active: list[ActiveIntervention] = []
-        self.recorder: Recorder | None = None
+        self.outer: torch.nn.Module = model
+        self.attached: list[ActiveIntervention] = []
         self.replayed: list[ActiveIntervention] = []
-        self.seen_layers: list[int] = []
-        self.tracker = ForwardTracker(family.core(model), lambda ids: family.image_mask(model, ids))
+        self.lock = model_lock(model)
+        self._here = PerThread()
+        self._replay: ReplayState | None = None
+        self.tracker = ForwardTracker(
+            family.core(model), lambda ids: family.image_mask(model, ids), lambda: bool(self.active or self.recorder)
+        )
         self.tracker.on_begin, self.tracker.on_end = self._begin, self._end
         layers = tuple(family.decoder_layers(model))
         config = family.text_config(model)
@@ -58,9 +64,23 @@ class Instrumentation:
         self._tap = family.make_tap(model, self._first_row, self._handle)
         self._hidden = HiddenHooks(layers, self._edit_hidden)
         self._path = GradientPath(family.core(model), self._deliver)
-        self._check = RowCheck()
-        self._generating = False
-        self._built = False
+        self._installed: ExitStack | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Instrumentation":
+        """The same: a hooked module that is copied alone keeps none of its own."""
+        return self
+
+    @property
+    def active(self) -> list[ActiveIntervention]:
+        """The interventions that act on forwards of the running thread, in order."""
+        if self._replay is not None and self._replay.is_here:
+            return self._replay.active
+        return [each for each in self.attached if each.acts_here]
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """What records the running thread's forwards."""
+        return self._replay.recorder if self._replay is not None and self._replay.is_here else None
 
     @property
     def sessions(self) -> list[Session]:
@@ -74,7 +94,13 @@ class Instrumentation:
 
     @property
     def _differentiates(self) -> bool:
-        return any(_overrides(s, "gradient_layers") for s in self.sessions)
+        return any(_overrides(s, "gradient_layers") for s in self._every_session)
+
+    @property
+    def _every_session(self) -> list[Session]:
+        """The sessions of all threads."""
+        replayed = [] if self._replay is None else self._replay.active
+        return [each.session for each in (*self.attached, *replayed)]
 
     def restart(self) -> None:
         """Give every intervention a fresh session, so that its report speaks of what comes next only."""
@@ -96,13 +122,19 @@ class Instrumentation:
         """
         if self._differentiates:
             require_gradients(self.model, running=False)
-        if not self._built:
-            self._built = True
-            self._tap.install()
-            self.tracker.install()
-        recorder = self.recorder
+        if self._installed is None:
+            with ExitStack() as steps:  # each step's end is noted before it begins: one that fails half-way is undone
+                steps.enter_context(running_originals(self.outer))
+                steps.callback(self._tap.remove)
+                self._tap.install()
+                steps.callback(self.tracker.remove)
+                self.tracker.install()
+                steps.callback(self._hidden.set, False)
+                steps.callback(self._path.set, False)
+                self._installed = steps.pop_all()
+        recorder = None if self._replay is None else self._replay.recorder
         needs_hidden = recorder is not None and (recorder.wants_hidden or recorder.differentiable)
-        needs_hidden |= any(_overrides(s, "edit_hidden") for s in self.sessions)
+        needs_hidden |= any(_overrides(s, "edit_hidden") for s in self._every_session)
         self._hidden.set(needs_hidden)
         self._path.set(self._differentiates)
 
@@ -113,17 +145,16 @@ class Instrumentation:
             UnsupportedOptionError: The model runs on such a kernel.
             UnsupportedModelError: The decoder's attention cannot be reached.
         """
-        if not self._built:
-            self._tap.install()
-            self._tap.remove()
+        if self._installed is None:
+            with ExitStack() as steps:
+                steps.callback(self._tap.remove)
+                self._tap.install()
 
     def remove(self) -> None:
-        """Leave the model as it was."""
-        self._hidden.set(False)
-        self._path.set(False)
-        self.tracker.remove()
-        self._tap.remove()
-        self._built = False
+        """Leave the model as it was; a step that fails does not keep the others."""
+        installed, self._installed = self._installed, None
+        if installed is not None:
+            installed.close()
 
     @contextmanager
     def generation(self, ids: torch.Tensor, options: Mapping[str, Any]) -> Iterator[None]:
@@ -139,20 +170,19 @@ class Instrumentation:
         Raises:
             UnsupportedOptionError: An option that an intervention refuses, or a mode without the gradients it needs.
         """
-        if self._differentiates:
+        if any(_overrides(s, "gradient_layers") for s in self.sessions):
             with task("generate with an intervention that needs gradients"):
                 require_gradients(self.model, running=True)
-        for session in self.sessions:
-            session.begin_generate(options)
-        before, self._generating = (self.tracker.prompt_length, self._generating), True
-        mode = torch.is_grad_enabled()
-        self.tracker.set_sequence(ids, ids.shape[1])
-        try:
+        for each in self.active:
+            each.call("begin_generate", options)
+        with ExitStack() as steps:
+            steps.callback(setattr, self.tracker, "prompt_length", self.tracker.prompt_length)
+            steps.callback(setattr, self._here, "generating", self._here.generating)
+            steps.callback(torch.set_grad_enabled, torch.is_grad_enabled())
+            steps.callback(self._path.close)  # hooks are not called when a forward is interrupted from the keyboard
+            self._here.generating = True
+            self.tracker.set_sequence(ids, ids.shape[1])
             yield
-        finally:
-            self.tracker.prompt_length, self._generating = before
-            self._path.close()  # hooks are not called when a forward is interrupted from the keyboard
-            torch.set_grad_enabled(mode)
 
     @contextmanager
     def recording(self, recorder: Recorder) -> Iterator[None]:
@@ -164,59 +194,65 @@ class Instrumentation:
         Yields:
             Nothing.
         """
-        kept, length = self.active, self.tracker.prompt_length
-        self.active = [ActiveIntervention(p.intervention, p.intervention.start(self.model_info)) for p in kept]
-        self.recorder = recorder
-        try:
+        fresh = [
+            ActiveIntervention(each.intervention, each.intervention.start(self.model_info), each.thread)
+            for each in self.active
+        ]
+        with self.lock, ExitStack() as steps:
+            steps.callback(self._end_replay)
+            steps.callback(setattr, self.tracker, "prompt_length", self.tracker.prompt_length)
+            self._replay = ReplayState(recorder, fresh)
             self.sync_hooks()
             yield
-        finally:
-            self.replayed = self.active
-            self.active, self.recorder = kept, None
-            self.tracker.prompt_length = length
-            if kept:
-                self.sync_hooks()
-            else:
-                self.remove()
+
+    def _end_replay(self) -> None:
+        replay, self._replay = self._replay, None
+        self.replayed = [] if replay is None else replay.active
+        if self.attached:
+            self.sync_hooks()
+        else:
+            self.remove()
 
     def _first_row(self) -> int | None:
         return None if self.tracker.current is None else self.tracker.current.first_row
 
     def _begin(self, forward: ForwardInfo) -> None:
-        self.seen_layers = []
-        self._check.begin()
+        here = self._here
+        here.seen_layers = []
+        here.check.begin()
         for each in self.active:
             each.forwards += 1
             each.rows += forward.batch_size * forward.num_rows
-            each.session.begin_forward(forward)
+            each.call("begin_forward", forward)
         # A replay, or a forward that the user runs, chooses no token
-        asking = self.sessions if self._generating and self.recorder is None else []
-        self._path.request({layer for session in asking for layer in session.gradient_layers(forward)})
+        asking = self.active if here.generating and self.recorder is None else []
+        self._path.request({layer for each in asking for layer in each.call("gradient_layers", forward)})
 
     def _deliver(self, graph: ForwardGraph) -> None:
         forward = self.tracker.current
         assert forward is not None
-        for session in self.sessions:
-            if session.gradient_layers(forward):
-                session.on_graph(graph)
+        for each in self.active:
+            if each.call("gradient_layers", forward):
+                each.call("on_graph", graph)
 
     def _end(self, logits: torch.Tensor, cache: Any) -> None:
-        if not self.seen_layers:
+        here = self._here
+        if not here.seen_layers:
             got = f"{type(self.model).__name__}, whose decoder never called the tap"
             fix = "register a Family for the model"
             raise UnsupportedModelError(message(got, "decoders on the attention registry", fix, task="read attention"))
-        refuse_hidden_layers(self.model, cache, self.seen_layers)
-        self._check.judge()
-        for session in self.sessions:
-            session.end_forward(logits)
+        refuse_hidden_layers(self.model, cache, here.seen_layers)
+        here.check.judge()
+        for each in self.active:
+            each.call("end_forward", logits, shown={"logits": logits})
 
     def _visit(self, call: AttentionCall, layer: int) -> None:
         """Note that a layer attends; one that does so twice in a forward has no single row per position."""
-        if layer in self.seen_layers and not self.tracker.is_resumed:
+        if layer in self._here.seen_layers and not self.tracker.is_resumed:
             got = f"{type(call.module).__name__}, which calls its attention function twice in layer {layer}"
             fix = "register a Family whose make_tap reads one of them"
             raise UnsupportedModelError(message(got, "one attention call per layer", fix, task="read attention"))
-        self.seen_layers.append(layer)
+        self._here.seen_layers.append(layer)
 
     def _handle(self, call: AttentionCall, run: Callable[[], KernelOutput]) -> KernelOutput:
         """The kernel's output with the heads replaced whose rows were edited."""
@@ -225,7 +261,7 @@ class Instrumentation:
         assert forward is not None
         # Layers with shared keys may be given the last queries only (Gemma4)
         dropped = forward.num_queries - call.query.shape[2]
-        call = replace(call, first_row=call.first_row - dropped, crosses=layer in self._crossing)
+        call = replace(call, first_row=max(call.first_row - dropped, 0), crosses=layer in self._crossing)
         self._visit(call, layer)
         recorded = self.recorder is not None and self.recorder.differentiable
         path = self._path
@@ -234,11 +270,11 @@ class Instrumentation:
             return run()
         rows = read_rows(call, forward, layer, differentiable=recorded or path.is_open)
         if self.recorder is not None or forward.is_prompt or unknown_options(call):
-            run = self._check.watched(run, call, rows)
+            run = self._here.check.watched(run, call, rows)
         if opens:
             path.open()
             rows = rows.as_leaf()
-        edited = self._edit(rows)
+        edited = edit_rows(self.active, rows)
         if self.recorder is not None:
             self.recorder.record_rows(layer, edited)
         if path.is_open:
@@ -250,42 +286,15 @@ class Instrumentation:
             output, weights = recompute_output(run, edited, call)
         else:
             output, weights = patch_output(run(), rows, edited, call)
-        return apply_gain(output, self._gains(edited), call.first_row), weights
-
-    def _edit(self, rows: AttentionRows) -> AttentionRows:
-        for each in self.active:
-            weights = each.session.edit_attention(rows)
-            if weights is None:
-                continue
-            rows, count = validate_edit(rows, weights, each.intervention)
-            if count:
-                each.edited[rows.layer or 0] = each.edited.get(rows.layer or 0, 0) + count
-        return rows
-
-    def _gains(self, rows: AttentionRows) -> list[tuple[torch.Tensor, str]]:
-        gains: list[tuple[torch.Tensor, str]] = []
-        for each in self.active:
-            gain = each.session.head_gain(rows)
-            if gain is None:
-                continue
-            count = int((gain != 1).sum())
-            if count:
-                each.scaled[rows.layer or 0] = each.scaled.get(rows.layer or 0, 0) + count
-                gains.append((gain, each.session.gain_rows))
-        return gains
+        return apply_gain(output, head_gains(self.active, edited), call.first_row), weights
 
     def _edit_hidden(self, layer: int, hidden: torch.Tensor) -> torch.Tensor | None:
         forward = self.tracker.current
         if forward is None:
             return None
         # From the end: Gemma4 runs its last layers on the last row of a prompt only
-        start, edited = hidden.shape[1] - forward.num_rows, hidden
-        rows = torch.arange(start, hidden.shape[1], device=hidden.device)
-        for each in self.active:
-            new = each.session.edit_hidden(layer, edited, rows)
-            if new is not None and not torch.equal(new, edited):
-                each.shifted[layer] = each.shifted.get(layer, 0) + 1
-                edited = new
+        start = hidden.shape[1] - forward.num_rows
+        edited = edit_stream(self.active, layer, hidden, start)
         if self.recorder is not None and self.recorder.differentiable and layer == -1:
             edited = edited.detach().requires_grad_()
         if self.recorder is not None and self.recorder.wants_hidden:

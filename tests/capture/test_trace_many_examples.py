@@ -1,6 +1,7 @@
 """trace_many: in order, batched, with failures as records."""
 
 import weakref
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from PIL import Image
 import lvlmscope as lv
 from lvlmscope.capture.trace_many_examples import FailedExample
 from lvlmscope.diagnostics import planted_trace
-from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, UnsupportedOptionError
+from lvlmscope.errors import ImageInputError, InterventionError, ModelInputError, PromptError, UnsupportedOptionError
 from lvlmscope.tiny.composed_scenes import scenes
 from lvlmscope.traces.trace import Trace
 from tests.support import tiny_models
@@ -123,6 +124,133 @@ def test_answers_given_in_advance_and_interventions(model: Any, images: list[Ima
     assert found[0].answer.strip() == "A cat."
     assert found[1].effects[0]["name"] == "DLEAF"
     assert tiny_models.footprint(model.model) == before
+
+
+def test_nothing_stays_attached_between_two_results(model: Any, images: list[Image.Image]) -> None:
+    options = OPTIONS | {"prompt": PROMPTS[0]}
+    plain = [lv.trace(model, image, **options) for image in images]
+    interventions = [lv.HeadRescaling(tau_perc=0.01, tau_reas=0.005, g_perc=2.0), lv.DLEAF(gamma=0.5)]
+    edited = [lv.trace(model, image, interventions=interventions, **options) for image in images]
+    assert not all(torch.equal(a.log_probs, b.log_probs) for a, b in zip(plain, edited, strict=True))
+    untouched = tiny_models.footprint(model.model)
+    pairs = zip(
+        lv.trace_many(model, images, **options),
+        lv.trace_many(model, images, interventions=interventions, **options),
+        strict=True,
+    )
+    for number, (before, after) in enumerate(pairs):
+        assert isinstance(before, Trace)
+        assert isinstance(after, Trace)
+        assert lv.attached(model) == ()
+        assert tiny_models.footprint(model.model) == untouched
+        assert before.effects == ()
+        assert torch.equal(before.log_probs, plain[number].log_probs)
+        assert torch.equal(after.log_probs, edited[number].log_probs)
+
+
+def test_an_intervention_that_changes_nothing_in_any_example_warns_once(model: Any, images: list[Image.Image]) -> None:
+    options = OPTIONS | {"prompt": PROMPTS[0], "interventions": [Faulty(None, at=0)]}
+    with pytest.warns(UserWarning, match=r"Faulty changed nothing in any example; in the last one: at is 0\.") as told:
+        list(lv.trace_many(model, images, **options))
+    assert len(told) == 1
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """Breaks on the images whose number of visits is given."""
+
+    error: Any
+    at: int
+    seen: list[int] = field(default_factory=list, compare=False)
+
+    def start(self, site: lv.ModelInfo) -> lv.Session:
+        del site
+        return _FaultySession(self)
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": "Faulty"}
+
+
+class _FaultySession(lv.Session):
+    def __init__(self, config: Faulty) -> None:
+        self.config = config
+
+    def begin_generate(self, options: Any) -> None:
+        del options
+        self.config.seen.append(1)
+
+    def no_effect_reason(self) -> str | None:
+        return f"at is {self.config.at}"
+
+    def edit_attention(self, rows: lv.AttentionRows) -> torch.Tensor | None:
+        if not self.config.at:
+            return None
+        if len(self.config.seen) == self.config.at:
+            if self.config.error is None:
+                return rows.weights * float("nan")
+            raise self.config.error
+        return rows.weights.roll(1, -2)
+
+
+class OddError(Exception):
+    """No kind of error that a library would raise."""
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(OddError("strange"), OddError), (ZeroDivisionError("0"), ZeroDivisionError)]
+)
+def test_whatever_an_example_raises_is_its_record(
+    model: Any, images: list[Image.Image], error: Exception, kind: type[Exception]
+) -> None:
+    options = OPTIONS | {"prompt": PROMPTS[0], "interventions": [Faulty(error, at=1)]}
+    first, *rest = lv.trace_many(model, images, **options)
+    assert isinstance(first, FailedExample)
+    assert type(first.error) is kind
+    assert first.error.__notes__ == ["raised by the intervention Faulty, in edit_attention"]
+    assert all(isinstance(one, Trace) for one in rest)
+
+
+def test_a_wrong_edit_is_the_calls_fault_at_first_and_an_examples_later(model: Any, images: list[Image.Image]) -> None:
+    options = OPTIONS | {"prompt": PROMPTS[0]}
+    with pytest.raises(InterventionError, match="edit attention with Faulty: got NaN"):
+        list(lv.trace_many(model, images, interventions=[Faulty(None, at=1)], **options))
+    found = list(lv.trace_many(model, images, interventions=[Faulty(None, at=3)], **options))
+    assert [isinstance(one, Trace) for one in found] == [True, True, False, True]
+    assert "Faulty" in str(found[2])
+    with pytest.raises(KeyboardInterrupt):
+        list(lv.trace_many(model, images, interventions=[Faulty(KeyboardInterrupt(), at=3)], **options))
+    assert lv.attached(model) == ()
+
+
+def test_examples_of_any_kind_that_come_later_end_nothing(model: Any, images: list[Image.Image]) -> None:
+    class Broken:
+        def __getattr__(self, name: str) -> Any:
+            raise OddError(name)
+
+    examples = [
+        images[0],
+        {"no": "image"},
+        Broken(),
+        (images[1], ""),
+        None,
+        object(),
+        {"image": images[1], "answer": 3.5},
+    ]
+    found = list(
+        lv.trace_many(
+            model,
+            iter([(one, PROMPTS[0]) if n in (0,) else one for n, one in enumerate(examples)]),
+            batch_size=3,
+            prompt=PROMPTS[0],
+            **OPTIONS,
+        )
+    )
+    assert [isinstance(one, Trace) for one in found] == [True] + [False] * 6
+    late = iter([(images[0], "What?"), images[1]])
+    first, second = lv.trace_many(model, late, **OPTIONS)
+    assert isinstance(first, Trace)
+    assert isinstance(second, FailedExample)
+    assert "example 1 without a prompt" in str(second)
 
 
 def test_sampling_repeats_with_its_seed(model: Any, images: list[Image.Image]) -> None:

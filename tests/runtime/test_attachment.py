@@ -251,6 +251,7 @@ def test_another_model_of_the_same_config_is_untouched() -> None:
     other.generation_config = case.model.generation_config
     plain = generate(case)
     with intervene(case.model, *ALL):
+        generate(case)
         untouched = other.generate(**case.inputs, **OPTIONS, return_dict_in_generate=True, output_logits=True)
     assert all(torch.equal(a, b) for a, b in zip(plain.logits, untouched.logits, strict=True))
 
@@ -295,14 +296,15 @@ def test_one_intervention_stands_for_a_list_of_it() -> None:
 
 def test_an_equal_intervention_is_refused_twice_in_one_list() -> None:
     case = tiny_models.llava()
+    generate(case)  # which leaves attributes of its own
     before = tiny_models.footprint(case.model)
     with pytest.raises(InterventionError, match=r"DLEAF\(gamma=0\.5.* twice"):
         attach(case.model, DLEAF(gamma=0.5), DLEAF(gamma=0.5))
     assert tiny_models.footprint(case.model) == before
     handle = attach(case.model, DLEAF(gamma=0.5), DLEAF(gamma=0.25))
-    again = attach(case.model, DLEAF(gamma=0.5))
-    assert (len(handle.report()), len(again.report())) == (2, 1)
-    again.withdraw()
+    with intervene(case.model, DLEAF(gamma=0.5)) as inner:  # a block within is meant
+        generate(case)
+        assert (len(handle.report()), len(inner.report())) == (2, 1)
     handle.withdraw()
     assert tiny_models.footprint(case.model) == before
 

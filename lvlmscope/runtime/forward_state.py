@@ -1,0 +1,49 @@
+"""What belongs to the thread that runs a forward, and to the one that replays an answer."""
+
+import threading
+
+from lvlmscope.runtime.active_intervention import ActiveIntervention, Recorder
+from lvlmscope.runtime.row_reading import RowCheck
+
+__all__ = ["PerThread", "ReplayState"]
+
+
+class PerThread(threading.local):
+    """What the forward that a thread runs has shown so far.
+
+    Attributes:
+        seen_layers: Layers that have called the tap.
+        check: Comparison of their rows with the kernel's output.
+        generating: Whether ``generate`` runs the forward.
+    """
+
+    def __init__(self) -> None:
+        """Start without a forward; each thread does so when it first asks."""
+        self.seen_layers: list[int] = []
+        self.check = RowCheck()
+        self.generating = False
+
+
+class ReplayState:
+    """A replay: its recorder and fresh starts of the interventions, in the thread that runs it.
+
+    Attributes:
+        recorder: Takes rows and hidden states.
+        active: The interventions with sessions of their own.
+    """
+
+    def __init__(self, recorder: Recorder, active: list[ActiveIntervention]) -> None:
+        """Begin in the running thread.
+
+        Args:
+            recorder: Takes rows and hidden states.
+            active: The interventions with sessions of their own.
+        """
+        self.recorder = recorder
+        self.active = active
+        self._thread = threading.get_ident()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the running thread replays."""
+        return self._thread == threading.get_ident()
