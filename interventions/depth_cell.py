@@ -1,71 +1,22 @@
-"""The recurrent cell over depth: the DG-DPU, its ablations, and its file format (safetensors beside JSON)."""
+"""The recurrent cell over depth: the DG-DPU and its ablations."""
 
-import json
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lvlmscope.attention.attention_rows import at_least_float32
-from lvlmscope.errors import CellError, message, task
+from lvlmscope.errors import CellError, message
+from lvlmscope.interventions.cell_files import CONFIG_FILE, WEIGHTS_FILE, CellConfig, read_cell, write_cell
 
 __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "CellConfig", "CellOutput", "DepthCell"]
 
-CONFIG_FILE: Final = "cell.json"
-WEIGHTS_FILE: Final = "cell.safetensors"
-FORMAT_VERSION: Final = 1
 OPEN: Final = 6.0  # sigmoid(6) = 0.998: the last gate passes the layer's output
 EPS: Final = 1e-6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CellConfig:
-    """Options that determine a cell's tensors.
-
-    Attributes:
-        hidden_size: d, width of the residual stream it is made for.
-        cell: `"dgdpu"`, or `"gru"`: the ablation with a gated recurrent unit.
-        gates: Gates of the DG-DPU: `"dual"`, or one alone; must be `"dual"` for the GRU.
-        rank: r of factored matrices `W = A B` with A `[d, r]` and B `[r, d]`; None for whole ones.
-    """
-
-    hidden_size: int
-    cell: Literal["dgdpu", "gru"] = "dgdpu"
-    gates: Literal["dual", "constraint", "correction"] = "dual"
-    rank: int | None = None
-
-    @task("configure a cell")
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            CellError: An option outside its range, or gates chosen for the GRU.
-        """
-        kinds, gates = ("dgdpu", "gru"), ("dual", "constraint", "correction")
-        if self.cell not in kinds or self.gates not in gates:
-            got, expected = f"cell={self.cell!r}, gates={self.gates!r}", f"{', '.join(kinds)}; {', '.join(gates)}"
-            raise CellError(message(got, expected, "choose one of each"))
-        if self.cell == "gru" and self.gates != "dual":
-            got, expected = f"gates={self.gates!r} with cell='gru'", "gates of the DG-DPU only"
-            raise CellError(message(got, expected, "leave gates out"))
-        if self.hidden_size < 1 or not (self.rank is None or 1 <= self.rank <= self.hidden_size):
-            got, expected = (
-                f"hidden_size={self.hidden_size}, rank={self.rank}",
-                "rank from 1 to hidden_size, or None",
-            )
-            raise CellError(message(got, expected, "choose another rank"))
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the pre-activations, each with its own matrices W, U and bias b."""
-        if self.cell == "gru":
-            return ("update_gate", "reset_gate", "candidate")  # a ModuleDict has an update of its own
-        return {"dual": ("constraint", "correction")}.get(self.gates, (self.gates,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -128,6 +79,8 @@ class DepthCell(nn.Module):
                 lower one, such as 1, the cell starts by damping every layer a little, and learns in fewer steps.
         """
         super().__init__()
+        if not math.isfinite(bias):
+            raise CellError(message(f"bias={bias}", "a finite number", "choose one", task="make a cell"))
         self.config = config
         first = min(bias, 2.0) if config.gates == "dual" else bias
         biases = {"correction": bias, "update_gate": bias, "constraint": first}
@@ -136,7 +89,7 @@ class DepthCell(nn.Module):
             self.new = nn.ModuleDict({n: _Product(config.hidden_size, config.rank) for n in config.inputs})
             self.old = nn.ModuleDict({n: _Product(config.hidden_size, config.rank) for n in config.inputs})
         self.bias = nn.ParameterDict(
-            {n: nn.Parameter(torch.full((config.hidden_size,), biases.get(n, 0.0))) for n in config.inputs}
+            {n: nn.Parameter(torch.full((config.hidden_size,), float(biases.get(n, 0.0)))) for n in config.inputs}
         )
 
     def __str__(self) -> str:
@@ -191,13 +144,8 @@ class DepthCell(nn.Module):
             dtype: Of the file; the parameters' own when None.
             notes: JSON values kept beside the configuration, such as the model it was trained in.
         """
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
         tensors = {n: t.detach().to("cpu", dtype or t.dtype).contiguous() for n, t in self.state_dict().items()}
-        written = {"format_version": FORMAT_VERSION, **asdict(self.config), "notes": notes or {}}
-        (target / CONFIG_FILE).write_text(json.dumps(written, indent=2) + "\n")
-        save_file(tensors, target / WEIGHTS_FILE)
-        (target / WEIGHTS_FILE).chmod((target / CONFIG_FILE).stat().st_mode)  # safetensors writes for the owner alone
+        write_cell(folder, self.config, tensors, notes or {})
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -212,26 +160,14 @@ class DepthCell(nn.Module):
         Raises:
             CellError: No cell there, of a newer format, or files that do not belong together.
         """
-        source, doing, fix = (
-            Path(folder),
-            f"load a cell from {folder}",
-            "give a folder written by lvlmscope train hallurnn",
-        )
+        config, tensors = read_cell(folder)
+        cell = cls(config)
         try:
-            read = json.loads((source / CONFIG_FILE).read_text())
-            tensors = load_file(source / WEIGHTS_FILE)
-            version = read.pop("format_version")
-            read.pop("notes", None)
-            if version > FORMAT_VERSION:
-                got, expected = f"format {version}", f"formats up to {FORMAT_VERSION}"
-                raise CellError(message(got, expected, "update lvlmscope", task=doing))
-            cell = cls(CellConfig(**read))
             cell.load_state_dict(tensors)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            if isinstance(error, CellError):
-                raise
-            got, expected = " ".join(str(error).split())[:160], f"{CONFIG_FILE} and {WEIGHTS_FILE} of one cell"
-            raise CellError(message(got, expected, fix, task=doing)) from error
+        except RuntimeError as error:
+            got, expected = " ".join(str(error).split())[:160], f"{WEIGHTS_FILE} of the cell in {CONFIG_FILE}"
+            fix = "copy both files together"
+            raise CellError(message(got, expected, fix, task=f"load a cell from {folder}")) from error
         return cell.float().requires_grad_(False)
 
 

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from lvlmscope import tiny
 from lvlmscope.errors import EvaluationError, OutputError, message, task
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.traces.atomic_write import whole_file
-from lvlmscope.traces.validated_json import read_json_object, validated
+from lvlmscope.traces.validated_json import STRICT, read_json_object, validated
 from lvlmscope.traces.word_values import Tokens
 
 __all__ = ["FORMAT", "SHARES", "Calibration", "Probe", "Reference", "bundled_calibration"]
@@ -38,6 +38,8 @@ class Reference:
         low: Lower end of the interval.
         high: Upper end.
     """
+
+    __pydantic_config__: ClassVar = STRICT
 
     layers: tuple[int, ...]
     quantiles: tuple[tuple[float, ...], ...]
@@ -99,6 +101,8 @@ class Probe:
         intercept: Log-odds at the mean.
     """
 
+    __pydantic_config__: ClassVar = STRICT
+
     needs: tuple[str, ...]
     signals: tuple[str, ...]
     centre: tuple[float, ...]
@@ -135,6 +139,8 @@ class Calibration:
         words: Surface forms by category: the object words that the ranges are about.
         made_with: Versions, examples, prompt, command (JSON values).
     """
+
+    __pydantic_config__: ClassVar = STRICT
 
     model: str
     num_layers: int

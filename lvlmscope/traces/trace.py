@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.errors import ShapeError, describe, message
+from lvlmscope.errors import ShapeError, TraceFileError, describe, message
 from lvlmscope.traces.token_layout import Layout
 
 if TYPE_CHECKING:
@@ -224,7 +224,11 @@ class Trace:
         """
         from lvlmscope.traces.trace_file import read_trace
 
-        return cls(**read_trace(path))
+        try:
+            return cls(**read_trace(path))
+        except ShapeError as error:
+            expected, fix = "tensors whose axes agree", "the file is damaged: save the trace again"
+            raise TraceFileError(message(str(error), expected, fix, task=f"load the trace {path}")) from error
 
     def __repr__(self) -> str:
         """A few lines for a terminal: answer, sizes, model, replay agreement."""

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NotRequired
 
 from annotated_types import Ge
@@ -10,20 +9,18 @@ from typing_extensions import TypedDict
 
 from lvlmscope.errors import TraceFileError, message
 from lvlmscope.traces.token_layout import Box, Kind, Layout, Role
+from lvlmscope.traces.validated_json import MAX_JSON_BYTES, STRICT, validated
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-
     from lvlmscope.traces.trace import Trace
 
 __all__ = ["FORMAT_VERSION", "MAX_HEADER_BYTES", "header_of", "parse_header"]
 
 Count = Annotated[int, Ge(0)]
-_STRICT: Final = {"extra": "forbid", "strict": True}
 
 
 class _Image(TypedDict):
-    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    __pydantic_config__ = STRICT  # type: ignore[misc]
 
     cells: list[tuple[Count, Count, Role, int, int, int, int, Box | None]]
     size: tuple[int, int] | None
@@ -33,7 +30,7 @@ class _Image(TypedDict):
 
 
 class _Layout(TypedDict):
-    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    __pydantic_config__ = STRICT  # type: ignore[misc]
 
     kinds: list[tuple[Kind, Count]]
     images: list[_Image]
@@ -42,7 +39,7 @@ class _Layout(TypedDict):
 class _Fields(TypedDict):
     """Fields of all versions."""
 
-    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    __pydantic_config__ = STRICT  # type: ignore[misc]
 
     format_version: int
     layer_indices: list[Count]
@@ -60,7 +57,7 @@ class _Fields(TypedDict):
 
 
 FORMAT_VERSION: Final = 3
-MAX_HEADER_BYTES: Final = 32 * 2**20  # a trace of 2,000 tokens over 5,000 keys has less than 2 MB
+MAX_HEADER_BYTES: Final = MAX_JSON_BYTES  # a trace of 2,000 tokens over 5,000 keys has less than 2 MB
 _FIX: Final = "save the trace again"
 
 
@@ -113,7 +110,7 @@ def parse_header(text: str, shape: Sequence[int]) -> dict[str, Any]:
     if version > FORMAT_VERSION:
         expected = f"up to version {FORMAT_VERSION}"
         raise TraceFileError(message(f"format version {version}", expected, "upgrade lvlmscope"))
-    fields = _validated(text)
+    fields: dict[str, Any] = dict(validated(_Fields, text, "the fields that Trace.save writes", TraceFileError))
     del fields["format_version"]
     if version < FORMAT_VERSION:
         _rename_keys(fields)
@@ -123,26 +120,6 @@ def parse_header(text: str, shape: Sequence[int]) -> dict[str, Any]:
         fields[name] = tuple(fields[name])
     fields["top_tokens"] = tuple(tuple(texts) for texts in fields.get("top_tokens", ()))
     return fields
-
-
-@cache
-def _schema() -> "TypeAdapter[_Fields]":
-    """Built on first use, as pydantic takes its time to import."""
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(_Fields)
-
-
-def _validated(text: str) -> dict[str, Any]:
-    from pydantic import ValidationError
-
-    try:
-        return dict(_schema().validate_json(text))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
-        got = f"metadata whose field {where} is wrong: {first['msg']}"[:200]
-        raise TraceFileError(message(got, "the fields that Trace.save writes", _FIX)) from error
 
 
 def _require_counts(fields: Mapping[str, Any], shape: Sequence[int]) -> None:

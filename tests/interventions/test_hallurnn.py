@@ -188,8 +188,8 @@ def test_files_that_are_no_cell_are_refused(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "cell.json").read_text())
     for changed, told in (
         ({"format_version": 99}, "format 99"),
-        ({"hidden_size": 9}, "size mismatch"),
-        ({"cell": "lstm"}, "cell='lstm'"),
+        ({"hidden_size": 9}, "a finite bias of constraint of width 9"),
+        ({"cell": "lstm"}, "a field cell that is wrong"),
         ({"colour": "red"}, "colour"),
     ):
         (tmp_path / "cell.json").write_text(json.dumps(config | changed))

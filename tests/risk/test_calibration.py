@@ -5,6 +5,7 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,6 +114,34 @@ def test_files_that_are_none_are_refused(planted: Calibration, tmp_path: Path) -
         Calibration.load(tmp_path / "c.json")
     with pytest.raises(OutputError, match="save a calibration"):
         planted.save(tmp_path / "none" / "c.json")
+
+
+ALTERED = [
+    (lambda f: [f], "which holds a list"),
+    (lambda f: f | {"shares": [0.5]}, "version 1"),
+    (lambda f: f | {"surprise": 1}, "a field surprise that is wrong"),
+    (lambda f: {k: v for k, v in f.items() if k != "words"}, "a field words that is wrong"),
+    (lambda f: f | {"num_layers": "3"}, "a field num_layers that is wrong"),
+    (lambda f: f | {"tokens": "last"}, "a field tokens that is wrong"),
+    (lambda f: f | {"references": {"x": {"layers": []}}}, "a field references.x.quantiles that is wrong"),
+    (lambda f: with_reference(f, place=7), "rows of quantiles of log_prob"),
+    (lambda f: with_reference(f, quantiles=[[0.0, 1.0]]), "rows of quantiles of log_prob"),
+    (lambda f: with_reference(f, direction="up"), "direction that is wrong"),
+    (lambda f: f | {"probes": [f["probes"][0] | {"weights": []}]}, "a probe of image_attention_focus whose parts"),
+    (lambda f: f | {"probes": [f["probes"][0] | {"signals": ["other"]}]}, "a probe of other whose parts"),
+]
+
+
+def with_reference(fields: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return fields | {"references": fields["references"] | {"log_prob": fields["references"]["log_prob"] | changes}}
+
+
+@pytest.mark.parametrize(("change", "text"), ALTERED)
+def test_altered_files_are_named(planted: Calibration, tmp_path: Path, change: Any, text: str) -> None:
+    planted.save(tmp_path / "c.json")
+    (tmp_path / "c.json").write_text(json.dumps(change(json.loads((tmp_path / "c.json").read_text()))))
+    with pytest.raises(EvaluationError, match=f"read a calibration: got .*{text}"):
+        Calibration.load(tmp_path / "c.json")
 
 
 def test_too_few_words_are_refused() -> None:

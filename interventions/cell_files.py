@@ -1,0 +1,146 @@
+"""A trained cell on disk: its options and notes as JSON beside its weights as safetensors."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, NotRequired
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_bytes
+from safetensors.torch import save_file
+from torch import Tensor
+from typing_extensions import TypedDict
+
+from lvlmscope.errors import CellError, message, task
+from lvlmscope.traces.atomic_write import whole_file
+from lvlmscope.traces.validated_json import STRICT, read_json_object, validated
+
+__all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "CellConfig", "read_cell", "write_cell"]
+
+CONFIG_FILE: Final = "cell.json"
+WEIGHTS_FILE: Final = "cell.safetensors"
+FORMAT_VERSION: Final = 1
+_FIX: Final = "give a folder written by lvlmscope train hallurnn"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellConfig:
+    """Options that determine a cell's tensors.
+
+    Attributes:
+        hidden_size: d, width of the residual stream it is made for.
+        cell: `"dgdpu"`, or `"gru"`: the ablation with a gated recurrent unit.
+        gates: Gates of the DG-DPU: `"dual"`, or one alone; must be `"dual"` for the GRU.
+        rank: r of factored matrices `W = A B` with A `[d, r]` and B `[r, d]`; None for whole ones.
+    """
+
+    hidden_size: int
+    cell: Literal["dgdpu", "gru"] = "dgdpu"
+    gates: Literal["dual", "constraint", "correction"] = "dual"
+    rank: int | None = None
+
+    @task("configure a cell")
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            CellError: An option outside its range, or gates chosen for the GRU.
+        """
+        kinds, gates = ("dgdpu", "gru"), ("dual", "constraint", "correction")
+        if self.cell not in kinds or self.gates not in gates:
+            got, expected = f"cell={self.cell!r}, gates={self.gates!r}", f"{', '.join(kinds)}; {', '.join(gates)}"
+            raise CellError(message(got, expected, "choose one of each"))
+        if self.cell == "gru" and self.gates != "dual":
+            got, expected = f"gates={self.gates!r} with cell='gru'", "gates of the DG-DPU only"
+            raise CellError(message(got, expected, "leave gates out"))
+        whole = all(type(size) is int for size in (self.hidden_size, self.rank if self.rank is not None else 1))
+        if not whole or self.hidden_size < 1 or not (self.rank is None or 1 <= self.rank <= self.hidden_size):
+            got = f"hidden_size={self.hidden_size}, rank={self.rank}"
+            expected = "a whole hidden_size from 1; rank from 1 to hidden_size, or None"
+            raise CellError(message(got, expected, "choose another rank"))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the pre-activations, each with its own matrices W, U and bias b."""
+        if self.cell == "gru":
+            return ("update_gate", "reset_gate", "candidate")  # a ModuleDict has an update of its own
+        return {"dual": ("constraint", "correction")}.get(self.gates, (self.gates,))
+
+
+def write_cell(folder: str | Path, config: CellConfig, tensors: Mapping[str, Tensor], notes: dict[str, Any]) -> None:
+    """Write both files; neither takes its place before both are whole.
+
+    Args:
+        folder: Created where it does not exist.
+        config: The cell's options.
+        tensors: Its parameters.
+        notes: JSON values kept beside the options.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    with whole_file(target / CONFIG_FILE) as config_file, whole_file(target / WEIGHTS_FILE) as weights_file:
+        save_file(dict(tensors), weights_file)
+        # A process killed after the first renaming leaves files of two cells: the digest shows it
+        digest = hashlib.sha256(weights_file.read_bytes()).hexdigest()
+        stored = {"format_version": FORMAT_VERSION, **asdict(config), "notes": notes, "weights_sha256": digest}
+        config_file.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+
+
+def read_cell(folder: str | Path) -> tuple[CellConfig, dict[str, Tensor]]:
+    """Options and parameters of a cell.
+
+    Args:
+        folder: What `write_cell` wrote.
+
+    Returns:
+        Both.
+
+    Raises:
+        CellError: No cell there, another format, or files that do not belong together.
+    """
+    source, expected = Path(folder), f"{CONFIG_FILE} and {WEIGHTS_FILE} of one cell"
+    with task(f"load a cell from {folder}"):
+        read = read_json_object(source / CONFIG_FILE, expected, CellError)
+        version = read.get("format_version")
+        if version != FORMAT_VERSION:
+            got = f"format {version!r}"[:80]
+            raise CellError(message(got, f"format {FORMAT_VERSION}", "update lvlmscope, or train the cell again"))
+        stored = validated(_StoredConfig, read, expected, CellError)
+        config = CellConfig(
+            hidden_size=stored["hidden_size"], cell=stored["cell"], gates=stored["gates"], rank=stored["rank"]
+        )
+        try:
+            content = (source / WEIGHTS_FILE).read_bytes()
+            if stored.get("weights_sha256") not in {None, hashlib.sha256(content).hexdigest()}:
+                raise CellError(message(f"{WEIGHTS_FILE} that {CONFIG_FILE} was not written with", expected, _FIX))
+            tensors = load_bytes(content)
+        except (OSError, SafetensorError) as error:
+            if isinstance(error, CellError):
+                raise
+            raise CellError(message(" ".join(str(error).split())[:160], expected, _FIX)) from error
+        _require_shapes(config, tensors)
+        return config, tensors
+
+
+class _StoredConfig(TypedDict):
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+
+    format_version: int
+    hidden_size: int
+    cell: Literal["dgdpu", "gru"]
+    gates: Literal["dual", "constraint", "correction"]
+    rank: int | None
+    notes: dict[str, Any]
+    weights_sha256: NotRequired[str]
+
+
+def _require_shapes(config: CellConfig, tensors: Mapping[str, Tensor]) -> None:
+    """The biases have the width that the configuration names: before anything of that width is made."""
+    size = config.hidden_size
+    for name in config.inputs:
+        bias = tensors.get(f"bias.{name}")
+        if bias is None or bias.shape != (size,) or not all(tensor.isfinite().all() for tensor in tensors.values()):
+            got = f"weights without a finite bias of {name} of width {size}"
+            raise CellError(message(got, f"{WEIGHTS_FILE} of the cell in {CONFIG_FILE}", "copy both files together"))

@@ -1,0 +1,68 @@
+"""JSON of files that others may have altered: a limit on its size, and a schema that names the first wrong field."""
+
+import json
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from lvlmscope.errors import LvlmscopeError, message
+
+__all__ = ["MAX_JSON_BYTES", "STRICT", "read_json_object", "validated"]
+
+MAX_JSON_BYTES: Final = 32 * 2**20
+STRICT: Final = {"extra": "forbid", "strict": True}
+Schema = TypeVar("Schema")
+
+
+def read_json_object(path: Path, expected: str, error: type[LvlmscopeError]) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Args:
+        path: The file.
+        expected: What it should be, for messages, such as "a file that Calibration.save wrote".
+        error: Class of the errors raised.
+
+    Returns:
+        The object.
+
+    Raises:
+        LvlmscopeError: No such file, one that cannot be read, has more than 32 MiB, or holds no JSON object; of the
+            class given.
+    """
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            got = f"{path.name} of {path.stat().st_size:,} bytes"
+            raise error(message(got, f"{expected}, of at most {MAX_JSON_BYTES:,} bytes", "check the path"))
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as cause:
+        if isinstance(cause, LvlmscopeError):
+            raise
+        raise error(message(" ".join(str(cause).split())[:200], expected, "check the path")) from cause
+    if not isinstance(found, dict):
+        raise error(message(f"{path.name}, which holds a {type(found).__name__}", expected, "check the path"))
+    return found
+
+
+def validated(schema: type[Schema], values: dict[str, Any] | str, expected: str, error: type[LvlmscopeError]) -> Schema:
+    """JSON values as a dataclass or a typed dictionary; unknown and missing fields and other types are refused.
+
+    Args:
+        schema: A dataclass or a `TypedDict` whose `__pydantic_config__` is `STRICT`, as that of all within it.
+        values: The values, or their JSON text.
+        expected: What they should be, for messages.
+        error: Class of the errors raised.
+
+    Returns:
+        The instance; lists become tuples where the schema has tuples.
+
+    Raises:
+        LvlmscopeError: A wrong field, which is named; of the class given.
+    """
+    from pydantic import TypeAdapter, ValidationError  # takes its time to import
+
+    try:
+        return TypeAdapter(schema).validate_json(values if isinstance(values, str) else json.dumps(values))
+    except ValidationError as cause:
+        first = cause.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        got = f"a field {where} that is wrong: {first['msg']}"[:200]
+        raise error(message(got, expected, "write it again with this version of lvlmscope")) from cause
