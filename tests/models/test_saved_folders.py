@@ -15,9 +15,9 @@ import lvlmscope as lv
 from lvlmscope.errors import MissingExtraError, UnsupportedModelError, UnsupportedOptionError
 from lvlmscope.tiny import scene
 from tests.support.saved_folders import FOLDERS, load_folder, save_folder
-from tests.support.tiny_models import SUPPRESSED
+from tests.support.tiny_models import SUPPRESSED, UNKNOWN
 
-OPTIONS: dict[str, Any] = {"max_new_tokens": 3, "suppress_tokens": SUPPRESSED, "progress": False}
+OPTIONS: dict[str, Any] = {"max_new_tokens": 3, "suppress_tokens": [*SUPPRESSED, UNKNOWN], "progress": False}
 NO_GEOMETRY = "the geometry of Glm4vForConditionalGeneration is not known to this version"
 
 

@@ -64,6 +64,7 @@ def _pixtral_words() -> Any:
     return tokenizer("[IMG]", ["[IMG_BREAK]", "[IMG_END]"])
 
 
+_POINTS = [[32, 64], [64, 32], [64, 64]]
 _QWEN = "<|vision_start|><|image_pad|><|vision_end|>"
 FOLDERS: dict[str, Saved] = {
     "qwen2_vl": Saved("Qwen2VLProcessor", _qwen_images, _qwen_words, _QWEN),
@@ -84,7 +85,7 @@ FOLDERS: dict[str, Saved] = {
     ),
     "llava_onevision": Saved(
         "LlavaOnevisionProcessor",
-        lambda: pil("LlavaOnevision", size=PAIR, image_grid_pinpoints=[[32, 64], [64, 32], [64, 64]]),
+        lambda: pil("LlavaOnevision", size=PAIR, image_grid_pinpoints=_POINTS),
         lambda: tokenizer("<image>", ["<video>"]),
         "<image>",
         {"num_image_tokens": 16, "vision_feature_select_strategy": "full"},
@@ -102,11 +103,48 @@ FOLDERS: dict[str, Saved] = {
             "video_token": "<video>",
         },
     ),
+    "llava": Saved(
+        "LlavaProcessor",
+        lambda: pil("CLIP", size={"shortest_edge": 32}, crop_size=PAIR),
+        tokenizer,
+        "<image>",
+        {"patch_size": 8, "num_additional_image_tokens": 1, "vision_feature_select_strategy": "default"},
+    ),
+    "llava_next": Saved(
+        "LlavaNextProcessor",
+        lambda: pil("LlavaNext", size={"shortest_edge": 32}, crop_size=PAIR, image_grid_pinpoints=_POINTS),
+        tokenizer,
+        "<image>",
+        {"patch_size": 8, "num_additional_image_tokens": 1, "vision_feature_select_strategy": "default"},
+    ),
+    "idefics3": Saved(
+        "Idefics3Processor",
+        lambda: pil("Idefics3", size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),
+        lambda: tokenizer("<image>", ["<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *PLACES]),
+        "<image>",
+        {"image_seq_len": 16},
+    ),
+    "gemma3": Saved(
+        "Gemma3Processor",
+        lambda: pil("Gemma3", size=PAIR),
+        lambda: tokenizer("<soft>", ["<video>", "<boi>", "<eoi>"]),
+        "<boi>",
+        {"image_seq_length": 16},
+        {"boi_token": "<boi>", "eoi_token": "<eoi>", "image_token": "<soft>"},
+    ),
+    "aya_vision": Saved(
+        "AyaVisionProcessor",
+        lambda: pil("GotOcr2", size=PAIR, max_patches=2),
+        lambda: tokenizer("<|IMG_PATCH|>", ["TILE_GLOBAL", "<|START_OF_IMG|>", "<|END_OF_IMG|>", "TILE_1", "TILE_2"]),
+        "<image>",
+        {"patch_size": 4, "img_size": 32, "downsample_factor": 2},
+    ),
     "mistral3": Saved(
         "PixtralProcessor", _pixtral_images, _pixtral_words, "[IMG]", {"patch_size": 4, "spatial_merge_size": 2}
     ),
     "pixtral": Saved("PixtralProcessor", _pixtral_images, _pixtral_words, "[IMG]", {"patch_size": 8}),
 }
+_WITH_VIDEO = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v", "smolvlm", "llava_onevision", "internvl")
 
 
 def save_folder(name: str, folder: Path) -> None:
@@ -135,7 +173,7 @@ def load_folder(folder: Path, name: str) -> Any:
         folder: Where it was saved.
         name: Key of ``FOLDERS``.
     """
-    if FOLDERS[name].processor == "PixtralProcessor":
+    if name not in _WITH_VIDEO:
         return lv.load(folder)
     with pytest.warns(UserWarning, match=rf"{FOLDERS[name].processor} is loaded for images only.*pip install"):
         return lv.load(folder)
