@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import GenerationMixin, PreTrainedModel
 
 from lvlmscope import tiny
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, first_line, message, task
@@ -40,22 +41,45 @@ class LoadedModel:
 
 
 def unwrap(model: Any) -> torch.nn.Module:
-    """The bare model in what ``load`` gave; a bare model as it is.
+    """The bare model in what ``load`` gave, in a PEFT model or a compiled one; a bare model as it is.
 
     Args:
-        model: What ``load`` gave, or a bare model.
+        model: What ``load`` gave, or a model.
 
     Returns:
-        The bare model.
+        The model of transformers, whose ``generate`` and forward the others call.
 
     Raises:
-        UnsupportedModelError: Something else was given.
+        UnsupportedModelError: Something else was given: another wrapper, or a PEFT method that adds virtual tokens.
     """
     bare = model.model if isinstance(model, LoadedModel) else model
     if not isinstance(bare, torch.nn.Module):
         got, expected = type(model).__name__, "what lv.load gives, or a Hugging Face model"
         raise UnsupportedModelError(message(got, expected, "pass lv.load('tiny') to start with", task="use a model"))
+    while (inner := _wrapped(bare)) is not None:
+        bare = inner
     return bare
+
+
+def _wrapped(model: Any) -> torch.nn.Module | None:
+    """The model in a wrapper that calls it unchanged, None for a model of its own."""
+    if isinstance(model, torch._dynamo.OptimizedModule):  # noqa: SLF001 - the class has no public name
+        compiled: torch.nn.Module = model._orig_mod  # noqa: SLF001
+        return compiled
+    if isinstance(model, PreTrainedModel):
+        return None
+    if hasattr(model, "peft_config") and hasattr(model, "get_base_model"):
+        methods = model.peft_config.values()
+        if added := [str(each.peft_type) for each in methods if getattr(each, "is_prompt_learning", False)]:
+            got, fix = f"a PEFT model with {', '.join(added)}, which adds virtual tokens", "trace the base model"
+            raise UnsupportedModelError(message(got, "PEFT methods that change modules", fix, task="use a model"))
+        base: torch.nn.Module = model.get_base_model()
+        return base
+    inside = [name for name, module in model.named_modules() if isinstance(module, GenerationMixin) and name]
+    if inside:
+        got, expected = f"{type(model).__name__} around a model", "a model, or a PEFT or compiled one"
+        raise UnsupportedModelError(message(got, expected, f"pass model.{inside[0]}", task="use a model"))
+    return None
 
 
 def read_model(
@@ -92,8 +116,8 @@ def read_model(
         if found is None:  # a revision is one of the model's own repository
             other = {name: value for name, value in hub.items() if name != "revision"}
             found = load_processor(processor, other) if processor else load_processor(path, hub)
-    family = family_of(model)
-    family.require_vision(model)
+    family = family_of(unwrap(model))
+    family.require_vision(unwrap(model))
     return LoadedModel(model=model.eval(), processor=found, name=name, family=family), path
 
 
