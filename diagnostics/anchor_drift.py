@@ -22,6 +22,20 @@ _CLVA = "arXiv 2603.25088, our reading"
 _CONSTANT = 1e-6  # a spread below this share of the mean is the rounding of float32
 
 
+@signal(
+    name="r_pos",
+    kind="attention",
+    suspicious="low",
+    description="Correlation of each layer's image map with the visual anchor of the middle layers, in [-1, 1].",
+    part={"anchor": "r_pos"},
+)
+@signal(
+    name="r_neg",
+    kind="attention",
+    suspicious="high",
+    description="Correlation of each layer's image map with the noise anchor of the initial layers, in [-1, 1].",
+    part={"anchor": "r_neg"},
+)
 @task("correlate layers with anchors")
 def anchor_correlation(
     trace: Trace,
@@ -146,15 +160,3 @@ def _pearson(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         varies = spread > _CONSTANT * mean.abs()
         centred.append(torch.where(varies, (values - mean) / spread, float("nan")))
     return (centred[0] * centred[1]).mean(-1).clamp(-1, 1)
-
-
-@signal(name="r_neg", kind="attention", suspicious="high")
-def _noise_correlation(trace: Trace) -> xr.DataArray:
-    """Correlation of each layer's image map with the noise anchor of the initial layers, in [-1, 1]."""
-    return anchor_correlation(trace).sel(anchor="r_neg", drop=True)
-
-
-@signal(name="r_pos", kind="attention", suspicious="low")
-def _visual_correlation(trace: Trace) -> xr.DataArray:
-    """Correlation of each layer's image map with the visual anchor of the middle layers, in [-1, 1]."""
-    return anchor_correlation(trace).sel(anchor="r_pos", drop=True)

@@ -17,6 +17,14 @@ __all__ = ["representation_drift"]
 
 
 @signal(
+    name="relative_drift",
+    kind="hidden",
+    suspicious="high",
+    needs=("hidden_states",),
+    description="Length of each layer's update relative to the hidden state before it.",
+    options={"measure": "relative"},
+)
+@signal(
     name="cosine_drift",
     kind="hidden",
     suspicious="high",
@@ -74,9 +82,3 @@ def representation_drift(trace: Trace, *, measure: Literal["cosine", "relative"]
         reference="arXiv 2506.17587, our reading",
         measure=measure,
     )
-
-
-@signal(name="relative_drift", kind="hidden", suspicious="high", needs=("hidden_states",))
-def _relative_drift(trace: Trace) -> xr.DataArray:
-    """Length of each layer's update relative to the hidden state before it."""
-    return representation_drift(trace, measure="relative")

@@ -117,6 +117,13 @@ def image_attention_focus(
     )
 
 
+@signal(
+    name="head_image_entropy",
+    kind="attention",
+    suspicious="high",
+    description="Mean over heads of the entropy of attention over the image tokens, in nats.",
+    options={"mode": "head"},
+)
 @signal(name="layer_image_entropy", kind="attention", suspicious="high")
 @task("measure layer image entropy")
 def layer_image_entropy(
@@ -194,9 +201,3 @@ def _check_options(sinks: Sinks, space: str) -> None:
     if space == "logit" and sinks_name(sinks) != "keep":
         got = f"sinks={sinks_name(sinks)!r} with space='logit'"
         raise ModelInputError(message(got, "either: scores are not renormalised", "leave sinks as they are"))
-
-
-@signal(name="head_image_entropy", kind="attention", suspicious="high")
-def _head_image_entropy(trace: Trace) -> xr.DataArray:
-    """Mean over heads of the entropy of attention over the image tokens, in nats."""
-    return layer_image_entropy(trace, mode="head")

@@ -11,6 +11,27 @@ from lvlmscope.traces.word_signals import signal
 __all__ = ["confidence"]
 
 
+@signal(
+    name="margin",
+    kind="confidence",
+    suspicious="low",
+    description="Gap between the two highest log-probabilities, in nats.",
+    part={"measure": "margin"},
+)
+@signal(
+    name="entropy",
+    kind="confidence",
+    suspicious="high",
+    description="Entropy of the next-token distribution, in nats.",
+    part={"measure": "entropy"},
+)
+@signal(
+    name="log_prob",
+    kind="confidence",
+    suspicious="low",
+    description="Log-probability of the token written, in nats.",
+    part={"measure": "log_probability"},
+)
 def confidence(trace: Trace) -> xr.DataArray:
     """Log-probability, entropy and margin of each generated token, in nats.
 
@@ -47,21 +68,3 @@ def _position(trace: Trace) -> xr.DataArray:
     steps = torch.arange(trace.num_steps)
     long_name = "position in the answer"
     return labelled_array(trace, steps, ("step",), long_name=long_name, units="tokens", bounds=None, reference="none")
-
-
-@signal(name="log_prob", kind="confidence", suspicious="low")
-def _log_probability(trace: Trace) -> xr.DataArray:
-    """Log-probability of the token written, in nats."""
-    return confidence(trace).sel(measure="log_probability", drop=True)
-
-
-@signal(name="entropy", kind="confidence", suspicious="high")
-def _entropy(trace: Trace) -> xr.DataArray:
-    """Entropy of the next-token distribution, in nats."""
-    return confidence(trace).sel(measure="entropy", drop=True)
-
-
-@signal(name="margin", kind="confidence", suspicious="low")
-def _margin(trace: Trace) -> xr.DataArray:
-    """Gap between the two highest log-probabilities, in nats."""
-    return confidence(trace).sel(measure="margin", drop=True)

@@ -108,7 +108,7 @@ def _checked(
     if "model" in found.needs:
         got, fix = f"{found.name}, which needs the model", f"pass lambda trace: {found.name}(trace, model)"
         raise EvaluationError(message(got, "signals of a trace alone", fix))
-    return found.compute
+    return found.read
 
 
 def _readings(

@@ -1,8 +1,8 @@
 """Signals that are read at words, by name: what each is computed from, needs, and is taken for."""
 
 import inspect
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar, get_args
 
 import xarray as xr
@@ -28,9 +28,12 @@ class WordSignal:
             or the image tokens through the logit lens; `"baseline"` for what is known without looking into the model.
         suspicious: The side that its paper, or common sense, connects with hallucinated words; None where there is no
             claim.
-        compute: From a trace (and the model, where that is needed) to an array with dims among layer, head, step.
+        compute: From a trace (and the model, where that is needed) to an array with dims among layer, head, step, and
+            those that `part` names.
         needs: Optional parts of a trace that it reads, and `"model"` for one that runs the model once more.
         description: One line on what it measures.
+        options: Given to `compute` by name.
+        part: Entries to take of other dims of the array, such as `{"measure": "entropy"}`.
     """
 
     name: str
@@ -39,6 +42,8 @@ class WordSignal:
     compute: Callable[..., xr.DataArray]
     needs: tuple[Needed, ...] = ()
     description: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    part: Mapping[str, str] = field(default_factory=dict)
 
     def lacking(self, trace: Trace, model: Any) -> str:
         """What of a trace, or beside it, is missing for the signal; empty when all is there."""
@@ -49,7 +54,8 @@ class WordSignal:
 
     def read(self, trace: Trace, model: Any = None) -> xr.DataArray:
         """The signal of one trace; heads, where there are any, are kept."""
-        return self.compute(trace, model) if "model" in self.needs else self.compute(trace)
+        given = (trace, model) if "model" in self.needs else (trace,)
+        return self.compute(*given, **self.options).sel(self.part, drop=True)
 
 
 SIGNALS: Final[Registry[WordSignal]] = Registry("signal", "lvlmscope.signals", EvaluationError)
@@ -62,6 +68,8 @@ def signal(
     suspicious: Literal["low", "high"] | None = None,
     needs: tuple[Needed, ...] = (),
     description: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    part: Mapping[str, str] | None = None,
 ) -> Callable[[Compute], Compute]:
     """Registers the function below it as a signal that is read at words; the function itself stays as it is.
 
@@ -71,6 +79,8 @@ def signal(
         suspicious: The side that is connected with hallucinated words; None where there is no claim.
         needs: Optional parts of a trace that it reads, and `"model"` for one that runs the model once more.
         description: One line on what it measures; None for the first line of the function's docstring.
+        options: Options of the function under which it is this signal; a function may stand for several.
+        part: Entries to take of dims beside layer, head and step, such as `{"measure": "entropy"}`.
 
     Returns:
         The decorator.
@@ -86,7 +96,14 @@ def signal(
     def registered(compute: Compute) -> Compute:
         text = (inspect.getdoc(compute) or "").partition("\n")[0] if description is None else description
         found = WordSignal(
-            name=name, kind=kind, suspicious=suspicious, compute=compute, needs=tuple(needs), description=text
+            name=name,
+            kind=kind,
+            suspicious=suspicious,
+            compute=compute,
+            needs=tuple(needs),
+            description=text,
+            options=dict(options or {}),
+            part=dict(part or {}),
         )
         SIGNALS.register(name, found, source=compute)
         return compute

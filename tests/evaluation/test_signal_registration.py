@@ -85,6 +85,18 @@ def test_a_calibration_holds_it_and_a_diagnosis_reads_it() -> None:
         assert read == [trace]
 
 
+def test_one_function_stands_for_several_signals() -> None:
+    trace = made(1)[0]
+    with SIGNALS.temporary():
+        lv.signal(name="margin_again", kind="confidence", part={"measure": "margin"})(lv.confidence)
+        lv.signal(name="flat_entropy", kind="attention", options={"normalise": True})(lv.layer_image_entropy)
+        values = {each.name: each.read(trace) for each in lv.list_signals() if not each.lacking(trace, None)}
+    assert values["margin_again"].dims == ("step",)
+    assert values["margin_again"].values.tolist() == trace.margin.tolist()
+    xr.testing.assert_equal(values["flat_entropy"], lv.layer_image_entropy(trace, normalise=True))
+    assert values["entropy"].values.tolist() == trace.entropy.tolist()
+
+
 def test_an_entry_point_brings_the_signals_of_another_package(tmp_path: Path) -> None:
     source = PACKAGE.format(name="first_head")
     points = {SIGNALS.group: {"mine": "signals_of_mine"}}
