@@ -8,7 +8,7 @@ import numpy as np
 
 from lvlmscope.errors import task
 from lvlmscope.evaluation.metrics.answer_rows import label_rows, require_paired, text_rows
-from lvlmscope.evaluation.metrics.yes_no import PARSERS, Parser, parser_named
+from lvlmscope.evaluation.metrics.yes_no import Parser, read_verdicts
 
 __all__ = ["PopeScores", "pope"]
 
@@ -91,15 +91,13 @@ def pope(answers: Iterable[str], truths: Iterable[Any], *, parser: Parser = "str
     >>> scores.summary()["accuracy"], scores.disagreements
     (0.666..., {'official': 2, 'first_word': 1})
     """
-    read = parser_named(parser)
     texts, truth = text_rows(answers, "answers"), label_rows(truths, "truths")
     require_paired(answers=texts, truths=truth)
-    verdicts = np.array([read(text) for text in texts])
-    others = {name: other for name, other in PARSERS.items() if name != parser}
+    verdicts, differs = read_verdicts(texts, parser)
     return PopeScores(
         said_yes=verdicts == "yes",
         unclear=verdicts == "unclear",
         truth=truth,
         parser=parser,
-        differs={name: np.array([other(text) for text in texts]) != verdicts for name, other in others.items()},
+        differs=differs,
     )

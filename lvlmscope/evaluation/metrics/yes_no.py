@@ -1,14 +1,16 @@
 """Reading a yes or a no from an answer."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Literal, get_args
+
+import numpy as np
 
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.traces.text_folding import fold
 
-__all__ = ["PARSERS", "Parser", "Verdict", "parser_named", "verdict"]
+__all__ = ["PARSERS", "Parser", "Verdict", "read_verdicts", "verdict"]
 
 Verdict = Literal["yes", "no", "unclear"]
 Parser = Literal["strict", "official", "first_word"]
@@ -73,21 +75,36 @@ def verdict(answer: str, parser: Parser = "strict") -> Verdict:
         >>> verdict("There isn't any.", "official"), verdict("There isn't any.", "first_word")
         ('yes', 'unclear')
     """
-    return parser_named(parser)(answer)
+    return _named(parser, PARSERS)(answer)
 
 
-def parser_named(name: str) -> "Callable[[str], Verdict]":
-    """The parser of a name.
+def read_verdicts(
+    answers: Sequence[str], parser: str, *, official: "Callable[[str], Verdict] | None" = None
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Verdicts of answers by one parser, and where the others read something else.
 
     Args:
-        name: One of `PARSERS`.
+        answers: Texts.
+        parser: One of `PARSERS`.
+        official: A benchmark's published parser in place of POPE's.
+
+    Returns:
+        Verdicts, str [answer], and by each other parser whether its verdict is another, bool [answer].
 
     Raises:
-        EvaluationError: None has it.
+        EvaluationError: No parser of that name.
     """
-    if name not in PARSERS:
-        raise EvaluationError(message(f"parser={name!r}", ", ".join(get_args(Parser)), "choose one of these"))
-    return PARSERS[name]
+    parsers = PARSERS if official is None else {**PARSERS, "official": official}
+    read = _named(parser, parsers)
+    verdicts = np.array([read(answer) for answer in answers])
+    others = {name: other for name, other in parsers.items() if name != parser}
+    return verdicts, {n: np.array([other(answer) for answer in answers]) != verdicts for n, other in others.items()}
+
+
+def _named(parser: str, parsers: "Mapping[str, Callable[[str], Verdict]]") -> "Callable[[str], Verdict]":
+    if parser not in parsers:
+        raise EvaluationError(message(f"parser={parser!r}", ", ".join(get_args(Parser)), "choose one of these"))
+    return parsers[parser]
 
 
 def _strict(answer: str) -> Verdict:

@@ -1,0 +1,300 @@
+"""AMBER: what descriptions say of annotated objects, and yes/no questions whose hallucinations are missed noes."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from lvlmscope.errors import EvaluationError, message, task
+from lvlmscope.evaluation.metrics.answer_rows import label_rows, require_paired, text_rows
+from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
+from lvlmscope.evaluation.metrics.yes_no import Parser, Verdict, read_verdicts
+
+__all__ = ["AmberAnswers", "AmberDescriptions", "amber_answers", "amber_descriptions", "amber_score"]
+
+_NAN: Final = float("nan")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AmberDescriptions:
+    """AMBER's generative task, kept per description.
+
+    Attributes:
+        named: Nouns that a description names. int64 [description]
+        hallucinated: Those that are not in the image. int64 [description]
+        covered: Annotated objects that it names. int64 [description]
+        present: Annotated objects. int64 [description]
+        expected: Objects that people would expect wrongly (annotated) and that it names. int64 [description]
+        expectable: Objects so annotated. int64 [description]
+        words: Its length in words. int64 [description]
+    """
+
+    named: np.ndarray
+    hallucinated: np.ndarray
+    covered: np.ndarray
+    present: np.ndarray
+    expected: np.ndarray
+    expectable: np.ndarray
+    words: np.ndarray
+
+    @property
+    def chair(self) -> float:
+        """Hallucinated nouns / nouns named, in [0, 1]; NaN when none is named."""
+        return _ratio(self.hallucinated.sum(), self.named.sum())
+
+    @property
+    def cover(self) -> float:
+        """Annotated objects named / annotated objects, in [0, 1]."""
+        return _ratio(self.covered.sum(), self.present.sum())
+
+    @property
+    def hal(self) -> float:
+        """Descriptions with a hallucinated noun / descriptions, in [0, 1]."""
+        return _ratio((self.hallucinated > 0).sum(), len(self.hallucinated))
+
+    @property
+    def cog(self) -> float:
+        """Wrongly expected objects named / those annotated, in [0, 1]: hallucinations like those of people."""
+        return _ratio(self.expected.sum(), self.expectable.sum())
+
+    def summary(self) -> dict[str, int | float]:
+        """CHAIR, Cover, Hal and Cog in [0, 1], the mean length in words, and the count of descriptions."""
+        scores = {name: getattr(self, name) for name in ("chair", "cover", "hal", "cog")}
+        return {"descriptions": len(self.words), **scores, "mean_words": _ratio(self.words.sum(), len(self.words))}
+
+
+@task("score AMBER's descriptions")
+def amber_descriptions(
+    responses: Iterable[str],
+    truths: Iterable[Collection[str]],
+    expected: Iterable[Collection[str]],
+    relations: Mapping[str, Collection[str]],
+    *,
+    safe_words: Collection[str] = (),
+    similar: Callable[[str, str], bool] | None = None,
+) -> AmberDescriptions:
+    """Scores descriptions against AMBER's annotations.
+
+    A noun is right if it is an annotated object, a word related to one, a safe word, or `similar` to one of the first
+    two; else it is hallucinated. Of an object that is annotated twice one is covered at most, as published.
+
+    Our reading where the published code needs models: nouns are all words of `relations`, plurals included, wherever
+    they stand (no tagger divides nouns from verbs, "a man watches" names a watch), and words are similar only if
+    `similar` says so (published: spaCy vectors with a cosine above 0.8).
+
+    Args:
+        responses: One description for an image: a list, an array or a column.
+        truths: Objects annotated in each image, in order.
+        expected: Objects annotated as wrongly expected in each image, in order.
+        relations: Words related to each object; together they are all nouns that count.
+        safe_words: Words that are never hallucinated.
+        similar: Whether two words mean much the same; None for equality alone.
+
+    Returns:
+        Counts per description, with the scores as properties.
+
+    Raises:
+        EvaluationError: No responses, lengths that differ, a row that is no text or no collection of objects, or an
+            object without an entry in `relations`.
+
+    Reference:
+        Wang et al. 2023, arXiv 2311.07397, section 3.3.
+
+    >>> relations = {"person": ["man"], "dog": [], "cat": []}
+    >>> scores = amber_descriptions(["A man and a cat."], [["person", "dog"]], [["cat"]], relations)
+    >>> scores.chair, scores.cover, scores.hal, scores.cog
+    (0.5, 0.5, 1.0, 1.0)
+    """
+    texts = text_rows(responses, "responses")
+    present, trapped = _object_lists(truths, "truths"), _object_lists(expected, "expected objects")
+    require_paired(responses=texts, truths=present, expected_objects=trapped)
+    unknown = {name for names in (*present, *trapped) for name in names} - set(relations)
+    if unknown:
+        got = f"objects {sorted(unknown)[:8]} without related words"
+        raise EvaluationError(message(got, "an entry of `relations` for each", "pass AMBER's relation.json"))
+    words = {word for name, related in relations.items() for word in (name, *related)}
+    nouns = Vocabulary({word: [word] for word in sorted(words)}, shared="all")
+    rows = []
+    for text, there, not_there in zip(texts, present, trapped, strict=True):
+        named = [
+            _singular(mention.category, mention.also, text[mention.start : mention.end])
+            for mention in nouns.mentions(text)
+        ]
+        right, wrong = _Objects(there, relations, similar), _Objects(not_there, relations, similar)
+        flags = [_is_hallucinated(noun, right, wrong, safe_words) for noun in named]
+        counts = (len(named), sum(flags), len(right.found), len(there), len(wrong.found), len(not_there))
+        rows.append((*counts, len(text.split())))
+    columns = dict(zip(AmberDescriptions.__slots__, np.array(rows, dtype=np.int64).T, strict=True))
+    return AmberDescriptions(**columns)
+
+
+def _singular(category: str, also: tuple[str, ...], written: str) -> str:
+    """Of several words with one plural, that which stands there."""
+    return next((name for name in (category, *also) if name.lower() == written.lower()), category)
+
+
+def _object_lists(given: Any, what: str) -> list[list[str]]:
+    rows = [] if isinstance(given, str) else list(given)
+    for number, row in enumerate(rows):
+        if isinstance(row, str) or not all(isinstance(name, str) for name in row):
+            raise EvaluationError(message(f"{row!r} in row {number} of {what}"[:120], "a list of objects", "list them"))
+    return [list(row) for row in rows]
+
+
+class _Objects:
+    """Annotated objects of one image, and which of them were named."""
+
+    def __init__(
+        self,
+        names: list[str],
+        relations: Mapping[str, Collection[str]],
+        similar: Callable[[str, str], bool] | None,
+    ) -> None:
+        related = [(word, number) for number, name in enumerate(names) for word in relations[name]]
+        self.words = [*related, *((name, number) for number, name in enumerate(names))]
+        self.similar = similar
+        self.found: set[int] = set()
+
+    def equal(self, noun: str) -> bool:
+        return self._take(number for word, number in self.words if word == noun)
+
+    def alike(self, noun: str) -> bool:
+        similar = self.similar
+        return similar is not None and self._take(number for word, number in self.words if similar(noun, word))
+
+    def _take(self, numbers: Iterable[int]) -> bool:
+        first = next(iter(numbers), None)
+        if first is not None:
+            self.found.add(first)
+        return first is not None
+
+
+def _is_hallucinated(noun: str, right: _Objects, wrong: _Objects, safe_words: Collection[str]) -> bool:
+    if noun in safe_words or right.equal(noun):
+        return False
+    wrong.equal(noun)
+    wrong.alike(noun)
+    return not right.alike(noun)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AmberAnswers:
+    """AMBER's discriminative task, kept per question; an unclear answer is a wrong one.
+
+    Precision, recall and F1 are of the answer "no": what is asked for and is not there must be denied.
+
+    Attributes:
+        said_yes: bool [question]
+        unclear: bool [question]
+        truth: bool [question]
+        kind: Type of each question, as annotated. str [question]
+        parser: Which parser read the answers.
+        differs: By each other parser, whether it reads another verdict. bool [question]
+    """
+
+    said_yes: np.ndarray
+    unclear: np.ndarray
+    truth: np.ndarray
+    kind: np.ndarray
+    parser: str = "strict"
+    differs: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Which answers are right, bool [question]."""
+        right: np.ndarray = (self.said_yes == self.truth) & ~self.unclear
+        return right
+
+    @property
+    def disagreements(self) -> dict[str, int]:
+        """By each other parser, on how many answers it reads another verdict."""
+        return {name: int(other.sum()) for name, other in self.differs.items()}
+
+    def summary(self, kind: str = "") -> dict[str, int | float]:
+        """Questions, accuracy, precision, recall and F1 of "no", yes rate, all in [0, 1], and unclear answers.
+
+        Args:
+            kind: Questions whose type holds this text: "attribute", "attribute-state", "hallucination" (existence),
+                "relation"; empty for all.
+
+        Raises:
+            EvaluationError: No question is of the kind.
+        """
+        chosen = np.array([kind in one for one in self.kind.tolist()])
+        if not chosen.any():
+            names = ", ".join(dict.fromkeys(self.kind.tolist()))
+            raise EvaluationError(message(f"kind {kind!r}", names, "choose one of these", task="summarise AMBER"))
+        no, truth = (~self.said_yes & ~self.unclear)[chosen], self.truth[chosen]
+        hits = int((no & ~truth).sum())
+        return {
+            "questions": int(chosen.sum()),
+            "accuracy": float(self.correct[chosen].mean()),
+            "precision": _ratio(hits, no.sum()),
+            "recall": _ratio(hits, (~truth).sum()),
+            "f1": _ratio(2 * hits, no.sum() + (~truth).sum()),
+            "yes_rate": float(self.said_yes[chosen].mean()),
+            "unclear": int(self.unclear[chosen].sum()),
+        }
+
+
+@task("score AMBER's answers")
+def amber_answers(
+    responses: Iterable[str],
+    truths: Iterable[Any],
+    kinds: Iterable[str] | None = None,
+    *,
+    parser: Parser = "strict",
+) -> AmberAnswers:
+    """Scores answers to AMBER's yes/no questions.
+
+    Args:
+        responses: One text for a question: a list, an array or a column.
+        truths: Booleans, 0 and 1, or "yes" and "no" in any letter case.
+        kinds: Type of each question, as annotated; None: one for all.
+        parser: How a verdict is read (see `verdict`); `"official"` here is AMBER's published one: exactly "Yes" or
+            "No".
+
+    Returns:
+        Verdicts per question, with the scores in `summary()`.
+
+    Raises:
+        EvaluationError: No responses, lengths that differ, a row that is no text or no label, or no parser of that
+            name.
+
+    Reference:
+        Wang et al. 2023, arXiv 2311.07397, section 3.3.
+
+    >>> amber_answers(["Yes", "No", "Yes"], ["yes", "no", "no"]).summary()["recall"]
+    0.5
+    """
+    texts, truth = text_rows(responses, "responses"), label_rows(truths, "truths")
+    named = ["all"] * len(texts) if kinds is None else text_rows(kinds, "kinds")
+    require_paired(responses=texts, truths=truth, kinds=named)
+    verdicts, differs = read_verdicts(texts, parser, official=_official)
+    return AmberAnswers(
+        said_yes=verdicts == "yes",
+        unclear=verdicts == "unclear",
+        truth=truth,
+        kind=np.array(named),
+        parser=parser,
+        differs=differs,
+    )
+
+
+def _official(answer: str) -> Verdict:
+    return "yes" if answer == "Yes" else "no" if answer == "No" else "unclear"
+
+
+def amber_score(descriptions: AmberDescriptions, answers: AmberAnswers) -> float:
+    """The AMBER score, `(1 - CHAIR + F1) / 2` in [0, 1].
+
+    Args:
+        descriptions: The generative task.
+        answers: The discriminative task.
+    """
+    return (1 - descriptions.chair + float(answers.summary()["f1"])) / 2
+
+
+def _ratio(part: int | np.integer, whole: int | np.integer) -> float:
+    return float(part) / float(whole) if whole else _NAN

@@ -1,0 +1,142 @@
+"""MME: pairs of yes/no questions about an image, right by questions and by pairs."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lvlmscope.errors import EvaluationError, message, task
+from lvlmscope.evaluation.metrics.answer_rows import label_rows, require_paired, text_rows
+from lvlmscope.evaluation.metrics.yes_no import Parser, Verdict, read_verdicts
+
+__all__ = ["MmeScores", "mme"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MmeScores:
+    """Answers to MME's questions, kept per question; an unclear answer is a wrong one.
+
+    Attributes:
+        said_yes: bool [question]
+        unclear: bool [question]
+        truth: bool [question]
+        image: Number of the pair that a question belongs to. int64 [question]
+        subtask: Name of each question's subtask. str [question]
+        parser: Which parser read the answers.
+        differs: By each other parser, whether it reads another verdict. bool [question]
+    """
+
+    said_yes: np.ndarray
+    unclear: np.ndarray
+    truth: np.ndarray
+    image: np.ndarray
+    subtask: np.ndarray
+    parser: str = "strict"
+    differs: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Which answers are right, bool [question]."""
+        right: np.ndarray = (self.said_yes == self.truth) & ~self.unclear
+        return right
+
+    @property
+    def disagreements(self) -> dict[str, int]:
+        """By each other parser, on how many answers it reads another verdict."""
+        return {name: int(other.sum()) for name, other in self.differs.items()}
+
+    def summary(self, subtask: str | None = None) -> dict[str, int | float]:
+        """Questions, acc, acc+ and yes rate in [0, 1], the score `100 acc + 100 acc+`, and unclear answers.
+
+        Args:
+            subtask: One subtask; None for all questions together.
+
+        Raises:
+            EvaluationError: No such subtask.
+        """
+        chosen = np.ones(len(self.truth), dtype=bool) if subtask is None else self.subtask == subtask
+        if not chosen.any():
+            names = ", ".join(dict.fromkeys(self.subtask.tolist()))
+            raise EvaluationError(message(f"subtask {subtask!r}", names, "choose one of these", task="summarise MME"))
+        correct, image = self.correct[chosen], self.image[chosen]
+        right = np.bincount(image[correct], minlength=int(image.max()) + 1)
+        acc, acc_plus = float(correct.mean()), float((right[np.unique(image)] == 2).mean())
+        return {
+            "questions": int(chosen.sum()),
+            "acc": acc,
+            "acc_plus": acc_plus,
+            "score": 100 * (acc + acc_plus),
+            "yes_rate": float(self.said_yes[chosen].mean()),
+            "unclear": int(self.unclear[chosen].sum()),
+        }
+
+    def by_subtask(self) -> dict[str, dict[str, int | float]]:
+        """The summary of each subtask; MME's own total is the sum of their scores."""
+        return {name: self.summary(name) for name in dict.fromkeys(self.subtask.tolist())}
+
+
+@task("score MME")
+def mme(
+    answers: Iterable[str],
+    truths: Iterable[Any],
+    images: Iterable[str],
+    subtasks: Iterable[str] | None = None,
+    *,
+    parser: Parser = "strict",
+) -> MmeScores:
+    """Scores answers to MME's questions, two about each image.
+
+    `acc` is the share of right answers, `acc+` that of images with both answers right.
+
+    Args:
+        answers: One text for a question: a list, an array or a column.
+        truths: Booleans, 0 and 1, or "yes" and "no" in any letter case.
+        images: Name of each question's image.
+        subtasks: Name of each question's subtask ("existence", "count", ...); None: one for all.
+        parser: How a verdict is read (see `verdict`); `"official"` here is MME's published one: the first four
+            letters hold a "yes" or a "no".
+
+    Returns:
+        Verdicts per question, with the scores in `summary()` and `by_subtask()`.
+
+    Raises:
+        EvaluationError: No answers, lengths that differ, a row that is no text or no label, an image of a subtask
+            without exactly two questions, or no parser of that name.
+
+    Reference:
+        Fu et al. 2023, arXiv 2306.13394, section 2.2.
+
+    >>> scores = mme(["Yes", "No", "Yes", "Yes"], ["yes", "no", "yes", "no"], ["a", "a", "b", "b"])
+    >>> scores.summary()["acc"], scores.summary()["acc_plus"], scores.summary()["score"]
+    (0.75, 0.5, 125.0)
+    """
+    texts, truth, names = text_rows(answers, "answers"), label_rows(truths, "truths"), text_rows(images, "images")
+    kinds = ["all"] * len(texts) if subtasks is None else text_rows(subtasks, "subtasks")
+    require_paired(answers=texts, truths=truth, images=names, subtasks=kinds)
+    verdicts, differs = read_verdicts(texts, parser, official=_official)
+    return MmeScores(
+        said_yes=verdicts == "yes",
+        unclear=verdicts == "unclear",
+        truth=truth,
+        image=_pairs(list(zip(kinds, names, strict=True))),
+        subtask=np.array(kinds),
+        parser=parser,
+        differs=differs,
+    )
+
+
+def _pairs(images: list[tuple[str, str]]) -> np.ndarray:
+    numbers = {image: number for number, image in enumerate(dict.fromkeys(images))}
+    found = np.array([numbers[image] for image in images], dtype=np.int64)
+    counts = np.bincount(found)
+    if (counts != 2).any():
+        (kind, name), count = list(numbers)[int((counts != 2).argmax())], int(counts[(counts != 2).argmax()])
+        got = f"{count} questions about image {name!r} of subtask {kind!r}"
+        raise EvaluationError(message(got, "two about each image", "give the image's name with each question"))
+    return found
+
+
+def _official(answer: str) -> Verdict:
+    start = answer.lower()[:4]
+    return "yes" if "yes" in start else "no" if "no" in start else "unclear"

@@ -1,0 +1,175 @@
+"""Reading the published files of POPE and AMBER."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from lvlmscope.errors import EvaluationError, message, task
+from lvlmscope.evaluation.metrics.answer_rows import label_rows
+from lvlmscope.evaluation.metrics.synonym_files import read_text
+
+__all__ = ["Amber", "AmberQuery", "PopeQuestion", "amber_files", "pope_questions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PopeQuestion:
+    """A question of POPE.
+
+    Attributes:
+        number: Its number in the file.
+        image: Name of the image's file.
+        text: The question.
+        truth: Whether the object is there.
+    """
+
+    number: int
+    image: str
+    text: str
+    truth: bool
+
+
+@task("read POPE's questions")
+def pope_questions(path: str | os.PathLike[str]) -> list[PopeQuestion]:
+    """The questions of a file of POPE, one JSON object a line.
+
+    Args:
+        path: `coco_pope_random.json`, `..._popular.json`, `..._adversarial.json` or one like them.
+
+    Returns:
+        The questions in their order.
+
+    Raises:
+        EvaluationError: No such file, or a line that is no question (with its number).
+    """
+    found = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if line.strip():
+            found.append(_question(_parsed(line, f"line {number}"), f"line {number}"))
+    if not found:
+        raise EvaluationError(message(f"{os.fspath(path)} without a question", "a question a line", "check the path"))
+    return found
+
+
+def _question(told: Any, where: str) -> PopeQuestion:
+    record = _record(told, where, question_id=int, image=str, text=str, label=str | int | bool)
+    (truth,) = label_rows([record["label"]], f"{where}'s label").tolist()
+    return PopeQuestion(number=record["question_id"], image=record["image"], text=record["text"], truth=truth)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AmberQuery:
+    """A query of AMBER with its annotation.
+
+    Attributes:
+        number: Its id.
+        kind: "generative", or the type of a yes/no question ("discriminative-hallucination", ...).
+        image: Name of the image's file.
+        text: What is asked.
+        objects: Objects annotated in the image of a generative query.
+        expected: Objects annotated as wrongly expected there.
+        truth: The right answer of a yes/no question; None for a generative query.
+    """
+
+    number: int
+    kind: str
+    image: str
+    text: str
+    objects: tuple[str, ...]
+    expected: tuple[str, ...]
+    truth: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amber:
+    """AMBER's published data without the images.
+
+    Attributes:
+        queries: All queries that the file of queries holds, in its order.
+        relations: Words related to each object.
+        safe_words: Words that are never hallucinated.
+    """
+
+    queries: tuple[AmberQuery, ...]
+    relations: dict[str, tuple[str, ...]]
+    safe_words: tuple[str, ...]
+
+    @property
+    def generative(self) -> tuple[AmberQuery, ...]:
+        """Queries for a description."""
+        return tuple(query for query in self.queries if query.truth is None)
+
+    @property
+    def discriminative(self) -> tuple[AmberQuery, ...]:
+        """Yes/no questions."""
+        return tuple(query for query in self.queries if query.truth is not None)
+
+
+@task("read AMBER's files")
+def amber_files(folder: str | os.PathLike[str], queries: str = "query_all.json") -> Amber:
+    """AMBER's annotations, relations, safe words and queries.
+
+    Args:
+        folder: Where `annotations.json`, `relation.json`, `safe_words.txt` and the file of queries lie.
+        queries: Which file of queries: `"query_all.json"`, `"query_generative.json"`, ...
+
+    Returns:
+        The data.
+
+    Raises:
+        EvaluationError: A file that is missing or of another form, or a query without an annotation.
+    """
+    home = Path(folder)
+    relations = _parsed(read_text(home / "relation.json"), "relation.json")
+    if not isinstance(relations, dict) or not all(_is_texts(words) for words in relations.values()):
+        raise EvaluationError(message("another form of relation.json", "words with lists of words", "check the folder"))
+    annotations = {one["id"]: one for one in _records(home / "annotations.json", id=int, type=str)}
+    asked = _records(home / queries, id=int, image=str, query=str)
+    return Amber(
+        queries=tuple(_query(one, annotations) for one in asked),
+        relations={name: tuple(words) for name, words in relations.items()},
+        safe_words=tuple(filter(None, map(str.strip, read_text(home / "safe_words.txt").splitlines()))),
+    )
+
+
+def _query(asked: Mapping[str, Any], annotations: Mapping[int, Mapping[str, Any]]) -> AmberQuery:
+    number = asked["id"]
+    if number not in annotations:
+        raise EvaluationError(message(f"query {number} without annotation", "one for each query", "check the folder"))
+    told = annotations[number]
+    common = {"number": number, "kind": told["type"], "image": asked["image"], "text": asked["query"]}
+    truth, expected = told.get("truth"), told.get("hallu", [])
+    if told["type"] == "generative":
+        if not (_is_texts(truth) and _is_texts(expected)):
+            got = f"annotation {number} without lists of objects"
+            raise EvaluationError(message(got, "truth and hallu as lists", "check the folder"))
+        return AmberQuery(**common, objects=tuple(truth), expected=tuple(expected), truth=None)
+    (label,) = label_rows([truth], f"annotation {number}").tolist()
+    return AmberQuery(**common, objects=(), expected=(), truth=label)
+
+
+def _records(path: Path, **types: Any) -> Iterator[dict[str, Any]]:
+    told = _parsed(read_text(path), path.name)
+    if not isinstance(told, list):
+        raise EvaluationError(message(f"another form of {path.name}", "a list of records", "check the folder"))
+    return (_record(one, f"record {number} of {path.name}", **types) for number, one in enumerate(told))
+
+
+def _record(told: Any, where: str, **types: Any) -> dict[str, Any]:
+    if not isinstance(told, dict) or not all(isinstance(told.get(name), kind) for name, kind in types.items()):
+        got = f"{where}: {json.dumps(told)}"[:120]
+        raise EvaluationError(message(got, f"a record with {', '.join(types)}", "check the file"))
+    return told
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise EvaluationError(message(f"{where}: {error}", "JSON", "check the file")) from error
+
+
+def _is_texts(given: Any) -> TypeGuard[list[str]]:
+    return isinstance(given, list) and all(isinstance(one, str) for one in given)
