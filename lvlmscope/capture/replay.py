@@ -15,7 +15,7 @@ from lvlmscope.capture.options import KeyFilter
 from lvlmscope.capture.row_recorder import RowRecorder
 from lvlmscope.capture.token_gradients import has_recurrence, one_layer_at_a_time, token_gradients
 from lvlmscope.capture.token_statistics import Probabilities, read_probabilities
-from lvlmscope.errors import ReplayError, UnsupportedOptionError, message
+from lvlmscope.errors import ReplayError, message
 from lvlmscope.models.families import Family
 from lvlmscope.runtime.hidden_layers import refuse_hidden_layers
 from lvlmscope.runtime.model_hooks import Instrumentation
@@ -107,19 +107,13 @@ def replay_answer(
     Raises:
         ReplayError: The replayed logits differ from the generated ones by more than the dtype explains.
         UnsupportedModelError: A layer attends out of sight.
-        UnsupportedOptionError: Gradients under ``torch.inference_mode``.
     """
-    if gradients and torch.is_inference_mode_enabled():
-        got, fix = "torch.inference_mode", "use torch.no_grad, or call trace outside the block"
-        raise UnsupportedOptionError(message(got, "tensors that can be differentiated", fix, task="trace gradients"))
     core, crossing = instrumentation.family.core(model), instrumentation.family.crossing_layers(model)
     arguments, in_block = replayed_arguments(model, instrumentation.family, generation)
     recorder = RowRecorder(
         keeping or KeyFilter(), differentiable=gradients, wants_hidden=hidden_states, lowest_only=layerwise
     )
     recurrent = has_recurrence(generation.cache)
-    if gradients and layerwise:
-        _refuse_layerwise(instrumentation, recurrent=recurrent)
     mode: Callable[[], AbstractContextManager[Any]] = torch.enable_grad if gradients else torch.no_grad
     with (
         instrumentation.recording(recorder),
@@ -158,15 +152,6 @@ def _layerwise(
 ) -> AbstractContextManager[None]:
     cache = generation.cache if in_block else None
     return one_layer_at_a_time(instrumentation.model_info.decoder_layers, cache, generation.num_steps)
-
-
-def _refuse_layerwise(instrumentation: Instrumentation, *, recurrent: bool) -> None:
-    why = "an intervention that is on" if instrumentation.active else "recurrent layers" if recurrent else ""
-    if why:
-        fix = "give more max_memory, or trace without gradients"
-        raise UnsupportedOptionError(
-            message(why, "models without interventions and recurrence", fix, task="differentiate one layer at a time")
-        )
 
 
 def compare_logits(

@@ -11,6 +11,7 @@ from lvlmscope.capture.generation import Generation, generate_answer, teacher_fo
 from lvlmscope.capture.memory import choose_keeping, layerwise_needed
 from lvlmscope.capture.options import Keep, Precision, TraceOptions, check_choices
 from lvlmscope.capture.provenance import describe_origin
+from lvlmscope.capture.refusals import refuse_batch_dependent_rows, refuse_gradients
 from lvlmscope.capture.replay import replay_answer
 from lvlmscope.capture.trace_assembly import TracedBatch, assemble_trace
 from lvlmscope.errors import ModelInputError, message
@@ -254,6 +255,7 @@ def trace_prepared(
     with model_lock(bare), running_originals(outer), _seeded(seed):
         instrumentation = instrumentation_of(bare) or Instrumentation(bare, family)
         instrumentation.require_kernels()
+        refuse_batch_dependent_rows(bare)
         instrumentation.restart()
         require_images(bare, family, prepared.inputs)
         prompt = prepared.inputs["input_ids"].shape[1]
@@ -263,6 +265,8 @@ def trace_prepared(
         if options.max_memory is not None:
             steps = len(answer) if answer is not None else answer_limit(family.core(bare), prompt, generation)
             layerwise = layerwise_needed(options, bare, family, prepared.inputs, steps)
+        if options.gradients:
+            refuse_gradients(bare, layerwise=layerwise, interventions=instrumentation.active)
         made = _generate(bare, family, prepared, answer, generation, progress=progress)
         switched = [p.intervention for p in instrumentation.active]
         replay = replay_answer(
