@@ -49,7 +49,7 @@ def test_one_function_is_found_by_everything_that_reads_signals(capsys: pytest.C
         document, _ = describe_document(traces[0], diagnosis=False)
         shown = next(each for each in document["signals"] if each["id"] == "image_share")
         assert (shown["name"], shown["unit"]) == ("image share", "share of 1")
-        assert shown["said"] == "Image attention, averaged over heads."
+        assert shown["meaning"] == "Image attention, averaged over heads."
         focus = lv.image_attention_focus(traces[0]).mean(("layer", "head")).values
         assert document["sides"][0]["values"]["image_share"] == pytest.approx(focus.tolist())
         risks = lv.diagnose(traces[0])
