@@ -1,4 +1,4 @@
-"""The prompt of a trace as model inputs once more, for what needs the model and not only its trace."""
+"""A trace's prompt as model inputs again, for analyses that need the model."""
 
 from typing import Any
 

@@ -56,7 +56,7 @@ def describe_origin(
 
 
 def _as_json(value: Any) -> Any:
-    """A setting as JSON holds it; of an object, such as a logits processor, its class is told."""
+    """A setting as JSON holds it; of an object, such as a logits processor, the name of its class."""
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, dict):

@@ -19,7 +19,7 @@ __all__ = ["has_recurrence", "one_layer_at_a_time", "token_gradients"]
 
 
 def has_recurrence(cache: Any) -> bool:
-    """Whether a layer hands a state from token to token beside its keys and values.
+    """Whether a layer carries a recurrent state from token to token beside its keys and values.
 
     Args:
         cache: A generation's cache.

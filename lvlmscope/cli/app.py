@@ -56,7 +56,7 @@ def demo(
 
 @app.command()
 def trace(  # noqa: PLR0917 - typer reads options from parameters
-    image: Annotated[Path, typer.Argument(help="Image file.")],
+    image: Annotated[str, typer.Argument(help="Image file, or an http(s) address.")],
     prompt: Annotated[str, typer.Argument(help="Question or instruction.")],
     model: Annotated[str, typer.Option(help="'tiny', a folder, or a hub id.")] = "tiny",
     dtype: Annotated[str, typer.Option(help="Such as bfloat16; 'auto' takes the files' own.")] = "auto",

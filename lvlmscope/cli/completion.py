@@ -1,4 +1,4 @@
-"""What the shell offers when Tab is pressed; `lvlmscope --install-completion` switches it on."""
+"""Shell completion of intervention names; `lvlmscope --install-completion` switches it on."""
 
 from importlib.metadata import entry_points
 

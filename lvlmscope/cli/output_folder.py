@@ -1,4 +1,4 @@
-"""Result folders: everything is written aside first, so that a failure leaves nothing half-written behind."""
+"""Result folders: everything is written to a temporary folder first, so that a failure leaves nothing half-written."""
 
 import tempfile
 from collections.abc import Iterator

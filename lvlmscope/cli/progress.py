@@ -1,4 +1,4 @@
-"""What is being done, on standard error while it lasts: a spinner with the stage's name, and its tokens."""
+"""Progress on standard error: a spinner with the stage's name and its tokens."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ __all__ = ["Stages", "stages"]
 
 
 class Stages:
-    """One line of progress, renewed by each stage.
+    """One line of progress, replaced by each stage.
 
     Attributes:
         bar: Where the line is drawn.
@@ -57,7 +57,7 @@ class Stages:
 
 @contextmanager
 def stages(*, shown: bool) -> Iterator[Stages]:
-    """Progress while a block runs; it is gone afterwards, and nothing is drawn where nobody looks (a pipe, `--json`).
+    """Progress while a block runs; it is gone afterwards, and nothing is drawn into a pipe or with `--json`.
 
     Args:
         shown: Whether to draw at all.

@@ -50,7 +50,7 @@ def add_route(modules: Collection[torch.nn.Module], route: Route) -> None:
 
 
 def remove_route(modules: Iterable[torch.nn.Module], route: Route) -> None:
-    """Take a route out again; with the last one transformers is as it was.
+    """Remove a route; with the last one transformers' own functions are restored.
 
     Args:
         modules: As given to ``add_route``.

@@ -27,11 +27,11 @@ class Tap(Protocol):
         ...
 
     def install(self) -> None:
-        """Begin."""
+        """Start routing attention calls."""
         ...
 
     def remove(self) -> None:
-        """End, and leave the model as it was."""
+        """Stop routing; the model is as before."""
         ...
 
 
@@ -56,7 +56,7 @@ class AttentionTap:
         self._route: Route = self._attend
 
     def install(self) -> None:
-        """Begin to take the decoder's attention calls.
+        """Start routing the decoder's attention calls.
 
         Raises:
             UnsupportedOptionError: The model runs on a kernel whose mask cannot be read.
@@ -74,7 +74,7 @@ class AttentionTap:
         add_route(self._modules, self._route)
 
     def remove(self) -> None:
-        """Give the decoder's calls back; a second call does nothing."""
+        """Stop routing the decoder's calls; a second call does nothing."""
         remove_route(self._modules, self._route)
 
     @property

@@ -108,7 +108,7 @@ class GradientPath:
         self._hook: torch.utils.hooks.RemovableHandle | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "GradientPath":
-        """The same: what is copied with a hooked module has no graph to hand over."""
+        """The same: what is copied with a hooked module has no graph to deliver."""
         return self
 
     def set(self, on: bool) -> None:
@@ -126,7 +126,7 @@ class GradientPath:
             hook.remove()
 
     def request(self, layers: Collection[int]) -> None:
-        """Say which layers' rows the forward that begins is asked for.
+        """Set the layers whose rows the coming forward keeps attached to the graph.
 
         Args:
             layers: Decoder layer numbers; none leaves the forward as it is.
@@ -166,13 +166,13 @@ class GradientPath:
             self._forward.rows[layer] = rows
 
     def close(self) -> None:
-        """Put the grad mode back and forget the forward; a second call does nothing."""
+        """Restore the grad mode and release the forward; a second call does nothing."""
         if self._forward.mode is not None:
             torch.set_grad_enabled(self._forward.mode)
         self._forward.mode, self._forward.rows, self._forward.layers = None, {}, frozenset()
 
     def _after(self, _: torch.nn.Module, __: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        """Hand the graph over and cut it off; an output of None comes from a forward that failed."""
+        """Deliver the graph and detach it; an output of None comes from a forward that failed."""
         if not self.is_open:
             return None
         rows, logits = self._forward.rows, getattr(output, "logits", None)

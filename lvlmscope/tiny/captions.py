@@ -1,4 +1,4 @@
-"""What is said about a scene: captions of two to four sentences, short ones, and questions with their answers."""
+"""Texts about a scene: captions of two to four sentences, short ones, and questions with their answers."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ _CLOSINGS: Final = (
 
 
 def where(box: Box, side: int = 112) -> str:
-    """The place of a box in the picture, in words.
+    """The place of a box in the image, in words.
 
     >>> where((0, 40, 20, 60)), where((80, 80, 110, 110))
     ('on the left', 'at the bottom right')

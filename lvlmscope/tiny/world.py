@@ -1,4 +1,4 @@
-"""The small world the bundled model lives in: categories, where they are met, and which go together."""
+"""The bundled model's world: its categories, the settings they occur in, and which occur together."""
 
 from typing import Final
 

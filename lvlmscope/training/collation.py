@@ -158,7 +158,7 @@ class Collator:
 def _labels(
     inputs: dict[str, Any], spoken: Sequence[Spoken], records: Sequence[Record]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Labels, and which of them are stressed, both ``[batch, key]``."""
+    """Labels, and which of them have a higher weight, both ``[batch, key]``."""
     ids, labels = inputs["input_ids"], torch.full_like(inputs["input_ids"], IGNORED)
     stressed = torch.zeros_like(ids, dtype=torch.bool)
     for row, (one, record) in enumerate(zip(spoken, records, strict=True)):

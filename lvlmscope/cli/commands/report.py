@@ -10,7 +10,7 @@ __all__ = ["run_report"]
 
 
 def run_report(trace: Path, compare: Path | None, out: Path, title: str) -> None:
-    """Writes the page and tells where.
+    """Writes the page and prints its path.
 
     Args:
         trace: Trace file.

@@ -24,7 +24,7 @@ SAVED: Final[dict[str, Any]] = {"bbox_inches": "tight", "pad_inches": 0.12, "dpi
 
 
 def run_trace(
-    image: Path,
+    image: str,
     prompt: str,
     out: Path,
     *,
@@ -33,10 +33,10 @@ def run_trace(
     compare: bool,
     options: dict[str, Any],
 ) -> None:
-    """Traces, writes trace, figures and report, and tells where.
+    """Traces, writes trace, figures and report, and prints their paths.
 
     Args:
-        image: Image file.
+        image: Image file, or an http(s) address.
         prompt: Question or instruction.
         out: Folder for the results.
         loading: Arguments of `load`.
