@@ -150,6 +150,7 @@ def test_files_in_ambers_form_are_read(tmp_path: Path) -> None:
     assert (asked.truth, asked.kind, asked.text) == (False, "discriminative-hallucination", "Is there a dog?")
     found = amber_descriptions(["A man."], [described.objects], [described.expected], amber.relations)
     assert (found.chair, found.cover) == (0.0, 0.5)
+    assert [one.category for one in amber.vocabulary.mentions("Two men and a dog")] == ["person", "dog"]
 
 
 @pytest.mark.parametrize(

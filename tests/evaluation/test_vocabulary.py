@@ -208,6 +208,13 @@ def test_a_last_sentence_that_was_cut_off_counts_unless_it_is_left_out() -> None
     assert chair(["No bear."], [set()], WORDS).hallucinated.tolist() == [1]
 
 
+def test_the_length_of_a_caption_is_in_words_whether_spaces_divide_them_or_not() -> None:
+    words = Vocabulary({"cat": ["cat", "猫", "แมว"]})
+    texts = ["A cat - on a table-top.", "一只猫坐在沙发上。", "แมวสองตัว"]
+    scores = chair(texts, [{"cat"}] * 3, words)
+    assert scores.words.tolist() == [5, len(["一只", "猫", "坐在", "沙发", "上"]), len(["แมว", "สอง", "ตัว"])]
+
+
 def test_labels_are_of_the_same_words_as_mentions() -> None:
     words = Vocabulary({"cat": ["猫"], "dog": ["狗"]})
     labelled = label_words(with_answer("一只", "", "猫", "和", "狗"), {"cat"}, words)

@@ -10,6 +10,7 @@ from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.metrics.answer_rows import label_rows, require_paired, text_rows
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.evaluation.metrics.yes_no import Parser, Verdict, read_verdicts
+from lvlmscope.traces.word_boundaries import word_spans
 
 __all__ = ["AmberAnswers", "AmberDescriptions", "amber_answers", "amber_descriptions", "amber_score"]
 
@@ -124,7 +125,7 @@ def amber_descriptions(
         right, wrong = _Objects(there, relations, similar), _Objects(not_there, relations, similar)
         flags = [_is_hallucinated(noun, right, wrong, safe_words) for noun in named]
         counts = (len(named), sum(flags), len(right.found), len(there), len(wrong.found), len(not_there))
-        rows.append((*counts, len(text.split())))
+        rows.append((*counts, len(word_spans(text))))
     columns = dict(zip(AmberDescriptions.__slots__, np.array(rows, dtype=np.int64).T, strict=True))
     return AmberDescriptions(**columns)
 

@@ -8,6 +8,7 @@ import numpy as np
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.metrics.answer_rows import object_rows, require_paired, text_rows
 from lvlmscope.evaluation.metrics.vocabulary import Mention, Vocabulary, require_vocabulary
+from lvlmscope.traces.word_boundaries import word_spans
 
 __all__ = ["ChairScores", "chair", "require_known"]
 
@@ -104,7 +105,7 @@ def chair(
     rows = []
     for text, truth in zip(texts, present, strict=True):
         named = words.mentions(text, skip_denied=skip_denied, skip_cut_sentence=skip_cut_sentence)
-        rows.append(_counts(named, truth, len(text.split())))
+        rows.append(_counts(named, truth, len(word_spans(text))))
     named_, hallucinated, found, there, lengths = np.array(rows, dtype=np.int64).T
     return ChairScores(named=named_, hallucinated=hallucinated, found=found, present=there, words=lengths)
 

@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.metrics.answer_rows import label_rows
 from lvlmscope.evaluation.metrics.synonym_files import read_text
+from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 
 __all__ = ["Amber", "AmberQuery", "PopeQuestion", "amber_files", "pope_questions"]
 
@@ -95,6 +96,11 @@ class Amber:
     queries: tuple[AmberQuery, ...]
     relations: dict[str, tuple[str, ...]]
     safe_words: tuple[str, ...]
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Each object with its related words; a word that is related to several objects stands for all of them."""
+        return Vocabulary({name: (name, *related) for name, related in self.relations.items()}, shared="all")
 
     @property
     def generative(self) -> tuple[AmberQuery, ...]:
