@@ -27,6 +27,10 @@ class CLVA(InterventionConfig):
     deep layers image keys get `a'_j = M [p_j + alpha Pos_j - beta Neg_j]_+ / sum_k [...]_+`: the image mass M and all
     other keys stay. Where the bracket is 0 on all keys the row stays as it was.
 
+    Anchors are sums over absolute positions. A layer with a sliding window counts the image keys that it sees: they
+    enter an anchor where it is collected, and share it out anew, to sum 1, where it is applied. A layer that sees none
+    has no heads of most or least image mass and is not edited.
+
     Attributes:
         alpha: Weight of the visual anchor, 0 or more. alpha = beta = 0 is the untouched model, to the last bit.
         beta: Weight of the initial noise, 0 or more.
@@ -82,13 +86,13 @@ class _CLVASession(ImageSession):
         super().__init__()
         self._config = config
         self._initial, self._middle, self._deep = initial, middle, deep
-        self._noise: torch.Tensor | None = None
-        self._anchor: torch.Tensor | None = None
+        self._noise, self._anchor = _PositionSum(0), _PositionSum(0)
 
     def begin_forward(self, forward: ForwardInfo) -> None:
         """Clear the anchors."""
         super().begin_forward(forward)
-        self._noise = self._anchor = None
+        positions = forward.image_keys.shape[1]
+        self._noise, self._anchor = _PositionSum(positions), _PositionSum(positions)
 
     def edit_attention(self, rows: AttentionRows) -> torch.Tensor | None:
         """Collect anchors in initial and middle layers; edit deep ones."""
@@ -96,12 +100,12 @@ class _CLVASession(ImageSession):
         if not self.sees_image or (config.alpha == 0 and config.beta == 0):
             return None
         if rows.layer in self._initial:
-            self._noise = _added(self._noise, gathered_distribution(rows, config.fraction, most=False))
+            self._noise.add(rows, gathered_distribution(rows, config.fraction, most=False))
         if rows.layer in self._middle:
-            self._anchor = _added(self._anchor, gathered_distribution(rows, config.fraction, most=True))
-        if rows.layer not in self._deep or self._noise is None or self._anchor is None:
+            self._anchor.add(rows, gathered_distribution(rows, config.fraction, most=True))
+        if rows.layer not in self._deep:
             return None
-        pull = config.alpha * _anchor(self._anchor, rows) - config.beta * _anchor(self._noise, rows)
+        pull = config.alpha * self._anchor.share(rows) - config.beta * self._noise.share(rows)
         edited = _updated(rows, pull.unsqueeze(-2), config.update)
         chosen = torch.ones_like(rows.image_mass, dtype=torch.bool)
         if config.heads == "sensitive":
@@ -115,22 +119,52 @@ class _CLVASession(ImageSession):
         return None if idle else "no deep head attended to the image, or the anchors cancelled out"
 
 
-def _added(total: torch.Tensor | None, anchor: torch.Tensor) -> torch.Tensor:
-    return anchor if total is None else _on_keys(total, anchor) + anchor
+class _PositionSum:
+    """A sum over layers of image distributions ``[batch, row, position]``, whatever keys each layer holds.
+
+    Layers with a window keep the last keys, a static cache has spare ones at the end, and layers that cross to the
+    image have its keys alone: their sum is kept apart.
+    """
+
+    def __init__(self, positions: int) -> None:
+        """An empty sum.
+
+        Args:
+            positions: Length of the sequence so far, padding counted.
+        """
+        self._positions = positions
+        self._sums: dict[bool, torch.Tensor] = {}
+
+    def add(self, rows: AttentionRows, distribution: torch.Tensor) -> None:
+        """Add a layer's ``[batch, row, key]``."""
+        crosses = bool(rows.image_keys.all())
+        placed = distribution if crosses else self._on_positions(distribution)
+        total = self._sums.get(crosses)
+        self._sums[crosses] = placed if total is None else total.to(placed.device) + placed
+
+    def share(self, rows: AttentionRows) -> torch.Tensor:
+        """The sum on the image keys that a layer sees, divided by its total there; all 0 where that is 0."""
+        crosses = bool(rows.image_keys.all())
+        if crosses not in self._sums:
+            return torch.zeros_like(rows.weights[..., 0, :])
+        total = self._sums[crosses].to(rows.weights.device)
+        if not crosses:
+            total = _on_keys(total, rows.weights.shape[-1])
+        seen = rows.image_keys if rows.visible_keys is None else rows.image_keys & rows.visible_keys
+        anchor = torch.where(seen, total, 0.0)
+        whole = anchor.sum(-1, keepdim=True)
+        return torch.where(whole > 0, anchor / whole, 0.0)
+
+    def _on_positions(self, values: torch.Tensor) -> torch.Tensor:
+        """From a layer's keys to positions: a shorter key axis holds the last ones."""
+        missing = self._positions - values.shape[-1]
+        return torch.nn.functional.pad(values, (missing, 0)) if missing > 0 else values[..., : self._positions]
 
 
-def _on_keys(anchor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """The anchor on another layer's device and key axis; layers with a window keep the last keys only."""
-    anchor, missing = anchor.to(like.device), like.shape[-1] - anchor.shape[-1]
-    return anchor[..., -missing:] if missing < 0 else torch.nn.functional.pad(anchor, (missing, 0))
-
-
-def _anchor(summed: torch.Tensor, rows: AttentionRows) -> torch.Tensor:
-    """The anchor ``[batch, row, key]`` with sum 1 on the image keys a layer sees; all 0 without an anchor."""
-    seen = rows.image_keys if rows.visible_keys is None else rows.image_keys & rows.visible_keys
-    anchor = torch.where(seen, _on_keys(summed, rows.weights), 0.0)
-    total = anchor.sum(-1, keepdim=True)
-    return torch.where(total > 0, anchor / total, 0.0)
+def _on_keys(values: torch.Tensor, keys: int) -> torch.Tensor:
+    """From positions to a layer's keys: the last ones, or all and spare ones at the end."""
+    spare = keys - values.shape[-1]
+    return torch.nn.functional.pad(values, (0, spare)) if spare > 0 else values[..., -keys:]
 
 
 def _updated(rows: AttentionRows, pull: torch.Tensor, update: str) -> torch.Tensor:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.attention.entropy_threshold_rule import EntropyRule, RunningThreshold, heads_to_edit
+from lvlmscope.attention.entropy_threshold_rule import FLAG_MARGIN, EntropyRule, RunningThreshold, heads_to_edit
 from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.registry import intervention
@@ -22,9 +22,10 @@ class DLEAF(InterventionConfig):
     """Dynamic layer-wise entropy and attention fusion. Our reading of arXiv 2509.07864; its code is not public.
 
     The layers are walked in order, for each predicting row on its own. A layer whose image attention entropy LIAE is
-    above the threshold set by the layers before it is *flagged*: in it, heads with less image mass than the mean
-    head get `a'[h] = gamma * a[h*] + (1 - gamma) * a[h]` over the whole row, with `h*` the head of most image
-    mass (IAF); each head keeps its own values. The first walked layer is never flagged.
+    above the threshold set by the layers before it, by more than 1e-4 nats, is *flagged*: in it, heads with less image
+    mass than the mean head get `a'[h] = gamma * a[h*] + (1 - gamma) * a[h]` over the whole row, with `h*` the head of
+    most image mass (IAF); each head keeps its own values. The first walked layer is never flagged. A layer that sees no
+    image key, as its window lies past the image, is not flagged and does not change the threshold.
 
     The threshold rule decides more than the strength: with `"min"` and unrelated entropies about 28 of 32 layers are
     flagged, with `"max"` about 3. The report gives the shares.
@@ -77,6 +78,7 @@ class _DLEAFSession(ImageSession):
         self._layers = layers
         self._level = RunningThreshold(config.threshold)
         self._pairs = 0
+        self._seeing = 0
         self._flagged = 0
         self._edited = 0
         self._flagged_in: dict[int, int] = {}
@@ -93,6 +95,7 @@ class _DLEAFSession(ImageSession):
         entropy = rows.layer_image_entropy
         flagged = self._level.flag(entropy)
         self._pairs += entropy.numel()
+        self._seeing += int(entropy.isfinite().sum())
         self._flagged += (count := int(flagged.sum()))
         if not count:
             return None
@@ -110,7 +113,11 @@ class _DLEAFSession(ImageSession):
             return None
         if self._flagged:
             return "the heads to edit had their most focused head's attention already"
-        return f"no layer's image entropy rose above the {self._config.threshold} of the layers before it"
+        if not self._seeing:
+            walked = ", ".join(str(layer) for layer in self._layers)
+            return f"in the layers it walks ({walked}) no predicting row attends to an image key"
+        above = f"more than {FLAG_MARGIN:g} nats above the {self._config.threshold}"
+        return f"no layer's image entropy was {above} of the layers before it"
 
     def report(self) -> dict[str, Any]:
         """Share of (row, layer) pairs flagged, heads edited in each, and the rows flagged in each layer."""

@@ -1,19 +1,23 @@
 """D-LEAF's rule without a model: layers whose image attention entropy is above a running threshold."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 
 from lvlmscope.attention.layer_bands import LayerSpec
 from lvlmscope.errors import ModelInputError, message, task
 
-__all__ = ["EntropyRule", "RunningThreshold", "heads_to_edit"]
+__all__ = ["FLAG_MARGIN", "EntropyRule", "RunningThreshold", "heads_to_edit"]
+
+FLAG_MARGIN: Final = 1e-4  # nats: equal entropies differ by rounding, 1e-6 in float32's sums and more by kernels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntropyRule:
     """Which layers D-LEAF flags, and which of their heads it edits. Our reading of arXiv 2509.07864.
+
+    A layer is flagged where its LIAE is more than `FLAG_MARGIN`, 1e-4 nats, above the threshold.
 
     Attributes:
         threshold: Running `"min"`, `"max"` or `"mean"` of LIAE over the layers walked before.
@@ -45,6 +49,9 @@ class EntropyRule:
 class RunningThreshold:
     """The threshold of a walk through layers: flags those whose entropy is above the layers walked before.
 
+    "Above" is by more than `FLAG_MARGIN`. A row whose entropy is NaN, as it sees no image key in the layer, is not
+    flagged there, does not change its threshold, and does not count in a mean.
+
     Args:
         threshold: Running `"min"`, `"max"` or `"mean"`.
 
@@ -56,27 +63,30 @@ class RunningThreshold:
     def __init__(self, threshold: str) -> None:
         self._threshold = threshold
         self._level: torch.Tensor | None = None
-        self._walked = 0
+        self._walked: torch.Tensor | None = None
 
     def flag(self, entropy: torch.Tensor) -> torch.Tensor:
-        """Rows of the next layer that are above the level so far; then the level takes this layer in. NaN never flags.
+        """Rows of the next layer that are above the level so far; then the level takes this layer in.
 
         Args:
             entropy: LIAE of the layer, one number for each row.
 
         Returns:
-            bool, of the same shape; all False for the first layer walked.
+            bool, of the same shape; all False for the first layer that a row sees the image in.
         """
-        self._walked += 1
-        if self._level is None:
-            self._level = entropy
-            return torch.zeros_like(entropy, dtype=torch.bool)
-        level = self._level.to(entropy.device)  # layers may lie on several devices
+        known = ~entropy.isnan()
+        if self._level is None or self._walked is None:
+            self._level, self._walked = entropy, known.long()
+            return torch.zeros_like(known)
+        level, walked = self._level.to(entropy.device), self._walked.to(entropy.device)  # layers on several devices
+        self._walked = walked + known
         if self._threshold == "mean":
-            self._level = level + (entropy - level) / self._walked
+            started = torch.where(walked > 0, level, 0.0)
+            moved = started + (entropy - started) / self._walked.clamp_min(1)
+            self._level = torch.where(known, moved, level)
         else:
             self._level = (torch.fmin if self._threshold == "min" else torch.fmax)(level, entropy)
-        return entropy > level
+        return entropy > level + FLAG_MARGIN  # NaN on either side gives False
 
 
 def heads_to_edit(focus: torch.Tensor, heads: str | int) -> torch.Tensor:

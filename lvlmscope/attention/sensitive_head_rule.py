@@ -34,7 +34,8 @@ def extreme_heads(
         most: Whether those that look most (sensitive), or least.
 
     Returns:
-        bool `[..., head]`; a head of unknown mass (NaN) is never one.
+        bool `[..., head]`; a head of unknown mass (NaN) is never one, and in a row where no head has any (the image
+        is outside the layer's window) none is.
 
     >>> extreme_heads(torch.tensor([0.1, 0.4, 0.2, 0.3]), 0.25, most=True).tolist()
     [False, True, False, False]
@@ -42,7 +43,8 @@ def extreme_heads(
     count = max(1, int(mass.shape[-1] * fraction))
     known = mass.nan_to_num(-1.0 if most else 2.0)
     places = known.topk(count, -1, largest=most).indices
-    return torch.zeros_like(mass, dtype=torch.bool).scatter(-1, places, value=True) & ~mass.isnan()
+    sees = (mass > 0).any(-1, keepdim=True)
+    return torch.zeros_like(mass, dtype=torch.bool).scatter(-1, places, value=True) & ~mass.isnan() & sees
 
 
 def gathered_distribution(rows: AttentionRows, fraction: float, *, most: bool) -> Float[torch.Tensor, "*lead key"]:

@@ -1,15 +1,20 @@
 """CLVA: against its slow twin, by hand, and bad parameters."""
 
+from typing import Any
+
 import pytest
 import torch
 
+from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import CLVA
-from lvlmscope.runtime.attachment import attach
+from lvlmscope.runtime.attachment import attach, intervene
 from tests.reference import clva as twin
 from tests.reference import decoder
 from tests.support import tiny_models
-from tests.support.started_sessions import STEPS, layer_rows, session, traced
+from tests.support.started_sessions import OPTIONS, STEPS, layer_rows, session, traced
+from tests.support.tiny_variants import VARIANTS
+from tests.support.traced import from_inputs
 
 BANDS = ({0, 1}, {3}, {5, 6, 7})
 BY_NUMBER = {"initial": (0, 1), "middle": (3,), "deep": (5, 6, 7)}
@@ -68,6 +73,49 @@ def test_an_image_key_outside_a_layers_window_gets_nothing() -> None:
     edited = started.edit_attention(layer_rows(2, [[0.0, 0.0, 0.5, 0.5]] * 3, visible_keys=visible))
     assert edited is not None
     torch.testing.assert_close(edited[0, 0], torch.tensor([[0.0, 0.0, 0.5, 0.5]] * 3))
+
+
+def test_anchors_of_layers_with_other_key_axes_meet_at_their_positions() -> None:
+    started = session(CLVA(initial=[0], middle=[1, 2], deep=[3], alpha=1.0, beta=0.0), 4)
+    flat = [[0.4, 0.3, 0.3, 0.0]] * 3
+    assert started.edit_attention(layer_rows(0, flat)) is None
+    # All keys, then a window's last two, of which one is patch 1: the sum keeps patch 0
+    assert started.edit_attention(layer_rows(1, [[0.0, 1.0, 0.0, 0.0]] * 3)) is None
+    window = AttentionRows(torch.tensor([[[[1.0, 0.0]] * 3]]), torch.tensor([[[True, False]]]), layer=2)
+    assert started.edit_attention(window) is None
+    edited = started.edit_attention(layer_rows(3, [[0.0, 0.5, 0.5, 0.0]] * 3))
+    assert edited is not None
+    # Pos is a half on each patch, so that an even head stays
+    torch.testing.assert_close(edited[0, 0], torch.tensor([[0.0, 0.5, 0.5, 0.0]] * 3))
+
+
+def test_a_static_caches_spare_keys_come_last() -> None:
+    started = session(CLVA(initial=[0], middle=[1], deep=[2], alpha=1.0, beta=0.0), 3)
+    image = torch.tensor([[[False, True, True, False, False, False]]])
+    for layer, weights in ((0, [0.4, 0.3, 0.3]), (1, [0.0, 1.0, 0.0])):
+        row = torch.tensor([[[weights + [0.0] * 3] * 3]])
+        assert started.edit_attention(AttentionRows(row, image, layer=layer)) is None
+    edited = started.edit_attention(layer_rows(2, [[0.0, 0.5, 0.5, 0.0]] * 3))
+    assert edited is not None
+    torch.testing.assert_close(edited[0, 0], torch.tensor([[0.0, 0.75, 0.25, 0.0]] * 3))
+
+
+@pytest.mark.parametrize("bands", [{"middle": [2, 3], "deep": [4, 5]}, {"middle": [1], "deep": [2, 3, 4, 5]}])
+def test_windows_give_the_same_logits_with_and_without_a_cache(bands: dict[str, Any]) -> None:
+    case = VARIANTS["gemma3_deep"]()
+    intervention = CLVA(initial=[0], **bands, alpha=2.0, beta=1.0)
+    options = OPTIONS | {"return_dict_in_generate": True, "output_logits": True}
+    with intervene(case.model, intervention) as handle:
+        cached, whole, static = (
+            case.model.generate(**case.inputs, **options, **cache)
+            for cache in ({}, {"use_cache": False}, {"cache_implementation": "static"})
+        )
+    assert handle.report()[0]["changed"]
+    for other in (whole, static):
+        for one, two in zip(cached.logits, other.logits, strict=True):
+            torch.testing.assert_close(one, two, atol=1e-4, rtol=1e-4)
+    found = from_inputs(case.model, case.inputs, interventions=[intervention], **OPTIONS)
+    assert found.provenance["replay"]["difference"] < 1e-4
 
 
 @pytest.mark.usefixtures("unchecked_shapes")

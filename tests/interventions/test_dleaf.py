@@ -1,8 +1,12 @@
 """D-LEAF: against its slow twin, by hand, and bad parameters."""
 
+from typing import Any
+
 import pytest
 import torch
 
+from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.attention.entropy_threshold_rule import RunningThreshold
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import DLEAF
 from lvlmscope.runtime.attachment import attach, intervene
@@ -66,6 +70,52 @@ def test_a_layer_blind_to_the_image_is_left_alone() -> None:
     started = session(DLEAF(), 2)
     assert started.edit_attention(layer_rows(0, [[0.5, 0.5, 0.0, 0.0]] * 3)) is None
     assert started.edit_attention(layer_rows(1, [[1.0, 0.0, 0.0, 0.0]] * 3)) is None
+
+
+@pytest.mark.parametrize("threshold", ["min", "max", "mean"])
+def test_a_layer_that_sees_no_image_key_neither_flags_nor_enters_the_threshold(threshold: Any) -> None:
+    started = session(DLEAF(threshold=threshold), 5)
+    blind, sharp = [[1.0, 0.0, 0.0, 0.0]] * 3, [[0.5, 0.5, 0.0, 0.0]] * 3
+    half = [[0.2, 0.6, 0.2, 0.0]] * 3
+    spread = [[0.2, 0.4, 0.4, 0.0], [0.9, 0.05, 0.05, 0.0], [1.0, 0.0, 0.0, 0.0]]
+    for number, weights in enumerate((blind, half, blind, sharp)):
+        assert started.edit_attention(layer_rows(number, weights)) is None
+    # The mean is over the two that see the image: half of 0.562, not a third
+    assert started.edit_attention(layer_rows(4, spread)) is not None
+    assert started.report()["flagged_rows_per_layer"] == {"4": 1}
+
+
+def test_a_mean_counts_the_layers_that_each_row_sees() -> None:
+    level = RunningThreshold("mean")
+    nan = float("nan")
+    walk = [[nan, 1.0], [1.0, nan], [nan, nan], [2.0, 3.0], [1.4, 2.1]]
+    flags = [level.flag(torch.tensor(entropies)).tolist() for entropies in walk]
+    # Means before the last layer: 1.5 of (1, 2) and 2 of (1, 3)
+    assert flags == [[False, False], [False, False], [False, False], [True, True], [False, True]]
+
+
+def test_equal_entropies_that_differ_by_rounding_flag_nothing() -> None:
+    level = RunningThreshold("min")
+    ties = [[4.0, 4.0], [4.0 + 2e-6, 4.0 + 5e-4], [4.0 + 9e-5, 4.0]]
+    flags = [level.flag(torch.tensor(entropies)).tolist() for entropies in ties]
+    assert flags == [[False, False], [False, True], [False, False]]
+
+
+def test_one_image_key_has_no_entropy_to_compare() -> None:
+    started = session(DLEAF(), 6)
+    torch.manual_seed(0)
+    one = torch.tensor([[False, True, False, False]])
+    for number in range(6):
+        rows = AttentionRows(torch.rand(1, 1, 3, 4).softmax(-1), one[:, None], layer=number)
+        assert started.edit_attention(rows) is None
+
+
+def test_layers_past_the_image_are_named_in_the_warning() -> None:
+    started = session(DLEAF(layers=[0, 1]), 2)
+    for number in (0, 1):
+        assert started.edit_attention(layer_rows(number, [[1.0, 0.0, 0.0, 0.0]] * 3)) is None
+    reason = started.no_effect_reason()
+    assert reason == "in the layers it walks (0, 1) no predicting row attends to an image key"
 
 
 def test_without_an_image_it_warns_once_and_changes_nothing() -> None:

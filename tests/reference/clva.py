@@ -30,6 +30,8 @@ class Anchors:
         masses = [math.fsum(row[j] for j in self.image) for row in rows]
         ranked = sorted(range(len(rows)), key=lambda h: masses[h])
         count = max(1, int(len(rows) * self.fraction))
+        if max(masses) == 0:  # the image is outside the layer's window
+            return weights
         shares = [[row[j] / mass for j in self.image] for row, mass in zip(rows, masses, strict=True)]
         if layer in self.initial:
             self.noise += [shares[h] for h in ranked[:count]]

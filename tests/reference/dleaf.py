@@ -20,6 +20,8 @@ class Walk:
         rows = weights.tolist()
         focus = [math.fsum(row[j] for j in self.image) for row in rows]
         total = math.fsum(focus)
+        if total == 0:
+            return weights
         entropy = 0.0
         for j in self.image:
             p = math.fsum(row[j] for row in rows) / total
@@ -28,7 +30,7 @@ class Walk:
         if not history:
             return weights
         level = {"min": min(history), "max": max(history), "mean": math.fsum(history) / len(history)}[self.threshold]
-        if entropy <= level:
+        if entropy <= level + 1e-4:
             return weights
         self.flagged.append(layer)
         best = focus.index(max(focus))

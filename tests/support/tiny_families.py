@@ -261,10 +261,15 @@ def internvl(batch: int) -> tuple[Any, list[Sample]]:
 
 @family
 def gemma3(batch: int) -> tuple[Any, list[Sample]]:
-    sliding, full = "sliding_attention", "full_attention"
-    text = SPECIAL | {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4}
-    text |= {"num_key_value_heads": 2, "head_dim": 12, "query_pre_attn_scalar": 12, "max_position_embeddings": 512}
-    text |= {"sliding_window": 12, "layer_types": [sliding, sliding, full, sliding]}
+    return windowed_gemma3(batch, "ssfs")
+
+
+def windowed_gemma3(batch: int, kinds: str) -> tuple[Any, list[Sample]]:
+    """Layers by letter: s for a sliding window of 12 keys, f for full attention."""
+    types = [{"s": "sliding_attention", "f": "full_attention"}[kind] for kind in kinds]
+    text = SPECIAL | {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": len(types)}
+    text |= {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12, "query_pre_attn_scalar": 12}
+    text |= {"max_position_embeddings": 512, "sliding_window": 12, "layer_types": types}
     config = tf.Gemma3Config(
         text_config=text,
         vision_config=TOWER | {"image_size": 32, "patch_size": 4, "vision_use_head": False},

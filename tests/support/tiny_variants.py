@@ -182,6 +182,12 @@ def gemma2(batch: int) -> tuple[Any, list[Sample]]:
 
 
 @variant
+def gemma3_deep(batch: int) -> tuple[Any, list[Sample]]:
+    # Windows that have lost the image's first keys beside layers that see them all
+    return tiny_families.windowed_gemma3(batch, "fsfsfs")
+
+
+@variant
 def ernie4_5_vl_moe(batch: int) -> tuple[Any, list[Sample]]:
     # Experts of their own for the image's tokens
     samples = _grids(batch)
