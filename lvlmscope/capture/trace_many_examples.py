@@ -150,7 +150,7 @@ class _Runner:
     trace_options: TraceOptions
     generation: dict[str, Any]
     seed: int | None
-    prompt: str | None
+    prompt: Any
     succeeded: bool = False
     without_effect: dict[str, str] = field(default_factory=dict)
     with_effect: set[str] = field(default_factory=set)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from lvlmscope.errors import PromptError, message, task
+from lvlmscope.errors import PromptError, first_line, message, task
 
 __all__ = ["fill_prompt", "is_messages", "render_messages", "split_messages"]
 
@@ -81,7 +81,8 @@ def _part(part: Any) -> dict[str, Any]:
     if kind == "image":
         return {"type": "image"}
     got = f"a part of type {kind!r}"[:200]
-    fix = "pass what the processor returns to lv.trace_inputs" if kind == "video" else "leave it out"
+    video = "pip install torchvision, and pass what the model's processor makes of a video to lv.trace_inputs"
+    fix = video if kind == "video" else "leave it out"
     raise PromptError(message(got, "parts of type 'text' and 'image'", fix))
 
 
@@ -109,7 +110,7 @@ def render_messages(messages: Sequence[Mapping[str, Any]], processor: Any) -> st
     try:
         filled: str = processor.apply_chat_template([dict(turn) for turn in messages], tokenize=False, **options)
     except (TemplateError, ValueError, KeyError, TypeError) as error:
-        got = f"messages that the template refuses: {error}"[:300]
+        got = f"messages that the template refuses: {first_line(error)}"
         raise PromptError(message(got, "messages that it takes", "change their roles or their order")) from error
     return filled
 

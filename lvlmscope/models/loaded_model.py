@@ -170,7 +170,7 @@ def _require_place(source: str | Path) -> None:
     as_path = isinstance(source, Path) or text.startswith((".", "/", "~")) or text.count("/") != 1
     if as_path and not Path(source).is_dir():
         got = "no folder of that name here" + ("" if "/" in text else ", and a hub id has an owner before a '/'")
-        raise UnsupportedModelError(message(got, _SOURCES, "check the name", task=f"load the model {text}"))
+        raise UnsupportedModelError(message(got, _SOURCES, "check the name", task=f"load the model {text[:200]}"))
 
 
 def _load_model(path: str, *, hub: dict[str, Any], **options: Any) -> Any:

@@ -4,7 +4,7 @@ import io
 import struct
 import warnings
 import zlib
-from typing import Any, Final
+from typing import IO, Any, Final, cast
 
 from PIL import Image
 
@@ -57,16 +57,14 @@ def decode(file: io.BufferedIOBase, name: str) -> Image.Image:
             warnings.simplefilter(
                 "ignore"
             )  # PIL warns of large and of slightly damaged files; both are read or refused
-            with Image.open(file, formats=_installed()) as opened:
+            with Image.open(cast(IO[bytes], file), formats=_installed()) as opened:
                 check_size(opened)
                 opened.load()
                 return opened.copy() if opened.format is None else _keep_format(opened)
     except ImageInputError:
         raise
     except Image.DecompressionBombError as error:
-        raise ImageInputError(
-            message(f"more than {MAX_PIXELS:,} pixels in {name}", _sizes(), "resize it first")
-        ) from error
+        raise ImageInputError(message(f"{name}: {first_line(error)}", _sizes(), "resize it first")) from error
     except DECODING_ERRORS as error:
         got = f"{found} in {name} that cannot be decoded ({first_line(error)})"
         raise ImageInputError(message(got, "a complete, undamaged image file", "check the file")) from error

@@ -202,7 +202,8 @@ def _download(address: str) -> io.BufferedIOBase:
     except (HTTPError, URLError, OSError, ValueError) as error:
         if isinstance(error, ImageInputError):
             raise
-        got = f"{first_line(error)} from {_short(address)}"
+        reason = error.reason if isinstance(error, URLError) and isinstance(error.reason, OSError) else error
+        got = f"{first_line(reason)} from {_short(address)}"
         raise ImageInputError(
             message(got, "an address that gives an image", "check the address, or download it")
         ) from error

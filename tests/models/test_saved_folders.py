@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,15 @@ def test_a_saved_folder_is_loaded_and_traced_without_torchvision(name: str, tmp_
     (layout,) = traced.layout.images
     assert layout.reason == (NO_GEOMETRY if name == "glm4v" else "")
     assert len(layout.cells) == int(traced.image_keys.sum()) > 0
+
+
+def test_the_warning_is_shown_once(tmp_path: Path) -> None:
+    save_folder("qwen2_vl", tmp_path)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            lv.load(tmp_path, check=False)
+    assert ["loaded for images only" in str(each.message) for each in shown] == [True]
 
 
 @pytest.mark.parametrize("name", ["qwen2_vl", "smolvlm"])

@@ -299,6 +299,8 @@ def test_addresses(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ]:
         with pytest.raises(ImageInputError, match=match):
             read_images(f"{address}/{page}")
+    with pytest.raises(ImageInputError, match="Connection refused from http://127"):
+        read_images("http://127.0.0.1:9/a.png")
     monkeypatch.setattr(image_sources, "TIMEOUT", 0.3)
     with pytest.raises(ImageInputError, match=r"more than 0.3 seconds from http.*check the address, or download it"):
         read_images(f"{address}/slow")
