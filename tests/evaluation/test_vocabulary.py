@@ -91,11 +91,14 @@ def test_a_form_of_several_categories_is_what_was_asked_for() -> None:
 
 def test_forms_without_a_category_name_nothing_and_others_only_beside_no_other_word() -> None:
     words = Vocabulary(
-        {"dog": ["dog"], "": ["hot dog"], "chair": ["seat"], "toilet": ["toilet"]}, unless={"seat": "toilet"}
+        {"dog": ["dog"], "": ["hot dog"], "chair": ["seat"], "toilet": ["toilet"]}, unless={"seat": ["toilet"]}
     )
     assert named("a hot dog and a dog", words) == ["dog"]
     assert named("a seat", words) == ["chair"]
     assert named("the seat of a toilet", words) == ["toilet"]
+    assert named("seats of toilets", words) == ["toilet"]
+    with pytest.raises(EvaluationError, match="got 'toilet' for 'seat'; expected: a list of forms"):
+        Vocabulary({"chair": ["seat"]}, unless={"seat": "toilet"})
     assert words.categories == ("dog", "chair", "toilet")
 
 

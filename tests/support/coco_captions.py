@@ -198,6 +198,8 @@ CAPTIONS: tuple[tuple[str, str], ...] = (
     ("A toilet seat.", "toilet"),
     ("The toilet seats are up.", "toilet"),
     ("The seat of the toilet is up.", "toilet"),
+    ("The seats of both toilets.", "toilet"),
+    ("A toilet seat above a seat.", "toilet"),
     ("A seat by the window.", "chair"),
     ("A toilet and a chair.", "toilet, chair"),
     ("A tall tree and grass under the sky.", ""),

@@ -151,4 +151,4 @@ def with_chair_rules(words: dict[str, list[str]]) -> Vocabulary:
     for vehicle, name in _VEHICLES.items():
         told.setdefault(name, []).append(f"passenger {vehicle}")
     told.setdefault("toilet", []).append("toilet seat")
-    return Vocabulary({**told, "": list(_NOTHING)}, shared="last", unless={"seat": "toilet"})
+    return Vocabulary({**told, "": list(_NOTHING)}, shared="last", unless={"seat": ["toilet", "toilet seat"]})

@@ -54,7 +54,7 @@ class Vocabulary:
         plurals: Whether the English plurals of all forms count as forms, irregular ones included.
         shared: What to do with a form of several categories: `"refuse"` it, keep the `"first"` or the `"last"`
             category, or `"all"`; then a mention is hallucinated only if none of its categories is in the image.
-        unless: Forms that name nothing in a text where another word stands: `{"seat": "toilet"}`.
+        unless: Forms that name nothing in a text where one of the listed forms stands: `{"seat": ["toilet"]}`.
 
     Raises:
         EvaluationError: No mapping of words, a category without forms, a text where a list of forms is expected, an
@@ -73,7 +73,7 @@ class Vocabulary:
         *,
         plurals: bool = True,
         shared: Shared = "refuse",
-        unless: Mapping[str, str] | None = None,
+        unless: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         if shared not in get_args(Shared):
             raise EvaluationError(message(f"shared={shared!r}", ", ".join(get_args(Shared)), "choose one"))
@@ -82,13 +82,16 @@ class Vocabulary:
         for category, form in given:
             _add(found, _key(form), category, form, shared)
         derived: dict[tuple[str, ...], list[str]] = {}
-        for key, categories in found.items() if plurals else ():
-            for last in plural_forms(key[-1]):
-                for category in categories:
-                    if (*key[:-1], last) not in found:
-                        _add(derived, (*key[:-1], last), category, "".join((*key[:-1], last)), shared)
+        for key, categories in found.items():
+            for plural in _with_plurals(key, plurals)[1:]:
+                for category in categories if plural not in found else ():
+                    _add(derived, plural, category, "".join(plural), shared)
         self._forms = {key: tuple(kept) for key, kept in (found | derived).items()}
-        self._unless = {_key(form): _key(other) for form, other in (unless or {}).items()}
+        self._unless: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+        for form, other in _checked(unless) if unless else ():
+            others = _with_plurals(_key(other), plurals)
+            for key in _with_plurals(_key(form), plurals):
+                self._unless.setdefault(key, set()).update(others)
         lengths: dict[str, set[int]] = {}
         for key in self._forms:
             lengths.setdefault(key[0], set()).add(len(key) // 2 + 1)
@@ -149,7 +152,7 @@ class Vocabulary:
         told = {key for key, _, _ in known} if self._unless else set()
         for key, first, count in known:
             category, *also = self._forms[key]
-            if category and self._unless.get(key) not in told:
+            if category and not (self._unless and told & self._unless.get(key, set())):
                 start, end = tokens.span(first, count)
                 yield Mention(category=category, start=start, end=end, also=tuple(also))
 
@@ -185,6 +188,11 @@ def _checked(words: Any) -> Iterator[tuple[str, str]]:
 def _key(form: str) -> tuple[str, ...]:
     tokens = text_tokens(form)
     return tokens.key(0, len(tokens.words)) if tokens.words else ()
+
+
+def _with_plurals(key: tuple[str, ...], plurals: bool) -> list[tuple[str, ...]]:
+    """A form, then its plurals."""
+    return [key, *((*key[:-1], last) for last in (plural_forms(key[-1]) if plurals else ()))]
 
 
 def _add(
