@@ -4,16 +4,16 @@ import torch
 import xarray as xr
 
 from lvlmscope.attention.entropy_threshold_rule import EntropyRule, RunningThreshold, heads_to_edit
-from lvlmscope.attention.layer_bands import resolve_layers
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.traces.labelled_arrays import labelled_array
+from lvlmscope.traces.requirements import chosen_layers
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["flagged_heads"]
 
 
 def flagged_heads(trace: Trace, rule: EntropyRule | None = None) -> xr.DataArray:
-    """Heads that D-LEAF's own rule would mend at each generated token: 1 or 0.
+    """Heads that D-LEAF's own rule would edit at each generated token: 1 or 0.
 
     The intervention's walk over the layers that the trace holds, on the attention as it is there: an intervention that
     edits earlier layers changes what later ones see, so that with its strength above 0 it may flag others.
@@ -41,13 +41,11 @@ def flagged_heads(trace: Trace, rule: EntropyRule | None = None) -> xr.DataArray
         raise EvaluationError(message(got, "traces of an image", fix, task="flag heads"))
     rule = rule or EntropyRule()
     rows = trace.rows()
-    walked = resolve_layers(rule.layers, max(trace.layer_indices) + 1)
     level = RunningThreshold(rule.threshold)
     flags = torch.zeros(rows.image_mass.shape, dtype=torch.bool)
-    for place, layer in enumerate(trace.layer_indices):
-        if layer in walked:
-            flagged = level.flag(rows.layer_image_entropy[:, place])
-            flags[:, place] = heads_to_edit(rows.image_mass[:, place], rule.heads) & flagged.unsqueeze(-1)
+    for place in chosen_layers(trace, rule.layers):
+        flagged = level.flag(rows.layer_image_entropy[:, place])
+        flags[:, place] = heads_to_edit(rows.image_mass[:, place], rule.heads) & flagged.unsqueeze(-1)
     return labelled_array(
         trace,
         flags.permute(1, 2, 0),

@@ -90,7 +90,7 @@ class RunningThreshold:
 
 
 def heads_to_edit(focus: torch.Tensor, heads: str | int) -> torch.Tensor:
-    """The heads to mend in a flagged layer; never the best one.
+    """The heads to edit in a flagged layer; never the best one.
 
     Args:
         focus: Image mass of each head, ``[..., head]``.
