@@ -1,0 +1,70 @@
+"""The bundled world as data sets: `tiny-chair` and `tiny-pope`, held-out scenes of the bundled model."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from lvlmscope.errors import EvaluationError, message, task
+from lvlmscope.evaluation.bundled_benchmark import SPLITS, questions
+from lvlmscope.evaluation.datasets.items import Dataset, Item
+from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS
+from lvlmscope.evaluation.metrics.vocabulary import vocabulary
+from lvlmscope.tiny import Scene, scenes
+from lvlmscope.tiny.world import with_article
+
+__all__ = ["BUNDLED", "bundled_dataset"]
+
+BUNDLED: Final = ("tiny-chair", "tiny-pope")
+
+
+@task("make a bundled data set")
+def bundled_dataset(name: str, *, n: int = 100, seed: int = 0) -> Dataset:
+    """Held-out scenes of the bundled world, of the splits neutral, prior and hard.
+
+    Args:
+        name: `"tiny-chair"`: images with their objects. `"tiny-pope"`: for each scene a question about a present
+            object and one about an absent one, which is a random one or the missing partner of a present one.
+        n: Scenes of each split.
+        seed: Of the scenes.
+
+    Returns:
+        The data set; kinds are the splits, for questions with `/random` or `/partner`.
+
+    Raises:
+        EvaluationError: No such data set, or fewer than one scene.
+    """
+    if name not in BUNDLED or n < 1:
+        got, expected = f"{name!r} with {n} scenes a split", f"{' or '.join(BUNDLED)} with 1 or more"
+        raise EvaluationError(message(got, expected, "choose one of these"))
+    held = [one for split in SPLITS for one in scenes(split, n=n, seed=seed)]
+    described = name == "tiny-chair"
+    return Dataset(
+        name=name,
+        metric="chair" if described else "pope",
+        items=tuple(map(_described, held)) if described else tuple(_asked(held)),
+        vocabulary=vocabulary() if described else None,
+        max_new_tokens=MAX_NEW_TOKENS if described else 12,
+        source={"n": n, "seed": seed},
+    )
+
+
+def _described(scene: Scene) -> Item:
+    return Item(
+        id=_id(scene), image=scene.image, image_id=_id(scene), objects=tuple(sorted(scene.present)), kind=scene.split
+    )
+
+
+def _asked(held: list[Scene]) -> Iterator[Item]:
+    for against in ("random", "partner"):
+        for scene, name, truth in questions(held, "random" if against == "random" else "partner"):
+            yield Item(
+                id=f"{_id(scene)}/{against}/{'yes' if truth else 'no'}",
+                image=scene.image,
+                image_id=_id(scene),
+                question=f"Is there {with_article(name)} in the image?",
+                label=truth,
+                kind=f"{scene.split}/{against}",
+            )
+
+
+def _id(scene: Scene) -> str:
+    return f"{scene.split}-{scene.index}"
