@@ -20,9 +20,12 @@ _PREFIX: Final = re.compile(
     r"^(?:the )?(?:final |correct |short )?answer(?: to (?:this|the|your) question)?(?: is)?\s*[:,-]?\s*"
 )
 _BOTH: Final = re.compile(r"\b(?:yes|no)(?:,? (?:and|or) |\s*/\s*)(?:yes|no)\b")
+# Phrases in which a negative word denies nothing, and questions at the end ("isn't there?")
 _EMPHASIS: Final = re.compile(
-    r"\b(?:(?:there is |there's )?no (?:doubt|question)(?: about it| that)?|without (?:a |any )?doubt|not only)\b"
+    r"\b(?:(?:there is |there's )?no (?:doubt|question|denying|problem)(?: about it| that| it)?"
+    r"|without (?:a |any )?doubt|not only)\b"
 )
+_TAG: Final = re.compile(r",\s*\w+n't (?:there|it|they|you|he|she|i|we)\s*$")
 _UNABLE: Final = (
     r"(?:can't|cannot|can not|couldn't|unable to|not able to|not possible to|impossible to) (?:\w+ly )?"
     r"(?:tell|say|determine|decide|confirm|verify|judge|help|answer|assist|provide|process|view|know"
@@ -30,8 +33,8 @@ _UNABLE: Final = (
 )
 _DOUBT: Final = re.compile(
     r"\b(?:maybe|perhaps|possibly|probably|might|could be|may be|unclear|unsure|uncertain|ambiguous|isn't clear|no idea"
-    r"|not (?:quite |really |entirely |completely |very )?(?:sure|certain|clear)|i doubt|enough information|sorry"
-    r"|(?:don't|do not|doesn't|didn't) know|(?:hard|difficult) to (?:say|tell|determine|see)|" + _UNABLE + r")\b"
+    r"|not (?:quite |really |entirely |completely |very )?(?:sure|certain|clear)|i doubt|rather not|enough information"
+    r"|(?:don'?t|do not|doesn't|didn't) know|(?:hard|difficult) to (?:say|tell|determine|see)|" + _UNABLE + r")\b"
     r"|不确定|不清楚|不知道|無法|无法|わかりません|分かりません|ไม่แน่ใจ|ไม่ทราบ|ไม่รู้"
 )
 # Whole answers, or their first word; as `fold` leaves them
@@ -44,12 +47,16 @@ _UNSPACED: Final = re.compile(
     r"|(?P<yes>是的|是|有|对|對|はい|ええ|います|あります|ใช่|มี)"
 )
 _CUES: Final = re.compile(
-    r"(?P<no>\b(?:no|nope|not|none|never|neither|nor|without|absent|missing|cannot|lacks?|\w+n't)\b)"
-    r"|(?P<yes>\b(?:yes|yeah|absolutely|certainly|definitely|of course|indeed|sure|undoubtedly)\b(?!,? (?:not|no)\b))"
+    r"(?P<no>\b(?:no|nope|not|none|never|neither|nor|nowhere|without|absent|missing|cannot|lacks?|unable|fails? to"
+    r"|incorrect|wrong|false|\w+n't|(?:is|are|was|were|do|does|did|ca|could|would|has|have)nt)\b)|(?P<yes>\b(?:yes|yeah)\b)"
 )
 _AFFIRMED: Final = re.compile(
-    r"\b(?:there (?:is|are)|there's|there're|(?:can |do )?see|shows?|contains?|depicts?|includes?|features?|has"
-    r"|(?:is|are) (?:visible|present)|can be seen|is there|(?:think|believe|guess|suppose) so)\b|^\W*it is\W*$"
+    r"\b(?:absolutely|certainly|definitely|of course|indeed|sure|undoubtedly|there (?:is|are)|there'?s|there're"
+    r"|(?:can |do )?see|shows?|contains?|depicts?|includes?|features?|has|can be seen|is there"
+    r"|(?:is|are) (?:visible|present)|(?:think|believe|guess|suppose|seems|appears) so|(?:seems|appears) to be"
+    r"|(?:it|that|this)(?: is|'s) (?:true|correct|right))\b"
+    r"|^\W*(?:it|they|there|i|you) (?:is|are|does|do|can)\W*$"  # "It does", "They are"
+    r"|^\W*(?:a|an|the|one|two|some|several) (?!image|picture|photo|scene|question|answer)\w+(?: \w+)? (?:is|are)\b"
 )
 
 
@@ -113,7 +120,7 @@ def _strict(answer: str) -> Verdict:
         return "unclear"
     plain = _EMPHASIS.sub(" ", text)
     for sentence in _SENTENCES.split(plain):
-        found = _of_sentence(_PREFIX.sub("", sentence.strip()))
+        found = _of_sentence(_TAG.sub("", _PREFIX.sub("", sentence.strip())))
         if found is not None:
             return found
     return "yes" if plain != text else "unclear"
