@@ -170,13 +170,14 @@ def compare_logits(
     Raises:
         ReplayError: They differ, or are NaN.
     """
-    ours, theirs = logits[:, : generation.logits.shape[1]].float().cpu(), generation.logits.float().cpu()
-    steps = torch.arange(theirs.shape[1])
-    valid = torch.stack([steps < count for count in generation.steps])
-    ours, theirs = ours[valid], theirs[valid]
-    gap = (ours - theirs).abs().masked_fill(ours == theirs, 0.0)  # equal infinities differ by NaN
-    difference = gap.max().item() if not gap.isnan().any() else float("nan")
-    scale = theirs.abs().masked_fill(theirs.isinf(), 0.0).max().clamp(min=1.0).item()
+    gaps, sizes = [], []
+    for step in range(generation.logits.shape[1]):  # one at a time: whole vocabularies of all steps are large
+        running = torch.tensor([step < count for count in generation.steps])
+        ours, theirs = (each[running.to(each.device), step].float().cpu() for each in (logits, generation.logits))
+        gaps.append((ours - theirs).abs().masked_fill(ours == theirs, 0.0).max())  # equal infinities differ by NaN
+        sizes.append(theirs.abs().masked_fill(theirs.isinf(), 0.0).max())
+    difference = torch.stack(gaps).max().item()  # NaN where one is
+    scale = torch.stack(sizes).max().clamp(min=1.0).item()
     tolerance = _TOLERANCE.get(dtype, _TOLERANCE[torch.float32]) * scale
     if not difference <= tolerance:  # written so that NaN fails
         got = f"logits that differ by {difference:.3g}"

@@ -38,12 +38,18 @@ def read_probabilities(logits: torch.Tensor, answer: torch.Tensor) -> Probabilit
     Returns:
         The statistics.
     """
+    steps = [_read_step(logits[:, step], answer[:, step]) for step in range(answer.shape[1])]
+    each = (torch.stack(parts, 1).cpu() for parts in zip(*steps, strict=True))
+    log_probs, entropy, margin, top_ids, top_log_probs = each
+    return Probabilities(
+        log_probs=log_probs, entropy=entropy, margin=margin, top_ids=top_ids, top_log_probs=top_log_probs
+    )
+
+
+def _read_step(logits: torch.Tensor, answer: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The statistics of one step ``[batch, ...]``: whole vocabularies of all steps are large."""
     logs = torch.log_softmax(logits.float(), -1)
     top = logs.topk(min(_ALTERNATIVES, logs.shape[-1]), -1)
-    return Probabilities(
-        log_probs=logs.gather(-1, answer.to(logs.device).unsqueeze(-1)).squeeze(-1).cpu(),
-        entropy=torch.special.entr(logs.exp()).sum(-1).cpu(),
-        margin=(top.values[..., 0] - top.values[..., 1]).cpu(),
-        top_ids=top.indices.cpu(),
-        top_log_probs=top.values.cpu(),
-    )
+    log_probs = logs.gather(-1, answer.to(logs.device).unsqueeze(-1)).squeeze(-1)
+    entropy = torch.special.entr(logs.exp()).sum(-1)
+    return log_probs, entropy, top.values[..., 0] - top.values[..., 1], top.indices, top.values

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.nn.functional import pad
 
 from lvlmscope.capture.generation import Generation
 from lvlmscope.capture.replay import Replay
@@ -117,14 +116,16 @@ def _stacked(
     Image keys that only cross-attention layers see come first; each layer is 0 on the keys that it does not have.
     """
     outside = max((int(keys.sum()) for keys in seen.values()), default=0)
-    stacked = []
-    for layer, values in layers.items():
+    first = next(iter(layers.values()))
+    # Filled in place: a list to stack would hold everything a third time
+    whole = first.new_zeros(steps, len(layers), first.shape[2], outside + len(columns))
+    for place, (layer, values) in enumerate(layers.items()):
         own = values[sample, :steps]
         if layer in seen:
-            stacked.append(pad(own[..., seen[layer]], (0, len(columns))))
+            whole[:, place, :, :outside] = own[..., seen[layer]]
         else:
-            stacked.append(pad(own[..., columns], (outside, 0)))
-    return torch.stack(stacked, 1)
+            whole[:, place, :, outside:] = own[..., columns]
+    return whole
 
 
 def _layout(

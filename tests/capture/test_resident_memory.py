@@ -1,0 +1,36 @@
+"""``max_memory`` and ``estimate`` against the resident size of a process that traces."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHILD = Path(__file__).parent.parent / "support" / "resident_size.py"
+MIB = 2**20
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="resident sizes are read from Linux's /proc")
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ({"words": 1000, "steps": 40, "layers": 12, "heads": 32, "vocabulary": 1000}, {}),
+        ({"words": 1000, "steps": 40, "layers": 12, "heads": 32, "vocabulary": 1000}, {"layerwise": True}),
+        ({"words": 100, "steps": 80, "layers": 4, "heads": 16, "vocabulary": 60_000}, {}),
+    ],
+    ids=["rows", "layerwise gradients", "vocabulary"],
+)
+def test_a_trace_takes_what_its_estimate_says(shape: dict[str, int], options: dict[str, Any]) -> None:
+    # Freed blocks go back to the system, so that the resident size is what is held
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(CHILD), json.dumps(shape | options)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["layerwise"] == bool(options)
+    assert found["traced"] - found["generated"] <= max(1.05 * found["promised"], found["promised"] + 64 * MIB)
+    assert found["traced"] - found["generated"] > 0.5 * found["kept"]  # something was measured
