@@ -11,6 +11,7 @@ from lvlmscope.attention.layer_bands import INITIAL, MIDDLE, LayerSpec
 from lvlmscope.attention.sensitive_head_rule import check_fraction, gathered_distribution
 from lvlmscope.diagnostics.sinks import Sinks, image_rows, sink_mask, sinks_name
 from lvlmscope.errors import task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.requirements import OneStep, at_step, chosen_layers
 from lvlmscope.traces.trace import Trace
@@ -36,6 +37,7 @@ _CONSTANT = 1e-6  # a spread below this share of the mean is the rounding of flo
     description="Correlation of each layer's image map with the noise anchor of the initial layers, in [-1, 1].",
     part={"anchor": "r_neg"},
 )
+@checked
 @task("correlate layers with anchors")
 def anchor_correlation(
     trace: Trace,
@@ -80,9 +82,9 @@ def anchor_correlation(
     rows, image = _over_depth(trace, sinks)
     maps = rows.layer_image_distribution[..., image]
     found = []
-    for band, most in ((initial, False), (middle, True)):
+    for name, band, most in (("initial", initial, False), ("middle", middle, True)):
         inside = torch.zeros(trace.num_layers)
-        inside[chosen_layers(trace, band)] = 1.0
+        inside[chosen_layers(trace, band, name=name)] = 1.0
         others = inside.expand(trace.num_layers, -1) * (1 - torch.eye(trace.num_layers))
         gathered = gathered_distribution(rows, fraction, most=most)[..., image]
         found.append(_pearson(maps, torch.einsum("lm,tmk->tlk", others, gathered)))
@@ -100,6 +102,7 @@ def anchor_correlation(
     )
 
 
+@checked
 @task("correlate layers")
 def layer_correlation(trace: Trace, *, step: OneStep | Literal["each"] = "mean", sinks: Sinks = "keep") -> xr.DataArray:
     """Pearson correlation of every two layers' image maps, in [-1, 1].

@@ -8,6 +8,7 @@ import xarray as xr
 from lvlmscope.attention.gradient_times_attention import head_saliency, normalised_rows
 from lvlmscope.diagnostics.sinks import Sinks, sink_mask, sinks_name
 from lvlmscope.errors import ModelInputError, message, task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.requirements import required_part
 from lvlmscope.traces.trace import Trace
@@ -15,6 +16,7 @@ from lvlmscope.traces.trace import Trace
 __all__ = ["saliency", "saliency_rows"]
 
 
+@checked
 @task("measure saliency")
 def saliency(
     trace: Trace, *, heads: Literal["mean", "each"] = "mean", normalise: bool = True, sinks: Sinks = "keep"

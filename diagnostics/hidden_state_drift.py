@@ -8,6 +8,7 @@ import xarray as xr
 
 from lvlmscope.attention.attention_rows import at_least_float32
 from lvlmscope.errors import ModelInputError, message, task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.requirements import required_part
 from lvlmscope.traces.trace import Trace
@@ -31,6 +32,7 @@ __all__ = ["representation_drift"]
     needs=("hidden_states",),
     description="Cosine distance between the hidden states of consecutive layers, in [0, 2].",
 )
+@checked
 @task("measure representation drift")
 def representation_drift(trace: Trace, *, measure: Literal["cosine", "relative"] = "cosine") -> xr.DataArray:
     """Drift of the hidden state from one layer to the next, as a cosine distance in [0, 2] or a relative step.

@@ -9,6 +9,7 @@ import xarray as xr
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.diagnostics.sinks import Sinks, image_rows, sinks_name
 from lvlmscope.errors import ModelInputError, message, task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.requirements import OneStep, at_step
 from lvlmscope.traces.trace import Trace
@@ -19,6 +20,7 @@ __all__ = ["image_attention_focus", "layer_image_entropy", "visual_attention_rat
 _DLEAF = "arXiv 2509.07864, our reading"
 
 
+@checked
 @task("measure the visual attention ratio")
 def visual_attention_ratio(trace: Trace, *, step: OneStep = 0, sinks: Sinks = "keep") -> xr.DataArray:
     """Share of each head's attention on the image at one query position, in [0, 1].
@@ -61,6 +63,7 @@ def visual_attention_ratio(trace: Trace, *, step: OneStep = 0, sinks: Sinks = "k
 
 
 @signal(name="image_attention_focus", kind="attention", suspicious="low")
+@checked
 @task("measure image attention focus")
 def image_attention_focus(
     trace: Trace,
@@ -125,6 +128,7 @@ def image_attention_focus(
     options={"mode": "head"},
 )
 @signal(name="layer_image_entropy", kind="attention", suspicious="high")
+@checked
 @task("measure layer image entropy")
 def layer_image_entropy(
     trace: Trace,

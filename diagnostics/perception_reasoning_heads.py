@@ -6,9 +6,11 @@ import numpy as np
 import torch
 import xarray as xr
 
-from lvlmscope.attention.functional_head_rule import HeadRule, preset_named, rule_by_share
+from lvlmscope.attention.functional_head_rule import HeadRule, head_ratio, preset_named, rule_by_share
+from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.diagnostics.sinks import Sinks, image_rows, sinks_name
 from lvlmscope.errors import ModelInputError, message, task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.requirements import OneStep, at_step, decoder_depth
 from lvlmscope.traces.trace import Trace
@@ -16,6 +18,7 @@ from lvlmscope.traces.trace import Trace
 __all__ = ["functional_heads"]
 
 
+@checked
 @task("class heads by function")
 def functional_heads(
     trace: Trace,
@@ -36,7 +39,8 @@ def functional_heads(
 
     The names are the paper's: attention on the image, or away from it, is all that is measured. By share, the classes
     have about the same size in every trace, so their number says nothing; who is in them does. A preset's thresholds
-    hold for its model and prompts of like length: `S_v` is raw mass.
+    hold for its model and prompts of like length: `S_v` is raw mass. A layer that does not see the image, as its window
+    lies past it, has neither kind: there `S_v` is 0 whatever the head does.
 
     Args:
         trace: A trace with image keys.
@@ -62,15 +66,17 @@ def functional_heads(
     >>> functional_heads(planted_trace(mass=0.25), rule=rule).values[:, 0].tolist()
     ['perception', 'other']
     """
-    ratio = at_step(trace, image_rows(trace, sinks).image_mass, step)
+    ratio = at_step(trace, head_ratio(image_rows(trace, sinks)), step)
     depth = decoder_depth(trace)
     if preset is not None and rule is not None:
         raise ModelInputError(message("preset and rule", "one of them", "leave one out"))
+    if rule is not None:
+        require_kind("rule", rule, HeadRule, "a HeadRule (lvlmscope.attention.functional_head_rule)")
     if preset is not None:
         rule = preset_named(preset).rule
     if rule is None:
         options = {"share": share, "perception_until": perception_until, "reasoning_from": reasoning_from}
-        rule = rule_by_share(ratio, trace.layer_indices, depth, **options)
+        rule = rule_by_share(ratio, trace.layer_indices, **options)
     if max(rule.l_perc, rule.l_reas) >= depth:
         got = f"l_perc {rule.l_perc} and l_reas {rule.l_reas} for {depth} layers"
         raise ModelInputError(message(got, f"layers 0 to {depth - 1}", "choose heads by share"))

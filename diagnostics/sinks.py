@@ -7,22 +7,25 @@ import xarray as xr
 
 from lvlmscope.attention.attention_rows import AttentionRows, at_least_float32
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.requirements import require_all_keys, require_image
 from lvlmscope.traces.trace import Trace
 
-__all__ = ["Sinks", "attention_sinks", "image_rows", "sink_mask", "sinks_name", "without_keys"]
+__all__ = ["Sinks", "attention_sinks", "image_rows", "seen_keys", "sink_mask", "sinks_name", "without_keys"]
 
 Sinks = Literal["keep", "exclude", "first_key"] | xr.DataArray
 
 
+@checked
 @task("find attention sinks")
 def attention_sinks(trace: Trace, *, multiple: float = 8.0, per: Literal["layer", "model"] = "layer") -> xr.DataArray:
     """Which keys are attention sinks, yes or no.
 
-    `strength[l,j] = mean_{t,h} a[l,h,t,j] * visible[t]`, with `visible[t]` the number of keys that row `t` may see: the
-    mean attention of key `j` as a multiple of its uniform share. A prompt key is a sink of layer `l` where `strength >
-    multiple`. Answer keys never are: not every row sees them. Averaging a key's attention over queries and comparing
+    `strength[l,j] = mean_{t,h} a[l,h,t,j] * visible[l,t]`, with `visible[l,t]` the number of keys in the window of row `t`
+    in layer `l`, and the mean over the steps whose window holds key `j`: its attention as a multiple of its uniform
+    share. A trace holds no masks: the window begins at the first key that any head gives weight. A prompt key is a sink of layer `l` where `strength > multiple`. Answer keys never
+    are: not every row sees them. Averaging a key's attention over queries and comparing
     it with a threshold is the sink metric of arXiv 2410.10781 (which counts heads above 0.3); the multiple of uniform,
     the mean over heads, and reading predicting rows only are our reading.
 
@@ -52,11 +55,13 @@ def attention_sinks(trace: Trace, *, multiple: float = 8.0, per: Literal["layer"
     if not multiple > 1 or per not in {"layer", "model"}:
         got, expected = f"multiple={multiple}, per={per!r}", "a multiple above 1; layer or model"
         raise ModelInputError(message(got, expected, "choose both there"))
-    visible = trace.num_prompt_keys + torch.arange(trace.num_steps).view(-1, 1, 1, 1)
-    strength = (at_least_float32(trace.attention) * visible).mean((0, 2))
+    steps, keys = torch.arange(trace.num_steps).view(-1, 1, 1), torch.arange(len(trace.tokens))
+    window = (seen_keys(trace).cumsum(-1) > 0) & (keys < trace.num_prompt_keys + steps)
+    shares = at_least_float32(trace.attention).mean(2) * window.sum(-1, keepdim=True)
+    strength = shares.sum(0) / window.sum(0)  # 0 / 0 where no window holds the key: NaN, never a sink
     if per == "model":
-        strength = strength.mean(0, keepdim=True).expand_as(strength)
-    found = (strength > multiple) & (torch.arange(len(trace.tokens)) < trace.num_prompt_keys)
+        strength = strength.nanmean(0, keepdim=True).expand_as(strength)
+    found = (strength > multiple) & (keys < trace.num_prompt_keys)
     return labelled_array(
         trace,
         found,
@@ -68,6 +73,20 @@ def attention_sinks(trace: Trace, *, multiple: float = 8.0, per: Literal["layer"
         multiple=multiple,
         per=per,
     )
+
+
+def seen_keys(trace: Trace) -> torch.Tensor:
+    """Keys that the row of each step sees in each layer: those to which at least one head gives weight.
+
+    A trace holds no masks: keys outside a layer's window have weights of exactly 0 in all heads, and are told apart so.
+
+    Args:
+        trace: A trace of all keys.
+
+    Returns:
+        bool `[step, layer, key]`; NaN counts as seen.
+    """
+    return (trace.attention != 0).any(2)
 
 
 def sink_mask(trace: Trace, sinks: Sinks) -> torch.Tensor:

@@ -7,6 +7,7 @@ from lvlmscope.attention.layer_bands import LayerSpec
 from lvlmscope.diagnostics.gradient_saliency import saliency_rows
 from lvlmscope.diagnostics.sinks import Sinks, sinks_name
 from lvlmscope.errors import task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.requirements import chosen_layers, require_image
 from lvlmscope.traces.trace import Trace
@@ -18,6 +19,7 @@ _PAPER = "arXiv 2601.20279"
 
 
 @signal(name="saliency_to_previous", kind="gradient", suspicious="low", needs=("gradient",))
+@checked
 @task("measure saliency to the previous token")
 def saliency_to_previous(
     trace: Trace, *, layers: LayerSpec = None, normalise: bool = True, sinks: Sinks = "keep"
@@ -57,6 +59,7 @@ def saliency_to_previous(
 
 
 @signal(name="saliency_to_answer", kind="gradient", suspicious="low", needs=("gradient",))
+@checked
 @task("measure saliency to the answer")
 def saliency_to_answer(
     trace: Trace, *, layers: LayerSpec = None, normalise: bool = True, sinks: Sinks = "keep"
@@ -93,6 +96,7 @@ def saliency_to_answer(
 
 
 @signal(name="saliency_to_image", kind="gradient", suspicious="low", needs=("gradient",))
+@checked
 @task("measure saliency to the image")
 def saliency_to_image(
     trace: Trace, *, layers: LayerSpec = None, normalise: bool = True, sinks: Sinks = "keep"

@@ -7,14 +7,16 @@ from typing import Any
 import torch
 import xarray as xr
 
-from lvlmscope.diagnostics.sinks import attention_sinks
+from lvlmscope.diagnostics.sinks import attention_sinks, seen_keys
 from lvlmscope.errors import task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.requirements import require_all_keys
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["uniform_baseline"]
 
 
+@checked
 @task("compute a uniform baseline")
 def uniform_baseline(trace: Trace, signal: Callable[..., xr.DataArray], **options: Any) -> xr.DataArray:
     """A signal's value under uniform attention, in the signal's own unit.
@@ -45,7 +47,7 @@ def uniform_baseline(trace: Trace, signal: Callable[..., xr.DataArray], **option
     require_all_keys(trace)
     if isinstance(options.get("sinks"), str) and options["sinks"] == "exclude":
         options["sinks"] = attention_sinks(trace)
-    seen = (trace.attention != 0).any(2, keepdim=True).float()  # NaN counts as seen
+    seen = seen_keys(trace).unsqueeze(2).float()
     uniform = (seen / seen.sum(-1, keepdim=True)).expand(trace.attention.shape)
     scores = None if trace.image_scores is None else torch.zeros_like(trace.image_scores)
     plain = dataclasses.replace(trace, attention=uniform, image_scores=scores)

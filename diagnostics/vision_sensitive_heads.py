@@ -9,6 +9,7 @@ import xarray as xr
 from lvlmscope.attention.sensitive_head_rule import check_fraction, extreme_heads
 from lvlmscope.diagnostics.sinks import Sinks, image_rows, sinks_name
 from lvlmscope.errors import ModelInputError, message, task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.requirements import OneStep, at_step
 from lvlmscope.traces.trace import Trace
@@ -19,6 +20,7 @@ __all__ = ["sensitive_head_entropy", "sensitive_heads"]
 _CLVA = "arXiv 2603.25088, our reading"
 
 
+@checked
 @task("find sensitive heads")
 def sensitive_heads(
     trace: Trace,
@@ -74,6 +76,7 @@ def sensitive_heads(
 
 
 @signal(name="sensitive_head_entropy", kind="attention", suspicious="high")
+@checked
 @task("measure the entropy of sensitive heads")
 def sensitive_head_entropy(
     trace: Trace, *, fraction: float = 0.25, normalise: bool = False, sinks: Sinks = "keep"

@@ -6,10 +6,12 @@ from typing import Annotated, ClassVar, Literal
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.attention.layer_bands import DEEP, INITIAL, MIDDLE, LayerSpec, resolve_layers
+from lvlmscope.attention.layer_bands import DEEP, INITIAL, MIDDLE, LayerSpec
 from lvlmscope.attention.sensitive_head_rule import extreme_heads, gathered_distribution
 from lvlmscope.errors import ModelInputError, message
+from lvlmscope.interventions.attended_layers import chosen_layers
 from lvlmscope.interventions.image_session import ImageSession
+from lvlmscope.interventions.key_positions import crosses, on_keys, on_positions
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.runtime.parameters import InterventionConfig, Range
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
@@ -38,8 +40,10 @@ class CLVA(InterventionConfig):
         middle: Layers of the visual anchor.
         deep: Layers that are edited.
         fraction: Share of the heads taken as those with most (least) image mass, in (0, 0.5]; at least one head.
-        update: `"redistribute"` as above; `"logit"` adds `alpha Pos - beta Neg` to the image keys' scores, the row then
-            sums to 1 by moving mass; `"add"` adds it to the weights, cut at 0, and renormalises the row.
+        update: `"redistribute"` as above; `"logit"` adds `alpha Pos / max Pos - beta Neg / max Neg` to the image keys'
+            scores, the row then sums to 1 by moving mass: scaled so, `alpha` is the change at an anchor's peak whatever
+            the number of image keys; `"add"` adds `alpha Pos - beta Neg` to the weights, cut at 0, and renormalises the
+            row.
         heads: `"all"` heads of a deep layer, or the `"sensitive"` ones with most image mass.
     """
 
@@ -66,10 +70,12 @@ class CLVA(InterventionConfig):
         """A session for one model.
 
         Raises:
-            ModelInputError: Layers outside the model, or deep layers that do not all come after the anchors' layers.
+            ModelInputError: Layers outside the model or without attention, or deep layers that do not all come after
+                the anchors' layers.
         """
-        bands = self.initial, self.middle, self.deep
-        initial, middle, deep = (resolve_layers(band, model_info.num_layers) for band in bands)
+        initial, middle, deep = (
+            chosen_layers(getattr(self, name), model_info, name=name) for name in ("initial", "middle", "deep")
+        )
         if min(deep) <= max(*initial, *middle):
             got = f"deep {list(deep)} beside initial {list(initial)} and middle {list(middle)}"
             expected = "deep layers after all layers of the anchors"
@@ -87,6 +93,8 @@ class _CLVASession(ImageSession):
         self._config = config
         self._initial, self._middle, self._deep = initial, middle, deep
         self._noise, self._anchor = _PositionSum(0), _PositionSum(0)
+        self._crossing: dict[int | None, bool] = {}
+        self._saw_image = self._had_anchor = torch.tensor(False)
 
     def begin_forward(self, forward: ForwardInfo) -> None:
         """Clear the anchors."""
@@ -100,23 +108,44 @@ class _CLVASession(ImageSession):
         if not self.sees_image or (config.alpha == 0 and config.beta == 0):
             return None
         if rows.layer in self._initial:
-            self._noise.add(rows, gathered_distribution(rows, config.fraction, most=False))
+            self._noise.add(gathered_distribution(rows, config.fraction, most=False), crosses=self._crosses(rows))
         if rows.layer in self._middle:
-            self._anchor.add(rows, gathered_distribution(rows, config.fraction, most=True))
+            self._anchor.add(gathered_distribution(rows, config.fraction, most=True), crosses=self._crosses(rows))
         if rows.layer not in self._deep:
             return None
-        pull = config.alpha * self._anchor.share(rows) - config.beta * self._noise.share(rows)
+        anchor, noise = (each.share(rows, crosses=self._crosses(rows)) for each in (self._anchor, self._noise))
+        if config.update == "logit":
+            anchor, noise = _peaking_at_one(anchor), _peaking_at_one(noise)
+        pull = config.alpha * anchor - config.beta * noise
         edited = _updated(rows, pull.unsqueeze(-2), config.update)
         chosen = torch.ones_like(rows.image_mass, dtype=torch.bool)
         if config.heads == "sensitive":
             chosen = extreme_heads(rows.image_mass, config.fraction, most=True)
         chosen = chosen & (rows.image_mass > 0) & torch.isfinite(edited).all(-1)
+        self._saw_image = self._saw_image.to(pull.device) | (rows.image_mass > 0).any()
+        self._had_anchor = self._had_anchor.to(pull.device) | (pull != 0).any()
         return torch.where(chosen.unsqueeze(-1), edited, rows.weights)
+
+    def _crosses(self, rows: AttentionRows) -> bool:
+        """Whether a layer crosses to the image, found at its first forward."""
+        if rows.layer not in self._crossing:
+            self._crossing[rows.layer] = crosses(rows)
+        return self._crossing[rows.layer]
 
     def no_effect_reason(self) -> str | None:
         """Why no row was edited."""
-        idle = not self.sees_image or (self._config.alpha == 0 and self._config.beta == 0)
-        return None if idle else "no deep head attended to the image, or the anchors cancelled out"
+        if not self.sees_image or (self._config.alpha == 0 and self._config.beta == 0):
+            return None
+        if not bool(self._saw_image):
+            return f"in its deep layers ({_numbers(self._deep)}) no predicting row attends to an image key"
+        if not bool(self._had_anchor):
+            where = f"initial ({_numbers(self._initial)}) and middle ({_numbers(self._middle)}) layers"
+            return f"the {where} gave no anchor: no head there attends to the image, or the anchors are equal"
+        return "the anchors left the rows of the deep layers as they were"
+
+
+def _numbers(layers: tuple[int, ...]) -> str:
+    return ", ".join(str(layer) for layer in layers)
 
 
 class _PositionSum:
@@ -135,36 +164,29 @@ class _PositionSum:
         self._positions = positions
         self._sums: dict[bool, torch.Tensor] = {}
 
-    def add(self, rows: AttentionRows, distribution: torch.Tensor) -> None:
+    def add(self, distribution: torch.Tensor, *, crosses: bool) -> None:
         """Add a layer's ``[batch, row, key]``."""
-        crosses = bool(rows.image_keys.all())
-        placed = distribution if crosses else self._on_positions(distribution)
+        placed = distribution if crosses else on_positions(distribution, self._positions)
         total = self._sums.get(crosses)
         self._sums[crosses] = placed if total is None else total.to(placed.device) + placed
 
-    def share(self, rows: AttentionRows) -> torch.Tensor:
+    def share(self, rows: AttentionRows, *, crosses: bool) -> torch.Tensor:
         """The sum on the image keys that a layer sees, divided by its total there; all 0 where that is 0."""
-        crosses = bool(rows.image_keys.all())
         if crosses not in self._sums:
             return torch.zeros_like(rows.weights[..., 0, :])
         total = self._sums[crosses].to(rows.weights.device)
         if not crosses:
-            total = _on_keys(total, rows.weights.shape[-1])
+            total = on_keys(total, rows.weights.shape[-1])
         seen = rows.image_keys if rows.visible_keys is None else rows.image_keys & rows.visible_keys
         anchor = torch.where(seen, total, 0.0)
         whole = anchor.sum(-1, keepdim=True)
         return torch.where(whole > 0, anchor / whole, 0.0)
 
-    def _on_positions(self, values: torch.Tensor) -> torch.Tensor:
-        """From a layer's keys to positions: a shorter key axis holds the last ones."""
-        missing = self._positions - values.shape[-1]
-        return torch.nn.functional.pad(values, (missing, 0)) if missing > 0 else values[..., : self._positions]
 
-
-def _on_keys(values: torch.Tensor, keys: int) -> torch.Tensor:
-    """From positions to a layer's keys: the last ones, or all and spare ones at the end."""
-    spare = keys - values.shape[-1]
-    return torch.nn.functional.pad(values, (0, spare)) if spare > 0 else values[..., -keys:]
+def _peaking_at_one(anchor: torch.Tensor) -> torch.Tensor:
+    """An anchor divided by its greatest value; all 0 stays."""
+    peak = anchor.amax(-1, keepdim=True)
+    return torch.where(peak > 0, anchor / peak, 0.0)
 
 
 def _updated(rows: AttentionRows, pull: torch.Tensor, update: str) -> torch.Tensor:

@@ -7,7 +7,8 @@ import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.entropy_threshold_rule import FLAG_MARGIN, EntropyRule, RunningThreshold, heads_to_edit
-from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
+from lvlmscope.attention.layer_bands import LayerSpec
+from lvlmscope.interventions.attended_layers import chosen_layers
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.runtime.parameters import InterventionConfig, Range
@@ -63,8 +64,8 @@ class DLEAF(InterventionConfig):
         return EntropyRule(threshold=self.threshold, layers=self.layers, heads=self.heads)
 
     def start(self, model_info: ModelInfo) -> Session:
-        """A session for one model; raises `ModelInputError` for layers outside it."""
-        return _DLEAFSession(self, resolve_layers(self.layers, model_info.num_layers))
+        """A session for one model; raises `ModelInputError` for layers outside it or without attention."""
+        return _DLEAFSession(self, chosen_layers(self.layers, model_info))
 
 
 class _DLEAFSession(ImageSession):

@@ -1,18 +1,19 @@
 """HeadRescaling: scales the outputs of perception and reasoning heads."""
 
-import math
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.attention.functional_head_rule import HeadRule, preset_named, rule_by_share
+from lvlmscope.attention.functional_head_rule import HeadRule, head_ratio, layer_at, preset_named, rule_by_share
 from lvlmscope.errors import ModelInputError, message, task
+from lvlmscope.interventions.attended_layers import attention_layers
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.runtime.parameters import InterventionConfig, Range
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
+from lvlmscope.traces.requirements import OneStep, at_step, require_trace
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["HeadRescaling"]
@@ -33,13 +34,18 @@ class HeadRescaling(InterventionConfig):
     `S_v[l,h]` is a head's attention on the image in the last row of the current forward. Perception heads have
     `l <= l_perc and S_v >= tau_perc`, reasoning heads `l >= l_reas and S_v <= tau_reas`; the outputs of the former are
     multiplied by `g_perc`, of the latter by `g_reas`, after `a @ v` and before the output projection. Attention stays
-    as it was, and nothing is renormalised. Rows that see no image key are left alone, as `S_v` says nothing there.
+    as it was, and nothing is renormalised. A layer that does not see the image, as its window lies past it, has neither
+    kind of head, in `functional_heads` too.
+
+    The paper names one query position i* for `S_v`; which one, while an answer is written, is our reading: each
+    predicting row's own, or the prompt's last for all (`freeze`). So is the gain on all rows of the prompt (`rows`).
 
     The defaults are the paper's for Ocean-R1-7B, with its layers as depths. Thresholds are specific to
     a model: take a preset, or `from_trace`.
 
     Attributes:
-        l_perc: Last layer that can hold perception heads: a number, or a depth in [0, 1] (a float, rounded down).
+        l_perc: Last layer that can hold perception heads: a number, or a depth in [0, 1] (a float, rounded down) among
+            the layers with attention.
         tau_perc: Least `S_v` of a perception head, in [0, 1].
         g_perc: Gain of perception heads, 0 or more; both gains 1 are the untouched model, to the last bit.
         l_reas: First layer that can hold reasoning heads: a number, or a depth (rounded up).
@@ -101,30 +107,41 @@ class HeadRescaling(InterventionConfig):
 
     @classmethod
     @task(_TASK)
-    def from_trace(cls, trace: Trace, *, share: float = 0.064, step: int | Literal["mean"] = 0, **changes: Any) -> Self:
+    def from_trace(
+        cls, trace: Trace, *, share: float = 0.064, step: OneStep | Literal["each"] | None = None, **changes: Any
+    ) -> Self:
         """A setting for the traced model: boundaries by relative depth, thresholds from the trace's own `S_v`.
 
         The thresholds lie between the values of heads, as a head on a threshold would change its class by rounding.
+        They hold the share over the rows that they are taken from, as the model is without the intervention: all
+        predicting rows, or the prompt's last with `freeze="prompt"`; another `step` holds it at that step alone.
 
         Args:
             trace: An answer of the model about an image that is typical of its use.
             share: Share of all heads to select, half of it for each class; 0.064 is the paper's best.
-            step: Step whose row gives `S_v`; 0 is the prompt's last row, the paper's choice. `"mean"` over all steps.
+            step: Step whose row gives `S_v`; 0 is the prompt's last row. `"mean"`: the mean over all steps; `"each"`:
+                all steps together. None for those that the intervention will act on: 0 with `freeze="prompt"`, which is
+                the paper's i*, else `"each"`.
             **changes: Parameters that are to differ, such as the gains.
 
         Returns:
             The intervention.
 
         Raises:
-            ModelInputError: No image in the trace, a bad share, or heads so alike that the classes meet.
+            ModelInputError: No image in the trace, a bad share, a step that it does not have, or heads so alike that
+                the classes meet.
         """
-        if not bool(trace.image_keys.any()):
+        if not bool(require_trace(trace).image_keys.any()):
             expected = "a trace of an answer about an image"
             raise ModelInputError(message("a trace without an image", expected, "trace with an image"))
-        ratio = trace.rows().image_mass
-        chosen = ratio.mean(0) if step == "mean" else ratio[step]
-        layers = trace.layer_indices
-        rule = rule_by_share(chosen, layers, max(layers) + 1, share=share)
+        if step is None:
+            step = 0 if changes.get("freeze") == "prompt" else "each"
+        ratio, layers = head_ratio(trace.rows()), trace.layer_indices
+        if isinstance(step, str) and step == "each":
+            chosen, layers = ratio.flatten(0, 1), layers * trace.num_steps
+        else:
+            chosen = at_step(trace, ratio, step)
+        rule = rule_by_share(chosen, layers, share=share)
         return cls(**(asdict(_between(rule, chosen, torch.tensor(layers))) | changes))
 
     def start(self, model_info: ModelInfo) -> Session:
@@ -140,9 +157,9 @@ class HeadRescaling(InterventionConfig):
                 expected = f"layers 0 to {last}, or a depth (float) from 0 to 1"
                 fix = "choose a layer of this model, or HeadRescaling.from_trace"
                 raise ModelInputError(message(got, expected, fix, task="switch on HeadRescaling"))
-        # 1e-9, so that a depth of 3 / 27 is layer 3 whatever the rounding
-        l_perc = self.l_perc if isinstance(self.l_perc, int) else math.floor(self.l_perc * last + 1e-9)
-        l_reas = self.l_reas if isinstance(self.l_reas, int) else math.ceil(self.l_reas * last - 1e-9)
+        attending = attention_layers(model_info)
+        l_perc = self.l_perc if isinstance(self.l_perc, int) else layer_at(self.l_perc, attending, up=False)
+        l_reas = self.l_reas if isinstance(self.l_reas, int) else layer_at(self.l_reas, attending, up=True)
         rule = HeadRule(l_perc=l_perc, tau_perc=self.tau_perc, l_reas=l_reas, tau_reas=self.tau_reas)
         return _RescalingSession(self, rule)
 
@@ -181,8 +198,7 @@ class _RescalingSession(ImageSession):
         config, layer = self._config, rows.layer or 0
         if not self.sees_image or (config.g_perc == 1 and config.g_reas == 1):
             return None
-        seen = rows.image_keys if rows.visible_keys is None else rows.image_keys & rows.visible_keys
-        ratio = rows.image_mass.masked_fill(~seen.any(-1, keepdim=True), float("nan"))
+        ratio = head_ratio(rows)
         if config.freeze == "prompt":
             if self._has_prompt_end:
                 self._frozen[layer] = ratio[:, :1]

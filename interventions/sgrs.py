@@ -9,10 +9,12 @@ from transformers import LogitsProcessor
 
 from lvlmscope.attention.attention_rows import AttentionRows, at_least_float32
 from lvlmscope.attention.gradient_times_attention import head_saliency, normalised_rows
-from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
+from lvlmscope.attention.layer_bands import LayerSpec
 from lvlmscope.errors import UnsupportedOptionError, message
 from lvlmscope.hooks.gradient_path import ForwardGraph
+from lvlmscope.interventions.attended_layers import chosen_layers
 from lvlmscope.interventions.image_session import ImageSession
+from lvlmscope.interventions.key_positions import after_image, on_keys
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.interventions.sgrs_rule import Choice, choose
 from lvlmscope.runtime.parameters import InterventionConfig, Range
@@ -48,6 +50,10 @@ class SGRS(InterventionConfig):
     the other logits processors (suppressed tokens are never proposed) and leaves one token possible, so that
     `do_sample`, temperature, top-k and top-p have no effect: use `proposal="sample"` to sample.
 
+    To the letter the paper's setting is `SGRS(J="after_image", proposal="sample")`: eq. 6 sums over all keys after the
+    image, and Alg. 1 samples its proposals. The defaults `J="answer"` and `proposal="greedy"` are ours; they leave the
+    first token of an answer, and so an answer of one word, as it was.
+
     The released script reads the row after the loss, whose gradient is identically zero, so that it never rejects; here
     it is the row that predicts.
 
@@ -60,8 +66,8 @@ class SGRS(InterventionConfig):
         layers: Ints, or a band of depth; the default is layers 6-8 of 32.
         proposal: `"greedy"` proposes in the order of probability; `"sample"` draws without replacement from the
             renormalised probabilities of C, with torch's global generator as `generate` does.
-        J: `"answer"`: keys of the tokens generated so far; `"after_image"`: all keys after the last image, the question
-            too (the released script's choice).
+        J: `"answer"`: keys of the tokens generated so far (ours); `"after_image"`: all keys after the last image, the
+            question too (the paper's eq. 6, and the released script).
     """
 
     k: Annotated[int, Range(ge=1)] = 5
@@ -76,15 +82,15 @@ class SGRS(InterventionConfig):
     card: ClassVar[MethodCard] = MethodCard(
         paper="arXiv 2601.20279",
         from_paper="the score, the threshold, rejection and fallback (eq. 6-7, Alg. 1); parameters of its code",
-        our_choices="predicting row (the released script reads one without a gradient), answer keys, first token",
+        our_choices="predicting row (the released script's has no gradient), first token; options: J, proposal",
         cost="+30-40 % a token in the paper, 3 times on the bundled model: a batched backward to the lowest layer",
         search_space={"alpha": (0.1, 0.99), "k": (2, 6), "R": (1, 5), "W": (1, 10), "J": ["answer", "after_image"]}
         | {"layers": [(0.19, 0.27), (0.4, 0.6), (0.6, 0.8), (0.8, 1.0)]},
     )
 
     def start(self, model_info: ModelInfo) -> Session:
-        """A session for one model; raises `ModelInputError` for layers outside it."""
-        return _SGRSSession(self, resolve_layers(self.layers, model_info.num_layers))
+        """A session for one model; raises `ModelInputError` for layers outside it or without attention."""
+        return _SGRSSession(self, chosen_layers(self.layers, model_info))
 
 
 class _SGRSSession(ImageSession):
@@ -124,7 +130,7 @@ class _SGRSSession(ImageSession):
         self._graph = None
         if self._config.J == "after_image":
             super().begin_forward(forward)
-            self._keys = _after_image(forward)
+            self._keys = after_image(forward)
 
     def gradient_layers(self, forward: ForwardInfo) -> tuple[int, ...]:
         """The scored layers; none where no score can be computed or no candidate rejected."""
@@ -231,13 +237,6 @@ def _proposal_order(log_probs: torch.Tensor, proposal: str) -> torch.Tensor:
     return (log_probs + noise).argsort(-1, descending=True)
 
 
-def _after_image(forward: ForwardInfo) -> torch.Tensor:
-    """Keys after the last image key, bool ``[batch, key]``; none in a sample without an image."""
-    image = forward.image_keys
-    later = image.flip(-1).cumsum(-1).flip(-1) == 0
-    return later & image.any(-1, keepdim=True)
-
-
 def _layer_score(rows: AttentionRows, gradient: torch.Tensor, keys: torch.Tensor | None) -> torch.Tensor:
     """Mean normalised saliency of the last row over the keys, ``[candidate, batch]``; NaN without keys."""
     weights = rows.weights.detach()[:, -1]
@@ -245,9 +244,8 @@ def _layer_score(rows: AttentionRows, gradient: torch.Tensor, keys: torch.Tensor
     if keys is None:
         assert rows.answer_keys is not None
         counted = rows.answer_keys[:, -1].expand(saliency.shape[1:])
-    else:  # a window shows the last keys only
-        counted = keys.to(saliency.device)[:, -saliency.shape[-1] :]
-        counted = torch.nn.functional.pad(counted, (0, saliency.shape[-1] - counted.shape[-1]))
+    else:
+        counted = on_keys(keys, saliency.shape[-1]).to(saliency.device)
     if rows.visible_keys is not None:
         counted = counted & rows.visible_keys[:, -1]
     mean: torch.Tensor = (saliency * counted).sum(-1) / counted.sum(-1)

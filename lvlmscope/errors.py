@@ -151,7 +151,7 @@ def message(got: str, expected: str, fix: str, *, task: str = "") -> str:
 
 
 def first_line(error: BaseException, most: int = 200) -> str:
-    """The first line of another error's text that is not empty, cut to a length; its class name where there is none.
+    r"""The first line of another error's text that is not empty, cut to a length; its class name where there is none.
 
     Args:
         error: The error.

@@ -155,6 +155,14 @@ class AttentionRows:
         return self.image_keys.any(-1)
 
     @cached_property
+    def sees_image(self) -> Bool[torch.Tensor, "*lead"]:
+        """Rows in which at least one head gives an image key weight, bool ``[...]``.
+
+        False where there is no image or it lies outside the layer's window: then masses of 0 say nothing of the heads.
+        """
+        return (self.image_mass > 0).any(-1)
+
+    @cached_property
     def image_weights(self) -> Float[torch.Tensor, "*lead head key"]:
         """``a`` on image keys and 0 elsewhere, ``[..., head, key]``."""
         return torch.where(self._mask, self.weights, 0.0)

@@ -8,9 +8,11 @@ from types import MappingProxyType
 import torch
 from jaxtyping import Bool, Float, Int
 
+from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.attention.option_checks import require_kind, require_number, whole_number
 from lvlmscope.errors import ModelInputError, message, task
 
-__all__ = ["PRESETS", "HeadRule", "Preset", "preset_named", "rule_by_share"]
+__all__ = ["PRESETS", "HeadRule", "Preset", "head_ratio", "layer_at", "preset_named", "rule_by_share"]
 
 _TASK = "class heads by function"
 
@@ -39,8 +41,16 @@ class HeadRule:
         """Check that the classes are apart.
 
         Raises:
-            ModelInputError: `tau_reas` is not below `tau_perc`, or a layer is negative.
+            ModelInputError: `tau_reas` is not below `tau_perc`, or a layer is negative or no whole number.
         """
+        for name in ("tau_reas", "tau_perc"):
+            require_number(name, getattr(self, name))
+        for name in ("l_perc", "l_reas"):
+            if (number := whole_number(getattr(self, name))) is None:
+                raise ModelInputError(
+                    message(f"{name}={getattr(self, name)!r}"[:80], "a whole number", f"change {name}")
+                )
+            object.__setattr__(self, name, number)
         if not self.tau_reas < self.tau_perc:
             got = f"tau_reas {self.tau_reas:.6g} and tau_perc {self.tau_perc:.6g}"
             raise ModelInputError(message(got, "tau_reas below tau_perc", "set them apart"))
@@ -113,17 +123,28 @@ def preset_named(name: str) -> Preset:
     Raises:
         ModelInputError: No such preset.
     """
+    require_kind("preset", name, str, ", ".join(PRESETS))
     if name not in PRESETS:
         fix = "for other models choose heads by share"
-        raise ModelInputError(message(f"preset {name!r}", ", ".join(PRESETS), fix))
+        raise ModelInputError(message(f"preset {name!r}"[:80], ", ".join(PRESETS), fix))
     return PRESETS[name]
+
+
+def head_ratio(rows: AttentionRows) -> Float[torch.Tensor, "*lead head"]:
+    """`S_v` of each head: its image mass, NaN in a row of a layer that does not see the image.
+
+    There every head's mass is 0, whatever the head does: it has neither function, in signal and intervention alike.
+
+    Args:
+        rows: Rows `[..., head, key]`.
+    """
+    return rows.image_mass.masked_fill(~rows.sees_image.unsqueeze(-1), float("nan"))
 
 
 @task(_TASK)
 def rule_by_share(
     ratio: Float[torch.Tensor, "layer head"],
     layers: Sequence[int],
-    num_layers: int,
     *,
     share: float = 0.064,
     perception_until: float = 0.26,
@@ -136,11 +157,11 @@ def rule_by_share(
     paper's best share is 0.064 of the heads, and it degrades at 0.18; halves of it are our choice.
 
     Args:
-        ratio: `S_v`, `[layer, head]`.
+        ratio: `S_v`, `[layer, head]`; NaN for heads without. Of several rows, the layers of one after another's.
         layers: Decoder layer number of each entry of its layer axis.
-        num_layers: Number of decoder layers of the model.
         share: Share of all heads to select, in (0, 1].
-        perception_until: Depth `l / (L - 1)` up to which heads may perceive; 0.26 is layer 7 of 28, as in two presets.
+        perception_until: Depth up to which heads may perceive: that of the n-th of the N layers given, which are those
+            with attention, is `n / (N - 1)`; 0.26 is layer 7 of 28, as in two presets.
         reasoning_from: Depth from which heads may reason; 0.11 is layer 3 of 28.
 
     Returns:
@@ -149,15 +170,17 @@ def rule_by_share(
     Raises:
         ModelInputError: A share or depth outside its range, no numbers, or heads so alike that the classes meet.
 
-    >>> rule_by_share(torch.tensor([[0.75, 0.5], [0.25, 0.125]]), (0, 1), 2)
+    >>> rule_by_share(torch.tensor([[0.75, 0.5], [0.25, 0.125]]), (0, 1))
     HeadRule(l_perc=0, tau_perc=0.75, l_reas=1, tau_reas=0.125)
     """
+    depths = {"perception_until": perception_until, "reasoning_from": reasoning_from}
+    for name, value in ({"share": share} | depths).items():
+        require_number(name, value)
     if not 0 < share <= 1 or not (0 <= perception_until <= 1 and 0 <= reasoning_from <= 1):
         got = f"share {share}, perception_until {perception_until}, reasoning_from {reasoning_from}"
         raise ModelInputError(message(got, "a share in (0, 1] and depths in [0, 1]", "change them"))
-    # A hair of slack: 3 / 27 of depth is to mean layer 3, whatever the rounding
-    last = num_layers - 1
-    l_perc, l_reas = math.floor(perception_until * last + 1e-9), math.ceil(reasoning_from * last - 1e-9)
+    numbered = sorted(set(layers))
+    l_perc, l_reas = layer_at(perception_until, numbered, up=False), layer_at(reasoning_from, numbered, up=True)
     numbers = torch.as_tensor(layers, device=ratio.device)
     early, late = (half[half.isfinite()] for half in (ratio[numbers <= l_perc], ratio[numbers >= l_reas]))
     count = max(1, round(share / 2 * ratio.numel()))
@@ -170,3 +193,22 @@ def rule_by_share(
         got = f"heads too alike: tau_reas {lowest:.6g} and tau_perc {highest:.6g} for a share of {share}"
         raise ModelInputError(message(got, "tau_reas below tau_perc", "lower the share or move the depths"))
     return HeadRule(l_perc=l_perc, tau_perc=highest, l_reas=l_reas, tau_reas=lowest)
+
+
+def layer_at(depth: float, layers: Sequence[int], *, up: bool) -> int:
+    """The layer at a depth.
+
+    Args:
+        depth: In [0, 1], from the first of the layers to the last.
+        layers: Ascending numbers of the layers with attention.
+        up: Between two layers the later one, instead of the earlier one.
+
+    Returns:
+        Its number.
+
+    >>> layer_at(3 / 27, range(28), up=True), layer_at(0.4, [1, 3, 5], up=False)
+    (3, 1)
+    """
+    place = depth * (len(layers) - 1)
+    # A hair of slack: 3 / 27 of depth is to mean layer 3, whatever the rounding
+    return layers[math.ceil(place - 1e-9) if up else math.floor(place + 1e-9)]

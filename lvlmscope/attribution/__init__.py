@@ -9,4 +9,4 @@ from lvlmscope.attribution.path_gradients import integrated_gradients
 from lvlmscope.attribution.perturbation import occlusion
 from lvlmscope.attribution.robustness import max_sensitivity
 
-__all__ = ["infidelity", "integrated_gradients", "occlusion", "max_sensitivity"]
+__all__ = ["infidelity", "integrated_gradients", "max_sensitivity", "occlusion"]

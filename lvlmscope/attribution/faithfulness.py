@@ -12,12 +12,14 @@ from lvlmscope.attribution.path_gradients import embedding_baseline
 from lvlmscope.attribution.perturbation import presence_scorer
 from lvlmscope.attribution.word_scores import chosen_words, whole_once, word_scores
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word
 
 __all__ = ["infidelity"]
 
 
+@checked
 @task("measure a map's infidelity")
 def infidelity(
     trace: Trace,

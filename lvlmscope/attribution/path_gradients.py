@@ -9,6 +9,7 @@ import xarray as xr
 from lvlmscope.attribution.answer_scorer import AnswerScorer, answer_scorer_of
 from lvlmscope.attribution.word_scores import Words, chosen_words, word_coordinates, word_scores
 from lvlmscope.errors import ModelInputError, UnsupportedOptionError, message, task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.trace import Trace
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ __all__ = ["EmbeddingBaseline", "embedding_baseline", "integrated_gradients"]
 EmbeddingBaseline = Literal["blank", "mean", "zero"] | torch.Tensor | None
 
 
+@checked
 @task("integrate gradients to the image embeddings")
 def integrated_gradients(
     trace: Trace,

@@ -10,6 +10,7 @@ import xarray as xr
 from lvlmscope.attribution.answer_scorer import AnswerScorer, answer_scorer_of
 from lvlmscope.attribution.word_scores import Words, chosen_words, whole_once, word_coordinates, word_scores
 from lvlmscope.errors import GeometryError, ModelInputError, message, task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word
 
@@ -23,6 +24,7 @@ Baseline = Literal["mean"] | Sequence[int] | Any  # Any: an image
 _TASK: Final = "cover parts of the image"
 
 
+@checked
 @task(_TASK)
 def occlusion(
     trace: Trace,

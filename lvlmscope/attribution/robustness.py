@@ -8,6 +8,7 @@ import torch
 
 from lvlmscope.capture.trace_one import trace as trace_again
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.runtime.attachment import instrumentation_of
 from lvlmscope.traces.trace import Trace
 
@@ -16,6 +17,7 @@ __all__ = ["max_sensitivity"]
 _TASK: Final = "measure a map's sensitivity"
 
 
+@checked
 @task(_TASK)
 def max_sensitivity(
     trace: Trace,

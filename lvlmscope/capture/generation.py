@@ -14,8 +14,8 @@ from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.hooks.instance_attributes import shadowed
 from lvlmscope.hooks.user_code import noting_callables
 from lvlmscope.inputs.limits import blame_inputs, is_image_input
+from lvlmscope.interface.progress import bar as progress_bar
 from lvlmscope.models.families import Family
-from lvlmscope.progress import bar as progress_bar
 from lvlmscope.runtime.generation_settings import refuse_unsupported
 
 __all__ = ["Generation", "generate_answer", "teacher_force"]

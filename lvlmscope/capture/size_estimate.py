@@ -6,6 +6,7 @@ from typing import Any
 from lvlmscope.capture.memory import Estimate, estimate_inputs
 from lvlmscope.capture.options import Keep, Precision, check_choices
 from lvlmscope.inputs.preparation import check_inputs, prepare
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
 from lvlmscope.runtime.generation_settings import answer_limit
@@ -13,6 +14,7 @@ from lvlmscope.runtime.generation_settings import answer_limit
 __all__ = ["estimate"]
 
 
+@checked
 def estimate(
     model: Any,
     image: Any = None,

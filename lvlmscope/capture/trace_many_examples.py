@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from lvlmscope.capture.options import Keep, Precision, TraceOptions, check_choices
 from lvlmscope.capture.trace_one import trace_prepared
 from lvlmscope.errors import (
@@ -23,6 +21,8 @@ from lvlmscope.errors import (
 from lvlmscope.inputs.given_answer import tokenize_answer
 from lvlmscope.inputs.preparation import ModelInputs, join, prepare
 from lvlmscope.inputs.prompt_text import is_messages
+from lvlmscope.interface.parameter_checks import checked
+from lvlmscope.interface.progress import bar as progress_bar
 from lvlmscope.models.families import Family
 from lvlmscope.models.loaded_model import family_for, find_processor, unwrap
 from lvlmscope.runtime.attachment import stack_of, switch_on
@@ -36,6 +36,7 @@ __all__ = ["FailedExample", "trace_many"]
 _OF_THE_CALL = (UnsupportedModelError, UnsupportedOptionError, InterventionError)
 
 
+@checked
 def trace_many(
     model: Any,
     examples: Iterable[Any],
@@ -116,7 +117,7 @@ def _traced(
 ) -> Iterator[Trace | FailedExample]:
     total = len(examples) if isinstance(examples, Sized) else None
     numbered = enumerate(examples)
-    with tqdm(total=total, desc="trace", unit="example", disable=not progress) as bar:
+    with progress_bar(total=total, desc="trace", unit="example", shown=progress) as bar:
         while group := list(islice(numbered, batch_size)):
             for result in runner.run(group, interventions):
                 yield result

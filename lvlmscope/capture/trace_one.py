@@ -18,6 +18,7 @@ from lvlmscope.errors import ModelInputError, message
 from lvlmscope.inputs.given_answer import tokenize_answer
 from lvlmscope.inputs.limits import require_context, require_images
 from lvlmscope.inputs.preparation import ModelInputs, check_inputs, prepare
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.models.families import Family
 from lvlmscope.models.loaded_model import LoadedModel, family_for, find_processor, unwrap
 from lvlmscope.runtime.attachment import instrumentation_of, intervene, stack_of
@@ -31,6 +32,7 @@ from lvlmscope.traces.trace import Trace
 __all__ = ["trace", "trace_inputs", "trace_prepared"]
 
 
+@checked
 def trace(
     model: Any,
     image: Any = None,
@@ -113,6 +115,7 @@ def trace(
     return made
 
 
+@checked
 def trace_inputs(
     model: Any,
     inputs: Any,

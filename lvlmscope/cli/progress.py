@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from lvlmscope.progress import bars_shown
+from lvlmscope.interface.progress import bars_shown
 
 __all__ = ["Stages", "stages"]
 

@@ -11,6 +11,7 @@ from lvlmscope.evaluation.metrics.ranking import estimate, resampled_weights
 from lvlmscope.evaluation.signal_registry import signal_named
 from lvlmscope.evaluation.word_labels import LABELS, LabelledWord
 from lvlmscope.evaluation.word_table import paired
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.requirements import require_traces
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import Tokens, word_steps
@@ -21,6 +22,7 @@ Axis = Literal["layer", "head", "word"]
 _AVERAGED: Final = ("layer", "head")
 
 
+@checked
 @task("aggregate a signal")
 def aggregate(
     traces: Iterable[Trace],

@@ -13,6 +13,7 @@ from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT
 from lvlmscope.evaluation.metrics.chair import chair
 from lvlmscope.evaluation.metrics.pope import pope
 from lvlmscope.evaluation.metrics.vocabulary import vocabulary
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.tiny import Scene, Split, scenes
 from lvlmscope.tiny.captions import negatives
 from lvlmscope.tiny.world import with_article
@@ -78,6 +79,7 @@ def probe_scores(
     return pope(texts, [truth for *_, truth in asked]).summary()
 
 
+@checked
 def report_card(
     model: PreTrainedModel,
     processor: ProcessorMixin,

@@ -1,6 +1,6 @@
 """Does an intervention help: the same captions and questions with and without it, and intervals of the differences."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT
 from lvlmscope.evaluation.metrics.chair import ChairScores, chair
 from lvlmscope.evaluation.metrics.pope import PopeScores, pope
 from lvlmscope.evaluation.metrics.vocabulary import vocabulary
+from lvlmscope.evaluation.paired_differences import Difference, Ratios, mcnemar_test, paired_differences
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.tiny import Scene
@@ -41,21 +43,6 @@ class Outcome:
         return told | {name: answered[name] for name in ("questions", "accuracy", "f1", "yes_rate")}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """After minus before, with the percentile interval of a paired bootstrap over scenes.
-
-    Attributes:
-        value: The difference.
-        low: Lower end of the 95 % interval.
-        high: Upper end.
-    """
-
-    value: float
-    low: float
-    high: float
-
-
 def asked_of(scene: Scene) -> tuple[str, bool]:
     """One yes/no question for a scene: the category and whether it is there.
 
@@ -69,6 +56,7 @@ def asked_of(scene: Scene) -> tuple[str, bool]:
     return str(rng.choice(absent)), False
 
 
+@checked
 def measure(
     model: Any,
     held: Sequence[Scene],
@@ -109,6 +97,7 @@ def measure(
     )
 
 
+@checked
 def differences(before: Outcome, after: Outcome, *, resamples: int = 2000, seed: int = 0) -> dict[str, Difference]:
     """After minus before for every score, the same scenes drawn for both in each resample.
 
@@ -128,14 +117,7 @@ def differences(before: Outcome, after: Outcome, *, resamples: int = 2000, seed:
     if count != len(after.captions.named):
         got = f"{count} and {len(after.captions.named)} scenes"
         raise EvaluationError(message(got, "the same scenes", "measure both on them", task="compare outcomes"))
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
-    weights = np.concatenate([np.ones((1, count)), drawn])
-    found: dict[str, Difference] = {}
-    for name, score in _SCORES.items():
-        gap = score(after, weights) - score(before, weights)
-        low, high = np.nanpercentile(gap[1:], [2.5, 97.5])
-        found[name] = Difference(value=float(gap[0]), low=float(low), high=float(high))
-    return found
+    return paired_differences(_ratios(before), _ratios(after), np.arange(count), resamples=resamples, seed=seed)
 
 
 def mcnemar(before: PopeScores, after: PopeScores) -> tuple[int, int, float]:
@@ -152,32 +134,18 @@ def mcnemar(before: PopeScores, after: PopeScores) -> tuple[int, int, float]:
     >>> mcnemar(plain, better)
     (6, 0, 0.03125)
     """
-    from math import comb
-
-    made_right = int((after.correct & ~before.correct).sum())
-    made_wrong = int((before.correct & ~after.correct).sum())
-    changed, fewer = made_right + made_wrong, min(made_right, made_wrong)
-    tail = sum(comb(changed, k) for k in range(fewer + 1)) / 2**changed
-    return made_right, made_wrong, min(1.0, 2 * tail)
+    return mcnemar_test(before.correct, after.correct)
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share: np.ndarray = (weights @ part) / (weights @ whole)
-    return share
-
-
-def _f1(outcome: Outcome, weights: np.ndarray) -> np.ndarray:
-    said, truth = outcome.probes.said_yes, outcome.probes.truth
-    return _ratio(2.0 * (said & truth), said.astype(float) + truth, weights)
-
-
-_SCORES: dict[str, Callable[[Outcome, np.ndarray], np.ndarray]] = {
-    "chair_i": lambda o, w: _ratio(o.captions.hallucinated, o.captions.named, w),
-    "chair_s": lambda o, w: _ratio(o.captions.hallucinated > 0, np.ones(len(o.captions.named)), w),
-    "recall": lambda o, w: _ratio(o.captions.found, o.captions.present, w),
-    "mean_words": lambda o, w: _ratio(o.captions.words, np.ones(len(o.captions.words)), w),
-    "accuracy": lambda o, w: _ratio(o.probes.correct, np.ones(len(o.probes.truth)), w),
-    "f1": _f1,
-    "yes_rate": lambda o, w: _ratio(o.probes.said_yes, np.ones(len(o.probes.truth)), w),
-}
+def _ratios(outcome: Outcome) -> Ratios:
+    told, asked = outcome.captions, outcome.probes
+    captions, questions = np.ones(len(told.words)), np.ones(len(asked.truth))
+    return {
+        "chair_i": (told.hallucinated, told.named),
+        "chair_s": (told.hallucinated > 0, captions),
+        "recall": (told.found, told.present),
+        "mean_words": (told.words, captions),
+        "accuracy": (asked.correct, questions),
+        "f1": (2 * (asked.said_yes & asked.truth), asked.said_yes.astype(int) + asked.truth),
+        "yes_rate": (asked.said_yes, questions),
+    }

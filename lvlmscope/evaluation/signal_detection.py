@@ -12,6 +12,7 @@ from lvlmscope.evaluation.detector_table import Detection, Detector
 from lvlmscope.evaluation.metrics.ranking import Estimate, auroc, average_precision, estimate, resampled_weights
 from lvlmscope.evaluation.word_labels import LabelledWord
 from lvlmscope.evaluation.word_table import WordTable, read_words
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import Tokens
 
@@ -24,6 +25,7 @@ BOTH: Final = "those and confidence"
 ALL: Final = "all signals"
 
 
+@checked
 def score_signals(
     traces: Iterable[Trace],
     labels: Iterable[Sequence[LabelledWord]],

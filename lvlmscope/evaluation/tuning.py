@@ -9,6 +9,7 @@ from lvlmscope.evaluation.captioning import answers
 from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT, Example, known_images, known_vocabulary
 from lvlmscope.evaluation.metrics.chair import ChairScores, chair
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.interventions.registry import intervention_class
 from lvlmscope.models.loaded_model import find_processor, unwrap
 from lvlmscope.runtime.attachment import intervene
@@ -71,6 +72,7 @@ class Tuning:
         return min(self.feasible, key=lambda t: t.scores["chair_i"])
 
 
+@checked
 @task("tune an intervention")
 def tune(
     model: Any,

@@ -12,6 +12,7 @@ from typing import Any, Final
 from lvlmscope.errors import OutputError, message
 from lvlmscope.explorer.document import Marks, describe_document
 from lvlmscope.explorer.map_budget import kept_maps
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.risk import Diagnosis
 from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.traces.trace import Trace
@@ -22,6 +23,7 @@ _LIMIT: Final = 7_600_000  # bytes of a page, as far as joining neighbouring lay
 _START: Final = "\nstart(document);\n"
 
 
+@checked
 def report(
     trace: Trace,
     path: str | os.PathLike[str],

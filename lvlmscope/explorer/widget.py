@@ -9,12 +9,14 @@ import numpy as np
 from lvlmscope.errors import LvlmscopeError, MissingExtraError, message
 from lvlmscope.explorer.document import Marks, describe_document
 from lvlmscope.explorer.word_maps import WordMaps
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.risk import Diagnosis
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["answer_request", "explore"]
 
 
+@checked
 def explore(
     trace: Trace,
     other: Trace | None = None,

@@ -9,10 +9,10 @@ from transformers import GenerationMixin, PreTrainedModel
 
 from lvlmscope import tiny
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, first_line, message, task
+from lvlmscope.interface.progress import library_bars
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.pretrained_files import hub_options, load_processor, next_step
 from lvlmscope.models.torchvision_check import require_working_torchvision
-from lvlmscope.progress import library_bars
 
 __all__ = ["LoadedModel", "family_for", "find_processor", "read_model", "unwrap"]
 

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.plot.data.scale import Scale, scale_of
 from lvlmscope.plot.data.signals import head_image_attention, layer_by_head
 from lvlmscope.plot.data.unit_labels import axis_label, counted, name_of
@@ -25,6 +26,7 @@ _ANSWER_LINES: Final = 5
 _TITLES: Final = ("before", "after", "after minus before")
 
 
+@checked
 @task("compare traces")
 def compare(
     before: Trace,

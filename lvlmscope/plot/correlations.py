@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import xarray as xr
 
 from lvlmscope.errors import task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.plot.data.scale import Scale, scale_of
 from lvlmscope.plot.data.signals import axis_numbers, matrix_of
 from lvlmscope.plot.data.unit_labels import name_of
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["correlation"]
 
 
+@checked
 @task("draw a correlation of layers")
 def correlation(
     signal: "xr.DataArray | xr.Dataset",

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, message, task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.plot.data.signals import head_image_attention, word_means
 from lvlmscope.plot.data.unit_labels import axis_label, counted, name_of
 from lvlmscope.plot.data.word_kinds import kinds_of_words
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["distribution"]
 
 
+@checked
 @task("draw a distribution")
 def distribution(
     trace: Trace | xr.Dataset,

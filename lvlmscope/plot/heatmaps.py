@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import xarray as xr
 
 from lvlmscope.errors import task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.plot.data.head_order import head_order
 from lvlmscope.plot.data.scale import scale_of
 from lvlmscope.plot.data.signals import layer_by_head
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["heatmap"]
 
 
+@checked
 @task("draw a heatmap")
 def heatmap(
     signal: Any,

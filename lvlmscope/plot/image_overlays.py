@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lvlmscope.errors import ModelInputError, message, task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.plot.data.image_boxes import background_of, boxes_of, layout_of
 from lvlmscope.plot.data.overlay_maps import OverlayMaps, OverlayStyle, overlay_maps, overlay_style
 from lvlmscope.plot.data.overlay_maps_from_arrays import maps_from_array
@@ -32,6 +33,7 @@ __all__ = ["overlay"]
 _Boxes = Callable[[], tuple[list[Box], list[int]]]  # boxes and keys of the image tokens
 
 
+@checked
 @task("draw attention over the image")
 def overlay(
     trace: Trace,

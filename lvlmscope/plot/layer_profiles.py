@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.palette import OTHER
 from lvlmscope.plot.data.layer_lines import Lines, lines_of
 from lvlmscope.plot.data.unit_labels import axis_label, name_of
@@ -25,6 +26,7 @@ Signal = xr.DataArray | xr.Dataset
 _MANY: Final = 40  # layers, above which they are a line without dots
 
 
+@checked
 @task("draw signals over layers")
 def layers(
     signals: "Signal | Sequence[Signal] | Mapping[str, Signal]",

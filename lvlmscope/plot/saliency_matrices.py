@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.plot.data.scale import scale_of
 from lvlmscope.plot.data.signals import matrix_of
 from lvlmscope.plot.data.unit_labels import axis_label, name_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["saliency_matrix"]
 
 
+@checked
 @task("draw a matrix of words and keys")
 def saliency_matrix(
     trace: Trace,

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, message, task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.palette import GROUNDED, HALLUCINATED, OTHER
 from lvlmscope.plot.data.signals import head_image_attention, word_means
 from lvlmscope.plot.data.unit_labels import axis_label, name_of
@@ -40,6 +41,7 @@ _LONGEST: Final = 18  # characters of a word's label
 _MANY: Final = 150  # words, above which unmarked ones are a line without dots
 
 
+@checked
 @task("draw a timeline")
 def timeline(
     trace: Trace,

@@ -7,9 +7,9 @@ from typing import Final
 from lvlmscope.risk.calibration import Calibration
 from lvlmscope.risk.word_risk import WordRisk
 
-__all__ = ["usual_risk", "words_at_risk"]
+__all__ = ["risk_threshold", "usual_risk", "words_at_risk"]
 
-_TIMES_USUAL: Final = 1.5  # of the usual risk, from which a word is at risk
+_TIMES_USUAL: Final = 1.5  # of the usual risk, from which a word is at risk; where that passes half way to 1, half way
 _HIGHEST: Final = 4  # without a calibration, one word in so many is
 
 
@@ -24,8 +24,24 @@ def usual_risk(calibration: Calibration | None) -> float:
     return calibration.hallucinated_words / (calibration.grounded_words + calibration.hallucinated_words)
 
 
+def risk_threshold(usual: float) -> float:
+    """The risk from which a word counts as at risk, in (usual, 1).
+
+    Args:
+        usual: What `usual_risk` gives, in [0, 1].
+
+    Returns:
+        1.5 times the usual risk, or half way from it to 1 where that is less: from a usual risk of a half on, 1.5 times
+        would near 1, which no risk reaches.
+
+    >>> risk_threshold(0.2), risk_threshold(0.8)
+    (0.30000000000000004, 0.9)
+    """
+    return min(_TIMES_USUAL * usual, (1 + usual) / 2)
+
+
 def words_at_risk(risks: Sequence[WordRisk], usual: float) -> tuple[int, ...]:
-    """Indices of the words at risk: 1.5 times the usual risk or more; without a calibration the highest quarter.
+    """Indices of the words at risk: `risk_threshold` or more; without a calibration those that rank highest, a quarter.
 
     Args:
         risks: The judged words; those without a risk are never at risk.
@@ -33,5 +49,5 @@ def words_at_risk(risks: Sequence[WordRisk], usual: float) -> tuple[int, ...]:
     """
     known = sorted((n for n, word in enumerate(risks) if isfinite(word.risk)), key=lambda n: -risks[n].risk)
     if isfinite(usual):
-        return tuple(sorted(n for n in known if risks[n].risk >= _TIMES_USUAL * usual))
+        return tuple(sorted(n for n in known if risks[n].risk >= risk_threshold(usual)))
     return tuple(sorted(known[: -(-len(known) // _HIGHEST)]))

@@ -15,8 +15,9 @@ from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.evaluation.signal_detection import detect
 from lvlmscope.evaluation.word_labels import LabelledWord, label_words
 from lvlmscope.evaluation.word_table import WordTable, read_words
+from lvlmscope.interface.parameter_checks import checked
+from lvlmscope.interface.progress import bar
 from lvlmscope.models.loaded_model import LoadedModel
-from lvlmscope.progress import bar
 from lvlmscope.risk.calibration import SHARES, Calibration, Probe, Reference
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import Tokens
@@ -28,6 +29,7 @@ _LEAST: Final = 20  # correct words, fewer have no 5 % quantile
 _DIRECTIONS: Final[dict[str, Literal["higher", "lower", "mixed"]]] = {"higher": "higher", "lower": "lower"}
 
 
+@checked
 def calibrate(
     model: Any,
     examples: Iterable[Example | tuple[Any, Collection[str]]],
@@ -96,6 +98,7 @@ def calibrate(
     return calibration_of(table, model=name, words=known, tokens=tokens, seed=seed, made_with=made_with, **sizes)
 
 
+@checked
 @task(_TASK)
 def calibration_of(
     table: WordTable,

@@ -10,6 +10,7 @@ from lvlmscope.attention.entropy_threshold_rule import EntropyRule
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.evaluation.signal_registry import chosen_signals
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.risk.at_risk_threshold import usual_risk, words_at_risk
 from lvlmscope.risk.calibration import Calibration, bundled_calibration
 from lvlmscope.risk.diagnosis_report import parts_of
@@ -43,11 +44,13 @@ class Diagnosis:
         usual_risk: Share of hallucinated words in the calibration, the risk of a word that nothing is known of; NaN
             without.
         words: The judged words with their risks, in the order of the answer.
-        risky: Those at risk: 1.5 times the usual risk; without a calibration the quarter that ranks highest.
+        risky: Those at risk: 1.5 times the usual risk, or half way from it to 1 where that is less; without a
+            calibration the quarter that ranks highest, of which nothing more is known.
         layers: Layers that D-LEAF's own rule flags.
         heads: Heads that it would edit, most often flagged first.
         drift: Whether deep layers drift back to the first layers' noise; None where no layer can be compared.
-        shares: Heads by function; None where they cannot be distinguished.
+        shares: Heads by function at the words at risk, or at the one that ranks highest, or over the answer where no
+            word is judged; None where they cannot be distinguished.
         interventions: Interventions configured from this trace, the one with the most evidence first.
         left_out: Signals that the trace cannot give, with what they lack.
     """
@@ -115,6 +118,7 @@ class Diagnosis:
         return as_html(self.blocks())
 
 
+@checked
 @task("diagnose a trace")
 def diagnose(
     trace: Trace,
@@ -138,7 +142,8 @@ def diagnose(
         trace: A trace of an image; made with `gradients=True` and `hidden_states=True` it allows more signals.
         calibration: What `calibrate` gave for this model.
         model: The model: then what its image tokens spell is read too, in one more forward.
-        words: Which words name objects; None for the calibration's. Without either, every word is judged.
+        words: Which words name objects; None for the calibration's. Without either, every word is judged but English
+            function words (articles, prepositions, pronouns, auxiliaries, conjunctions).
         rule: D-LEAF's threshold and choice of heads, by which layers and heads are flagged.
 
     Returns:
@@ -176,7 +181,7 @@ def diagnose(
         layers=layers,
         heads=heads,
         drift=drift_of(trace),
-        shares=head_shares(trace),
+        shares=head_shares(trace, case.first_steps or range(trace.num_steps)),
         interventions=propose(case),
         left_out=left_out,
     )
@@ -206,7 +211,7 @@ def _check(trace: Trace, calibration: Calibration | None) -> None:
         raise ModelInputError(message(got, "an answer about an image", "trace a prompt with an image"))
     if calibration is None:
         return
-    sizes = (max(trace.layer_indices) + 1, trace.num_heads)
+    sizes = (trace.num_layers, trace.num_heads)
     expected = (calibration.num_layers, calibration.num_heads)
     if sizes != expected:
         got = f"{sizes[0]} layers of {sizes[1]} heads, and a calibration of {calibration.model!r}"

@@ -1,13 +1,15 @@
 """The tables that a diagnosis prints: words, layers, heads, drift and interventions."""
 
+from collections.abc import Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from lvlmscope.risk.report_tables import Block, configured
+from lvlmscope.risk.report_tables import Block, configured, ranges
 
 if TYPE_CHECKING:
     from lvlmscope.risk.diagnosis import Diagnosis
     from lvlmscope.risk.findings import Drift
+    from lvlmscope.risk.word_risk import WordRisk
 
 __all__ = ["parts_of"]
 
@@ -30,7 +32,10 @@ def _words(diagnosis: "Diagnosis") -> Block:
     if diagnosis.calibrated:
         note = f"risk of being hallucinated; {diagnosis.usual_risk:.0%} is usual; ranges: 90 % of correct words"
     else:
-        note = "NOT CALIBRATED: ranks among this answer's words, no probabilities (lvlmscope.calibrate makes ranges)"
+        note = (
+            "NOT CALIBRATED: ranks among this answer's words, 1 the most suspicious, no probabilities "
+            "(lvlmscope.calibrate makes ranges)"
+        )
     shown = sorted(diagnosis.words, key=lambda word: -word.risk if isfinite(word.risk) else 1.0)[:_MOST]
     left = len(diagnosis.words) - len(shown)
     if not diagnosis.words:
@@ -38,19 +43,33 @@ def _words(diagnosis: "Diagnosis") -> Block:
     elif not _ranked(diagnosis):
         note += "; too few words, or signals without values, to rank any"
     rows = tuple(
-        (
-            word.text,
-            (f"{word.risk:.0%}" if isfinite(word.risk) else "-") + (" !" if word in diagnosis.risky else ""),
-            "; ".join(str(one) for one in word.raised[:3]) or "-",
-        )
-        for word in shown
+        (word.text, _judgement(diagnosis, word, rank), "; ".join(str(one) for one in word.raised[:3]) or "-")
+        for rank, word in enumerate(shown, start=1)
     )
     return Block(
         title="words",
         note=note + (f"; {left} more words rank lower" if left else ""),
-        header=("word", "risk", "raised by"),
+        header=("word", "risk" if diagnosis.calibrated else "rank", "raised by"),
         rows=rows,
     )
+
+
+def _judgement(diagnosis: "Diagnosis", word: "WordRisk", rank: int) -> str:
+    """A word's risk, marked where it is at risk; without a calibration its place among the words."""
+    if not isfinite(word.risk):
+        return "-"
+    if not diagnosis.calibrated:
+        return str(rank)
+    return f"{word.risk:.0%}" + (" !" if word in diagnosis.risky else "")
+
+
+def _subject(diagnosis: "Diagnosis") -> str:
+    """The words that shares of heads and interventions are about."""
+    if diagnosis.risky:
+        return "the words at risk" if diagnosis.calibrated else "the words that rank highest"
+    if _ranked(diagnosis):
+        return "the word that ranks highest"
+    return "the first word" if diagnosis.words else "all tokens"
 
 
 def _ranked(diagnosis: "Diagnosis") -> bool:
@@ -59,8 +78,20 @@ def _ranked(diagnosis: "Diagnosis") -> bool:
 
 
 def _layers(diagnosis: "Diagnosis") -> Block:
-    texts = [f"{one.layer} ({one.share:.0%} of tokens, {one.heads:.1f} heads)" for one in diagnosis.layers]
-    return Block(title="flagged layers", note=f"by D-LEAF's rule: {', '.join(texts) or 'none'}")
+    if not diagnosis.layers:
+        return Block(title="flagged layers", note="by D-LEAF's rule: none")
+    shares = _span([one.share for one in diagnosis.layers], "{:.0%}")
+    heads = _span([one.heads for one in diagnosis.layers], "{:.1f}")
+    note = (
+        f"by D-LEAF's rule: {ranges(one.layer for one in diagnosis.layers)}, each at {shares} of tokens, {heads} heads"
+    )
+    return Block(title="flagged layers", note=note)
+
+
+def _span(values: Sequence[float], form: str) -> str:
+    """The least and the greatest value, once where they read alike."""
+    low, high = form.format(min(values)), form.format(max(values))
+    return low if low == high else f"{low} to {high}"
 
 
 def _heads(diagnosis: "Diagnosis") -> Block:
@@ -69,8 +100,8 @@ def _heads(diagnosis: "Diagnosis") -> Block:
     if diagnosis.shares is not None:
         shares = diagnosis.shares
         note += (
-            f"; perception {shares.perception:.0%}, reasoning {shares.reasoning:.0%} of all; "
-            f"mean attention on the image {shares.ratio:.0%}"
+            f"; at {_subject(diagnosis)}: perception {shares.perception:.1%}, reasoning {shares.reasoning:.1%} of all (over "
+            f"the answer 3.2% each, by their thresholds), mean attention on the image {shares.ratio:.0%}"
         )
     return Block(title="heads", note=note)
 
@@ -87,11 +118,15 @@ def _drift(drift: "Drift") -> Block:
 
 def _interventions(diagnosis: "Diagnosis") -> Block:
     rows = tuple(
-        (str(rank), configured(one.intervention), f"{one.evidence:.0%}", one.reason)
+        (str(rank), configured(one.intervention), _evidence(diagnosis, one.evidence), one.reason)
         for rank, one in enumerate(diagnosis.interventions, start=1)
     )
     note = "diagnosis.apply(model) applies the first" if rows else "none: no word to judge, or nothing to configure"
     if rows and not diagnosis.risky:
-        subject = "no word is at risk; for the one that ranks highest" if _ranked(diagnosis) else "for the first word"
-        note = f"{subject}, {note}"
+        subject = f"for {_subject(diagnosis)}"
+        note = f"{'no word is at risk; ' if _ranked(diagnosis) else ''}{subject}, {note}"
     return Block(title="interventions", note=note, header=("", "intervention", "evidence", "because"), rows=rows)
+
+
+def _evidence(diagnosis: "Diagnosis", evidence: float) -> str:
+    return f"{evidence:.0%}" if diagnosis.calibrated else f"{evidence:.2f} (unscaled)"

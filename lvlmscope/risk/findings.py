@@ -1,15 +1,19 @@
 """Findings on layers and heads: flags by D-LEAF's rule, drift to noise, heads by function."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
 import numpy as np
+import torch
 
 from lvlmscope.attention.entropy_threshold_rule import EntropyRule
-from lvlmscope.attention.layer_bands import DEEP, MIDDLE, resolve_layers
-from lvlmscope.diagnostics import anchor_correlation, functional_heads, visual_attention_ratio
+from lvlmscope.attention.functional_head_rule import head_ratio, rule_by_share
+from lvlmscope.attention.layer_bands import DEEP, MIDDLE
+from lvlmscope.diagnostics import anchor_correlation
 from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.errors import ModelInputError
+from lvlmscope.traces.requirements import chosen_layers
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["Drift", "FlaggedHead", "FlaggedLayer", "HeadShares", "drift_of", "flags_of", "head_shares"]
@@ -47,12 +51,15 @@ class FlaggedHead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadShares:
-    """Heads by function, at the last prompt token, thresholds by the trace's own ratios (arXiv 2510.10285).
+    """Heads by function at some words, thresholds by the whole answer's own ratios (arXiv 2510.10285).
+
+    Over the whole answer each class has 3.2 % of the heads, as the thresholds are chosen so; at some words it has more
+    or less.
 
     Attributes:
-        perception: Share of all heads that perceive: early, much attention on the image.
-        reasoning: Share of all heads that reason: late, hardly any.
-        ratio: Mean share of attention on the image over all heads.
+        perception: Share of all heads that perceive there: early, much attention on the image.
+        reasoning: Share of all heads that reason there: late, hardly any.
+        ratio: Mean share of attention on the image there over all heads.
     """
 
     perception: float
@@ -105,24 +112,31 @@ def flags_of(trace: Trace, rule: EntropyRule) -> tuple[tuple[FlaggedLayer, ...],
     return layers, tuple(sorted(heads, key=lambda one: -one.share))
 
 
-def head_shares(trace: Trace) -> HeadShares | None:
-    """Heads by function; None where the trace's heads are too alike to be classed."""
+def head_shares(trace: Trace, steps: Sequence[int]) -> HeadShares | None:
+    """Heads by function at some steps; None where the trace's heads are too alike to be classed.
+
+    Args:
+        trace: A trace with image keys.
+        steps: First steps of the words.
+    """
+    rows = trace.rows()
+    ratio = head_ratio(rows)
     try:
-        classes = functional_heads(trace).values
+        rule = rule_by_share(ratio.flatten(0, 1), trace.layer_indices * trace.num_steps)
     except ModelInputError:
         return None
-    ratio = float(visual_attention_ratio(trace).mean())
-    shares = {name: float((classes == name).mean()) for name in ("perception", "reasoning")}
-    return HeadShares(perception=shares["perception"], reasoning=shares["reasoning"], ratio=ratio)
+    chosen = list(steps)
+    masks = rule.masks(ratio[chosen], torch.tensor(trace.layer_indices).unsqueeze(-1))
+    perception, reasoning = (float(mask.float().mean()) for mask in masks)
+    return HeadShares(perception=perception, reasoning=reasoning, ratio=float(rows.image_mass[chosen].mean()))
 
 
 def drift_of(trace: Trace) -> Drift | None:
     """Whether deep layers drift back to the first layers' noise; None where no layer can be compared."""
     means = anchor_correlation(trace).mean("step")
-    depth = max(trace.layer_indices) + 1
     found: dict[str, float] = {}
     for name, band in (("middle", MIDDLE), ("deep", DEEP)):
-        layers = [layer for layer in resolve_layers(band, depth) if layer in trace.layer_indices]
+        places = chosen_layers(trace, band)
         for anchor in ("r_neg", "r_pos"):
-            found[f"{anchor}_{name}"] = float(means.sel(anchor=anchor, layer=layers).mean())
+            found[f"{anchor}_{name}"] = float(means.sel(anchor=anchor).isel(layer=places).mean())
     return Drift(**found) if all(isfinite(value) for value in found.values()) else None

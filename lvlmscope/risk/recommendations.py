@@ -7,13 +7,15 @@ from typing import Final
 
 import numpy as np
 
-from lvlmscope.attention.layer_bands import DEEP, INITIAL, resolve_layers
+from lvlmscope.attention.layer_bands import DEEP, INITIAL, LayerSpec
 from lvlmscope.diagnostics import saliency_to_answer
 from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import CLVA, DLEAF, SGRS, HalluRNN, HeadRescaling, LocoRE
+from lvlmscope.risk.report_tables import ranges
 from lvlmscope.risk.word_risk import WordReadings, WordRisk
 from lvlmscope.runtime.protocol import Intervention
+from lvlmscope.traces.requirements import chosen_layers
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import defined_mean
 
@@ -21,6 +23,7 @@ __all__ = ["Evidence", "Recommendation", "propose"]
 
 _LONGEST_WINDOW: Final = 8
 _STRICTEST: Final = 0.8
+_INNER: Final = (0.2, 0.75)  # band in which CLVA's middle layers are looked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +63,17 @@ class Evidence:
     bundled: bool
 
     @property
-    def num_layers(self) -> int:
-        """Decoder layers of the model."""
-        return max(self.trace.layer_indices) + 1
+    def layers(self) -> tuple[int, ...]:
+        """Numbers of the decoder layers that have attention."""
+        return self.trace.layer_indices
+
+    def band(self, spec: LayerSpec) -> list[int]:
+        """Layer numbers that a specification names in this trace.
+
+        Args:
+            spec: As in `lvlmscope.resolve_layers`.
+        """
+        return [self.layers[place] for place in chosen_layers(self.trace, spec)]
 
     @property
     def first_steps(self) -> list[int]:
@@ -90,7 +101,8 @@ def propose(case: Evidence) -> tuple[Recommendation, ...]:
     Args:
         case: The trace and what was read from it.
     """
-    found = [proposal for make in _PROPOSERS if (proposal := make(case)) is not None]
+    made = [proposal for make in _PROPOSERS if (proposal := make(case)) is not None]
+    found = [proposal for proposal in made if math.isfinite(proposal.evidence)]
     return tuple(sorted(found, key=lambda proposal: -proposal.evidence))
 
 
@@ -113,18 +125,17 @@ def _dleaf(case: Evidence) -> Recommendation | None:
 def _clva(case: Evidence) -> Recommendation | None:
     """The middle layers with the most image attention; deep ones after them."""
     ranks = case.suspicion("r_neg")
-    if not ranks or case.num_layers < 3:
+    if not ranks or len(case.layers) < 3:
         return None
-    count = case.num_layers
-    width = max(1, round(0.2 * count))
-    inner = [layer for layer in range(1, count - 1) if 0.2 <= layer / (count - 1) < 0.75]
+    width = max(1, round(0.2 * len(case.layers)))
+    inner = [layer for layer in case.band(_INNER) if layer not in {case.layers[0], case.layers[-1]}]
     mass = case.trace.rows().image_mass.mean((0, 2)).tolist()
-    focus = dict(zip(case.trace.layer_indices, mass, strict=True))
+    focus = dict(zip(case.layers, mass, strict=True))
     windows = [inner[n : n + width] for n in range(max(1, len(inner) - width + 1))]
-    middle = max(windows, key=lambda window: np.mean([focus.get(layer, 0.0) for layer in window]))
-    initial = list(resolve_layers(INITIAL, count))
-    deep = [layer for layer in resolve_layers(DEEP, count) if layer > max(*initial, *middle)]
-    if not deep:
+    middle = max(windows, key=lambda window: np.mean([focus[layer] for layer in window]))
+    initial = case.band(INITIAL)
+    deep = [layer for layer in case.band(DEEP) if layer > max(*initial, *middle)]
+    if not all(any(focus[layer] > 0 for layer in band) for band in (middle, deep)):
         return None
     evidence = _mean(ranks, deep)
     intervention = CLVA(initial=initial, middle=middle, deep=deep)
@@ -154,7 +165,7 @@ def _locore(case: Evidence) -> Recommendation | None:
 def _sgrs(case: Evidence) -> Recommendation | None:
     """A threshold that would have rejected the risky words, where that takes no more than 0.8; else the paper's."""
     plain = SGRS()
-    layers = resolve_layers(plain.layers, case.num_layers)
+    layers = case.band(plain.layers)
     ranks = {layer: rank for layer, rank in case.suspicion("saliency_to_answer").items() if layer in layers}
     if not ranks:
         return None
@@ -176,7 +187,7 @@ def _sgrs(case: Evidence) -> Recommendation | None:
 
 def _rescaling(case: Evidence) -> Recommendation | None:
     """Heads by the trace's own ratios; the evidence is how little image attention the early layers have."""
-    early = [layer for layer in case.trace.layer_indices if layer <= 0.26 * (case.num_layers - 1)]
+    early = case.layers[: 1 + math.floor(0.26 * (len(case.layers) - 1))]
     ranks = {layer: rank for layer, rank in case.suspicion("image_attention_focus").items() if layer in early}
     if not ranks:
         return None
@@ -213,14 +224,14 @@ _PROPOSERS: Final[tuple[Callable[[Evidence], Recommendation | None], ...]] = (
 
 
 def _mean(ranks: dict[int, float], layers: Sequence[int]) -> float:
+    """Mean rank over those of the layers that have one; NaN where none has."""
     known = [ranks[layer] for layer in layers if layer in ranks]
-    return float(np.mean(known)) if known else float(np.mean(list(ranks.values())))
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _layers(layers: Sequence[int], one: str = "", many: str = "") -> str:
     """Their numbers, and a verb that agrees with how many they are."""
-    numbers = ", ".join(str(layer) for layer in sorted(layers))
-    return f"{_which(layers, 'layer', 'layers')} {numbers} {_which(layers, one, many)}".rstrip()
+    return f"{_which(layers, 'layer', 'layers')} {ranges(layers)} {_which(layers, one, many)}".rstrip()
 
 
 def _which(layers: Sequence[int], one: str, many: str) -> str:
@@ -228,5 +239,6 @@ def _which(layers: Sequence[int], one: str, many: str) -> str:
 
 
 def _share(case: Evidence, evidence: float) -> str:
-    whose = "correct words" if case.readings.calibration is not None else "this answer's words"
-    return f"more so than {evidence:.0%} of {whose}"
+    if case.readings.calibration is None:
+        return f"rank {evidence:.2f} among this answer's own words, which were chosen by rank"
+    return f"more so than {evidence:.0%} of correct words"

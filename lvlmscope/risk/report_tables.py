@@ -2,13 +2,14 @@
 
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-__all__ = ["Block", "as_html", "as_rich", "as_text", "configured"]
+__all__ = ["Block", "as_html", "as_rich", "as_text", "configured", "ranges"]
 
 _WIDTH = 110
+_SHORT_RUN = 2  # numbers that are listed, not given by their ends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,38 @@ def configured(intervention: Any) -> str:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, tuple) and value and all(type(each) is int for each in value):
+        parts = [str(a) if a == b else f"*range({a}, {b + 1})" for a, b in _runs(value)]
+        joined = ", ".join(parts)
+        return joined.removeprefix("*") if len(parts) == 1 and joined.startswith("*") else f"[{joined}]"
     return f"{value:.4g}" if isinstance(value, float) else repr(value)
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Numbers in order, three or more in a row by their ends.
+
+    Args:
+        numbers: Layer numbers.
+
+    >>> ranges([9, 2, 3, 4, 5, 8])
+    '2-5, 8, 9'
+    """
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in _runs(sorted(numbers)))
+
+
+def _runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """First and last of each run of three or more that follow on each other, and of every other number by itself."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return [
+        pair
+        for run in runs
+        for pair in ([(run[0], run[-1])] if len(run) > _SHORT_RUN else [(number, number) for number in run])
+    ]
 
 
 def as_text(blocks: Sequence[Block]) -> str:

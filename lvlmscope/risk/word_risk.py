@@ -10,6 +10,7 @@ from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.evaluation.signal_registry import WordSignal
 from lvlmscope.evaluation.word_labels import LabelledWord, label_words, unlabelled_words
 from lvlmscope.risk.calibration import Calibration, Probe
+from lvlmscope.risk.function_words import FUNCTION_WORDS
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import Tokens, at_words, defined_mean
 
@@ -110,7 +111,7 @@ class WordReadings:
 
 
 def judged_words(trace: Trace, vocabulary: Vocabulary | None) -> tuple[LabelledWord, ...]:
-    """The words that get a risk: those that name an object, or all where object words are not known.
+    """The words that get a risk: those that name an object; where these are not known, all but function words.
 
     Args:
         trace: A trace.
@@ -121,7 +122,7 @@ def judged_words(trace: Trace, vocabulary: Vocabulary | None) -> tuple[LabelledW
     """
     if vocabulary is not None:
         return tuple(word for word in label_words(trace, (), vocabulary) if word.label != "other" and word.steps)
-    return tuple(word for word in unlabelled_words(trace) if word.steps)
+    return tuple(word for word in unlabelled_words(trace) if word.steps and word.text.lower() not in FUNCTION_WORDS)
 
 
 def read(

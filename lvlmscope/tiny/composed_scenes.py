@@ -7,6 +7,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.tiny import captions, sprites
 from lvlmscope.tiny.world import CATEGORIES, GUESTS, PARTNER, SETTINGS
 
@@ -71,6 +72,7 @@ class Scene:
         return tuple(sorted({PARTNER[o] for o in self.objects if o in PARTNER} - self.present))
 
 
+@checked
 def scenes(split: str, *, n: int, seed: int = 0) -> Iterator[Scene]:
     """Yields `n` scenes of a split; the same arguments give the same scenes on every machine.
 
@@ -92,6 +94,7 @@ def scenes(split: str, *, n: int, seed: int = 0) -> Iterator[Scene]:
     return (scene(split, index, seed=seed) for index in range(n))
 
 
+@checked
 def scene(split: str, index: int, *, seed: int = 0) -> Scene:
     """Makes scene number `index` of a split (see `scenes`)."""
     splits = get_args(Split)

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 import torch
 
 from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
+from lvlmscope.attention.option_checks import whole_number
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.traces.trace import Trace
 
@@ -156,12 +157,13 @@ def at_step(trace: Trace, values: torch.Tensor, step: OneStep) -> torch.Tensor:
     Raises:
         ModelInputError: A step that the trace does not have.
     """
-    if step == "mean":
+    if isinstance(step, str) and step == "mean":
         return values.nanmean(0)
-    if step not in range(-trace.num_steps, trace.num_steps):
-        expected = f"{-trace.num_steps} to {trace.num_steps - 1}, or 'mean'"
-        raise ModelInputError(message(f"step {step}", expected, "choose another"))
-    return values[step]
+    number = whole_number(step)
+    if number is None or number not in range(-trace.num_steps, trace.num_steps):
+        expected = f"a whole number from {-trace.num_steps} to {trace.num_steps - 1}, or 'mean'"
+        raise ModelInputError(message(f"step={step!r}"[:80], expected, "choose another step"))
+    return values[number]
 
 
 def decoder_depth(trace: Trace) -> int:
@@ -174,25 +176,19 @@ def decoder_depth(trace: Trace) -> int:
     return last if trace.hidden_states is None else max(last, trace.hidden_states.shape[1] - 1)
 
 
-def chosen_layers(trace: Trace, layers: LayerSpec) -> list[int]:
+def chosen_layers(trace: Trace, layers: LayerSpec, *, name: str = "layers") -> list[int]:
     """Places on the layer axis of the layers that a specification names.
 
     Args:
         trace: A trace.
         layers: Layer numbers or a band of depth, as in `lvlmscope.resolve_layers`.
+        name: What the option is called, for messages.
 
     Returns:
-        Places, ascending. Of a band without attention rows, as in decoders with recurrent layers, the nearest place.
+        Places, ascending. A band counts the layers with attention rows, the only ones on that axis.
 
     Raises:
-        ModelInputError: None of the numbers has attention rows, or layers outside the model.
+        ModelInputError: A number without attention rows, or layers outside the model.
     """
-    wanted = resolve_layers(layers, decoder_depth(trace))
-    places = [place for place, number in enumerate(trace.layer_indices) if number in wanted]
-    if not places and layers is not None and isinstance(layers[0], float):
-        middle = sum(wanted) / len(wanted)
-        return [min(range(trace.num_layers), key=lambda place: abs(trace.layer_indices[place] - middle))]
-    if not places:
-        got, expected = f"layers {list(wanted)}", f"layers with attention rows: {list(trace.layer_indices)}"
-        raise ModelInputError(message(got, expected, "choose among these"))
-    return places
+    wanted = resolve_layers(layers, decoder_depth(trace), trace.layer_indices, name=name)
+    return [trace.layer_indices.index(number) for number in wanted]

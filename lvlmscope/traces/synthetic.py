@@ -5,12 +5,14 @@ from typing import Literal
 import torch
 
 from lvlmscope.errors import ModelInputError, message
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.token_layout import Cell, ImageLayout, Kind, Layout
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["planted_trace"]
 
 
+@checked
 def planted_trace(
     *,
     mass: float = 0.5,

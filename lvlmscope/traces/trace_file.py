@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lvlmscope.errors import ImageInputError, TraceFileError, first_line, message, task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.traces.encoded_images import DECODING_ERRORS, name_format
 from lvlmscope.traces.images import read_images
@@ -101,6 +102,7 @@ def read_trace(path: str | os.PathLike[str]) -> dict[str, Any]:
         return fields | tensors
 
 
+@checked
 def read_attention(
     path: str | os.PathLike[str], *, layer: int | None = None, step: int | None = None, gradient: bool = False
 ) -> "xr.DataArray":

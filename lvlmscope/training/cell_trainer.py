@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from lvlmscope.progress import bars_shown
+from lvlmscope.interface.progress import bars_shown
 from lvlmscope.training.cell_learner import CellLearner
 from lvlmscope.training.options import TrainingOptions
 

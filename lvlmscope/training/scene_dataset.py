@@ -8,14 +8,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lvlmscope import progress
 from lvlmscope.errors import ModelInputError, message, task
+from lvlmscope.interface import progress
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.tiny import Scene, captions, scene
 from lvlmscope.tiny.world import SETTINGS, vocabulary_words
 
 __all__ = ["write_scenes"]
 
 
+@checked
 @task("write scenes")
 def write_scenes(
     folder: Path, *, n: int, split: Literal["train", "tune"] = "train", seed: int = 7, surprising: float | None = None

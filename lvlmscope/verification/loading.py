@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.models.loaded_model import LoadedModel, read_model
 from lvlmscope.verification.check_cache import check_once
 
 __all__ = ["load"]
 
 
+@checked
 def load(
     source: Any,
     *,

@@ -17,9 +17,9 @@ def test_share_equals_its_twin(seed: int, layers: int, heads: int, share: float)
     thresholds = twin.thresholds(ratio.tolist(), share, perception_until=0.26, reasoning_from=0.11)
     if not thresholds["tau_reas"] < thresholds["tau_perc"]:
         with pytest.raises(ModelInputError, match="tau_reas below tau_perc"):
-            rule_by_share(ratio, range(layers), layers, share=share)
+            rule_by_share(ratio, range(layers), share=share)
         return
-    rule = rule_by_share(ratio, range(layers), layers, share=share)
+    rule = rule_by_share(ratio, range(layers), share=share)
     assert {name: getattr(rule, name) for name in thresholds} == thresholds
     perception, reasoning = rule.masks(ratio, torch.arange(layers).unsqueeze(-1))
     assert [perception.tolist(), reasoning.tolist()] == twin.classes(ratio.tolist(), **thresholds)
@@ -37,7 +37,7 @@ def test_rows_of_one_layer_are_classed_each_on_its_own() -> None:
 
 def test_boundaries_are_the_papers_in_a_model_of_28_layers() -> None:
     ratio = torch.linspace(0, 1, 28 * 28).view(28, 28)
-    rule = rule_by_share(ratio, range(28), 28)
+    rule = rule_by_share(ratio, range(28))
     assert (rule.l_perc, rule.l_reas) == (PRESETS["Ocean-R1-7B"].rule.l_perc, PRESETS["Ocean-R1-7B"].rule.l_reas)
     perception, reasoning = rule.masks(ratio, torch.arange(28).unsqueeze(-1))
     assert int(perception.sum() + reasoning.sum()) == 50  # 0.064 of 784
@@ -49,7 +49,7 @@ def test_half_precision_and_nan() -> None:
     assert perception.tolist() == [True, False, False]
     assert reasoning.tolist() == [False, False, True]
     ratio = torch.tensor([[0.75, float("nan")], [0.25, float("nan")]])
-    assert rule_by_share(ratio, (0, 1), 2).tau_perc == 0.75
+    assert rule_by_share(ratio, (0, 1)).tau_perc == 0.75
 
 
 @pytest.mark.parametrize(
@@ -58,13 +58,13 @@ def test_half_precision_and_nan() -> None:
         (lambda: HeadRule(l_perc=1, tau_perc=0.1, l_reas=1, tau_reas=0.1), "tau_reas below tau_perc"),
         (lambda: HeadRule(l_perc=-1, tau_perc=0.2, l_reas=1, tau_reas=0.1), "layer numbers from 0"),
         (lambda: preset_named("GPT"), "preset 'GPT'; expected: Kimi-VL-A3B-Thinking, Ocean-R1-7B, R1-Onevision-7B"),
-        (lambda: rule_by_share(torch.rand(2, 2), (0, 1), 2, share=0.0), "a share in"),
-        (lambda: rule_by_share(torch.rand(2, 2), (0, 1), 2, reasoning_from=1.5), "depths in"),
+        (lambda: rule_by_share(torch.rand(2, 2), (0, 1), share=0.0), "a share in"),
+        (lambda: rule_by_share(torch.rand(2, 2), (0, 1), reasoning_from=1.5), "depths in"),
         (
-            lambda: rule_by_share(torch.full((4, 4), 0.5), range(4), 4),
+            lambda: rule_by_share(torch.full((4, 4), 0.5), range(4)),
             "too alike: tau_reas 0.5 and tau_perc 0.5 .*move the depths",
         ),
-        (lambda: rule_by_share(torch.full((2, 2), float("nan")), (0, 1), 2), "no visual attention ratio up to layer 0"),
+        (lambda: rule_by_share(torch.full((2, 2), float("nan")), (0, 1)), "no visual attention ratio up to layer 0"),
     ],
 )
 def test_bad_input_is_refused(call, text: str) -> None:

@@ -85,7 +85,7 @@ def test_functional_heads_refuse_what_they_cannot_class() -> None:
         functional_heads(trace, preset="Ocean-R1-7B", rule=HeadRule(l_perc=1, tau_perc=0.3, l_reas=1, tau_reas=0.1))
     with pytest.raises(ModelInputError, match="tau_reas below tau_perc"):
         functional_heads(planted_trace(layers=4))  # all heads alike
-    with pytest.raises(ModelInputError, match="step 9"):
+    with pytest.raises(ModelInputError, match="step=9"):
         functional_heads(trace, step=9)
 
 

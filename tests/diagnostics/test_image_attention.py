@@ -99,7 +99,7 @@ def test_bad_input_is_refused() -> None:
     for signal in (visual_attention_ratio, image_attention_focus, layer_image_entropy):
         with pytest.raises(ModelInputError, match="a trace without image keys"):
             signal(without)
-    with pytest.raises(ModelInputError, match="step 3"):
+    with pytest.raises(ModelInputError, match="step=3"):
         visual_attention_ratio(trace, step=3)
     with pytest.raises(ModelInputError, match="without image scores"):
         image_attention_focus(trace, space="logit")

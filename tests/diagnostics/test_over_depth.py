@@ -191,7 +191,7 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(ModelInputError, match="ints from -4 to 3"):
         anchor_correlation(trace, middle=[9])
     for signal in (layer_correlation, sensitive_heads):
-        with pytest.raises(ModelInputError, match="step 7"):
+        with pytest.raises(ModelInputError, match="step=7"):
             signal(trace, step=7)
     with pytest.raises(ModelInputError, match="which='best'"):
         sensitive_heads(trace, which="best")

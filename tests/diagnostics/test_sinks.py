@@ -42,6 +42,24 @@ def test_sinks_equal_their_twin(multiple: float) -> None:
     np.testing.assert_array_equal(attention_sinks(trace, multiple=multiple, per="model"), mean)
 
 
+def test_windows_are_followed_when_visible_keys_are_counted() -> None:
+    trace = planted_trace(sink=0.0, mass=0.0, steps=4, side=4)  # 18 prompt keys
+    weights = trace.attention.clone()
+    # Layer 0 sees all keys, layer 1 the last four: a fifth on key 17 is 4 times and 0.8 times its uniform share
+    for step in range(4):
+        keys = 18 + step
+        weights[step, 0, :, :keys] = (1 - 0.2) / (keys - 1)
+        weights[step, 1] = 0.0
+        weights[step, 1, :, keys - 4 : keys] = (1 - 0.2) / 3
+        weights[step, :, :, 17] = 0.2
+    windowed = dataclasses.replace(trace, attention=weights)
+    found = attention_sinks(windowed, multiple=2.0)
+    assert [np.flatnonzero(row).tolist() for row in found.values] == [[17], []]
+    strength = np.array(sinks.strength(as_lists(windowed)[0], 18))
+    assert strength[1, 17] == pytest.approx(0.8)
+    np.testing.assert_array_equal(attention_sinks(windowed, multiple=1.3), strength * (np.arange(21) < 18) > 1.3)
+
+
 def test_planted_sinks_are_found() -> None:
     trace, planted = with_sinks(1)
     found = attention_sinks(trace)

@@ -1,5 +1,6 @@
 """CLVA: against its slow twin, by hand, and bad parameters."""
 
+import re
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.reference import clva as twin
 from tests.reference import decoder
 from tests.support import tiny_models
 from tests.support.started_sessions import OPTIONS, STEPS, layer_rows, session, traced
+from tests.support.tiny_others import OTHERS
 from tests.support.tiny_variants import VARIANTS
 from tests.support.traced import from_inputs
 
@@ -116,6 +118,32 @@ def test_windows_give_the_same_logits_with_and_without_a_cache(bands: dict[str, 
             torch.testing.assert_close(one, two, atol=1e-4, rtol=1e-4)
     found = from_inputs(case.model, case.inputs, interventions=[intervention], **OPTIONS)
     assert found.provenance["replay"]["difference"] < 1e-4
+
+
+@pytest.mark.parametrize("name", ["qwen3_5", "lfm2_vl"])
+def test_bands_count_the_layers_that_have_attention(name: str) -> None:
+    case = OTHERS[name]()
+    with intervene(case.model, CLVA()) as handle:  # initial and middle are layer 1, deep is layer 3
+        case.model.generate(**case.inputs, **OPTIONS)
+    assert set(handle.report()[0]["edited_heads_per_layer"]) == {"3"}
+    with pytest.raises(
+        ModelInputError, match=r"initial \[0\] without attention; expected: layers that have it: \[1, 3\]"
+    ):
+        attach(case.model, CLVA(initial=[0]))
+
+
+def test_what_kept_it_from_acting_is_said() -> None:
+    blind, onto_first = [[0.0, 0.0, 0.0, 1.0]] * 3, [[0.5, 0.5, 0.0, 0.0]] * 3
+    walks = {
+        "in its deep layers \\(2\\) no predicting row attends": (onto_first, onto_first, blind),
+        "initial \\(0\\) and middle \\(1\\) layers gave no anchor": (blind, blind, onto_first),
+        "the anchors left the rows": (onto_first, onto_first, onto_first),
+    }
+    for told, weights in walks.items():
+        started = session(CLVA(), 3)
+        for layer, each in enumerate(weights):
+            started.edit_attention(layer_rows(layer, each))
+        assert re.search(told, started.no_effect_reason() or "")
 
 
 @pytest.mark.usefixtures("unchecked_shapes")

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from lvlmscope.attention.functional_head_rule import PRESETS
+from lvlmscope.attention.functional_head_rule import PRESETS, HeadRule
+from lvlmscope.diagnostics import functional_heads, planted_trace
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import HeadRescaling
 from lvlmscope.runtime.attachment import attach, intervene
@@ -14,6 +15,8 @@ from tests.reference import decoder, rescaling
 from tests.reference.functional_heads import TABLE
 from tests.support import tiny_models
 from tests.support.started_sessions import OPTIONS, STEPS, layer_rows, session, traced
+from tests.support.tiny_others import OTHERS
+from tests.support.tiny_variants import VARIANTS
 from tests.support.traced import from_inputs
 
 RULE: dict[str, Any] = {"l_perc": 1, "tau_perc": 0.6, "g_perc": 1.5, "l_reas": 1, "tau_reas": 0.3, "g_reas": 0.4}
@@ -103,6 +106,53 @@ def test_thresholds_from_a_trace_select_the_share(step: Any) -> None:
     assert intervention.g_perc == 1.5
     edited = traced(case, intervention, max_new_tokens=1)
     assert edited.effects[0]["perception_share"] > 0
+
+
+@pytest.mark.parametrize("freeze", [None, "prompt"])
+def test_without_a_step_the_share_holds_in_the_rows_that_it_acts_on(freeze: Any) -> None:
+    case = tiny_models.llava(layers=8)
+    plain = from_inputs(case.model, case.inputs, **OPTIONS)
+    intervention = HeadRescaling.from_trace(plain, share=0.25, freeze=freeze, g_perc=1.0, g_reas=1.0 + 1e-6)
+    with intervene(case.model, intervention) as handle:  # gains too small to change what later layers see
+        case.model.generate(**case.inputs, **OPTIONS)
+    report = handle.report()[0]
+    assert report["perception_share"] == pytest.approx(0.125)
+    assert report["reasoning_share"] == pytest.approx(0.125)
+
+
+def test_a_layer_past_the_image_has_neither_kind_in_signal_and_intervention() -> None:
+    case = VARIANTS["gemma3_deep"]()
+    options = OPTIONS | {"max_new_tokens": 12}  # long enough for windows of 12 keys to lose the image
+    plain = from_inputs(case.model, case.inputs, **options)
+    parameters: dict[str, Any] = {"l_perc": 5, "tau_perc": 0.5, "l_reas": 0, "tau_reas": 0.45}
+    last = functional_heads(plain, rule=HeadRule(**parameters), step=-1)
+    blind = [1, 3, 5]
+    assert not plain.rows().sees_image[-1, blind].any()
+    assert (last.sel(layer=blind) == "other").all()
+    assert (last == "reasoning").any()
+    with intervene(case.model, HeadRescaling(**parameters, g_perc=1.0, g_reas=1.0 + 1e-6)) as handle:
+        case.model.generate(**case.inputs, **options)
+    counts = handle.report()[0]["reasoning_heads_per_layer"]
+    every = [functional_heads(plain, rule=HeadRule(**parameters), step=step) for step in range(12)]
+    assert counts == {
+        str(layer): count
+        for layer in range(6)
+        if (count := sum(int((one.sel(layer=layer) == "reasoning").sum()) for one in every))
+    }
+
+
+def test_depths_count_the_layers_that_have_attention() -> None:
+    case = OTHERS["qwen3_5"]()  # attention in layers 1 and 3 of 4
+    with intervene(case.model, HeadRescaling(tau_perc=0.02, l_reas=0.5)) as handle:
+        case.model.generate(**case.inputs, **OPTIONS)
+    assert set(handle.report()[0]["perception_heads_per_layer"]) == {"1"}
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize("step", [99, True, "first", 1.0])
+def test_a_step_that_the_trace_lacks_is_refused(step: Any) -> None:
+    with pytest.raises(ModelInputError, match="step="):
+        HeadRescaling.from_trace(planted_trace(), step=step)
 
 
 def test_depths_are_layers_of_any_model() -> None:

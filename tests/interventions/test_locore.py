@@ -1,27 +1,47 @@
 """LocoRE: against its slow twin, by hand, and bad parameters."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from lvlmscope.errors import InterventionError, ModelInputError
 from lvlmscope.interventions import LocoRE
+from lvlmscope.runtime.attachment import intervene
 from tests.reference import decoder
 from tests.reference import locore as twin
 from tests.support import tiny_models
-from tests.support.started_sessions import STEPS, layer_rows, session, traced
+from tests.support.started_sessions import OPTIONS, STEPS, layer_rows, session, traced
+from tests.support.tiny_variants import VARIANTS
+
+
+PAPER: dict[str, Any] = {"keys": "after_image", "own_key": False}  # eq. 8
 
 
 @pytest.mark.parametrize(
-    "intervention", [LocoRE(), LocoRE(mode="renorm", beta=0.5, window=2), LocoRE(mode="raw", window=1, layers=[1])]
+    "intervention",
+    [
+        LocoRE(),
+        LocoRE(mode="renorm", beta=0.5, window=2),
+        LocoRE(mode="raw", window=1, layers=[1]),
+        LocoRE(**PAPER, mode="raw"),
+        LocoRE(**PAPER, window=20),  # no further back than the image
+        LocoRE(keys="after_image", window=3),
+        LocoRE(own_key=False, window=2),
+    ],
 )
 def test_agrees_with_its_twin(intervention: LocoRE) -> None:
     case = tiny_models.llava()
     found = traced(case, intervention)
     prompt = found.prompt_length
     layers = {0, 1, 2} if intervention.layers is None else set(intervention.layers)
+    first = prompt if intervention.keys == "answer" else int(case.image_mask[0].nonzero().max()) + 1
+    edited = 0
 
     def edit(layer: int, row: int, weights: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        window = [j for j in range(prompt, row + 1) if j > row - intervention.window]
+        nonlocal edited
+        window = twin.window(row, first, length=intervention.window, own_key=intervention.own_key)
+        edited += 6 if window and layer in layers else 0
         if layer not in layers or not window:
             return weights
         return twin.edit(weights, scores, window, beta=intervention.beta, mode=intervention.mode)
@@ -30,7 +50,7 @@ def test_agrees_with_its_twin(intervention: LocoRE) -> None:
     torch.testing.assert_close(found.log_probs, expected.float(), atol=1e-5, rtol=1e-5)
     effect = found.effects[0]
     assert effect["window_mass_after"] > effect["window_mass_before"]
-    assert effect["edited_heads"] == (STEPS - 1) * len(layers) * 6
+    assert effect["edited_heads"] == edited
 
 
 def answer(*keys: bool) -> torch.Tensor:
@@ -44,6 +64,41 @@ def test_only_the_last_words_gain() -> None:
     assert edited is not None
     torch.testing.assert_close(edited[0, 0], torch.tensor([[0.4, 0.2, 0.2, 0.4]] * 3))
     assert started.report() == {"window_mass_before": pytest.approx(0.2), "window_mass_after": pytest.approx(0.4)}
+
+
+def test_a_one_word_answer_is_edited_by_the_papers_keys_alone() -> None:
+    case = tiny_models.llava()
+    options = OPTIONS | {"max_new_tokens": 1, "return_dict_in_generate": True, "output_logits": True}
+    plain = case.model.generate(**case.inputs, **options).logits[0]
+    with intervene(case.model, LocoRE(**PAPER)) as handle:
+        edited = case.model.generate(**case.inputs, **options).logits[0]
+    assert not torch.equal(plain, edited)
+    assert handle.report()[0]["edited_heads"] == 3 * 6
+    told = pytest.warns(UserWarning, match="keys='after_image' acts on the first word of an answer, too")
+    with told, intervene(case.model, LocoRE()):
+        same = case.model.generate(**case.inputs, **options).logits[0]
+    assert torch.equal(plain, same)
+
+
+def test_the_papers_keys_need_an_image_to_come_after() -> None:
+    case = tiny_models.llava()
+    text = {"input_ids": torch.randint(5, 190, (1, 8)), "attention_mask": torch.ones(1, 8, dtype=torch.int64)}
+    plain = case.model.generate(**text, **OPTIONS)
+    told = pytest.warns(UserWarning, match="LocoRE with keys='after_image' does nothing: the prompt holds no image")
+    with told as caught, intervene(case.model, LocoRE(**PAPER)):
+        assert torch.equal(plain, case.model.generate(**text, **OPTIONS))
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("name", ["gemma3_deep", "gemma2"])
+def test_windows_with_and_without_a_cache_agree(name: str) -> None:
+    case = VARIANTS[name]()
+    options = OPTIONS | {"return_dict_in_generate": True, "output_logits": True}
+    with intervene(case.model, LocoRE(**PAPER, beta=0.5, window=15)):
+        cached = case.model.generate(**case.inputs, **options).logits
+        whole = case.model.generate(**case.inputs, **options, use_cache=False).logits
+    for one, two in zip(cached, whole, strict=True):
+        torch.testing.assert_close(one, two, atol=1e-4, rtol=1e-4)
 
 
 def test_before_the_first_word_nothing_happens() -> None:
@@ -75,5 +130,7 @@ def test_bad_parameters_are_refused() -> None:
         LocoRE(window=-1)
     with pytest.raises(InterventionError, match=r"window=1\.5"):
         LocoRE(window=1.5)  # type: ignore[arg-type]
+    with pytest.raises(ModelInputError, match="keys='question'"):
+        LocoRE(keys="question")  # type: ignore[arg-type]
     with pytest.raises(ModelInputError, match="mode='scores'"):
         LocoRE(mode="scores")  # type: ignore[arg-type]

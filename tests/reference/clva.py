@@ -39,11 +39,13 @@ class Anchors:
             self.visual += [shares[h] for h in ranked[-count:]]
         if layer not in self.deep:
             return weights
-        pull = [
-            self.alpha * math.fsum(p[n] for p in self.visual) / len(self.visual)
-            - self.beta * math.fsum(p[n] for p in self.noise) / len(self.noise)
-            for n in range(len(self.image))
+        anchors = [
+            [math.fsum(p[n] for p in shares) / len(shares) for n in range(len(self.image))]
+            for shares in (self.visual, self.noise)
         ]
+        if self.update == "logit":
+            anchors = [[value / max(anchor) for value in anchor] for anchor in anchors]
+        pull = [self.alpha * pos - self.beta * neg for pos, neg in zip(*anchors, strict=True)]
         edited = weights.clone()
         for head in range(len(rows)):
             if self.heads == "sensitive" and head not in ranked[-count:]:

@@ -5,6 +5,13 @@ import math
 import torch
 
 
+def window(row: int, first: int, *, length: int, own_key: bool) -> list[int]:
+    """Positions `j` from `first` with `P - j <= length` and `j < P` (eq. 8), or `j <= P` counted from `P` on."""
+    if own_key:
+        return [j for j in range(first, row + 1) if row - j < length]
+    return [j for j in range(first, row) if row - j <= length]
+
+
 def edit(weights: torch.Tensor, scores: torch.Tensor, window: list[int], *, beta: float, mode: str) -> torch.Tensor:
     """`weights` and `scores` are [head, key]; `window` names the keys of the last generated tokens."""
     edited = weights.clone()

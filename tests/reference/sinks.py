@@ -6,15 +6,18 @@ from tests.reference.attention_signals import Rows
 
 
 def strength(rows: Rows, prompt_length: int) -> list[list[float]]:
-    """[layer][key]: mean attention over steps and heads as a multiple of the uniform share."""
+    """[layer][key]: mean attention over the steps whose window holds the key, as a multiple of the uniform share."""
     result = []
     for layer in range(len(rows[0])):
         result.append([])
         for j in range(len(rows[0][0][0])):
-            values = [
-                rows[t][layer][h][j] * (prompt_length + t) for t in range(len(rows)) for h in range(len(rows[0][0]))
-            ]
-            result[-1].append(math.fsum(values) / len(values))
+            values = []
+            for t, step in enumerate(rows):
+                heads = step[layer]
+                first = min(key for row in heads for key, weight in enumerate(row) if weight)
+                if first <= j < prompt_length + t:
+                    values += [row[j] * (prompt_length + t - first) for row in heads]
+            result[-1].append(math.fsum(values) / len(values) if values else math.nan)
     return result
 
 

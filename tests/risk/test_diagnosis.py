@@ -9,9 +9,11 @@ import torch
 import lvlmscope as lv
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ModelInputError
+from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.evaluation.word_table import read_words
 from lvlmscope.interventions import DLEAF
 from lvlmscope.risk import Calibration, calibration_of, diagnose
+from lvlmscope.risk.findings import head_shares
 from lvlmscope.risk.recommendations import _layers as told_layers
 from lvlmscope.risk.report_tables import configured
 from lvlmscope.risk.word_risk import OutOfRange
@@ -72,6 +74,7 @@ def test_words_without_a_risk_are_told_without_numbers() -> None:
     for told in (str(few), few._repr_html_()):
         assert "too few words, or signals without values, to rank any" in told
         assert "for the first word, diagnosis.apply(model)" in told
+        assert "at the first word: perception" in told
         assert "nan" not in told
     assert [line.split()[:2] for line in str(few).splitlines() if line.startswith("word")][2:] == [
         ["word0", "-"],
@@ -100,6 +103,13 @@ def test_the_least_likely_word_ranks_highest_without_a_calibration() -> None:
     assert risks == sorted(risks)
     assert [word.text for word in found.risky] == ["word6", "word7"]
     assert [one.signal for one in found.words[7].raised][:1] == ["log_prob"]
+    table = {block.title: block for block in found.blocks()}
+    assert table["words"].header == ("word", "rank", "raised by")
+    assert [row[:2] for row in table["words"].rows] == [(f"word{7 - n}", str(n + 1)) for n in range(8)]
+    told = str(found)
+    assert " !" not in told
+    assert "%" not in "".join(cell for row in table["interventions"].rows for cell in row)
+    assert "(unscaled)" in told
     values = planted_like(made(1)[0]).log_probs.tolist()
     assert found.words[7].raised[0].low == pytest.approx(twin.percentile(values, 0.05), abs=1e-5)
 
@@ -178,6 +188,40 @@ def test_ranges_show_that_the_value_is_outside() -> None:
     assert told[0] == "r_neg, layer 2: 0.5 (usual 0.1 to 0.25)"
     assert told[1] == "r_neg: 3.9912 (usual 3.99 to 3.991)"
     assert told[2] == "r_neg, layer 1: 3.9 (usual 3.5)"
+
+
+def test_function_words_are_not_judged_where_objects_are_not_known() -> None:
+    texts = (" The", " dog", " is", " on", " a", " red", " sofa", " with", " it")
+    longer = planted_trace(steps=9, layers=2)
+    trace = dataclasses.replace(longer, answer_tokens=texts, answer="".join(texts))
+    assert [word.text for word in diagnose(trace).words] == ["dog", "red", "sofa"]
+    named = diagnose(trace, words=Vocabulary({"with": ["with"]}))
+    assert [word.text for word in named.words] == ["with"]
+
+
+def test_32_layers_are_told_in_ranges() -> None:
+    assert told_layers([*range(4, 20), 22, 23, 31], "looks", "look") == "layers 4-19, 22, 23, 31 look"
+    assert configured(DLEAF(layers=[0, *range(4, 20), 22, 23])) == "DLEAF(layers=[0, *range(4, 20), 22, 23])"
+    assert configured(DLEAF(layers=range(4, 20))) == "DLEAF(layers=range(4, 20))"
+    text = str(diagnose(random_trace(2, steps=9, layers=32, heads=8)))
+    assert len(text.splitlines()) < 35
+    flagged = text[text.index("flagged layers") :].splitlines()[0]
+    assert "-" in flagged
+    assert "tokens" in flagged
+
+
+def test_head_shares_are_those_of_the_words_at_risk() -> None:
+    trace = random_trace(3, steps=9, layers=8, heads=8)
+    found = diagnose(trace)
+    assert found.shares is not None
+    steps = [word.steps[0] for word in found.risky]
+    ratio = trace.attention[..., trace.image_keys].sum(-1)
+    assert found.shares.ratio == pytest.approx(float(ratio[steps].mean()), abs=1e-6)
+    whole = head_shares(trace, range(9))
+    assert whole is not None
+    # Half of 6.4 % of all heads at all steps, as the thresholds are chosen
+    assert round(whole.perception * 576) == round(whole.reasoning * 576) == round(0.032 * 576)
+    assert "at the words that rank highest: perception" in str(found)
 
 
 def test_one_layer_looks_and_several_look() -> None:

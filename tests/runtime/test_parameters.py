@@ -141,7 +141,7 @@ def test_a_declaration_that_cannot_be_checked_is_refused() -> None:
     class Odd(InterventionConfig):
         table: dict[str, float]
 
-    with pytest.raises(InterventionError, match=r"field of type dict\[str, float\]; expected: numbers, str, bool"):
+    with pytest.raises(ModelInputError, match=r"field of type dict\[str, float\]; expected: numbers, str, bool"):
         Odd(table={})
 
 

@@ -10,7 +10,6 @@ import torch
 import lvlmscope as lv
 from lvlmscope.errors import LvlmscopeError, UnsupportedModelError
 from lvlmscope.models.families import DefaultFamily
-from lvlmscope.models.supported import list_models
 from lvlmscope.verification.check_cache import cache_folder
 from lvlmscope.verification.self_check import check
 from tests.support import tiny_models
@@ -87,16 +86,3 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("LVLMSCOPE_CACHE", str(tmp_path / "file"))
     with pytest.warns(UserWarning, match="cannot be remembered"):
         lv.load("tiny")
-
-
-def test_verified_models_are_those_of_the_test_suite() -> None:
-    tested = set()
-    for build in (FAMILIES | OTHERS).values():
-        config = build().model.config
-        if not (config.is_encoder_decoder or getattr(config.get_text_config(), "is_encoder_decoder", False)):
-            tested.add(config.model_type)
-    listed = {model.model_type: model for model in list_models()}
-    assert {name for name, model in listed.items() if model.status == "verified"} == tested
-    assert listed["florence2"].status == "unsupported"
-    assert "encoder-decoder" in listed["florence2"].note
-    assert listed["glmga"].status == "generic"

@@ -12,7 +12,7 @@ import pytest
 
 import lvlmscope as lv
 from lvlmscope.errors import UnsupportedOptionError
-from lvlmscope.progress import bar, bars_shown, library_bars
+from lvlmscope.interface.progress import bar, bars_shown, library_bars
 
 TRACED = """
 import lvlmscope as lv
