@@ -14,6 +14,7 @@ from lvlmscope.interventions.dleaf import DLEAF
 from lvlmscope.interventions.hallurnn import HalluRNN
 from lvlmscope.interventions.head_rescaling import HeadRescaling
 from lvlmscope.interventions.locore import LocoRE
+from lvlmscope.interventions.placebo import Placebo
 from lvlmscope.interventions.registry import (
     intervention,
     list_interventions,
@@ -29,6 +30,7 @@ __all__ = [
     "HalluRNN",
     "HeadRescaling",
     "LocoRE",
+    "Placebo",
     "intervention",
     "list_interventions",
     "load_interventions",

@@ -8,10 +8,11 @@ import torch
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.entropy_threshold_rule import FLAG_MARGIN, EntropyRule, RunningThreshold, heads_to_edit
 from lvlmscope.attention.layer_bands import LayerSpec
+from lvlmscope.interface.parameter_checks import Range
 from lvlmscope.interventions.attended_layers import chosen_layers
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.registry import intervention
-from lvlmscope.runtime.parameters import InterventionConfig, Range
+from lvlmscope.runtime.parameters import InterventionConfig
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 
 __all__ = ["DLEAF"]

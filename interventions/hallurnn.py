@@ -10,9 +10,10 @@ from torch import Tensor
 
 from lvlmscope.attention.attention_rows import at_least_float32
 from lvlmscope.errors import CellError, message
+from lvlmscope.interface.parameter_checks import Range
 from lvlmscope.interventions.depth_cell import DepthCell
 from lvlmscope.interventions.registry import intervention
-from lvlmscope.runtime.parameters import InterventionConfig, Range
+from lvlmscope.runtime.parameters import InterventionConfig
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 
 __all__ = ["STAGNANT", "HalluRNN"]

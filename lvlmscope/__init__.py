@@ -47,6 +47,7 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.diagnostics import visual_attention_ratio as visual_attention_ratio
     from lvlmscope.errors import LvlmscopeError as LvlmscopeError
     from lvlmscope.evaluation import aggregate as aggregate
+    from lvlmscope.evaluation import evaluate as evaluate
     from lvlmscope.evaluation import tune as tune
     from lvlmscope.evaluation.signal_detection import score_signals as score_signals
     from lvlmscope.evaluation.signal_registry import WordSignal as WordSignal
@@ -60,6 +61,7 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.interventions import HalluRNN as HalluRNN
     from lvlmscope.interventions import HeadRescaling as HeadRescaling
     from lvlmscope.interventions import LocoRE as LocoRE
+    from lvlmscope.interventions import Placebo as Placebo
     from lvlmscope.interventions import intervention as intervention
     from lvlmscope.interventions import list_interventions as list_interventions
     from lvlmscope.interventions import load_interventions as load_interventions
@@ -146,6 +148,7 @@ _HOMES = {
     "visual_attention_ratio": "lvlmscope.diagnostics",
     "LvlmscopeError": "lvlmscope.errors",
     "aggregate": "lvlmscope.evaluation",
+    "evaluate": "lvlmscope.evaluation",
     "score_signals": "lvlmscope.evaluation.signal_detection",
     "WordSignal": "lvlmscope.evaluation.signal_registry",
     "list_signals": "lvlmscope.evaluation.signal_registry",
@@ -157,6 +160,7 @@ _HOMES = {
     "HalluRNN": "lvlmscope.interventions",
     "HeadRescaling": "lvlmscope.interventions",
     "LocoRE": "lvlmscope.interventions",
+    "Placebo": "lvlmscope.interventions.placebo",  # it takes an intervention: none to be completed by name
     "intervention": "lvlmscope.interventions",
     "load_interventions": "lvlmscope.interventions",
     "list_interventions": "lvlmscope.interventions",
@@ -200,6 +204,7 @@ __all__ += [
     "diagnose",
     "effect",
     "estimate",
+    "evaluate",
     "explore",
     "infidelity",
     "integrated_gradients",
@@ -208,7 +213,7 @@ __all__ += [
 __all__ += ["intervene", "list_models", "load", "occlusion", "read_attention", "report", "resolve_layers"]
 __all__ += ["max_sensitivity", "trace", "trace_inputs", "trace_many", "tune"]
 __all__ += ["CLVA", "DLEAF", "SGRS", "HalluRNN", "HeadRescaling", "LocoRE", "list_interventions", "load_interventions"]
-__all__ += ["InterventionConfig", "intervention", "save_interventions"]
+__all__ += ["InterventionConfig", "Placebo", "intervention", "save_interventions"]
 __all__ += ["WordSignal", "labelled_array", "list_signals", "signal"]
 __all__ += ["anchor_correlation", "attention_sinks", "confidence", "functional_heads", "image_attention_focus"]
 __all__ += ["internal_confidence", "layer_correlation", "layer_image_entropy", "logit_lens", "planted_trace"]

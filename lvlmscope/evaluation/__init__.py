@@ -1,10 +1,24 @@
-"""Measuring hallucination: CHAIR on captions, POPE on yes/no probes, signals as detectors of hallucinated words."""
+"""Measuring hallucination: models on data sets, with and without interventions; signals as detectors of such words."""
 
 from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.evaluation.aggregation import aggregate
 from lvlmscope.evaluation.bundled_benchmark import ReportCard, report_card
+from lvlmscope.evaluation.comparison import Comparison, Evaluation, Row
+from lvlmscope.evaluation.datasets import (
+    Dataset,
+    Item,
+    bundled_dataset,
+    make_questions,
+    read_amber,
+    read_answers,
+    read_coco,
+    read_mme,
+    read_questions,
+    read_table,
+)
 from lvlmscope.evaluation.detector_table import Detection, Detector
-from lvlmscope.evaluation.intervention_trials import Difference, Outcome, differences, mcnemar, measure
+from lvlmscope.evaluation.intervention_trials import Outcome, differences, mcnemar, measure
+from lvlmscope.evaluation.length_control import cut_to_mentions
 from lvlmscope.evaluation.metrics.amber import (
     AmberAnswers,
     AmberDescriptions,
@@ -20,6 +34,11 @@ from lvlmscope.evaluation.metrics.published_files import Amber, AmberQuery, Pope
 from lvlmscope.evaluation.metrics.synonym_files import chair_synonyms
 from lvlmscope.evaluation.metrics.vocabulary import Mention, Vocabulary, mentions, vocabulary
 from lvlmscope.evaluation.metrics.yes_no import Verdict, verdict
+from lvlmscope.evaluation.model_evaluation import evaluate, score_answers
+from lvlmscope.evaluation.paired_differences import Difference
+from lvlmscope.evaluation.result_tables import markdown
+from lvlmscope.evaluation.run_comparison import compare_runs
+from lvlmscope.evaluation.run_folder import load_run, save_run
 from lvlmscope.evaluation.signal_detection import score_signals
 from lvlmscope.evaluation.tuning import Tuning, tune
 from lvlmscope.evaluation.word_labels import LabelledWord, label_words
@@ -30,9 +49,13 @@ __all__ = [
     "AmberDescriptions",
     "AmberQuery",
     "ChairScores",
+    "Comparison",
+    "Dataset",
     "Detection",
     "Detector",
     "Difference",
+    "Evaluation",
+    "Item",
     "LabelledWord",
     "Mention",
     "MmeScores",
@@ -40,6 +63,7 @@ __all__ = [
     "PopeQuestion",
     "PopeScores",
     "ReportCard",
+    "Row",
     "Tuning",
     "Verdict",
     "Vocabulary",
@@ -48,19 +72,34 @@ __all__ = [
     "amber_descriptions",
     "amber_files",
     "amber_score",
+    "bundled_dataset",
     "chair",
     "chair_synonyms",
     "coco_vocabulary",
+    "compare_runs",
+    "cut_to_mentions",
     "differences",
+    "evaluate",
     "flagged_heads",
     "label_words",
+    "load_run",
+    "make_questions",
+    "markdown",
     "mcnemar",
     "measure",
     "mentions",
     "mme",
     "pope",
     "pope_questions",
+    "read_amber",
+    "read_answers",
+    "read_coco",
+    "read_mme",
+    "read_questions",
+    "read_table",
     "report_card",
+    "save_run",
+    "score_answers",
     "score_signals",
     "tune",
     "verdict",

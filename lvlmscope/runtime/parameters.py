@@ -11,7 +11,7 @@ from lvlmscope.interface.parameter_checks import Range, allows, choices, describ
 from lvlmscope.registry import close_match
 from lvlmscope.runtime.protocol import MethodCard
 
-__all__ = ["InterventionConfig", "Range", "check_parameters"]
+__all__ = ["InterventionConfig", "check_parameters"]
 
 
 class InterventionConfig:

@@ -102,7 +102,7 @@ def test_gradients_of_a_padded_batch_are_finite(stack: list[Intervention]) -> No
 def test_a_left_padded_batch_is_edited_like_single_samples(intervention: Intervention, options: dict[str, Any]) -> None:
     case = tiny_models.llava(2)
     if isinstance(intervention, SGRS) and "num_beams" in options:
-        with intervene(case.model, intervention), pytest.raises(UnsupportedOptionError, match="num_beams=3"):
+        with pytest.raises(UnsupportedOptionError, match="num_beams=3"), intervene(case.model, intervention):
             generate(case, **options)
         return
     with intervene(case.model, intervention):

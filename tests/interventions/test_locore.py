@@ -11,9 +11,8 @@ from lvlmscope.runtime.attachment import intervene
 from tests.reference import decoder
 from tests.reference import locore as twin
 from tests.support import tiny_models
-from tests.support.started_sessions import OPTIONS, STEPS, layer_rows, session, traced
+from tests.support.started_sessions import OPTIONS, layer_rows, session, traced
 from tests.support.tiny_variants import VARIANTS
-
 
 PAPER: dict[str, Any] = {"keys": "after_image", "own_key": False}  # eq. 8
 

@@ -14,6 +14,7 @@ from lvlmscope import interventions
 from lvlmscope.cli.commands.interventions import run_interventions
 from lvlmscope.cli.intervention_syntax import parse_intervention
 from lvlmscope.errors import InterventionError, ModelInputError, OutputError
+from lvlmscope.interface.parameter_checks import Range
 from lvlmscope.interventions import (
     DLEAF,
     HalluRNN,
@@ -26,7 +27,7 @@ from lvlmscope.interventions import (
 )
 from lvlmscope.interventions.registry import INTERVENTIONS
 from lvlmscope.runtime.attachment import intervene
-from lvlmscope.runtime.parameters import InterventionConfig, Range
+from lvlmscope.runtime.parameters import InterventionConfig
 from lvlmscope.runtime.protocol import ModelInfo, Session
 from tests.support import tiny_models
 from tests.support.depth_cells import saved
@@ -37,7 +38,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import lvlmscope as lv
-from lvlmscope.runtime.parameters import Range
+from lvlmscope.interface.parameter_checks import Range
 
 
 @lv.intervention

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lvlmscope.errors import InterventionError, ModelInputError
+from lvlmscope.interface.parameter_checks import Range
 from lvlmscope.interventions.registry import list_interventions
-from lvlmscope.runtime.parameters import InterventionConfig, Range
+from lvlmscope.runtime.parameters import InterventionConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
