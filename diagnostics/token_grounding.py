@@ -27,9 +27,10 @@ def saliency_to_previous(
     """Saliency of the token just before each generated token, a share of the row's norm, in [0, 1].
 
     `to_previous[l,t] = S[l,t,j]` at the key of generated token `t - 1`: the paper's hallucination statistic, which is
-    low where a token comes from nowhere. NaN for the first token. For LLaVA-1.5-7B the paper reports 0.472 on correct
-    and 0.193 on hallucinated tokens; other models and prompts have other ranges. In a word of several tokens the later
-    ones lean on the earlier ones whatever the image shows: compare first tokens with first tokens.
+    low where a token comes from nowhere. NaN for the first token. The paper's 0.472 on correct and 0.193 on
+    hallucinated tokens (LLaVA-1.5-7B) are, by our inference, values of min-max-normalised maps: not comparable to
+    these. In a word of several tokens the later ones lean on the earlier ones whatever the image shows: compare first
+    tokens with first tokens.
 
     Args:
         trace: A trace made with `gradients=True`.

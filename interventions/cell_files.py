@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, NotRequired
+from typing import Any, Final, Literal, NotRequired, get_args
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_bytes
@@ -21,7 +21,9 @@ __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "CellConfig", "read_cell", "write_cell
 
 CONFIG_FILE: Final = "cell.json"
 WEIGHTS_FILE: Final = "cell.safetensors"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+_READ: Final = (1, 2)
+Kind = Literal["dgdpu", "gru", "residual_gru"]
 _FIX: Final = "give a folder written by lvlmscope train hallurnn"
 
 
@@ -31,13 +33,14 @@ class CellConfig:
 
     Attributes:
         hidden_size: d, width of the residual stream it is made for.
-        cell: `"dgdpu"`, or `"gru"`: the ablation with a gated recurrent unit.
-        gates: Gates of the DG-DPU: `"dual"`, or one alone; must be `"dual"` for the GRU.
+        cell: `"dgdpu"`; `"gru"`, a standard gated recurrent unit, the paper's ablation; or `"residual_gru"`, ours,
+            whose candidate adds to the stream.
+        gates: Gates of the DG-DPU: `"dual"`, or one alone; must be `"dual"` for the others.
         rank: r of factored matrices `W = A B` with A `[d, r]` and B `[r, d]`; None for whole ones.
     """
 
     hidden_size: int
-    cell: Literal["dgdpu", "gru"] = "dgdpu"
+    cell: Kind = "dgdpu"
     gates: Literal["dual", "constraint", "correction"] = "dual"
     rank: int | None = None
 
@@ -46,14 +49,14 @@ class CellConfig:
         """Check the options.
 
         Raises:
-            CellError: An option outside its range, or gates chosen for the GRU.
+            CellError: An option outside its range, or gates chosen for another unit than the DG-DPU.
         """
-        kinds, gates = ("dgdpu", "gru"), ("dual", "constraint", "correction")
+        kinds, gates = get_args(Kind), ("dual", "constraint", "correction")
         if self.cell not in kinds or self.gates not in gates:
             got, expected = f"cell={self.cell!r}, gates={self.gates!r}", f"{', '.join(kinds)}; {', '.join(gates)}"
             raise CellError(message(got, expected, "choose one of each"))
-        if self.cell == "gru" and self.gates != "dual":
-            got, expected = f"gates={self.gates!r} with cell='gru'", "gates of the DG-DPU only"
+        if self.cell != "dgdpu" and self.gates != "dual":
+            got, expected = f"gates={self.gates!r} with cell={self.cell!r}", "gates of the DG-DPU only"
             raise CellError(message(got, expected, "leave gates out"))
         whole = all(type(size) is int for size in (self.hidden_size, self.rank if self.rank is not None else 1))
         if not whole or self.hidden_size < 1 or not (self.rank is None or 1 <= self.rank <= self.hidden_size):
@@ -64,7 +67,7 @@ class CellConfig:
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the pre-activations, each with its own matrices W, U and bias b."""
-        if self.cell == "gru":
+        if self.cell != "dgdpu":
             return ("update_gate", "reset_gate", "candidate")  # a ModuleDict has an update of its own
         return {"dual": ("constraint", "correction")}.get(self.gates, (self.gates,))
 
@@ -104,13 +107,13 @@ def read_cell(folder: str | Path) -> tuple[CellConfig, dict[str, Tensor]]:
     with task(f"load a cell from {folder}"):
         read = read_json_object(source / CONFIG_FILE, expected, CellError)
         version = read.get("format_version")
-        if version != FORMAT_VERSION:
-            got = f"format {version!r}"[:80]
-            raise CellError(message(got, f"format {FORMAT_VERSION}", "update lvlmscope, or train the cell again"))
+        if type(version) is not int or version not in _READ:
+            got, expected_version = f"format {version!r}"[:80], f"format {' or '.join(map(str, _READ))}"
+            raise CellError(message(got, expected_version, "update lvlmscope, or train the cell again"))
         stored = validated(_StoredConfig, read, expected, CellError)
-        config = CellConfig(
-            hidden_size=stored["hidden_size"], cell=stored["cell"], gates=stored["gates"], rank=stored["rank"]
-        )
+        # What format 1 calls "gru" adds to the stream
+        renamed: Kind = "residual_gru" if version == 1 and stored["cell"] == "gru" else stored["cell"]
+        config = CellConfig(hidden_size=stored["hidden_size"], cell=renamed, gates=stored["gates"], rank=stored["rank"])
         try:
             content = (source / WEIGHTS_FILE).read_bytes()
             if stored.get("weights_sha256") not in {None, hashlib.sha256(content).hexdigest()}:
@@ -129,7 +132,7 @@ class _StoredConfig(TypedDict):
 
     format_version: int
     hidden_size: int
-    cell: Literal["dgdpu", "gru"]
+    cell: Kind
     gates: Literal["dual", "constraint", "correction"]
     rank: int | None
     notes: dict[str, Any]

@@ -61,24 +61,31 @@ class DepthCell(nn.Module):
     - correction gate ``k = sigmoid(W_k m^ + U_k s^ + b_k)``, ``v' = k m + (1 - k) s``.
 
     With the constraint gate alone ``v' = s``; with the correction gate alone ``s = v``. So the unit damps, channel by
-    channel, what a layer adds: ``v' = m - (1 - k) (1 - c) delta``. The GRU's candidate is ours: a plain one, bounded by
-    its tanh, could not carry a residual stream. ``z = sigmoid(W_z m^ + U_z v^ + b_z)``, ``r`` alike,
-    ``h = m + tanh(W_h m^ + U_h (r v^) + b_h)``, ``v' = z h + (1 - z) v``.
+    channel, what a layer adds: ``v' = m - (1 - k) (1 - c) delta``.
 
-    It starts near identity: small matrices, ``b_k = 6`` and ``b_c = 2`` (6 where it is the only gate), ``b_z = 6``.
-    Everything is computed in float32, in float64 on a float64 stream.
+    The paper's ablation, ``cell="gru"``, is the standard GRU (Chung et al., arXiv 1412.3555) with input m and state v:
+    ``z = sigmoid(W_z m + U_z v + b_z)``, ``r`` alike, ``h = tanh(W_h m + U_h (r v) + b_h)``, ``v' = z h + (1 - z) v``.
+    Its candidate is bounded by the tanh, so that it cannot be near identity on a residual stream. ``"residual_gru"`` is
+    our variant that can: normalised inputs, and ``h = m + tanh(W_h m^ + U_h (r v^) + b_h)``.
+
+    All but the standard GRU start near identity: small matrices, ``b_k = 6`` and ``b_c = 2`` (6 where it is the only
+    gate), ``b_z = 6``. The standard GRU starts with small matrices and biases of 0. Everything is computed in float32,
+    in float64 on a float64 stream.
     """
 
-    def __init__(self, config: CellConfig, *, seed: int = 0, bias: float = OPEN) -> None:
-        """Make a cell near identity.
+    def __init__(self, config: CellConfig, *, seed: int = 0, bias: float | None = None) -> None:
+        """Make a cell, near identity unless it is a standard GRU.
 
         Args:
             config: Size and options.
             seed: Seed of the small random matrices; torch's own generator is left alone.
-            bias: Initial bias of the last gate. 6 is near identity, but there a gate hardly moves: with a
-                lower one, such as 1, the cell starts by damping every layer a little, and learns in fewer steps.
+            bias: Initial bias of the last gate; None for 6, in a standard GRU 0. 6 is near identity, but there a gate
+                hardly moves: with a lower one, such as 1, the cell starts by damping every layer a little, and learns
+                in fewer steps.
         """
         super().__init__()
+        if bias is None:
+            bias = 0.0 if config.cell == "gru" else OPEN
         if not math.isfinite(bias):
             raise CellError(message(f"bias={bias}", "a finite number", "choose one", task="make a cell"))
         self.config = config
@@ -107,7 +114,7 @@ class DepthCell(nn.Module):
             The new state and the gates, float32 (float64 for float64).
         """
         v, m = at_least_float32(before), at_least_float32(after)
-        if self.config.cell == "gru":
+        if self.config.cell != "dgdpu":
             return self._gru(v, m)
         gates, state, delta = {}, v, m - v
         if "constraint" in self.new:
@@ -119,8 +126,11 @@ class DepthCell(nn.Module):
         return CellOutput(state=state, gates=gates)
 
     def _gru(self, v: Tensor, m: Tensor) -> CellOutput:
-        update, reset = self._gate("update_gate", m, v), self._gate("reset_gate", m, v)
-        candidate = m + torch.tanh(self._sum("candidate", _normalised(m), reset * _normalised(v)))
+        residual = self.config.cell == "residual_gru"
+        new, old = (_normalised(m), _normalised(v)) if residual else (m, v)
+        update, reset = (torch.sigmoid(self._sum(name, new, old)) for name in ("update_gate", "reset_gate"))
+        candidate = torch.tanh(self._sum("candidate", new, reset * old))
+        candidate = m + candidate if residual else candidate
         return CellOutput(
             state=update * candidate + (1 - update) * v, gates={"update_gate": update, "reset_gate": reset}
         )

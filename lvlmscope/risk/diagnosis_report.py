@@ -100,8 +100,8 @@ def _heads(diagnosis: "Diagnosis") -> Block:
     if diagnosis.shares is not None:
         shares = diagnosis.shares
         note += (
-            f"; at {_subject(diagnosis)}: perception {shares.perception:.1%}, reasoning {shares.reasoning:.1%} of all (over "
-            f"the answer 3.2% each, by their thresholds), mean attention on the image {shares.ratio:.0%}"
+            f"; at {_subject(diagnosis)}: perception {shares.perception:.1%}, reasoning {shares.reasoning:.1%} of all "
+            f"(over the answer 3.2% each, by their thresholds), mean attention on the image {shares.ratio:.0%}"
         )
     return Block(title="heads", note=note)
 

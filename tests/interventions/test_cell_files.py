@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from lvlmscope.errors import CellError
 from lvlmscope.interventions.depth_cell import CONFIG_FILE, WEIGHTS_FILE, CellConfig, DepthCell
+from tests.support.depth_cells import lively
 
 Fields = dict[str, Any]
 
@@ -44,7 +45,8 @@ def test_sizes_are_whole_numbers_in_their_range(sizes: Any) -> None:
     ("change", "text"),
     [
         (lambda _: [1], "which holds a list"),
-        (lambda f: f | {"format_version": 2}, "format 2; expected: format 1"),
+        (lambda f: f | {"format_version": 3}, "format 3; expected: format 1 or 2"),
+        (lambda f: f | {"format_version": True}, "format True"),
         (lambda f: f | {"format_version": "1"}, "format '1'"),
         (lambda f: f | {"gates": "single"}, "a field gates that is wrong"),
         (lambda f: f | {"rank": "2"}, "a field rank that is wrong"),
@@ -61,6 +63,18 @@ def test_altered_options_are_named(tmp_path: Path, change: Callable[[Fields], An
     change_config(tmp_path, change)
     with pytest.raises(CellError, match=f"load a cell from .*{text}"):
         DepthCell.load(tmp_path)
+
+
+def test_what_the_first_format_called_gru_is_the_residual_one(tmp_path: Path) -> None:
+    cell = lively(8, cell="residual_gru")
+    cell.save(tmp_path)
+    change_config(tmp_path, lambda f: f | {"format_version": 1, "cell": "gru"})
+    read = DepthCell.load(tmp_path)
+    assert read.config.cell == "residual_gru"
+    v, m = torch.randn(2, 3, 8)
+    assert torch.equal(read(v, m).state, cell(v, m).state)
+    change_config(tmp_path, lambda f: f | {"format_version": 2})
+    assert DepthCell.load(tmp_path).config.cell == "gru"
 
 
 def test_weights_of_another_cell_are_noticed(tmp_path: Path) -> None:

@@ -25,8 +25,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "constraint": {"gates": "constraint"},
     "correction": {"gates": "correction"},
     "gru": {"cell": "gru"},
+    "residual_gru": {"cell": "residual_gru"},
 }
 each_kind = pytest.mark.parametrize("kind", KINDS)
+each_near_identity = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "gru"])
 
 
 @each_kind
@@ -60,16 +62,39 @@ def test_the_dual_unit_lies_between_its_inputs(seed: int) -> None:
     assert ((output.state >= torch.minimum(v, m)) & (output.state <= torch.maximum(v, m))).all()
 
 
-@each_kind
+def test_the_gru_is_the_standard_one() -> None:
+    """torch's, where its reset gate lies on the same side: with the state's matrix of the candidate diagonal."""
+    torch.manual_seed(2)
+    cell, theirs = lively(6, cell="gru").double(), torch.nn.GRUCell(6, 6).double()
+    new, old = (
+        [getattr(cell, side)[name].whole for name in ("reset_gate", "update_gate", "candidate")]
+        for side in ("new", "old")
+    )
+    with torch.no_grad():
+        old[2].copy_(old[2].diagonal().diag())
+        # torch's update gate is the share that is kept
+        theirs.weight_ih.copy_(torch.cat([new[0], -new[1], new[2]]))
+        theirs.weight_hh.copy_(torch.cat([old[0], -old[1], old[2]]))
+        theirs.bias_ih.copy_(torch.cat([cell.bias["reset_gate"], -cell.bias["update_gate"], cell.bias["candidate"]]))
+        theirs.bias_hh.zero_()
+        v, m = torch.randn(2, 4, 6, dtype=torch.float64) * 3
+        torch.testing.assert_close(cell(v, m).state, theirs(m, v))
+
+
+def test_a_new_gru_has_biases_of_0() -> None:
+    assert all((bias == 0).all() for bias in DepthCell(CellConfig(hidden_size=8, cell="gru")).bias.values())
+
+
+@each_near_identity
 @pytest.mark.parametrize("rank", [None, 4])
 def test_it_starts_near_identity(kind: str, rank: int | None) -> None:
     torch.manual_seed(1)
     cell, (v, m) = DepthCell(CellConfig(hidden_size=48, rank=rank, **KINDS[kind])), torch.randn(2, 10, 48)
-    bound = 0.1 if kind == "gru" else 0.01
+    bound = 0.1 if kind == "residual_gru" else 0.01
     assert (cell(v, m).state - m).norm() < bound * m.norm()
 
 
-@each_kind
+@each_near_identity
 def test_a_lower_first_bias_opens_the_gates(kind: str) -> None:
     torch.manual_seed(1)
     config, (v, m) = CellConfig(hidden_size=48, **KINDS[kind]), torch.randn(2, 10, 48)

@@ -31,8 +31,14 @@ def sigmoid(x: list[float]) -> list[float]:
 
 
 def step(weights: Weights, kind: str, v: list[float], m: list[float]) -> list[float]:
-    """`v'` of one row; `kind` is dual, constraint, correction or gru."""
+    """`v'` of one row; `kind` is dual, constraint, correction, gru or residual_gru."""
     if kind == "gru":
+        z = sigmoid(summed(weights, "update_gate", m, v))
+        r = sigmoid(summed(weights, "reset_gate", m, v))
+        old = [a * b for a, b in zip(r, v, strict=True)]
+        h = [math.tanh(a) for a in summed(weights, "candidate", m, old)]
+        return [a * b + (1 - a) * c for a, b, c in zip(z, h, v, strict=True)]
+    if kind == "residual_gru":
         z = sigmoid(summed(weights, "update_gate", normalised(m), normalised(v)))
         r = sigmoid(summed(weights, "reset_gate", normalised(m), normalised(v)))
         old = [a * b for a, b in zip(r, normalised(v), strict=True)]

@@ -26,7 +26,7 @@ CELLS: dict[str, tuple[dict[str, Any], float]] = {  # options and peak rate
     "dual": ({}, 1e-2),
     "constraint": ({"gates": "constraint"}, 1e-2),
     "correction": ({"gates": "correction"}, 1e-2),
-    "gru": ({"cell": "gru"}, 1e-3),  # it adds to the stream freely: at 3e-3 its validation loss rose
+    "residual_gru": ({"cell": "residual_gru"}, 1e-3),  # it adds to the stream freely: at 3e-3 its validation loss rose
 }
 
 
@@ -41,7 +41,7 @@ def train_all(out: Path, steps: int, scenes: int) -> None:
             continue
         settings: dict[str, Any] = {"max_steps": steps, "rate": rate, "batch": 24, "emphasis": 8.0}
         options = TrainingOptions(output=out / name, save_steps=steps, gradient_checkpointing=False, **settings)
-        cell = DepthCell(CellConfig(hidden_size=192, **kind), bias=1.0 if name != "gru" else 6.0)
+        cell = DepthCell(CellConfig(hidden_size=192, **kind), bias=1.0 if name != "residual_gru" else 6.0)
         train_cell(lv.load("tiny"), records, options, cell=cell)
 
 

@@ -21,12 +21,14 @@ def hallurnn(  # noqa: PLR0917 - typer reads options from parameters
     model: Annotated[str, typer.Option(help="'tiny', a folder, or a hub id; its weights stay as they are.")] = "tiny",
     dtype: Annotated[str, typer.Option(help="Of the frozen model: auto, bfloat16, float16 or float32.")] = "auto",
     start: Annotated[Path | None, typer.Option(help="Folder of a cell to go on from, also another model's.")] = None,
-    cell: Annotated[Literal["dgdpu", "gru"], typer.Option(help=_NEW + "the unit.")] = "dgdpu",
+    cell: Annotated[Literal["dgdpu", "gru", "residual_gru"], typer.Option(help=_NEW + "the unit.")] = "dgdpu",
     gates: Annotated[
         Literal["dual", "constraint", "correction"], typer.Option(help=_NEW + "its gates (dgdpu).")
     ] = "dual",
     rank: Annotated[int | None, typer.Option(min=1, help=_NEW + "rank of its matrices; whole when left out.")] = None,
-    bias: Annotated[float, typer.Option(help=_NEW + "first bias of its deciding gate; 6 is near identity.")] = 6.0,
+    bias: Annotated[
+        float | None, typer.Option(help=_NEW + "first bias of its last gate; 6, near identity, when left out (gru: 0).")
+    ] = None,
     epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 3.0,
     max_steps: Annotated[int, typer.Option(help="Stop after so many steps; -1 for whole epochs.")] = -1,
     rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-5,
@@ -85,7 +87,7 @@ def _train(
     model: tuple[str, str],
     start: Path | None,
     new: dict[str, Any],
-    bias: float,
+    bias: float | None,
 ) -> None:
     from lvlmscope.cli.console import console
     from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
