@@ -22,12 +22,12 @@ Sinks = Literal["keep", "exclude", "first_key"] | xr.DataArray
 def attention_sinks(trace: Trace, *, multiple: float = 8.0, per: Literal["layer", "model"] = "layer") -> xr.DataArray:
     """Which keys are attention sinks, yes or no.
 
-    `strength[l,j] = mean_{t,h} a[l,h,t,j] * visible[l,t]`, with `visible[l,t]` the number of keys in the window of row `t`
-    in layer `l`, and the mean over the steps whose window holds key `j`: its attention as a multiple of its uniform
-    share. A trace holds no masks: the window begins at the first key that any head gives weight. A prompt key is a sink of layer `l` where `strength > multiple`. Answer keys never
-    are: not every row sees them. Averaging a key's attention over queries and comparing
-    it with a threshold is the sink metric of arXiv 2410.10781 (which counts heads above 0.3); the multiple of uniform,
-    the mean over heads, and reading predicting rows only are our reading.
+    `strength[l,j] = mean_{t,h} a[l,h,t,j] * visible[l,t]`, with `visible[l,t]` the number of keys in the window of row
+    `t` in layer `l`, and the mean over the steps whose window holds key `j`: its attention as a multiple of its uniform
+    share. A trace holds no masks: the window begins at the first key that any head gives weight. A prompt key is a sink
+    of layer `l` where `strength > multiple`. Answer keys never are: not every row sees them. Averaging a key's
+    attention over queries and comparing it with a threshold is the sink metric of arXiv 2410.10781 (which counts heads
+    above 0.3); the multiple of uniform, the mean over heads, and reading predicting rows only are our reading.
 
     A patch that the whole answer is about looks like a sink, and in a short answer every patch may: look at which keys
     are found before leaving them out. A sink is also where a head rests, so excluding sinks shows where a head looks

@@ -1,0 +1,44 @@
+"""Which decoder layers have attention, and the ones among them that an intervention's option names."""
+
+from typing import Any, Final
+
+from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
+from lvlmscope.runtime.protocol import ModelInfo
+
+__all__ = ["attention_layers", "chosen_layers"]
+
+# As transformers names them in a config's layer_types, before version 5 and since
+_WITHOUT: Final = frozenset(
+    {"conv", "dense", "linear_attention", "mamba", "mamba2", "mlp", "moe", "recurrent", "sparse"}
+)
+
+
+def attention_layers(model_info: ModelInfo) -> tuple[int, ...]:
+    """Numbers of the decoder layers that have attention, by the config's `layer_types`.
+
+    Args:
+        model_info: The model.
+
+    Returns:
+        Ascending numbers: all, unless the decoder has recurrent or convolutional layers (Qwen3.5, LFM2-VL).
+    """
+    config: Any = getattr(model_info.model, "config", None)
+    text = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
+    kinds = getattr(text, "layer_types", None) or ()
+    if len(kinds) != model_info.num_layers:
+        return model_info.layer_indices
+    return tuple(layer for layer, kind in enumerate(kinds) if kind not in _WITHOUT)
+
+
+def chosen_layers(spec: LayerSpec, model_info: ModelInfo, *, name: str = "layers") -> tuple[int, ...]:
+    """The layers with attention that an option names; a band counts these alone.
+
+    Args:
+        spec: As in `lvlmscope.resolve_layers`.
+        model_info: The model.
+        name: What the option is called, for messages.
+
+    Raises:
+        ModelInputError: A number outside the model, or of a layer without attention.
+    """
+    return resolve_layers(spec, model_info.num_layers, attention_layers(model_info), name=name)
