@@ -1,8 +1,8 @@
 """``trace``: what a model attended to while it wrote an answer about an image."""
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from lvlmscope.capture.options import Keep, Precision, TraceOptions, check_choic
 from lvlmscope.capture.provenance import describe_origin
 from lvlmscope.capture.refusals import refuse_batch_dependent_rows, refuse_gradients
 from lvlmscope.capture.replay import replay_answer
+from lvlmscope.capture.seeding import seeded
 from lvlmscope.capture.trace_assembly import TracedBatch, assemble_trace
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.inputs.given_answer import tokenize_answer
@@ -255,7 +256,7 @@ def trace_prepared(
     """
     bare = unwrap(model)
     outer = model.model if isinstance(model, LoadedModel) else model
-    with model_lock(bare), running_originals(outer), _seeded(seed):
+    with model_lock(bare), running_originals(outer), seeded(seed):
         instrumentation = instrumentation_of(bare) or Instrumentation(bare, family)
         instrumentation.require_kernels()
         refuse_batch_dependent_rows(bare)
@@ -309,15 +310,3 @@ def _generate(
     one = plain_settings(family.core(model)) | {"max_new_tokens": 1, "do_sample": False}
     first = generate_answer(model, family, prepared.inputs, one, progress=False)
     return teacher_force(first, answer)
-
-
-@contextmanager
-def _seeded(seed: int | None) -> Iterator[None]:
-    if seed is None:
-        yield
-        return
-    # Devices named: with several GPUs torch warns of a guess
-    devices = range(torch.cuda.device_count())
-    with torch.random.fork_rng(devices=devices) if devices else torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
