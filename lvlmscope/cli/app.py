@@ -18,6 +18,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(name="lvlmscope", no_args_is_help=True, pretty_exceptions_enable=False)
 
+SEEDS = 2**32 - 1  # numpy and transformers take no greater ones
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; files of the same name are replaced.")]
 Interventions = Annotated[
     list[str] | None,
@@ -64,7 +65,7 @@ def trace(  # noqa: PLR0917 - typer reads options from parameters
     answer: Annotated[str | None, typer.Option(help="Trace this answer instead of a generated one.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length allowed to the answer.")] = 128,
     gradients: Annotated[bool, typer.Option(help="Keep the gradient of every token's loss to the attention.")] = False,
-    seed: Annotated[int | None, typer.Option(help="Seed of sampling.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=SEEDS, help="Seed of sampling.")] = None,
     intervention: Interventions = None,
     compare: Annotated[bool, typer.Option(help="With an intervention: trace without it too, for the report.")] = True,
     out: Out = Path("lvlmscope-trace"),
@@ -103,7 +104,7 @@ def report(
 def evaluate(  # noqa: PLR0917 - typer reads options from parameters
     model: Annotated[str, typer.Argument(help="'tiny', or a folder of a model that knows the bundled world.")] = "tiny",
     n: Annotated[int, typer.Option("-n", min=1, help="Scenes of each split.")] = 500,
-    seed: Annotated[int, typer.Option(help="Seed of the held-out scenes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=SEEDS, help="Seed of the held-out scenes.")] = 0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length allowed to each caption.")] = 48,
     intervention: Interventions = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
@@ -176,4 +177,8 @@ def main() -> None:
             app()
     except LvlmscopeError as error:
         sys.stderr.write(f"lvlmscope: {' '.join(str(error).split())}\n")
+        sys.exit(2)
+    except OSError as error:  # a full disk, a name that is too long, a file that another process removed
+        named = f" ({error.filename})" if error.filename else ""
+        sys.stderr.write(f"lvlmscope: read or write a file: {error.strerror or error}{named}\n")
         sys.exit(2)

@@ -103,6 +103,11 @@ def _require_text(prompt: Any) -> str:
         got = "an empty prompt" if isinstance(prompt, str) else f"{type(prompt).__name__} as prompt"
         expected = "a question, an instruction, or a list of messages"
         raise PromptError(message(got, expected, "pass some text", task="trace a prompt"))
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        got, fix = f"text that is no Unicode at character {error.start}", "pass it as UTF-8"
+        raise PromptError(message(got, "text in Unicode", fix, task="trace a prompt")) from error
     return prompt
 
 

@@ -7,12 +7,22 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.registry import close_match
 
-__all__ = ["Range", "allows", "checkable_hints", "checked", "choices", "describe_hint", "has_type", "is_checked"]
+__all__ = [
+    "Range",
+    "allows",
+    "check_fields",
+    "checkable_hints",
+    "checked",
+    "choices",
+    "describe_hint",
+    "has_type",
+    "is_checked",
+]
 
 _MARK = "_lvlmscope_checked"
 Parameters = ParamSpec("Parameters")
@@ -103,11 +113,26 @@ def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
             raise _misspelt(function.__name__, signature, kwargs, error) from None
         for name, value in bound.arguments.items():
             if name in hints:
-                bound.arguments[name] = _required(hints[name], name, value, function.__name__)
+                bound.arguments[name] = _required(hints[name], name, value, f"call {function.__name__}")
         return function(*bound.args, **bound.kwargs)
 
     vars(call)[_MARK] = True
     return call
+
+
+def check_fields(options: Any, task: str) -> None:
+    """Refuses field values of a dataclass that its annotations do not allow, by the rules of `checked`.
+
+    Args:
+        options: An instance, in its `__post_init__`.
+        task: What is being done, for the message.
+
+    Raises:
+        ModelInputError: A value of another type, out of range, or not among the choices.
+    """
+    for name, hint in get_type_hints(type(options), include_extras=True).items():
+        if _is_checkable(hint):
+            _required(hint, name, getattr(options, name), task)
 
 
 def is_checked(function: Callable[..., Any]) -> bool:
@@ -156,7 +181,7 @@ def _is_checkable(hint: Any) -> bool:
     return False
 
 
-def _required(hint: Any, name: str, value: Any, function: str) -> Any:
+def _required(hint: Any, name: str, value: Any, task: str) -> Any:
     kept = _plain_number(value, hint)
     as_tuple = tuple(kept) if isinstance(kept, list | range) else kept
     if allows(hint, as_tuple):
@@ -164,7 +189,7 @@ def _required(hint: Any, name: str, value: Any, function: str) -> Any:
     got = f"{name}={value!r}"[:80] + ("" if has_type(hint, as_tuple) else f" of type {type(value).__name__}")
     close = close_match(value, choices(hint)) if isinstance(value, str) else ""
     fix = f"did you mean {close!r}" if close else f"change {name}"
-    raise ModelInputError(message(got, describe_hint(hint), fix, task=f"call {function}"))
+    raise ModelInputError(message(got, describe_hint(hint), fix, task=task))
 
 
 def _plain_number(value: Any, hint: Any) -> Any:

@@ -1,5 +1,6 @@
 """One object with model, processor and family rules, from a name, a folder, or parts already loaded."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,7 @@ def read_model(
         path, name = _resolve(source), str(source)
         dtype = torch.float32 if name == "tiny" and dtype == "auto" else _known_dtype(dtype)
         hub = hub_options(options)
+        _require_devices(device_map)
         require_working_torchvision()
         with library_bars():
             model = _load_model(path, hub=hub, device_map=device_map, dtype=dtype, **options)
@@ -119,6 +121,20 @@ def read_model(
     family = family_of(unwrap(model))
     family.require_vision(unwrap(model))
     return LoadedModel(model=model.eval(), processor=found, name=name, family=family), path
+
+
+def _require_devices(device_map: Any) -> None:
+    """Refuse devices that torch does not see here, before any file is read."""
+    named = device_map.values() if isinstance(device_map, Mapping) else (device_map,)
+    for each in named:
+        if isinstance(each, str | torch.device) and str(each).split(":")[0] in {"cuda", "mps", "xpu"}:
+            kind = str(each).split(":")[0]
+            if not torch.get_device_module(kind).is_available():
+                got, fix = (
+                    f"device_map={str(each)!r}, and torch sees no {kind} device",
+                    "leave device_map out for the CPU",
+                )
+                raise UnsupportedOptionError(message(got, "a device of this machine", fix, task="load a model"))
 
 
 def find_processor(model: Any, processor: Any = None) -> Any:

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from lvlmscope.errors import ModelInputError, message
+from lvlmscope.interface.parameter_checks import Range, check_fields
 
 __all__ = ["TrainingOptions"]
 
@@ -34,20 +35,20 @@ class TrainingOptions:
     """
 
     output: Path
-    epochs: float = 3.0
-    max_steps: int = -1
-    rate: float = 1e-5
-    batch: int = 10
-    accumulate: int = 1
+    epochs: Annotated[float, Range(gt=0)] = 3.0
+    max_steps: Annotated[int, Range(ge=-1)] = -1
+    rate: Annotated[float, Range(gt=0, lt=1)] = 1e-5
+    batch: Annotated[int, Range(ge=1)] = 10
+    accumulate: Annotated[int, Range(ge=1)] = 1
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
     gradient_checkpointing: bool = True
-    validation: float = 0.02
-    log_steps: int = 10
-    save_steps: int = 200
-    emphasis: float = 1.0
-    max_tokens: int = 2048
-    workers: int = 0
-    seed: int = 0
+    validation: Annotated[float, Range(ge=0, lt=1)] = 0.02
+    log_steps: Annotated[int, Range(ge=1)] = 10
+    save_steps: Annotated[int, Range(ge=1)] = 200
+    emphasis: Annotated[float, Range(gt=0)] = 1.0
+    max_tokens: Annotated[int, Range(ge=1)] = 2048
+    workers: Annotated[int, Range(ge=0)] = 0
+    seed: Annotated[int, Range(ge=0, lt=2**32)] = 0
     resume: bool = False
 
     def __post_init__(self) -> None:
@@ -56,21 +57,7 @@ class TrainingOptions:
         Raises:
             ModelInputError: A setting outside its range, by name.
         """
-        ranges: dict[str, tuple[bool, str]] = {
-            "epochs": (self.epochs > 0, "more than 0"),
-            "max_steps": (self.max_steps == -1 or self.max_steps > 0, "a number from 1, or -1"),
-            "rate": (0 < self.rate < 1, "between 0 and 1"),
-            "batch": (self.batch > 0, "a number from 1"),
-            "accumulate": (self.accumulate > 0, "a number from 1"),
-            "precision": (self.precision in {"bf16", "fp16", "fp32"}, "bf16, fp16 or fp32"),
-            "validation": (0 <= self.validation < 1, "from 0, less than 1"),
-            "log_steps": (self.log_steps > 0, "a number from 1"),
-            "save_steps": (self.save_steps > 0, "a number from 1"),
-            "emphasis": (0 < self.emphasis < float("inf"), "more than 0"),
-            "max_tokens": (self.max_tokens > 0, "a number from 1"),
-            "workers": (self.workers >= 0, "a number from 0"),
-        }
-        for name, (fits, expected) in ranges.items():
-            if not fits:
-                got = f"{name}={getattr(self, name)!r}"
-                raise ModelInputError(message(got, expected, f"choose {name} there", task="configure training"))
+        check_fields(self, "configure training")
+        if self.max_steps == 0:
+            expected = "a number from 1, or -1 for whole epochs"
+            raise ModelInputError(message("max_steps=0", expected, "change max_steps", task="configure training"))

@@ -8,10 +8,12 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from warnings import catch_warnings
 
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 
 from lvlmscope import __version__, load_trace
@@ -314,3 +316,28 @@ def test_a_failure_leaves_nothing_behind_and_keeps_other_files(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
     with pytest.raises(OutputError, match="choose another --out"), result_folder(tmp_path / "kept.txt"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("trace", "IMAGE", "Describe.", "--seed", "-1"), "greater than or equal to 0"),
+        (("trace", "IMAGE", "Describe.", "--seed", str(2**64)), "less than or equal to 4294967295"),
+        (("trace", "IMAGE", "Describe.", "--device-map", "cuda"), "torch sees no cuda device"),
+        (("trace", "IMAGE", "Describe.", "-o", "x" * 300), "File name too long"),
+        (("trace", "IMAGE", "Describe.", "-o", "IMAGE"), "write results to"),
+        (("trace", "IMAGE", "\udcff\udcfe", "-o", "out"), "text that is no Unicode"),
+    ],
+)
+def test_what_a_machine_cannot_do_is_one_line_and_exit_code_2(
+    arguments: tuple[str, ...], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    Image.new("RGB", (112, 112)).save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["lvlmscope", *("a.png" if each == "IMAGE" else each for each in arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert text in " ".join(told.replace("│", " ").split())
+    assert "Traceback" not in told

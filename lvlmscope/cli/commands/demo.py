@@ -61,7 +61,7 @@ def run_demo(out: Path, image: str) -> None:
             "grounded": lambda t: _mentions(t, bundled)[0],
             "hallucinated": lambda t: _mentions(t, bundled)[1],
         }
-        report(before, folder / "page.html", compare=after, title=TITLE, **marks)
+        report(before, folder / "page.html", compare=after, title=TITLE, model=model, **marks)
         names = sorted(path.name for path in folder.iterdir())
     console.print(f"\nwritten to {out}: {', '.join(names)}\nopen {out / 'page.html'}", soft_wrap=True)
 

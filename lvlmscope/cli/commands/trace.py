@@ -58,7 +58,7 @@ def run_trace(
             traced = trace(loaded, image, prompt, progress=False, **options)
         traced.save(folder / "trace.safetensors")
         stage.begin("drawing figures and report")
-        report(before or traced, folder / "report.html", compare=traced if before else None)
+        report(before or traced, folder / "report.html", compare=traced if before else None, model=loaded)
         notes = save_figures(traced, folder)
         if before is not None:
             effects = effect(before, traced)
