@@ -26,7 +26,7 @@ def test_what_is_called_verified_was_measured_and_within_limits(model_type: str)
     assert measured["gradient"] > 0
     if isinstance(measured["batch"], dict):
         assert measured["batch"]["attention"] < 1e-4
-        assert measured["batch"]["gradient"] < 1e-3
+        assert measured["batch"]["gradient"] < 1e-3 * max(1.0, measured["gradient"])
     else:
         assert "got logits that differ" in measured["batch"]
     assert measured.get("empty_intervention_changes_nothing") or "cross-attention" in measured["interventions"]
