@@ -12,6 +12,7 @@ from lvlmscope.evaluation.datasets import (
     read_amber,
     read_answers,
     read_coco,
+    read_dataset,
     read_mme,
     read_questions,
     read_table,
@@ -32,7 +33,7 @@ from lvlmscope.evaluation.metrics.mme import MmeScores, mme
 from lvlmscope.evaluation.metrics.pope import PopeScores, pope
 from lvlmscope.evaluation.metrics.published_files import Amber, AmberQuery, PopeQuestion, amber_files, pope_questions
 from lvlmscope.evaluation.metrics.synonym_files import chair_synonyms
-from lvlmscope.evaluation.metrics.vocabulary import Mention, Vocabulary, mentions, vocabulary
+from lvlmscope.evaluation.metrics.vocabulary import Mention, Vocabulary, vocabulary
 from lvlmscope.evaluation.metrics.yes_no import Verdict, verdict
 from lvlmscope.evaluation.model_evaluation import evaluate, score_answers
 from lvlmscope.evaluation.paired_differences import Difference
@@ -87,13 +88,13 @@ __all__ = [
     "markdown",
     "mcnemar",
     "measure",
-    "mentions",
     "mme",
     "pope",
     "pope_questions",
     "read_amber",
     "read_answers",
     "read_coco",
+    "read_dataset",
     "read_mme",
     "read_questions",
     "read_table",

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from lvlmscope.errors import EvaluationError
-from lvlmscope.evaluation import Vocabulary, chair, mentions, pope, verdict, vocabulary
+from lvlmscope.evaluation import Vocabulary, chair, pope, verdict, vocabulary
 
 WORDS = Vocabulary({"bear": ["bear", "bears"], "teddy bear": ["teddy bear"], "dog": ["dog", "puppy"]})
 
 
 def test_longest_word_wins_and_spans_are_exact() -> None:
     text = "A Teddy bear, two bears and a puppy; no bearing."
-    found = mentions(text, WORDS)
+    found = WORDS.mentions(text)
     assert [m.category for m in found] == ["teddy bear", "bear", "dog"]
     assert [text[m.start : m.end] for m in found] == ["Teddy bear", "bears", "puppy"]
 

@@ -10,7 +10,7 @@ from lvlmscope.evaluation.metrics.plurals import plural_forms
 from lvlmscope.evaluation.metrics.text_tokens import TextTokens, text_tokens
 from lvlmscope.tiny.world import vocabulary_words
 
-__all__ = ["Mention", "Shared", "Vocabulary", "mentions", "require_vocabulary", "vocabulary"]
+__all__ = ["Mention", "Shared", "Vocabulary", "require_vocabulary", "vocabulary"]
 
 Shared = Literal["refuse", "first", "last", "all"]
 _BUILD: Final = "build a vocabulary"
@@ -206,24 +206,6 @@ def _add(
         raise EvaluationError(message(got, "one category for a word", "drop one, or pass shared='all'"))
     if shared != "first":
         found[key] = [category] if shared == "last" else [*known, category]
-
-
-def mentions(
-    text: str, vocabulary: Vocabulary, *, skip_denied: bool = False, skip_cut_sentence: bool = False
-) -> list[Mention]:
-    """Every object word of a text (see `Vocabulary.mentions`).
-
-    Args:
-        text: A caption.
-        vocabulary: Which words stand for which category.
-        skip_denied: Leave out objects that the caption says are not there.
-        skip_cut_sentence: Leave out those of a last sentence that was cut off.
-
-    Raises:
-        EvaluationError: Not a text, or no `Vocabulary`.
-    """
-    words = require_vocabulary(vocabulary)
-    return words.mentions(text, skip_denied=skip_denied, skip_cut_sentence=skip_cut_sentence)
 
 
 def require_vocabulary(given: Any) -> Vocabulary:
