@@ -1,5 +1,6 @@
 """Integrated gradients: each image token's share of what the image did for a word."""
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -155,7 +156,7 @@ def _labelled(trace: Trace, values: torch.Tensor, words: dict[str, Any], ends: t
         attrs={
             "long_name": "share in the word's log-probability",
             "units": "nats",
-            "bounds": (None, None),
+            "bounds": (-math.inf, math.inf),
             "reference": "arXiv 1703.01365, equation 1",
         },
     )

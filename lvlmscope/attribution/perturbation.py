@@ -1,5 +1,6 @@
 """Occlusion: how much less probable each word is with a part of the image covered."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -101,7 +102,7 @@ def occlusion(
         attrs={
             "long_name": "lost when covered",
             "units": "nats",
-            "bounds": (None, None),
+            "bounds": (-math.inf, math.inf),
             "reference": "arXiv 1311.2901",
             "image_index": image_index,
         },

@@ -10,6 +10,7 @@ from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.lenses.unembedding import Unembedding, unembeddings_of, verified_unembedding
 from lvlmscope.models.families import family_of
 from lvlmscope.models.loaded_model import LoadedModel, unwrap
+from lvlmscope.traces.array_attributes import storable
 from lvlmscope.traces.labelled_arrays import coordinates
 from lvlmscope.traces.requirements import required_part
 from lvlmscope.traces.trace import Trace
@@ -92,7 +93,7 @@ def logit_lens(trace: Trace, model: Any) -> xr.Dataset:
 
 
 def _attrs(long_name: str, units: str, bounds: tuple[float | None, float | None] | None) -> dict[str, Any]:
-    return {"long_name": long_name, "units": units, "bounds": bounds, "reference": _REFERENCE}
+    return storable({"long_name": long_name, "units": units, "bounds": bounds, "reference": _REFERENCE})
 
 
 def _read(

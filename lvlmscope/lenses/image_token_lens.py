@@ -12,6 +12,7 @@ from lvlmscope.hooks.hidden_states import HiddenHooks
 from lvlmscope.lenses.unembedding import Unembedding, unembeddings_of, verified_unembedding
 from lvlmscope.models.families import family_of
 from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
+from lvlmscope.traces.array_attributes import storable
 from lvlmscope.traces.labelled_arrays import coordinates
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_signals import signal
@@ -79,7 +80,11 @@ def internal_confidence(trace: Trace, model: Any, *, processor: Any = None) -> x
     attrs = {"long_name": "internal confidence", "units": "nats", "bounds": (None, 0.0), "reference": _REFERENCE}
     coords = {"layer": np.arange(-1, len(rows) - 1), **coordinates(trace, "step")}
     return xr.DataArray(
-        torch.stack(rows).numpy(), dims=("layer", "step"), coords=coords, name="internal_confidence", attrs=attrs
+        torch.stack(rows).numpy(),
+        dims=("layer", "step"),
+        coords=coords,
+        name="internal_confidence",
+        attrs=storable(attrs),
     )
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 import xarray as xr
 
+from lvlmscope.traces.array_attributes import storable
+
 if TYPE_CHECKING:
     from lvlmscope.traces.trace import Trace
 
@@ -93,7 +95,8 @@ def labelled_array(
             that the numbers depend on.
 
     Returns:
-        The array; its name is `long_name` with underscores.
+        The array; its name is `long_name` with underscores. Its attributes have types that netCDF takes: a missing
+        bound is an infinity, True and False are 1 and 0, and what is None is left out.
     """
     missing = {"long_name", "units", "bounds", "reference"} - set(attrs)
     assert not missing, f"a signal tells its {', '.join(sorted(missing))}"
@@ -101,4 +104,4 @@ def labelled_array(
     name = str(attrs["long_name"]).replace(" ", "_")
     given = dict(coords or {})
     own = coordinates(trace, *(dim for dim in dims if dim in _OF_TRACE and dim not in given))
-    return xr.DataArray(array, dims=dims, coords=own | given, name=name, attrs=attrs)
+    return xr.DataArray(array, dims=dims, coords=own | given, name=name, attrs=storable(attrs))

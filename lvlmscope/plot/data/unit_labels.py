@@ -1,9 +1,12 @@
 """Quantities, units and counts in words: what a colour bar, an axis or a title says."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import xarray as xr
+
+from lvlmscope.traces.array_attributes import bounds_of
 
 __all__ = ["axis_label", "counted", "map_label", "name_of"]
 
@@ -27,8 +30,8 @@ def axis_label(attrs: Mapping[str, Any], name: str = "") -> str:
         'attention on the image (share of 1)'
     """
     units = str(attrs.get("units", ""))
-    low, high = attrs.get("bounds") or (0, 1)
-    one = "share of 1" if low is None or low >= 0 else f"from {low:g} to {high:g}"
+    low, high = bounds_of(attrs) if "bounds" in attrs else (0.0, 1.0)
+    one = f"from {low:g} to {high:g}" if -math.inf < low < 0 and high < math.inf else "share of 1"
     unit = {"": "no unit given", "1": one}.get(units, units)
     return f"{attrs.get('long_name', name) or 'value'} ({unit})"
 

@@ -1,0 +1,55 @@
+"""Attributes of labelled arrays as types that netCDF takes: texts, numbers, and tuples of numbers."""
+
+import json
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+__all__ = ["bounds_of", "storable"]
+
+
+def storable(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes that `to_netcdf` writes.
+
+    Args:
+        attrs: Any. `bounds` is (low, high), with None for a side, or both, without one.
+
+    Returns:
+        Texts and numbers; True and False as 1 and 0, tuples of numbers, other sequences and mappings as JSON. A missing
+        bound is an infinity; other attributes that are None are left out.
+
+    >>> storable({"bounds": (0.0, None), "normalise": True, "step": None, "layers": [1, 2]})
+    {'bounds': (0.0, inf), 'normalise': 1, 'layers': (1, 2)}
+    """
+    found = {name: _storable(value) for name, value in attrs.items() if value is not None and name != "bounds"}
+    if "bounds" not in attrs:
+        return found
+    return {name: bounds_of(attrs) if name == "bounds" else found[name] for name in attrs if name in {"bounds", *found}}
+
+
+def bounds_of(attrs: Mapping[str, Any]) -> tuple[float, float]:
+    """The least and the greatest possible value, infinite where there is none.
+
+    Args:
+        attrs: Of a labelled array, also one that was read from a file.
+
+    >>> bounds_of({"bounds": None})
+    (-inf, inf)
+    """
+    given = attrs.get("bounds")
+    low, high = (None, None) if given is None else given
+    return -math.inf if low is None else float(low), math.inf if high is None else float(high)
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    plain = value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+    if isinstance(plain, bool):
+        return int(plain)
+    if isinstance(plain, Real):
+        return int(plain) if isinstance(plain, Integral) else float(plain)
+    if isinstance(plain, list | tuple) and plain and all(isinstance(each, Real) for each in plain):
+        return tuple(_storable(each) for each in plain)
+    return json.dumps(plain, default=str)
