@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from lvlmscope import __version__
+from lvlmscope.cli.commands.compare import compare
+from lvlmscope.cli.commands.evaluate import evaluate
 from lvlmscope.cli.commands.train import train_app
 from lvlmscope.cli.completion import complete_intervention
 from lvlmscope.cli.library_progress import quieten
@@ -25,6 +27,8 @@ Interventions = Annotated[
     typer.Option(help="Such as dleaf:gamma=0.5; several act in order.", autocompletion=complete_intervention),
 ]
 app.add_typer(train_app, name="train")
+app.command(name="eval")(evaluate)
+app.command()(compare)
 
 
 def _tell_version(asked: bool) -> bool:
@@ -98,23 +102,6 @@ def report(
     from lvlmscope.cli.commands.report import run_report
 
     run_report(trace, compare, out, title)
-
-
-@app.command(name="eval")
-def evaluate(  # noqa: PLR0917 - typer reads options from parameters
-    model: Annotated[str, typer.Argument(help="'tiny', or a folder of a model that knows the bundled world.")] = "tiny",
-    n: Annotated[int, typer.Option("-n", min=1, help="Scenes of each split.")] = 500,
-    seed: Annotated[int, typer.Option(min=0, max=SEEDS, help="Seed of the held-out scenes.")] = 0,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Length allowed to each caption.")] = 48,
-    intervention: Interventions = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
-) -> None:
-    """Measures CHAIR and yes/no accuracy on held-out scenes, and how much of it needs the image."""
-    quieten()
-    from lvlmscope.cli.commands.evaluate import run_evaluation
-
-    sizes = {"n": n, "seed": seed, "max_new_tokens": max_new_tokens}
-    run_evaluation(model, interventions=intervention or [], as_json=as_json, **sizes)
 
 
 @app.command()

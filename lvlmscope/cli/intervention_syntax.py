@@ -8,8 +8,9 @@ from lvlmscope.errors import InterventionError, message
 from lvlmscope.interventions.registry import make_intervention
 from lvlmscope.runtime.protocol import Intervention
 
-__all__ = ["parse_intervention"]
+__all__ = ["parse_intervention", "parse_stack"]
 
+_PLUS: Final = re.compile(r"\+(?=[A-Za-z_])")  # not that of 1e+5
 _OUTSIDE_BRACKETS: Final = re.compile(r",(?![^(\[]*[)\]])")  # a band of layers has a comma of its own
 
 
@@ -41,6 +42,25 @@ def parse_intervention(text: str) -> Intervention:
             raise InterventionError(message(f"{pair!r} in {text!r}", expected, fix, task=f"configure {name}"))
         parameters[key] = _value(value)
     return make_intervention(name.strip(), parameters)
+
+
+def parse_stack(text: str) -> tuple[Intervention, ...]:
+    """Interventions that act together, from their names and parameters joined by `+`.
+
+    Args:
+        text: As for `parse_intervention`, one or more, such as `dleaf:gamma=0.5+locore`.
+
+    Returns:
+        The interventions in the order in which they act.
+
+    Raises:
+        InterventionError: As for `parse_intervention`.
+        ModelInputError: As for `parse_intervention`.
+
+    >>> [type(each).__name__ for each in parse_stack("dleaf:gamma=0.5+locore")]
+    ['DLEAF', 'LocoRE']
+    """
+    return tuple(map(parse_intervention, _PLUS.split(text)))
 
 
 def _value(text: str) -> Any:

@@ -1,39 +1,87 @@
-"""`lvlmscope eval`: the bundled model's report card."""
+"""`lvlmscope eval`: its options; what they do is in `evaluate_data`, as models take time to import."""
 
-import json
-from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from lvlmscope.cli.console import console, score_table
-from lvlmscope.cli.intervention_syntax import parse_intervention
-from lvlmscope.evaluation import report_card
-from lvlmscope.runtime.attachment import intervene
-from lvlmscope.verification.loading import load
+import typer
 
-__all__ = ["run_evaluation"]
+from lvlmscope.cli.completion import complete_intervention
+from lvlmscope.cli.library_progress import quieten
+
+__all__ = ["evaluate"]
 
 
-def run_evaluation(
-    model: str, *, interventions: Sequence[str], n: int, seed: int, max_new_tokens: int, as_json: bool
+def evaluate(  # noqa: PLR0917 - typer reads options from parameters
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="chair, pope, mme or amber with DATA; tiny-chair or tiny-pope without; "
+            "tiny, or a folder of a model that knows the bundled world: that model's report card.",
+        ),
+    ] = "tiny",
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="chair: COCO instances or a table; pope: questions; mme, amber: their folder."),
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the images.")] = None,
+    model: Annotated[str | None, typer.Option(help="'tiny', a folder, or a hub id; 'tiny' when left out.")] = None,
+    dtype: Annotated[str, typer.Option(help="Such as bfloat16; 'auto' takes the files' own.")] = "auto",
+    device_map: Annotated[str | None, typer.Option(help="Such as 'auto' to use the GPUs; without it the CPU.")] = None,
+    intervention: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Such as dleaf:gamma=0.5; each is a row of its own, dleaf+locore is a stack. "
+            "In a report card all act together.",
+            autocompletion=complete_intervention,
+        ),
+    ] = None,
+    placebo: Annotated[bool, typer.Option(help="Also run edits as large at random places.")] = False,
+    captions: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Answers to score without a model; with several files the first is compared with the others."
+        ),
+    ] = None,
+    reference_captions: Annotated[
+        Path | None, typer.Option(help="COCO's captions_*.json: what they name counts as present.")
+    ] = None,
+    words: Annotated[
+        str | None, typer.Option(help="Words of the objects: coco, or a file of synonyms in CHAIR's format.")
+    ] = None,
+    unannotated: Annotated[
+        Literal["refuse", "skip", "keep"] | None, typer.Option(help="What to do with images without objects.")
+    ] = None,
+    negatives: Annotated[
+        Literal["random", "popular", "adversarial"] | None,
+        typer.Option(help="pope: make the questions from annotations, with these absent objects."),
+    ] = None,
+    queries: Annotated[
+        str | None, typer.Option(help="amber: the file of queries; query_all.json when left out.")
+    ] = None,
+    subtask: Annotated[list[str] | None, typer.Option(help="mme: only these subtasks.")] = None,
+    parser: Annotated[
+        Literal["strict", "official", "first_word"] | None, typer.Option(help="How a yes or a no is read; strict.")
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="What is asked; for yes/no questions a template with {question}.")
+    ] = None,
+    n: Annotated[
+        int | None, typer.Option("-n", min=1, help="Images, drawn by the seed; of bundled data, scenes of each split.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Items in one generate; 8 when left out.")] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Length allowed to each answer; the data set's own when left out.")
+    ] = None,
+    resamples: Annotated[int | None, typer.Option(min=100, help="Draws of the bootstrap; 2000 when left out.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of draws, made questions, the bootstrap and placebos.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for answers, scores and tables; none is written without.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Prints captions' CHAIR and probes' POPE scores, on the images and on a grey one.
+    """Evaluates a model on a data set, plain and with interventions, with the controls that tell what they do."""
+    given: dict[str, Any] = dict(locals())
+    quieten()
+    from lvlmscope.cli.commands.evaluate_data import run_evaluation
 
-    Args:
-        model: What `load` takes.
-        interventions: Interventions to switch on, in order, as `parse_intervention` reads them.
-        n: Scenes of each split.
-        seed: Seed of the scenes.
-        max_new_tokens: Length allowed to each caption.
-        as_json: One JSON object instead of tables.
-    """
-    loaded = load(model)
-    with intervene(loaded, *map(parse_intervention, interventions)) as handle:
-        card = report_card(loaded.model, loaded.processor, n=n, seed=seed, max_new_tokens=max_new_tokens)
-    edits = handle.report()
-    if as_json:
-        console.print_json(json.dumps(card.to_json() | {"interventions": edits}))
-        return
-    for report in edits:
-        console.print(f"{report['name']}: {report}", soft_wrap=True)
-    console.print(score_table(f"captions, greedy, at most {max_new_tokens} new tokens", card.captions))
-    console.print(score_table("yes/no probes, by split / kind of negative", card.probes))
-    console.print(score_table("the same questions on a grey image", card.blank))
+    run_evaluation(given)

@@ -7,6 +7,7 @@ from lvlmscope.evaluation.datasets.coco import read_coco
 from lvlmscope.evaluation.datasets.items import METRICS, Dataset, Item
 from lvlmscope.evaluation.datasets.made_questions import make_questions
 from lvlmscope.evaluation.datasets.mme import read_mme
+from lvlmscope.evaluation.datasets.reading import read_dataset
 from lvlmscope.evaluation.datasets.tables import read_questions, read_table
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "read_amber",
     "read_answers",
     "read_coco",
+    "read_dataset",
     "read_mme",
     "read_questions",
     "read_table",

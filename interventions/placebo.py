@@ -1,0 +1,243 @@
+"""Placebo: edits as large as an intervention's own, at random places, to tell its aim from its size."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Final
+
+import torch
+from transformers import LogitsProcessor
+
+from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.errors import InterventionError, message
+from lvlmscope.hooks.gradient_path import ForwardGraph
+from lvlmscope.interface.parameter_checks import Range
+from lvlmscope.interventions.repeatable_noise import mixed, normal, uniform
+from lvlmscope.interventions.sgrs import SGRS
+from lvlmscope.runtime.parameters import InterventionConfig
+from lvlmscope.runtime.protocol import ForwardInfo, Intervention, ModelInfo, Session
+
+__all__ = ["Placebo"]
+
+_HEADS, _KEYS, _STREAM, _TOKENS = range(4)  # what a random number is for
+_REJECTS: Final = 0.5  # chance of a token to be replaced while one rejection is owed; with more it is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placebo(InterventionConfig):
+    """The control of an intervention: it edits as many heads, layers and rows by as much, but at random.
+
+    An intervention aims where it does more than its placebo. Its session runs on the placebo's own forwards and decides
+    in which layers and rows something is edited, how many heads, and by how much; what is random depends on the hook:
+
+    - attention weights (D-LEAF, CLVA, LocoRE): other heads of the same layer, the same ones throughout; each is
+      interpolated towards a random reordering of its own weights over the keys it sees, until the sum of absolute
+      changes is that of the method's edit, or the reordering is reached (the report gives the share reached).
+    - gains of head outputs (HeadRescaling): the same gains on other heads of the same layer.
+    - the residual stream (HalluRNN): a change of the same norm in a random direction.
+    - tokens (SGRS with greedy proposals): for each token that the method replaces, one is replaced at that step or a
+      later one, by another of the k candidates.
+
+    The layers and rows are not random: where they are all that a method chooses, its placebo differs little from it.
+    Random numbers follow from the seed, the layer, the row's place in the answer and its token, so that batches,
+    single samples and replays agree.
+
+    Attributes:
+        intervention: The intervention whose edits are imitated.
+        seed: Of the random numbers.
+    """
+
+    intervention: Intervention
+    seed: Annotated[int, Range(ge=0)] = 0
+
+    reference: ClassVar[str] = "a control of lvlmscope's own"
+
+    def validate(self) -> None:
+        """The intervention is one of which a placebo is known.
+
+        Raises:
+            InterventionError: SGRS that samples its proposals, of which it cannot be seen which were rejected.
+        """
+        if isinstance(self.intervention, SGRS) and self.intervention.proposal != "greedy":
+            got = "SGRS(proposal='sample'), whose rejections do not show in the token chosen"
+            fix = "evaluate it without a placebo, or propose greedily"
+            raise InterventionError(message(got, "proposal='greedy'", fix, task="make a placebo"))
+
+    def describe(self) -> dict[str, Any]:
+        """Name, reference, seed, and what the intervention describes (JSON values)."""
+        parameters = {"intervention": self.intervention.describe(), "seed": self.seed}
+        return {"name": "Placebo", "reference": self.reference, "parameters": parameters}
+
+    def start(self, model_info: ModelInfo) -> Session:
+        """A session for one model.
+
+        Raises:
+            InterventionError: The intervention changes logits in a way of which no placebo is known.
+        """
+        inner = self.intervention.start(model_info)
+        processes = type(inner).logits_processor is not Session.logits_processor
+        if processes and not isinstance(self.intervention, SGRS):
+            got = f"{type(self.intervention).__name__}, which has a logits processor"
+            expected = "an intervention that edits attention, head outputs or the residual stream, or SGRS"
+            fix = "evaluate it without a placebo"
+            raise InterventionError(message(got, expected, fix, task="make a placebo"))
+        return _PlaceboSession(self, inner)
+
+
+class _PlaceboSession(Session):
+    """Asks the method's session for its edits, and makes random ones of their size."""
+
+    def __init__(self, config: Placebo, inner: Session) -> None:
+        self._config, self._inner = config, inner
+        self.gain_rows = inner.gain_rows
+        self.chooses_tokens = inner.chooses_tokens
+        self._rows = torch.zeros(0, 0, dtype=torch.int64)
+        self._asked = self._moved = 0.0
+        method = config.intervention
+        self._rejection = _RandomRejection(config.seed, method.k) if isinstance(method, SGRS) else None
+
+    def begin_generate(self, options: Mapping[str, Any]) -> None:
+        """The method's, and no rejections owed."""
+        self._inner.begin_generate(options)
+        if self._rejection is not None:
+            self._rejection.begin(options)
+
+    def begin_forward(self, forward: ForwardInfo) -> None:
+        """The method's; a state of random numbers for each row, int64 ``[batch, row]``."""
+        self._inner.begin_forward(forward)
+        places = forward.row_positions
+        step = places - forward.prompt_length
+        self._rows = mixed(mixed(self._config.seed, step), forward.token_ids[:, places])
+
+    def edit_attention(self, rows: AttentionRows) -> torch.Tensor | None:
+        """Changes as large as the method's, in other heads and on other keys."""
+        edited = self._inner.edit_attention(rows)
+        if edited is None:
+            return None
+        weights = rows.weights
+        size = (edited - weights).abs().sum(-1).detach()[..., self._order(rows)]
+        towards = self._reordered(rows)
+        reach = (towards - weights).abs().sum(-1).detach()
+        share = torch.where(reach > 0, size / reach.clamp_min(1e-12), 0.0).clamp_max(1.0)
+        self._asked += float(size.sum())
+        self._moved += float((share * reach).sum())
+        moved = weights + share.unsqueeze(-1) * (towards - weights)
+        return torch.where((share > 0).unsqueeze(-1), moved, weights)
+
+    def head_gain(self, rows: AttentionRows) -> torch.Tensor | None:
+        """The method's gains on other heads."""
+        gain = self._inner.head_gain(rows)
+        return None if gain is None else gain[..., self._order(rows)]
+
+    def _order(self, rows: AttentionRows) -> torch.Tensor:
+        """A random order of the heads of a layer, the same throughout, int64 ``[head]``."""
+        state = mixed(mixed(mixed(self._config.seed, _HEADS), rows.layer or 0), torch.arange(rows.weights.shape[-2]))
+        return uniform(state).argsort().to(rows.weights.device)
+
+    def _reordered(self, rows: AttentionRows) -> torch.Tensor:
+        """The weights in a random order over the keys that each row sees; keys are counted from its last one."""
+        weights = rows.weights
+        visible = (weights > 0).any(-2) if rows.visible_keys is None else rows.visible_keys
+        visible = visible.expand(*weights.shape[:2], -1)
+        rank = visible.flip(-1).cumsum(-1).flip(-1)
+        state = mixed(mixed(self._rows, _KEYS), rows.layer or 0).to(weights.device)
+        heads = mixed(state.unsqueeze(-1), torch.arange(weights.shape[-2], device=weights.device))
+        noise = uniform(mixed(heads.unsqueeze(-1), rank.unsqueeze(-2)))
+        drawn = noise.masked_fill(~visible.unsqueeze(-2), 2.0).argsort(-1)
+        last = weights.shape[-1] + 1
+        own = rank.masked_fill(~visible, last).sort(dim=-1, stable=True).indices.unsqueeze(-2).expand_as(drawn)
+        return torch.zeros_like(weights).scatter(-1, own, weights.gather(-1, drawn))
+
+    def edit_hidden(self, layer: int, hidden: torch.Tensor, rows: torch.Tensor) -> torch.Tensor | None:
+        """A change of the norm of the method's in a random direction, in the predicting rows."""
+        edited = self._inner.edit_hidden(layer, hidden, rows)
+        if edited is None:
+            return None
+        size = (edited - hidden)[:, rows].float().norm(dim=-1, keepdim=True)
+        state = mixed(mixed(self._rows, _STREAM), layer).to(hidden.device)
+        direction = normal(mixed(state.unsqueeze(-1), torch.arange(hidden.shape[-1], device=hidden.device)))
+        change = size * direction / direction.norm(dim=-1, keepdim=True)
+        self._asked += float(size.detach().sum())
+        self._moved += float(change.detach().norm(dim=-1).sum())
+        moved = hidden.clone()
+        moved[:, rows] = hidden[:, rows] + change.to(hidden.dtype)
+        return moved
+
+    def gradient_layers(self, forward: ForwardInfo) -> tuple[int, ...]:
+        """The method's: it still scores its candidates."""
+        return self._inner.gradient_layers(forward)
+
+    def on_graph(self, graph: ForwardGraph) -> None:
+        """The method's."""
+        self._inner.on_graph(graph)
+
+    def logits_processor(self) -> LogitsProcessor | None:
+        """Replaces as many tokens as the method's processor would."""
+        method = self._inner.logits_processor()
+        if method is None or self._rejection is None:
+            return None
+        self._rejection.method = method
+        return self._rejection
+
+    def end_forward(self, logits: torch.Tensor) -> None:
+        """The method's."""
+        self._inner.end_forward(logits)
+
+    def no_effect_reason(self) -> str | None:
+        """The method's reason."""
+        return self._inner.no_effect_reason()
+
+    def report(self) -> dict[str, Any]:
+        """Share of the asked change that was made, and the method's own report on the placebo's forwards."""
+        told: dict[str, Any] = {"method": self._inner.report()}
+        told["change_reached"] = self._moved / self._asked if self._asked else 1.0
+        if self._rejection is not None:
+            told |= {"replaced_by_method": self._rejection.owed_in_all, "replaced_tokens": self._rejection.replaced}
+            told["changed"] = self._rejection.replaced > 0
+        return told
+
+
+class _RandomRejection(LogitsProcessor):
+    """Leaves one token for each sample: the most probable one, or another candidate while a rejection is owed."""
+
+    def __init__(self, seed: int, candidates: int) -> None:
+        self.method: LogitsProcessor | None = None
+        self._seed, self._candidates = seed, candidates
+        self._ends: frozenset[int] = frozenset()
+        self._owed: list[int] = []
+        self._finished: list[bool] = []
+        self._step = 0
+        self.owed_in_all = 0
+        self.replaced = 0
+
+    def begin(self, options: Mapping[str, Any]) -> None:
+        """A new answer: nothing is owed, no sample has ended."""
+        ends = options.get("eos_token_id")
+        self._ends = frozenset() if ends is None else frozenset(torch.as_tensor(ends).flatten().tolist())
+        self._owed, self._finished, self._step = [], [], 0
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores ``[batch, vocabulary]``, -inf for all tokens but the chosen one."""
+        assert self.method is not None
+        first, meant = scores.argmax(-1), self.method(input_ids, scores).argmax(-1)
+        top, tokens = scores.topk(min(self._candidates, scores.shape[-1]), -1)
+        others = torch.isfinite(top).sum(-1) - 1  # suppressed tokens are no candidates
+        self._owed = self._owed or [0] * len(scores)
+        self._finished = self._finished or [False] * len(scores)
+        state = mixed(mixed(mixed(self._seed, _TOKENS), self._step), input_ids[:, -1].cpu())
+        chances = torch.stack([uniform(state), uniform(mixed(state, 1))], -1).tolist()
+        chosen = first.clone()
+        for number, (reject, which) in enumerate(chances):
+            self._finished[number] |= self._step > 0 and int(input_ids[number, -1]) in self._ends
+            if self._finished[number]:
+                continue
+            owed = int(meant[number] != first[number])
+            self._owed[number] += owed
+            self.owed_in_all += owed
+            if self._owed[number] and others[number] > 0 and (self._owed[number] > 1 or reject < _REJECTS):
+                rank = 1 + int(which * int(others[number]))
+                chosen[number] = tokens[number, rank]
+                self._owed[number] -= 1
+                self.replaced += 1
+        self._step += 1
+        kept = chosen.unsqueeze(-1)
+        return torch.full_like(scores, float("-inf")).scatter(-1, kept, scores.gather(-1, kept))

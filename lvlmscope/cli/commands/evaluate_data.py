@@ -1,0 +1,146 @@
+"""What `lvlmscope eval` and `lvlmscope compare` do."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+
+from lvlmscope.cli.console import console, score_table
+from lvlmscope.cli.intervention_syntax import parse_intervention, parse_stack
+from lvlmscope.errors import EvaluationError, message
+from lvlmscope.evaluation import (
+    Dataset,
+    Evaluation,
+    bundled_dataset,
+    chair_synonyms,
+    coco_vocabulary,
+    compare_runs,
+    evaluate,
+    markdown,
+    read_answers,
+    read_dataset,
+    report_card,
+    save_run,
+    score_answers,
+)
+from lvlmscope.evaluation.datasets import BUNDLED, METRICS
+from lvlmscope.evaluation.run_folder import as_json
+from lvlmscope.runtime.attachment import intervene
+from lvlmscope.verification.loading import load
+
+__all__ = ["run_comparison", "run_evaluation"]
+
+_READING: Final = ("data", "images", "reference_captions", "words", "unannotated", "negatives", "queries", "subtask")
+_RUNNING: Final = ("model", "placebo", "prompt", "batch_size", "max_new_tokens", "intervention")
+_SCORING: Final = ("captions", "parser", "resamples", "out")
+_CARD: Final = ("n", "max_new_tokens", "intervention")
+
+
+def run_evaluation(given: Mapping[str, Any]) -> None:
+    """Reads the data, runs the model or scores the answers, and prints the tables.
+
+    Args:
+        given: The command's options by name.
+
+    Raises:
+        EvaluationError: An option that does not belong to what is evaluated.
+    """
+    what = given["what"]
+    if what not in (*METRICS, *BUNDLED):
+        _refuse(given, [n for n in (*_READING, *_RUNNING, *_SCORING) if n not in _CARD], f"the report card of {what}")
+        _print_card(given)
+        return
+    data = _dataset(given)
+    if given["captions"]:
+        _refuse(given, _RUNNING, "answers from files")
+        answers = {_label(path): read_answers(path, data) for path in given["captions"]}
+        if len(answers) < len(given["captions"]):
+            raise EvaluationError(
+                message("two files of one name", "names that differ", "rename one", task="score answers")
+            )
+        result = score_answers(data, answers, **_options(given, "resamples", "parser", "seed", "out"))
+    else:
+        stacks = {text: parse_stack(text) for text in given["intervention"] or ()}
+        model = load(given["model"] or "tiny", dtype=given["dtype"], device_map=given["device_map"])
+        names = ("placebo", "prompt", "batch_size", "max_new_tokens", "resamples", "parser", "seed", "out")
+        result = evaluate(model, data, stacks, **_options(given, *names))
+    _print(result, given["out"], as_json_text=given["as_json"])
+
+
+def _label(path: Path) -> str:
+    return path.stem
+
+
+def _options(given: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: given[name] for name in names if given[name] is not None}
+
+
+def _refuse(given: Mapping[str, Any], names: tuple[str, ...] | list[str], what: str) -> None:
+    """Refuses options that were given and would have no effect."""
+    if wrong := [name for name in names if given[name] not in (None, False, [])]:
+        told = ", ".join("DATA" if name == "data" else f"--{name.replace('_', '-')}" for name in wrong)
+        raise EvaluationError(
+            message(f"{told} for {what}", "options that belong to it", "leave it out", task="evaluate")
+        )
+
+
+def _dataset(given: Mapping[str, Any]) -> Dataset:
+    what, n, seed = given["what"], given["n"], given["seed"]
+    if what in BUNDLED:
+        _refuse(given, _READING, what)
+        return bundled_dataset(what, seed=seed, **({} if n is None else {"n": n}))
+    if given["data"] is None:
+        raise EvaluationError(
+            message(f"{what} without DATA", "a file or folder", "name it after the metric", task="evaluate")
+        )
+    options = _options(given, "reference_captions", "unannotated", "negatives", "queries")
+    if given["words"] is not None:
+        options["vocabulary"] = coco_vocabulary() if given["words"] == "coco" else chair_synonyms(given["words"])
+    if given["subtask"]:
+        options["subtasks"] = tuple(given["subtask"])
+    data = read_dataset(what, given["data"], given["images"], seed=seed, **options)
+    return data if n is None else data.sample(n, seed)
+
+
+def _print_card(given: Mapping[str, Any]) -> None:
+    """The bundled model's report card: CHAIR of captions, POPE of probes, on the images and on a grey one."""
+    loaded, length = load(given["what"]), given["max_new_tokens"] or 48
+    with intervene(loaded, *map(parse_intervention, given["intervention"] or ())) as handle:
+        card = report_card(
+            loaded.model, loaded.processor, n=given["n"] or 500, seed=given["seed"], max_new_tokens=length
+        )
+    edits = handle.report()
+    if given["as_json"]:
+        console.print_json(json.dumps(card.to_json() | {"interventions": edits}))
+        return
+    for report in edits:
+        console.print(f"{report['name']}: {report}", soft_wrap=True)
+    console.print(score_table(f"captions, greedy, at most {length} new tokens", card.captions))
+    console.print(score_table("yes/no probes, by split / kind of negative", card.probes))
+    console.print(score_table("the same questions on a grey image", card.blank))
+
+
+def run_comparison(runs: list[Path], out: Path | None, *, seed: int, as_json_text: bool) -> None:
+    """Prints several runs on the same items as one table.
+
+    Args:
+        runs: Folders that `lvlmscope eval --out` wrote.
+        out: Folder for the table, None for none.
+        seed: Of the bootstrap.
+        as_json_text: One JSON object instead of tables.
+    """
+    result = compare_runs(runs, seed=seed)
+    if out is not None:
+        save_run(result, out)
+    _print(result, out, as_json_text=as_json_text)
+
+
+def _print(result: Evaluation, out: Path | None, *, as_json_text: bool) -> None:
+    if as_json_text:
+        console.print_json(json.dumps(as_json(result)))
+        return
+    typer.echo(markdown(result))
+    if out is not None:
+        typer.echo(f"written to {out}")

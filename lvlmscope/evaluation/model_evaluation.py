@@ -1,0 +1,241 @@
+"""`evaluate`: a model on a data set, with and without interventions and with the controls that tell what they do."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from lvlmscope.errors import EvaluationError, message, task
+from lvlmscope.evaluation.captioning import Answers, timed_answers
+from lvlmscope.evaluation.comparison import Evaluation, Row, compare_rows
+from lvlmscope.evaluation.datasets import BUNDLED, Dataset, bundled_dataset
+from lvlmscope.evaluation.datasets.items import Item, Metric
+from lvlmscope.evaluation.intervention_labels import Stack, labelled_stacks
+from lvlmscope.evaluation.item_counts import caption_vocabulary, count_answers, described
+from lvlmscope.evaluation.labelled_images import PROMPT
+from lvlmscope.evaluation.length_control import cut_to_mentions
+from lvlmscope.evaluation.metrics.yes_no import Parser
+from lvlmscope.evaluation.run_folder import require_folder, save_run
+from lvlmscope.evaluation.run_settings import describe_model, versions
+from lvlmscope.interventions.placebo import Placebo
+from lvlmscope.models.loaded_model import find_processor, unwrap
+from lvlmscope.runtime.attachment import intervene
+from lvlmscope.runtime.protocol import Intervention
+
+__all__ = ["evaluate", "score_answers"]
+
+PLAIN: Final = "plain"
+_QUESTION: Final = "{question}"
+
+
+@task("evaluate a model")
+def evaluate(
+    model: Any,
+    dataset: Dataset | str,
+    interventions: Intervention | Sequence[Intervention | Sequence[Intervention]] | Mapping[str, Any] = (),
+    *,
+    metric: Metric | None = None,
+    parser: Parser = "strict",
+    placebo: bool = False,
+    prompt: str | None = None,
+    batch_size: int = 8,
+    max_new_tokens: int | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+    processor: Any = None,
+    out: str | os.PathLike[str] | None = None,
+) -> Evaluation:
+    """Greedy answers to every item, plain and under each intervention, scored on the same items in the same order.
+
+    Every difference comes with the interval of a paired bootstrap over images, yes/no answers with McNemar's test.
+    Beside each intervention that is evaluated on descriptions stands the row "plain, cut to the same number of
+    mentions": what is left beyond it is not the effect of naming fewer objects. With `placebo` there is also a row with
+    edits as large as the intervention's own at random places.
+
+    Args:
+        model: What `load` gave, or a bare model.
+        dataset: What one of the readers of `lvlmscope.evaluation.datasets` gave, or `"tiny-chair"` or `"tiny-pope"`.
+        interventions: Each on its own; a list within the list is a stack of interventions that act in order. As a
+            mapping, the keys are the rows' labels.
+        metric: How answers are scored; the data set's own metric when None.
+        parser: How a yes or a no is read from an answer; `"official"` for figures that are compared with published
+            ones.
+        placebo: Also run the placebo of each intervention.
+        prompt: For descriptions without a question of their own what is asked, "Describe the image." when None. For
+            items with a question a template that holds `{question}`.
+        batch_size: Items in one `generate`.
+        max_new_tokens: Length allowed to each answer, the same for all rows; the data set's own when None.
+        resamples: Draws of the bootstrap.
+        seed: Of the bootstrap and of the placebo's edits.
+        processor: The model's processor, when `load` did not give one.
+        out: Folder for the answers, scores and tables; nothing is written when None.
+
+    Returns:
+        Rows, differences and settings.
+
+    Raises:
+        EvaluationError: No data set, items that the metric cannot score, or labels that are not unique.
+        ImageInputError: An image is missing or does not open; found before the model runs, with file and row.
+        InterventionError: Something that is no intervention, or one without a placebo.
+        OutputError: The folder cannot be written to; found before the model runs.
+    """
+    data, stacks = _dataset(dataset), labelled_stacks(interventions, reserved=PLAIN)
+    chosen: Metric = metric or data.metric
+    count_answers(data, chosen, [""] * len(data), parser)  # refuses what cannot be scored before anything runs
+    shams = {
+        label: tuple(Placebo(intervention=one, seed=seed) for one in stack)
+        for label, stack in stacks.items()
+        if placebo
+    }
+    pairs = [(item.open, _asked(item, prompt)) for item in data.items]
+    if out is not None:
+        require_folder(out)
+    data.check_images()
+    bare: Any = unwrap(model)
+    reader = find_processor(model, processor)
+    length = data.max_new_tokens if max_new_tokens is None else max_new_tokens
+    options: dict[str, Any] = {"max_new_tokens": length, "batch_size": batch_size}
+    rows = [_row(data, chosen, parser, PLAIN, timed_answers(bare, reader, pairs, description=PLAIN, **options))]
+    for label, stack in _in_turn(stacks, shams):
+        with intervene(model, *stack) as handle:
+            found = timed_answers(bare, reader, pairs, description=label, **options)
+        row = _row(data, chosen, parser, label, found, stack=stack, edits=handle.report())
+        rows.append(row)
+    settings = {"model": describe_model(model), "prompt": prompt or PROMPT, **options}
+    return _evaluated(data, chosen, rows, settings | {"parser": parser, "resamples": resamples, "seed": seed}, out)
+
+
+@task("score answers")
+def score_answers(
+    dataset: Dataset | str,
+    answers: Mapping[str, Sequence[str]],
+    *,
+    metric: Metric | None = None,
+    parser: Parser = "strict",
+    resamples: int = 2000,
+    seed: int = 0,
+    out: str | os.PathLike[str] | None = None,
+) -> Evaluation:
+    """Scores answers that exist already, without a model; the first ones are what the others are compared with.
+
+    Args:
+        dataset: The items; images are not needed.
+        answers: By label, one text for each item in order (`read_answers` matches a file's by their ids).
+        metric: As in `evaluate`.
+        parser: As in `evaluate`.
+        resamples: As in `evaluate`.
+        seed: As in `evaluate`.
+        out: As in `evaluate`.
+
+    Returns:
+        Rows, differences and settings, with the row "plain, cut to the same number of mentions" for each further one.
+
+    Raises:
+        EvaluationError: No answers, another number of answers than of items, or items that the metric cannot score.
+        OutputError: The folder cannot be written to.
+    """
+    data = _dataset(dataset)
+    if not answers:
+        raise EvaluationError(message("no answers", "a list of texts by label", "pass {'plain': [...]}"))
+    chosen: Metric = metric or data.metric
+    if out is not None:
+        require_folder(out)
+    rows = [
+        Row(
+            label=label,
+            role="intervention" if number else "plain",
+            answers=tuple(texts),
+            counts=count_answers(data, chosen, texts, parser),
+        )
+        for number, (label, texts) in enumerate(answers.items())
+    ]
+    settings = {"model": None, "parser": parser, "resamples": resamples, "seed": seed}
+    return _evaluated(data, chosen, rows, settings, out)
+
+
+def _dataset(given: Any) -> Dataset:
+    if isinstance(given, Dataset):
+        return given
+    if isinstance(given, str) and given in BUNDLED:
+        return bundled_dataset(given)
+    got = f"{given!r}"[:80] + " as data set"
+    fix = "read one with lvlmscope.evaluation.datasets.read_coco, read_questions, read_table, read_amber or read_mme"
+    raise EvaluationError(message(got, f"a Dataset, or {' or '.join(map(repr, BUNDLED))}", fix))
+
+
+def _asked(item: Item, prompt: str | None) -> str:
+    if not item.question:
+        return PROMPT if prompt is None else prompt
+    if prompt is None:
+        return item.question
+    if _QUESTION not in prompt:
+        got = f"the prompt {prompt!r}"[:80] + " for items with a question of their own"
+        raise EvaluationError(message(got, f"a template with {_QUESTION}", f"write '{_QUESTION} Answer yes or no.'"))
+    return prompt.replace(_QUESTION, item.question)
+
+
+def _in_turn(stacks: Mapping[str, Stack], shams: Mapping[str, Stack]) -> Iterator[tuple[str, Stack]]:
+    """Each stack, then its placebo."""
+    for label, stack in stacks.items():
+        yield label, stack
+        if label in shams:
+            yield f"placebo of {label}", shams[label]
+
+
+def _row(
+    data: Dataset,
+    metric: Metric,
+    parser: Parser,
+    label: str,
+    found: Answers,
+    *,
+    stack: Stack = (),
+    edits: tuple[dict[str, Any], ...] = (),
+) -> Row:
+    sham = bool(stack) and all(isinstance(one, Placebo) for one in stack) and label.startswith("placebo of ")
+    return Row(
+        label=label,
+        role="placebo" if sham else "intervention" if stack else "plain",
+        control_of=label.removeprefix("placebo of ") if sham else "",
+        answers=found.texts,
+        counts=count_answers(data, metric, found.texts, parser),
+        interventions=tuple(one.describe() for one in stack),
+        edits=edits,
+        tokens=found.tokens,
+        cut=found.cut,
+        seconds=found.seconds,
+    )
+
+
+def _evaluated(
+    data: Dataset, metric: Metric, rows: Sequence[Row], settings: Mapping[str, Any], out: str | os.PathLike[str] | None
+) -> Evaluation:
+    """The rows with their length-matched controls and all differences; written where asked."""
+    parser: Parser = settings["parser"]
+    complete = [each for row in rows for each in (row, *_length_matched(data, metric, rows[0], row, parser))]
+    draws = {"resamples": settings["resamples"], "seed": settings["seed"]}
+    result = Evaluation(
+        name=data.name,
+        metric=metric,
+        fingerprint=data.fingerprint,
+        items=data.items,
+        rows=tuple(complete),
+        comparisons=tuple(compare_rows(complete, metric, data.image_groups, **draws)),
+        settings={**settings, "data": dict(data.source), "versions": versions()},
+    )
+    if out is not None:
+        save_run(result, out)
+    return result
+
+
+def _length_matched(data: Dataset, metric: Metric, plain: Row, row: Row, parser: Parser) -> list[Row]:
+    """The plain captions cut to the row's own number of mentions; none for yes/no questions and other rows."""
+    if row.role != "intervention" or not any(map(described, data.items)):
+        return []
+    words = caption_vocabulary(data)
+    texts = [
+        cut_to_mentions([text], [count], words)[0] if described(item) else text
+        for item, text, count in zip(data.items, plain.answers, row.counts["named"].tolist(), strict=True)
+    ]
+    label = f"plain, cut to the mentions of {row.label}"
+    counts = count_answers(data, metric, texts, parser)
+    return [Row(label=label, role="length_matched", control_of=row.label, answers=tuple(texts), counts=counts)]
