@@ -1,9 +1,11 @@
 """What a diagnosis adds to a view: a risk for each judged word, and its blocks."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from lvlmscope.errors import UnsupportedModelError, first_line
 from lvlmscope.explorer.packed_numbers import plain_number
 from lvlmscope.risk import Diagnosis, diagnose
 from lvlmscope.traces.trace import Trace
@@ -12,7 +14,7 @@ from lvlmscope.traces.words import Word
 __all__ = ["blocks_of", "diagnosis_of", "risks_of"]
 
 
-def diagnosis_of(trace: Trace) -> Diagnosis | None:
+def diagnosis_of(trace: Trace, model: Any = None) -> Diagnosis | None:
     """The diagnosis, None for a trace that has nothing to diagnose: no image keys, or no word.
 
     >>> from lvlmscope.diagnostics import planted_trace
@@ -21,7 +23,11 @@ def diagnosis_of(trace: Trace) -> Diagnosis | None:
     """
     if not bool(trace.image_keys.any()) or not "".join(trace.answer_tokens).strip():
         return None
-    return diagnose(trace)
+    try:
+        return diagnose(trace, model=model)
+    except UnsupportedModelError as error:  # its unembedding cannot be read; the diagnosis says so
+        plain = diagnose(trace)
+        return replace(plain, left_out=(*plain.left_out, f"lens: {first_line(error)}"))
 
 
 def blocks_of(diagnosis: Diagnosis) -> list[dict[str, Any]]:

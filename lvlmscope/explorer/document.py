@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from lvlmscope.errors import ShapeError, message, task
 from lvlmscope.explorer.diagnosis_blocks import blocks_of, diagnosis_of, risks_of
-from lvlmscope.explorer.signal_values import RISK, merged
+from lvlmscope.explorer.signal_values import RANK, RISK, merged
 from lvlmscope.explorer.trace_json import describe_side
 from lvlmscope.explorer.word_maps import WordMaps
 from lvlmscope.palette import GROUNDED, HALLUCINATED, SEQUENTIAL, UNDEFINED
@@ -28,6 +28,7 @@ def describe_document(
     hallucinated: Marks = (),
     grounded: Marks = (),
     diagnosis: Diagnosis | bool = True,
+    model: Any = None,
 ) -> tuple[dict[str, Any], tuple[WordMaps, ...]]:
     """The document without its maps, and the objects that compute them.
 
@@ -38,6 +39,7 @@ def describe_document(
             function that gives them for each trace.
         grounded: Words to mark as grounded, likewise.
         diagnosis: The first trace's, such as with a calibration of your own; True diagnoses each, False leaves it out.
+        model: The model that made the traces: their diagnoses then read what its image tokens spell, too.
 
     Returns:
         JSON values, and one `WordMaps` per trace.
@@ -58,14 +60,15 @@ def describe_document(
         describe_side(each, label, hallucinated=_of(hallucinated, each, trace), grounded=_of(grounded, each, trace))
         for each, label in zip(word_maps, labels, strict=True)
     ]
+    risks = []
     for side, each in zip(sides, word_maps, strict=True):
         own = diagnosis if isinstance(diagnosis, Diagnosis) and each is word_maps[0] else None
-        found = own or (diagnosis_of(each.trace) if diagnosis is True else None)
+        found = own or (diagnosis_of(each.trace, model) if diagnosis is True else None)
         side["diagnosis"] = blocks_of(found) if found else []
         side["values"] |= {"risk": risks_of(found, each.words)} if found else {}
+        risks += [RISK if found.calibrated else RANK] if found else []
     signals = merged([side.pop("signals") for side in sides])
-    if any("risk" in side["values"] for side in sides):
-        signals.append(RISK)
+    signals += risks[:1]
     return {
         "prompt": trace.prompt,
         "promptText": trace.prompt_text,

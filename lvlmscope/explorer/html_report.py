@@ -33,6 +33,7 @@ def report(
     hallucinated: Marks = (),
     grounded: Marks = (),
     diagnosis: Diagnosis | bool = True,
+    model: Any = None,
 ) -> Path:
     """Writes an explorer of a trace as one HTML file, complete or not at all.
 
@@ -48,6 +49,8 @@ def report(
             gives them for each trace.
         grounded: Words to mark as grounded, likewise.
         diagnosis: The trace's, such as with a calibration of your own; True diagnoses it, False leaves that out.
+        model: The model that made the traces: their diagnoses then read what its image tokens spell, too, in one more
+            forward each. On the bundled model most of the evidence is there.
 
     Returns:
         The path.
@@ -58,7 +61,8 @@ def report(
         OutputError: The file cannot be written.
     """
     target = Path(path)
-    text = page(trace, compare=compare, title=title, hallucinated=hallucinated, grounded=grounded, diagnosis=diagnosis)
+    marks = {"hallucinated": hallucinated, "grounded": grounded}
+    text = page(trace, compare=compare, title=title, **marks, diagnosis=diagnosis, model=model)
     try:
         with whole_file(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -76,6 +80,7 @@ def page(
     hallucinated: Marks = (),
     grounded: Marks = (),
     diagnosis: Diagnosis | bool = True,
+    model: Any = None,
 ) -> str:
     """The text of the HTML file.
 
@@ -86,12 +91,13 @@ def page(
         hallucinated: Words to mark as hallucinated.
         grounded: Words to mark as grounded.
         diagnosis: As in `report`.
+        model: As in `report`.
 
     Returns:
         A document with a policy that forbids every request.
     """
     document, word_maps = describe_document(
-        trace, compare, hallucinated=hallucinated, grounded=grounded, diagnosis=diagnosis
+        trace, compare, hallucinated=hallucinated, grounded=grounded, diagnosis=diagnosis, model=model
     )
     images = sum(len(panel["image"]) for side in document["sides"] for panel in side["panels"])
     room = max((_LIMIT - images - 200_000) // len(word_maps), 100_000)

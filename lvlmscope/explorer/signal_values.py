@@ -8,9 +8,10 @@ from lvlmscope.errors import LvlmscopeError
 from lvlmscope.evaluation.signal_registry import WordSignal, chosen_signals
 from lvlmscope.explorer.packed_numbers import plain_number
 from lvlmscope.explorer.word_maps import WordMaps
+from lvlmscope.traces.array_attributes import bounds_of
 from lvlmscope.traces.word_values import at_words
 
-__all__ = ["RISK", "Shown", "merged", "signals_at_words"]
+__all__ = ["RANK", "RISK", "Shown", "merged", "signals_at_words"]
 
 # Id, name, unit and meaning
 Shown = dict[str, str]
@@ -18,7 +19,13 @@ RISK: Final[Shown] = {
     "id": "risk",
     "name": "risk of being hallucinated",
     "unit": "share of 1",
-    "meaning": "of judged words; without a calibration a rank within this answer",
+    "meaning": "of judged words",
+}
+RANK: Final[Shown] = {
+    "id": "risk",
+    "name": "rank of suspicion, not calibrated",
+    "unit": "unscaled",
+    "meaning": "mean rank of judged words within this answer, no probability",
 }
 _ORDER: Final = ("attention", "gradient", "hidden", "lens", "confidence")
 
@@ -59,9 +66,9 @@ def _shown(signal: WordSignal, attrs: Mapping[str, Any]) -> Shown:
 
 def _unit(attrs: Mapping[str, Any]) -> str:
     """Unit of a number; for a pure number its range, so that a 0.5 can be read."""
-    units, (low, high) = str(attrs.get("units", "")), attrs.get("bounds") or (None, None)
+    units, (low, high) = str(attrs.get("units", "")), bounds_of(attrs)
     if units not in {"", "1"}:
         return units
-    if low is None or high is None:
+    if not (math.isfinite(low) and math.isfinite(high)):
         return "no unit"
     return "share of 1" if (low, high) == (0, 1) else f"from {low:g} to {high:g}"

@@ -24,6 +24,7 @@ def explore(
     hallucinated: Marks = (),
     grounded: Marks = (),
     diagnosis: Diagnosis | bool = True,
+    model: Any = None,
 ) -> Any:
     """A widget for Jupyter, VS Code and Colab: choose a word, see its image map, heads, signals and alternatives.
 
@@ -36,6 +37,7 @@ def explore(
             gives them for each trace.
         grounded: Words to mark as grounded, likewise.
         diagnosis: The trace's, such as with a calibration of your own; True diagnoses it, False leaves that out.
+        model: The model that made the traces: their diagnoses then read what its image tokens spell, too.
 
     Returns:
         The `anywidget.AnyWidget`; a notebook shows it as the value of a cell.
@@ -52,7 +54,7 @@ def explore(
         got, fix = f"no module {error.name}", 'pip install "lvlmscope[notebook]", or write lv.report(trace, path)'
         raise MissingExtraError(message(got, "a notebook with anywidget", fix, task="explore a trace")) from error
     document, word_maps = describe_document(
-        trace, other, hallucinated=hallucinated, grounded=grounded, diagnosis=diagnosis
+        trace, other, hallucinated=hallucinated, grounded=grounded, diagnosis=diagnosis, model=model
     )
     source = files("lvlmscope.explorer")
     members = {

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from math import isfinite
-from typing import Final
+from typing import Any, Final
 
 from lvlmscope.risk.calibration import Calibration
 from lvlmscope.risk.word_risk import WordRisk
 
-__all__ = ["risk_threshold", "usual_risk", "words_at_risk"]
+__all__ = ["risk_threshold", "subject_of", "usual_risk", "words_at_risk"]
 
 _TIMES_USUAL: Final = 1.5  # of the usual risk, from which a word is at risk; where that passes half way to 1, half way
 _HIGHEST: Final = 4  # without a calibration, one word in so many is
@@ -51,3 +51,18 @@ def words_at_risk(risks: Sequence[WordRisk], usual: float) -> tuple[int, ...]:
     if isfinite(usual):
         return tuple(sorted(n for n in known if risks[n].risk >= risk_threshold(usual)))
     return tuple(sorted(known[: -(-len(known) // _HIGHEST)]))
+
+
+def subject_of(words: Sequence[WordRisk], risky: Sequence[Any], *, calibrated: bool) -> str:
+    """What the words are called that shares of heads and interventions are about.
+
+    Args:
+        words: The judged words.
+        risky: Those at risk, or their indices; where there are none the one that ranks highest is meant.
+        calibrated: Whether risks are probabilities.
+    """
+    if risky:
+        return "the words at risk" if calibrated else "the words that rank highest"
+    if any(isfinite(word.risk) for word in words):
+        return "the word that ranks highest"
+    return "the first word" if words else "all tokens"

@@ -11,7 +11,7 @@ from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.evaluation.signal_registry import chosen_signals
 from lvlmscope.interface.parameter_checks import checked
-from lvlmscope.risk.at_risk_threshold import usual_risk, words_at_risk
+from lvlmscope.risk.at_risk_threshold import subject_of, usual_risk, words_at_risk
 from lvlmscope.risk.calibration import Calibration, bundled_calibration
 from lvlmscope.risk.diagnosis_report import parts_of
 from lvlmscope.risk.findings import (
@@ -170,7 +170,14 @@ def diagnose(
     risky = words_at_risk(risks, usual)
     # Where no word is at risk, the interventions are configured for the one that ranks highest
     subject = risky or tuple(sorted(range(len(risks)), key=lambda number: -_known(risks[number].risk))[:1])
-    case = Evidence(trace=trace, readings=readings, risks=risks, risky=subject, bundled=_is_bundled(trace))
+    case = Evidence(
+        trace=trace,
+        readings=readings,
+        risks=risks,
+        risky=subject,
+        bundled=_is_bundled(trace),
+        subject=subject_of(risks, risky, calibrated=calibration is not None),
+    )
     return Diagnosis(
         answer=trace.answer,
         model=_name(trace),

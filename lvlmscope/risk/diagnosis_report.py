@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from lvlmscope.risk.at_risk_threshold import subject_of
 from lvlmscope.risk.report_tables import Block, configured, ranges
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _words(diagnosis: "Diagnosis") -> Block:
     )
     return Block(
         title="words",
-        note=note + (f"; {left} more words rank lower" if left else ""),
+        note=note + (f"; {left} more {'word ranks' if left == 1 else 'words rank'} lower" if left else ""),
         header=("word", "risk" if diagnosis.calibrated else "rank", "raised by"),
         rows=rows,
     )
@@ -64,12 +65,7 @@ def _judgement(diagnosis: "Diagnosis", word: "WordRisk", rank: int) -> str:
 
 
 def _subject(diagnosis: "Diagnosis") -> str:
-    """The words that shares of heads and interventions are about."""
-    if diagnosis.risky:
-        return "the words at risk" if diagnosis.calibrated else "the words that rank highest"
-    if _ranked(diagnosis):
-        return "the word that ranks highest"
-    return "the first word" if diagnosis.words else "all tokens"
+    return subject_of(diagnosis.words, diagnosis.risky, calibrated=diagnosis.calibrated)
 
 
 def _ranked(diagnosis: "Diagnosis") -> bool:

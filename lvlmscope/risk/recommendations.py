@@ -54,6 +54,7 @@ class Evidence:
         risks: The judged words.
         risky: Indices of those that are at risk, or of the one that ranks highest.
         bundled: Whether the bundled model made the trace.
+        subject: What the risky words are called.
     """
 
     trace: Trace
@@ -61,6 +62,7 @@ class Evidence:
     risks: tuple[WordRisk, ...]
     risky: tuple[int, ...]
     bundled: bool
+    subject: str = "the words at risk"
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -118,7 +120,7 @@ def _dleaf(case: Evidence) -> Recommendation | None:
         return None
     layers = [layer for layer in case.trace.layer_indices if layer in edited or not ever.sel(layer=layer)]
     evidence = _mean(ranks, edited)
-    reason = f"high entropy of image attention in {_layers(edited)} at the words at risk ({_share(case, evidence)})"
+    reason = f"high entropy of image attention in {_layers(edited)} at {case.subject} ({_share(case, evidence)})"
     return Recommendation(name="DLEAF", intervention=DLEAF(layers=layers), evidence=evidence, reason=reason)
 
 
@@ -141,7 +143,7 @@ def _clva(case: Evidence) -> Recommendation | None:
     intervention = CLVA(initial=initial, middle=middle, deep=deep)
     reason = (
         f"image attention is highest in {_layers(middle)}; {_layers(deep, 'correlates', 'correlate')} with the noise "
-        f"of the first layers at the words at risk ({_share(case, evidence)})"
+        f"of the first layers at {case.subject} ({_share(case, evidence)})"
     )
     return Recommendation(name="CLVA", intervention=intervention, evidence=evidence, reason=reason)
 
@@ -156,7 +158,7 @@ def _locore(case: Evidence) -> Recommendation | None:
     starts = [word.steps[0] for word in case.risks]
     gaps = [step - max((s for s in starts if s < step), default=0) for step in case.first_steps]
     window = int(np.clip(np.median(gaps), 1, _LONGEST_WINDOW))
-    reason = f"low saliency of the previous token at the words at risk ({_share(case, evidence)})"
+    reason = f"low saliency of the previous token at {case.subject} ({_share(case, evidence)})"
     reason += f", below the usual in {_layers(weak)}" if weak else ""
     intervention = LocoRE(layers=sorted(weak) or None, window=window)
     return Recommendation(name="LocoRE", intervention=intervention, evidence=evidence, reason=reason)
@@ -179,7 +181,7 @@ def _sgrs(case: Evidence) -> Recommendation | None:
     intervention = SGRS(alpha=wanted if plain.alpha < wanted <= _STRICTEST else plain.alpha)
     evidence = _mean(ranks, list(ranks))
     reason = (
-        f"saliency of the answer so far at the words at risk is at most {max(known):.0%} of that at the tokens before "
+        f"saliency of the answer so far at {case.subject} is at most {max(known):.0%} of that at the tokens before "
         f"({_share(case, evidence)})"
     )
     return Recommendation(name="SGRS", intervention=intervention, evidence=evidence, reason=reason)
@@ -196,7 +198,7 @@ def _rescaling(case: Evidence) -> Recommendation | None:
     except ModelInputError:  # heads too alike to be classed
         return None
     evidence = _mean(ranks, early)
-    reason = f"little image attention in {_layers(early)} at the words at risk ({_share(case, evidence)})"
+    reason = f"little image attention in {_layers(early)} at {case.subject} ({_share(case, evidence)})"
     return Recommendation(name="HeadRescaling", intervention=intervention, evidence=evidence, reason=reason)
 
 
@@ -240,5 +242,5 @@ def _which(layers: Sequence[int], one: str, many: str) -> str:
 
 def _share(case: Evidence, evidence: float) -> str:
     if case.readings.calibration is None:
-        return f"rank {evidence:.2f} among this answer's own words, which were chosen by rank"
+        return f"rank {evidence:.2f} in this answer"
     return f"more so than {evidence:.0%} of correct words"

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.interface.parameter_checks import Range, check_fields
+from lvlmscope.interface.declared_types import Range
+from lvlmscope.interface.parameter_checks import check_fields
 
 __all__ = ["TrainingOptions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOptions:
-    """Settings of a run; the defaults are the paper's (arXiv 2506.17587: AdamW, 1e-5, batch 10, 3 epochs).
+    """Settings of a run; the defaults are the paper's (arXiv 2506.17587: 1e-5, batch 10, 3 epochs); AdamW is ours.
 
     Attributes:
         output: Folder for checkpoints, the cell and `training.json`.

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,11 +56,32 @@ def check(found: xr.DataArray, trace: Trace) -> None:
         assert found.coords["token"].values.tolist() == list(trace.answer_tokens)
     if "layer" in found.dims and found.name is not None and "drift" not in str(found.name):
         assert found.coords["layer"].values.tolist() == list(trace.layer_indices)
-    if found.attrs["bounds"] is not None and found.dtype == np.float32:
+    if found.dtype == np.float32:
         low, high = found.attrs["bounds"]
         values = found.values[np.isfinite(found.values)]
         assert (values >= low - 1e-5).all()
-        assert high is None or (values <= high + 1e-3).all()
+        assert (values <= high + 1e-3).all()
+
+
+@every
+def test_netcdf_takes_every_signal(name: str, tmp_path: Path) -> None:
+    trace = random_trace(4, steps=3, layers=4, heads=4)
+    found = SIGNALS[name](trace)
+    found.to_netcdf(tmp_path / "signal.nc", engine="scipy")
+    with xr.open_dataarray(tmp_path / "signal.nc", engine="scipy") as read:
+        np.testing.assert_array_equal(read.values.astype(found.dtype), found.values)
+        assert set(read.attrs) >= set(found.attrs)
+        assert tuple(read.attrs["bounds"]) == pytest.approx(found.attrs["bounds"])
+        assert read.dims == found.dims
+
+
+def test_netcdf_takes_a_trace(tmp_path: Path) -> None:
+    trace = random_trace(4)
+    trace.to_xarray().to_netcdf(tmp_path / "trace.nc", engine="scipy")
+    with xr.open_dataset(tmp_path / "trace.nc", engine="scipy") as read:
+        np.testing.assert_array_equal(read["attention"], trace.attention)
+        assert read.attrs["answer"] == trace.answer
+        assert read["token"].values.tolist() == list(trace.answer_tokens)
 
 
 @every
@@ -67,13 +89,14 @@ def test_labels_and_bounds_on_unlike_decoders(name: str, decoders: list[Trace]) 
     for trace in decoders:
         if name != "functional_heads":
             check(SIGNALS[name](trace), trace)
-    if name == "functional_heads":  # three layers by depth: the first one cannot see the image, or has no rows
+    if name == "functional_heads":
         crossing, windowed, hybrid = decoders
-        check(SIGNALS[name](windowed), windowed)
-        with pytest.raises(ModelInputError, match="heads too alike: tau_reas 0 and tau_perc 0"):
+        for trace in (windowed, hybrid):
+            check(SIGNALS[name](trace), trace)
+        with pytest.raises(ModelInputError, match="no visual attention ratio"):  # layer 0 does not see the image
             SIGNALS[name](crossing)
-        with pytest.raises(ModelInputError, match="no visual attention ratio"):
-            SIGNALS[name](hybrid)
+        found = diagnostics.functional_heads(hybrid)  # attention in layers 1 and 3 alone
+        assert (found.attrs["l_perc"], found.attrs["l_reas"]) == (1, 3)
 
 
 @every

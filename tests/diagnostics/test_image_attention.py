@@ -49,7 +49,7 @@ def test_logit_focus_reads_the_scores() -> None:
     found = image_attention_focus(trace, space="logit")
     assert trace.image_scores is not None
     np.testing.assert_allclose(found, trace.image_scores.permute(1, 2, 0))
-    assert found.attrs["bounds"] is None
+    assert found.attrs["bounds"] == (-math.inf, math.inf)
     assert found.attrs["units"] == "score"
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+import lvlmscope as lv
 from lvlmscope import Trace, report
 from lvlmscope.diagnostics import layer_image_entropy, planted_trace, saliency_to_previous
 from lvlmscope.errors import ModelInputError, OutputError
@@ -25,6 +26,7 @@ from lvlmscope.explorer.packed_numbers import packed, packed_bytes, unpacked
 from lvlmscope.explorer.trace_json import describe_side
 from lvlmscope.explorer.word_maps import WordMaps
 from lvlmscope.risk import diagnose
+from lvlmscope.tiny import scene
 from lvlmscope.traces.images import data_uri
 from lvlmscope.traces.token_layout import Cell, ImageLayout
 from tests.support.random_traces import blind
@@ -156,7 +158,8 @@ def test_a_diagnosis_adds_risks_and_blocks() -> None:
         side = document["sides"][0]
         assert side["values"]["risk"] == pytest.approx([word.risk for word in found.words], rel=1e-5)
         assert side["diagnosis"][0]["title"] == "words"
-        assert any("risk" in block["header"] for block in side["diagnosis"])
+        assert any("rank" in block["header"] for block in side["diagnosis"])
+        assert document["signals"][-1]["name"] == "rank of suspicion, not calibrated"
     document, _ = describe_document(trace, diagnosis=False)
     assert document["sides"][0]["diagnosis"] == []
     assert "risk" not in document["sides"][0]["values"]
@@ -274,3 +277,16 @@ def test_a_report_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="choose another path"):
         report(varied_trace(), tmp_path / "case.html")
     assert [path.name for path in tmp_path.iterdir()] == ["case.html"]
+
+
+def test_a_model_at_hand_is_read_for_the_diagnosis_of_each_trace() -> None:
+    model = lv.load("tiny")
+    shown = scene("prior", 3).image  # a broccoli; the model speaks of a carrot, too
+    trace = lv.trace(model, shown, "Describe the image.", max_new_tokens=12, progress=False)
+    without, _ = describe_document(trace)
+    document, _ = describe_document(trace, trace, model=model)
+    carrot = [word["text"].strip() for word in document["sides"][0]["words"]].index("carrot")
+    assert document["signals"][-1]["name"] == "risk of being hallucinated"
+    for side in document["sides"]:
+        assert not any(block["title"] == "not read" and "no model" in block["note"] for block in side["diagnosis"])
+        assert side["values"]["risk"][carrot] > 0.5 > without["sides"][0]["values"]["risk"][carrot]
