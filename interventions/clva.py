@@ -9,7 +9,7 @@ from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.layer_bands import DEEP, INITIAL, MIDDLE, LayerSpec
 from lvlmscope.attention.sensitive_head_rule import extreme_heads, gathered_distribution
 from lvlmscope.errors import ModelInputError, message
-from lvlmscope.interface.parameter_checks import Range
+from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.attended_layers import chosen_layers
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.key_positions import crosses, on_keys, on_positions

@@ -8,7 +8,7 @@ import torch
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.entropy_threshold_rule import FLAG_MARGIN, EntropyRule, RunningThreshold, heads_to_edit
 from lvlmscope.attention.layer_bands import LayerSpec
-from lvlmscope.interface.parameter_checks import Range
+from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.attended_layers import chosen_layers
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.registry import intervention

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lvlmscope.attention.attention_rows import at_least_float32
 from lvlmscope.errors import CellError, message
-from lvlmscope.interface.parameter_checks import Range
+from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.depth_cell import DepthCell
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.runtime.parameters import InterventionConfig

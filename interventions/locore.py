@@ -7,7 +7,7 @@ import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows, log_weights
 from lvlmscope.attention.layer_bands import LayerSpec
-from lvlmscope.interface.parameter_checks import Range
+from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.attended_layers import chosen_layers
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.key_positions import after_image, crosses, on_keys

@@ -12,7 +12,7 @@ from lvlmscope.attention.gradient_times_attention import head_saliency, normalis
 from lvlmscope.attention.layer_bands import LayerSpec
 from lvlmscope.errors import UnsupportedOptionError, message
 from lvlmscope.hooks.gradient_path import ForwardGraph
-from lvlmscope.interface.parameter_checks import Range
+from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.attended_layers import chosen_layers
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.key_positions import after_image, on_keys

@@ -7,7 +7,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, get_type_hints
 
 from lvlmscope.errors import InterventionError, ModelInputError, message
-from lvlmscope.interface.parameter_checks import Range, allows, choices, describe_hint, has_type
+from lvlmscope.interface.declared_types import allows, choices, describe_hint, has_type
 from lvlmscope.registry import close_match
 from lvlmscope.runtime.protocol import MethodCard
 

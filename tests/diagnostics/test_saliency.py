@@ -140,7 +140,7 @@ def test_bad_input_is_refused() -> None:
         saliency_to_image(blind(trace))
     with pytest.raises(ModelInputError, match="ints from -2 to 1"):
         saliency_to_previous(trace, layers=[5])
-    with pytest.raises(ModelInputError, match=r"layers \[0\] without attention; expected: layers that have it: \[1, 2\]"):
+    with pytest.raises(ModelInputError, match=r"layers \[0\] without attention; .* have it: \[1, 2\]"):
         saliency_to_previous(dataclasses.replace(trace, layer_indices=(1, 2)), layers=[0])
     hybrid = dataclasses.replace(random_trace(0, layers=2), layer_indices=(3, 7))  # a band takes the nearest layer
     for band, place in (((0.0, 0.1), 0), ((0.4, 0.6), 0), ((0.8, 0.9), 1)):

@@ -163,7 +163,7 @@ def test_bad_input_is_refused() -> None:
         score_signals(traces, [*labels, labels[0]])
     with pytest.raises(EvaluationError, match="11 labels and more traces"):
         score_signals(traces, labels[:11])
-    with pytest.raises(EvaluationError, match="got nonsense; expected: position"):
+    with pytest.raises(EvaluationError, match="got 'nonsense'; expected: "):
         score_signals(traces, labels, signals=["nonsense"])
     with pytest.raises(EvaluationError, match="no signal at all"):
         score_signals(traces, labels, signals=[])

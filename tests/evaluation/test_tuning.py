@@ -52,21 +52,21 @@ def images(count: int = 2) -> list[Example]:
 @pytest.mark.usefixtures("ruled")
 def test_the_best_setting_within_the_limit_of_recall_is_found() -> None:
     seen: list[Trial] = []
-    found = tune(None, "dleaf", images(), space={"gamma": (0.0, 1.0)}, trials=25, progress=seen.append)
+    found = tune(None, "dleaf", images(), space={"gamma": (0.0, 1.0)}, trials=25, progress=seen.append, words=WORDS)
     assert len(found.trials) == len(seen) == 25
     best = found.best.intervention
     assert isinstance(best, DLEAF)
     assert 0.4 < best.gamma < 0.6
     assert found.best.edited == 7
     assert any(isinstance(t.intervention, DLEAF) and t.intervention.gamma >= 0.6 for t in found.trials)
-    again = tune(None, DLEAF, images(), space={"gamma": (0.0, 1.0)}, trials=25)
+    again = tune(None, DLEAF, images(), space={"gamma": (0.0, 1.0)}, trials=25, words=WORDS)
     assert [t.intervention for t in again.trials] == [t.intervention for t in found.trials]
 
 
 @pytest.mark.usefixtures("ruled")
 def test_spaces_of_every_kind_and_fixed_values() -> None:
     space: dict[str, Sequence[Any]] = {"heads": (1, 3), "threshold": ["min", "max"], "layers": [(0.0, 0.5), (0.5, 1.0)]}
-    found = tune(None, "DLEAF", images(), space=space, fixed={"gamma": 0.25}, trials=12)
+    found = tune(None, "DLEAF", images(), space=space, fixed={"gamma": 0.25}, trials=12, words=WORDS)
     tried: list[Any] = [t.intervention for t in found.trials]
     assert {r.gamma for r in tried} == {0.25}
     assert {r.heads for r in tried} <= {1, 2, 3}
@@ -76,10 +76,10 @@ def test_spaces_of_every_kind_and_fixed_values() -> None:
 
 @pytest.mark.usefixtures("ruled")
 def test_settings_that_the_method_refuses_are_passed_over() -> None:
-    found = tune(None, "DLEAF", images(), space={"gamma": (0.5, 1.5)}, trials=12)
+    found = tune(None, "DLEAF", images(), space={"gamma": (0.5, 1.5)}, trials=12, words=WORDS)
     assert 0 < len(found.trials) < 12
     with pytest.raises(EvaluationError, match=r"tune DLEAF: .*settings that it accepts"):
-        tune(None, "DLEAF", images(), space={"gamma": (2.0, 3.0)}, trials=2)
+        tune(None, "DLEAF", images(), space={"gamma": (2.0, 3.0)}, trials=2, words=WORDS)
 
 
 def test_no_trial_within_the_limit_tells_the_least_loss() -> None:
@@ -117,8 +117,8 @@ def test_what_cannot_be_tuned_is_refused() -> None:
     with pytest.raises(EvaluationError, match="0 images"):
         tune(None, "DLEAF", [])
     with pytest.raises(EvaluationError, match="0 parameters to vary"):
-        tune(None, "DLEAF", images(), space={})
+        tune(None, "DLEAF", images(), space={}, words=WORDS)
     with pytest.raises(EvaluationError, match="0 trials"):
-        tune(None, "DLEAF", images(), trials=0)
+        tune(None, "DLEAF", images(), trials=0, words=WORDS)
     with pytest.raises(InterventionError, match="'VCD'"):
-        tune(None, "VCD", images())
+        tune(None, "VCD", images(), words=WORDS)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import lvlmscope as lv
 from lvlmscope.errors import ModelInputError
-from lvlmscope.interface.parameter_checks import Range, allows, checkable_hints, checked, is_checked
+from lvlmscope.interface.declared_types import Range, allows
+from lvlmscope.interface.parameter_checks import checkable_hints, checked, is_checked
 
 ROOMS = ("", "plot", "evaluation", "attribution", "risk", "tiny", "training")
 WRONG = st.one_of(

@@ -14,7 +14,7 @@ from lvlmscope import interventions
 from lvlmscope.cli.commands.interventions import run_interventions
 from lvlmscope.cli.intervention_syntax import parse_intervention
 from lvlmscope.errors import InterventionError, ModelInputError, OutputError
-from lvlmscope.interface.parameter_checks import Range
+from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions import (
     DLEAF,
     HalluRNN,
@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import lvlmscope as lv
-from lvlmscope.interface.parameter_checks import Range
+from lvlmscope.interface.declared_types import Range
 
 
 @lv.intervention

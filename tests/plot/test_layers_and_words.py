@@ -151,9 +151,9 @@ def test_another_traces_saliency_or_an_empty_answer_is_refused():
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_choices_that_name_nothing_are_refused():
     values = xr.DataArray(np.ones((3, 20)), dims=("step", "key"))
-    with pytest.raises(ModelInputError, match="image_keys='all'; expected: 'summed' or 'separate'"):
+    with pytest.raises(ModelInputError, match="image_keys='all'; expected: 'summed', 'separate'"):
         plot.saliency_matrix(planted_trace(), values, image_keys="all")
-    with pytest.raises(ModelInputError, match="order='size'; expected: 'number' or 'value'"):
+    with pytest.raises(ModelInputError, match="order='size'; expected: 'number', 'value'"):
         plot.heatmap(planted_trace(), order="size")
 
 

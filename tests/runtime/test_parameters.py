@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lvlmscope.errors import InterventionError, ModelInputError
-from lvlmscope.interface.parameter_checks import Range
+from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.registry import list_interventions
 from lvlmscope.runtime.parameters import InterventionConfig
 
