@@ -10,7 +10,7 @@ from transformers import LogitsProcessor
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import InterventionError, message
 from lvlmscope.hooks.gradient_path import ForwardGraph
-from lvlmscope.interface.parameter_checks import Range
+from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.repeatable_noise import mixed, normal, uniform
 from lvlmscope.interventions.sgrs import SGRS
 from lvlmscope.runtime.parameters import InterventionConfig

@@ -61,11 +61,11 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.interventions import HalluRNN as HalluRNN
     from lvlmscope.interventions import HeadRescaling as HeadRescaling
     from lvlmscope.interventions import LocoRE as LocoRE
+    from lvlmscope.interventions import Placebo as Placebo
     from lvlmscope.interventions import intervention as intervention
     from lvlmscope.interventions import list_interventions as list_interventions
     from lvlmscope.interventions import load_interventions as load_interventions
     from lvlmscope.interventions import save_interventions as save_interventions
-    from lvlmscope.interventions.placebo import Placebo as Placebo
     from lvlmscope.lenses import internal_confidence as internal_confidence
     from lvlmscope.lenses import logit_lens as logit_lens
     from lvlmscope.models.loaded_model import LoadedModel as LoadedModel
@@ -160,7 +160,7 @@ _HOMES = {
     "HalluRNN": "lvlmscope.interventions",
     "HeadRescaling": "lvlmscope.interventions",
     "LocoRE": "lvlmscope.interventions",
-    "Placebo": "lvlmscope.interventions.placebo",  # it takes an intervention: none to be completed by name
+    "Placebo": "lvlmscope.interventions",
     "intervention": "lvlmscope.interventions",
     "load_interventions": "lvlmscope.interventions",
     "list_interventions": "lvlmscope.interventions",

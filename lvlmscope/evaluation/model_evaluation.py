@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.captioning import Answers, timed_answers
-from lvlmscope.evaluation.comparison import Evaluation, Row, compare_rows
+from lvlmscope.evaluation.comparison import Evaluation, Role, Row, compare_rows
 from lvlmscope.evaluation.datasets import BUNDLED, Dataset, bundled_dataset
 from lvlmscope.evaluation.datasets.items import Item, Metric
 from lvlmscope.evaluation.intervention_labels import Stack, labelled_stacks
@@ -95,11 +96,13 @@ def evaluate(
     length = data.max_new_tokens if max_new_tokens is None else max_new_tokens
     options: dict[str, Any] = {"max_new_tokens": length, "batch_size": batch_size}
     rows = [_row(data, chosen, parser, PLAIN, timed_answers(bare, reader, pairs, description=PLAIN, **options))]
-    for label, stack in _in_turn(stacks, shams):
+    for label, stack, control_of in _in_turn(stacks, shams):
         with intervene(model, *stack) as handle:
             found = timed_answers(bare, reader, pairs, description=label, **options)
-        row = _row(data, chosen, parser, label, found, stack=stack, edits=handle.report())
-        rows.append(row)
+        row = _row(data, chosen, parser, label, found)
+        told = tuple(one.describe() for one in stack)
+        role: Role = "placebo" if control_of else "intervention"
+        rows.append(replace(row, role=role, control_of=control_of, interventions=told, edits=handle.report()))
     settings = {"model": describe_model(model), "prompt": prompt or PROMPT, **options}
     return _evaluated(data, chosen, rows, settings | {"parser": parser, "resamples": resamples, "seed": seed}, out)
 
@@ -173,33 +176,28 @@ def _asked(item: Item, prompt: str | None) -> str:
     return prompt.replace(_QUESTION, item.question)
 
 
-def _in_turn(stacks: Mapping[str, Stack], shams: Mapping[str, Stack]) -> Iterator[tuple[str, Stack]]:
-    """Each stack, then its placebo."""
+def _placebos(stacks: Mapping[str, Stack], seed: int) -> dict[str, Stack]:
+    for label in stacks:
+        if f"placebo of {label}" in stacks:
+            got = f"the label 'placebo of {label}' with placebo=True"
+            raise EvaluationError(message(got, "labels that differ", "leave one of the two out"))
+    return {label: tuple(Placebo(intervention=one, seed=seed) for one in stack) for label, stack in stacks.items()}
+
+
+def _in_turn(stacks: Mapping[str, Stack], shams: Mapping[str, Stack]) -> Iterator[tuple[str, Stack, str]]:
+    """Label, stack and what it is the control of: each stack, then its placebo."""
     for label, stack in stacks.items():
-        yield label, stack
+        yield label, stack, ""
         if label in shams:
-            yield f"placebo of {label}", shams[label]
+            yield f"placebo of {label}", shams[label], label
 
 
-def _row(
-    data: Dataset,
-    metric: Metric,
-    parser: Parser,
-    label: str,
-    found: Answers,
-    *,
-    stack: Stack = (),
-    edits: tuple[dict[str, Any], ...] = (),
-) -> Row:
-    sham = bool(stack) and all(isinstance(one, Placebo) for one in stack) and label.startswith("placebo of ")
+def _row(data: Dataset, metric: Metric, parser: Parser, label: str, found: Answers) -> Row:
     return Row(
         label=label,
-        role="placebo" if sham else "intervention" if stack else "plain",
-        control_of=label.removeprefix("placebo of ") if sham else "",
+        role="plain",
         answers=found.texts,
         counts=count_answers(data, metric, found.texts, parser),
-        interventions=tuple(one.describe() for one in stack),
-        edits=edits,
         tokens=found.tokens,
         cut=found.cut,
         seconds=found.seconds,

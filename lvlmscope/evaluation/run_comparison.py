@@ -1,13 +1,13 @@
 """Several runs on the same items as one table."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from lvlmscope.errors import EvaluationError, message, task
-from lvlmscope.evaluation.comparison import Evaluation, Row, compare_rows
+from lvlmscope.evaluation.comparison import Comparison, Evaluation, Row, compare_rows
 from lvlmscope.evaluation.run_folder import load_run
 
 __all__ = ["compare_runs"]
@@ -17,7 +17,7 @@ __all__ = ["compare_runs"]
 def compare_runs(
     runs: Sequence[str | os.PathLike[str] | Evaluation], *, resamples: int = 2000, seed: int = 0
 ) -> Evaluation:
-    """The rows of several runs, all against the first run's plain row, with intervals over the same images.
+    """The rows of several runs, each against its own run's plain row, and the plain rows against the first one.
 
     Controls stay with their interventions. Where two runs have a row of one label and the same answers it appears once;
     where the answers differ, the later one gets its run's number behind it.
@@ -47,15 +47,21 @@ def compare_runs(
             if mine != its:
                 got = f"run {number} ({other.name}) with other {what} than run 1 ({first.name})"
                 raise EvaluationError(message(got, "runs on the same items, scored alike", "compare these apart"))
-    rows: list[Row] = []
-    for number, run in enumerate(loaded, start=1):
-        rows += _new_rows(rows, run, number)
     ids: dict[str, int] = {}
     groups = np.array([ids.setdefault(item.image_id, len(ids)) for item in first.items])
+    rows: dict[str, Row] = {}
+    comparisons: dict[tuple[str, str], Comparison] = {}
+    for number, run in enumerate(loaded, start=1):
+        own = _renamed(rows, run, number)
+        rows |= {row.label: row for row in own}
+        plain = [loaded[0].rows[0], replace(own[0], role="intervention")]
+        for listed in (own, plain if own[0].label != plain[0].label else []):
+            found = compare_rows(listed, first.metric, groups, resamples=resamples, seed=seed) if listed else []
+            comparisons |= {(one.row, one.against): one for one in found}
     return replace(
         first,
-        rows=tuple(rows),
-        comparisons=tuple(compare_rows(rows, first.metric, groups, resamples=resamples, seed=seed)),
+        rows=tuple(rows.values()),
+        comparisons=tuple(comparisons.values()),
         settings={
             "model": first.settings.get("model"),
             "parser": first.settings["parser"],
@@ -66,17 +72,10 @@ def compare_runs(
     )
 
 
-def _new_rows(known: Sequence[Row], run: Evaluation, number: int) -> list[Row]:
-    """The run's rows that are not known yet, under labels that are not taken."""
-    renamed: dict[str, str] = {}
-    found = []
-    for row in run.rows:
-        same = next((one for one in known if one.label == row.label), None)
-        if same is not None and same.answers == row.answers:
-            continue
-        label = row.label if same is None else f"{row.label} (run {number})"
-        renamed[row.label] = label
-        role = "intervention" if row.role == "plain" and known else row.role
-        control_of = renamed.get(row.control_of, row.control_of)
-        found.append(replace(row, label=label, role=role, control_of=control_of))
-    return found
+def _renamed(known: Mapping[str, Row], run: Evaluation, number: int) -> list[Row]:
+    """The run's rows under labels that no other answers have."""
+    taken = {row.label for row in run.rows if row.label in known and known[row.label].answers != row.answers}
+    labels = {row.label: f"{row.label} (run {number})" if row.label in taken else row.label for row in run.rows}
+    return [
+        replace(row, label=labels[row.label], control_of=labels.get(row.control_of, row.control_of)) for row in run.rows
+    ]

@@ -16,7 +16,7 @@ def compare(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Compares runs on the same items with the first one's plain row, with paired intervals."""
+    """Puts runs on the same items into one table, with paired intervals."""
     from lvlmscope.cli.commands.evaluate_data import run_comparison
 
     run_comparison(runs, out, seed=seed, as_json_text=as_json)
