@@ -1,6 +1,6 @@
 """Attention sinks: keys that draw attention whatever is being said; and rows read without them."""
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import xarray as xr
@@ -9,7 +9,7 @@ from lvlmscope.attention.attention_rows import AttentionRows, at_least_float32
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.labelled_arrays import labelled_array
-from lvlmscope.traces.requirements import require_all_keys, require_image
+from lvlmscope.traces.requirements import require_all_keys, require_image, require_trace
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["Sinks", "attention_sinks", "image_rows", "seen_keys", "sink_mask", "sinks_name", "without_keys"]
@@ -104,16 +104,17 @@ def sink_mask(trace: Trace, sinks: Sinks) -> torch.Tensor:
         ModelInputError: An unknown option, or a trace that kept some keys only.
         ShapeError: Sinks of another trace.
     """
-    shape = (trace.num_layers, len(trace.tokens))
+    shape = (require_trace(trace).num_layers, len(trace.tokens))
     if isinstance(sinks, xr.DataArray):
         if set(sinks.dims) != {"layer", "key"} or sinks.transpose("layer", "key").shape != shape:
             got, expected = f"sinks {dict(sinks.sizes)}", f"layer {shape[0]}, key {shape[1]}"
             raise ShapeError(message(got, expected, "take attention_sinks of this trace"))
         require_all_keys(trace)
         return torch.from_numpy(sinks.transpose("layer", "key").values.astype(bool))
-    if sinks not in get_args(get_args(Sinks)[0]):
+    choices: list[Any] = list(get_args(get_args(Sinks)[0]))
+    if type(sinks) is not str or sinks not in choices:
         expected = "keep, exclude, first_key, or a result of attention_sinks"
-        raise ModelInputError(message(f"sinks={sinks!r}", expected, "choose one"))
+        raise ModelInputError(message(f"sinks={sinks!r}"[:80], expected, "choose one"))
     if sinks == "keep":
         return torch.zeros(shape, dtype=torch.bool)
     if sinks == "first_key":

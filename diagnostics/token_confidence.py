@@ -5,6 +5,7 @@ import torch
 import xarray as xr
 
 from lvlmscope.traces.labelled_arrays import labelled_array
+from lvlmscope.traces.requirements import require_trace
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_signals import signal
 
@@ -50,6 +51,7 @@ def confidence(trace: Trace) -> xr.DataArray:
     >>> confidence(planted_trace()).sel(measure="log_probability").values.tolist()
     [-0.5, -0.5, -0.5]
     """
+    require_trace(trace)
     return labelled_array(
         trace,
         torch.stack([trace.log_probs, trace.entropy, trace.margin]),

@@ -117,7 +117,7 @@ def require_all_keys(trace: Trace) -> None:
     Raises:
         ModelInputError: Keys were left out.
     """
-    if trace.kept_keys != "all":
+    if require_trace(trace).kept_keys != "all":
         got, fix = "a trace that kept the keys of image and answer only", "pass keep='all' to lvlmscope.trace"
         raise ModelInputError(message(got, "traces of all keys", fix))
 
@@ -135,7 +135,7 @@ def required_part(trace: Trace, part: Literal["gradient", "hidden_states"]) -> t
     Raises:
         ModelInputError: The trace was made without it; the message names the argument that keeps it.
     """
-    found: torch.Tensor | None = getattr(trace, part)
+    found: torch.Tensor | None = getattr(require_trace(trace), part)
     if found is None:
         argument = "gradients=True" if part == "gradient" else "hidden_states=True"
         got, fix = f"a trace without {part}", f"pass {argument} to lvlmscope.trace"

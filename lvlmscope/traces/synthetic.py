@@ -1,10 +1,11 @@
 """A trace whose attention is known because it was planted: for tests, examples and calibrating the eye."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 
 from lvlmscope.errors import ModelInputError, message
+from lvlmscope.interface.declared_types import Range
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.token_layout import Cell, ImageLayout, Kind, Layout
 from lvlmscope.traces.trace import Trace
@@ -17,11 +18,11 @@ def planted_trace(
     *,
     mass: float = 0.5,
     sink: float = 0.25,
-    patch: int | None = None,
-    steps: int = 3,
-    layers: int = 2,
-    heads: int = 4,
-    side: int = 4,
+    patch: Annotated[int, Range(ge=0)] | None = None,
+    steps: Annotated[int, Range(ge=1)] = 3,
+    layers: Annotated[int, Range(ge=1)] = 2,
+    heads: Annotated[int, Range(ge=1)] = 4,
+    side: Annotated[int, Range(ge=1)] = 4,
     salient: int | Literal["previous"] | None = None,
     turn: float | None = None,
 ) -> Trace:
@@ -44,7 +45,8 @@ def planted_trace(
             trace has hidden states (of width 2) where this is given.
 
     Raises:
-        ModelInputError: Shares outside [0, 1] or above 1 together, or a salient key that the trace does not have.
+        ModelInputError: Shares outside [0, 1] or above 1 together, or a patch or a salient key that the trace does not
+            have.
 
     >>> planted_trace(patch=7).attention[0, 0, 0, 1 + 7].item()
     0.5
@@ -52,6 +54,9 @@ def planted_trace(
     if min(mass, sink) < 0 or mass + sink > 1:
         got = f"mass={mass} and sink={sink}"
         raise ModelInputError(message(got, "shares of 1 that sum to at most 1", "lower them", task="plant a trace"))
+    if patch is not None and patch >= side * side:
+        got, expected = f"patch={patch}", f"a patch of the image, 0 to {side * side - 1}, or None"
+        raise ModelInputError(message(got, expected, "choose one", task="plant a trace"))
     if isinstance(salient, int) and not 0 <= salient < side * side + 2:
         expected = f"a prompt key, 0 to {side * side + 1}, or 'previous'"
         raise ModelInputError(message(f"salient={salient}", expected, "choose one", task="plant a trace"))
