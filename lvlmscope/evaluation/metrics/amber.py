@@ -1,7 +1,7 @@
 """AMBER: what descriptions say of annotated objects, and yes/no questions whose hallucinations are missed noes."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -10,6 +10,7 @@ from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.metrics.answer_rows import label_rows, require_paired, text_rows
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.evaluation.metrics.yes_no import Parser, Verdict, read_verdicts
+from lvlmscope.evaluation.metrics.yes_no_scores import YesNoScores
 from lvlmscope.traces.word_boundaries import word_spans
 
 __all__ = ["AmberAnswers", "AmberDescriptions", "amber_answers", "amber_descriptions", "amber_score"]
@@ -180,37 +181,16 @@ def _is_hallucinated(noun: str, right: _Objects, wrong: _Objects, safe_words: Co
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class AmberAnswers:
+class AmberAnswers(YesNoScores):
     """AMBER's discriminative task, kept per question; an unclear answer is a wrong one.
 
     Precision, recall and F1 are of the answer "no": what is asked for and is not there must be denied.
 
     Attributes:
-        said_yes: bool [question]
-        unclear: bool [question]
-        truth: bool [question]
         kind: Type of each question, as annotated. str [question]
-        parser: Which parser read the answers.
-        differs: By each other parser, whether it reads another verdict. bool [question]
     """
 
-    said_yes: np.ndarray
-    unclear: np.ndarray
-    truth: np.ndarray
     kind: np.ndarray
-    parser: str = "strict"
-    differs: dict[str, np.ndarray] = field(default_factory=dict)
-
-    @property
-    def correct(self) -> np.ndarray:
-        """Which answers are right, bool [question]."""
-        right: np.ndarray = (self.said_yes == self.truth) & ~self.unclear
-        return right
-
-    @property
-    def disagreements(self) -> dict[str, int]:
-        """By each other parser, on how many answers it reads another verdict."""
-        return {name: int(other.sum()) for name, other in self.differs.items()}
 
     def summary(self, kind: str = "") -> dict[str, int | float]:
         """Questions, accuracy, precision, recall and F1 of "no", yes rate, all in [0, 1], and unclear answers.

@@ -1,7 +1,7 @@
 """MME: pairs of yes/no questions about an image, right by questions and by pairs."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,42 +9,22 @@ import numpy as np
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.metrics.answer_rows import label_rows, require_paired, text_rows
 from lvlmscope.evaluation.metrics.yes_no import Parser, Verdict, read_verdicts
+from lvlmscope.evaluation.metrics.yes_no_scores import YesNoScores
 
 __all__ = ["MmeScores", "mme"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class MmeScores:
+class MmeScores(YesNoScores):
     """Answers to MME's questions, kept per question; an unclear answer is a wrong one.
 
     Attributes:
-        said_yes: bool [question]
-        unclear: bool [question]
-        truth: bool [question]
         image: Number of the pair that a question belongs to. int64 [question]
         subtask: Name of each question's subtask. str [question]
-        parser: Which parser read the answers.
-        differs: By each other parser, whether it reads another verdict. bool [question]
     """
 
-    said_yes: np.ndarray
-    unclear: np.ndarray
-    truth: np.ndarray
     image: np.ndarray
     subtask: np.ndarray
-    parser: str = "strict"
-    differs: dict[str, np.ndarray] = field(default_factory=dict)
-
-    @property
-    def correct(self) -> np.ndarray:
-        """Which answers are right, bool [question]."""
-        right: np.ndarray = (self.said_yes == self.truth) & ~self.unclear
-        return right
-
-    @property
-    def disagreements(self) -> dict[str, int]:
-        """By each other parser, on how many answers it reads another verdict."""
-        return {name: int(other.sum()) for name, other in self.differs.items()}
 
     def summary(self, subtask: str | None = None) -> dict[str, int | float]:
         """Questions, acc, acc+ and yes rate in [0, 1], the score `100 acc + 100 acc+`, and unclear answers.

@@ -1,7 +1,7 @@
 """POPE: yes/no questions about objects, and how often the answers are right."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,41 +9,18 @@ import numpy as np
 from lvlmscope.errors import task
 from lvlmscope.evaluation.metrics.answer_rows import label_rows, require_paired, text_rows
 from lvlmscope.evaluation.metrics.yes_no import Parser, read_verdicts
+from lvlmscope.evaluation.metrics.yes_no_scores import YesNoScores
 
 __all__ = ["PopeScores", "pope"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PopeScores:
+class PopeScores(YesNoScores):
     """Answers to yes/no probes, kept per question.
 
     An unclear answer counts as wrong for the accuracy and as a "no" for precision, recall and yes rate; how many there
     are is counted apart.
-
-    Attributes:
-        said_yes: bool [question]
-        unclear: bool [question]
-        truth: Whether the object is there. bool [question]
-        parser: Which parser read the answers.
-        differs: By each other parser, whether it reads another verdict. bool [question]
     """
-
-    said_yes: np.ndarray
-    unclear: np.ndarray
-    truth: np.ndarray
-    parser: str = "strict"
-    differs: dict[str, np.ndarray] = field(default_factory=dict)
-
-    @property
-    def correct(self) -> np.ndarray:
-        """Which answers are right, bool [question]."""
-        right: np.ndarray = (self.said_yes == self.truth) & ~self.unclear
-        return right
-
-    @property
-    def disagreements(self) -> dict[str, int]:
-        """By each other parser, on how many answers it reads another verdict."""
-        return {name: int(other.sum()) for name, other in self.differs.items()}
 
     def summary(self) -> dict[str, int | float]:
         """Questions, accuracy, precision, recall, F1 and yes rate in [0, 1], and counts.
