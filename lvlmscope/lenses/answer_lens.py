@@ -7,9 +7,7 @@ import torch
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, message, task
-from lvlmscope.lenses.unembedding import Unembedding, unembeddings_of, verified_unembedding
-from lvlmscope.models.families import family_of
-from lvlmscope.models.loaded_model import LoadedModel, unwrap
+from lvlmscope.lenses.unembedding import Unembedding, bare_and_family, unembeddings_of, verified_unembedding
 from lvlmscope.traces.array_attributes import storable
 from lvlmscope.traces.labelled_arrays import coordinates
 from lvlmscope.traces.requirements import required_part
@@ -60,8 +58,7 @@ def logit_lens(trace: Trace, model: Any) -> xr.Dataset:
     [0.0, 0.0, 0.0]
     """
     hidden = required_part(trace, "hidden_states")
-    bare = unwrap(model)
-    family = model.family if isinstance(model, LoadedModel) else family_of(bare)
+    bare, family = bare_and_family(model)
     width = family.text_config(bare).hidden_size
     if width != hidden.shape[-1]:
         got, expected = f"states of width {hidden.shape[-1]}", f"those of {type(bare).__name__}, {width} wide"

@@ -9,11 +9,12 @@ import xarray as xr
 from lvlmscope.capture.inputs_from_trace import rerun_inputs
 from lvlmscope.errors import task
 from lvlmscope.hooks.hidden_states import HiddenHooks
-from lvlmscope.lenses.unembedding import Unembedding, unembeddings_of, verified_unembedding
-from lvlmscope.models.families import family_of
-from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
+from lvlmscope.lenses.unembedding import Unembedding, bare_and_family, unembeddings_of, verified_unembedding
+from lvlmscope.models.decoder_shape import require_one_stream
+from lvlmscope.models.loaded_model import find_processor
 from lvlmscope.traces.array_attributes import storable
 from lvlmscope.traces.labelled_arrays import coordinates
+from lvlmscope.traces.requirements import require_trace
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_signals import signal
 
@@ -59,8 +60,9 @@ def internal_confidence(trace: Trace, model: Any, *, processor: Any = None) -> x
     >>> bool(found[0] > found[-1])
     True
     """
-    bare = unwrap(model)
-    family = model.family if isinstance(model, LoadedModel) else family_of(bare)
+    require_trace(trace)
+    bare, family = bare_and_family(model)
+    require_one_stream(bare, family, task="read internal confidence")
     ways = unembeddings_of(bare, family)
     inputs, image = rerun_inputs(trace, bare, family, processor=find_processor(model, processor))
     streams: list[torch.Tensor] = []

@@ -7,9 +7,10 @@ from typing import Any, Final
 import torch
 
 from lvlmscope.errors import UnsupportedModelError, message
-from lvlmscope.models.families import Family
+from lvlmscope.models.families import Family, family_of
+from lvlmscope.models.loaded_model import LoadedModel, unwrap
 
-__all__ = ["Unembedding", "unembeddings_of", "verified_unembedding"]
+__all__ = ["Unembedding", "bare_and_family", "unembeddings_of", "verified_unembedding"]
 
 _NORMS: Final = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "final_norm", "embedding_norm")
 _TOLERANCE: Final = {torch.float64: 1e-6, torch.float16: 1e-2, torch.bfloat16: 5e-2}  # of the largest logit
@@ -64,6 +65,24 @@ class Unembedding:
             logs = self(states[part]).log_softmax(-1)
             yield part, logs
             start, size = start + size, max(1, _LOGITS_AT_ONCE // logs.shape[-1])
+
+
+def bare_and_family(model: Any) -> tuple[Any, Family]:
+    """A model without its wrapper, and its family's rules.
+
+    Args:
+        model: What `load` gave, or a bare model.
+
+    Raises:
+        UnsupportedModelError: No vision-language model.
+    """
+    bare = unwrap(model)
+    if isinstance(model, LoadedModel):
+        return bare, model.family
+    if not hasattr(bare, "config"):
+        got, fix = f"{type(bare).__name__}, a module without a config", "give the model that made the trace"
+        raise UnsupportedModelError(message(got, "what lv.load gives, or a Hugging Face model", fix))
+    return bare, family_of(bare)
 
 
 def unembeddings_of(model: Any, family: Family) -> tuple[Unembedding, ...]:
