@@ -9,12 +9,13 @@ import torch
 
 from lvlmscope.capture.generation import Generation, generate_answer, teacher_force
 from lvlmscope.capture.inputs_from_trace import rerun_inputs
-from lvlmscope.capture.replay import replayed_arguments, whole_arguments
+from lvlmscope.capture.replayed_forwards import replayed_arguments, whole_arguments
 from lvlmscope.errors import ModelInputError, ReplayError, message
 from lvlmscope.hooks.hidden_states import HiddenHooks
 from lvlmscope.inputs.preparation import join, prepare
-from lvlmscope.models.families import Family, family_of
-from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
+from lvlmscope.models.decoder_shape import require_one_stream
+from lvlmscope.models.families import Family
+from lvlmscope.models.loaded_model import family_for, find_processor, unwrap
 from lvlmscope.runtime.attachment import instrumentation_of
 from lvlmscope.runtime.generation_settings import plain_settings
 from lvlmscope.traces.requirements import require_image
@@ -80,6 +81,7 @@ class AnswerScorer:
         Returns:
             `[image token, hidden]`, float32.
         """
+        require_one_stream(self.model, self.family, task="read image embeddings")
         inputs = prepare(list(images), self.trace.prompt, self.processor, self.family).inputs
         handed: list[torch.Tensor] = []
 
@@ -108,6 +110,7 @@ class AnswerScorer:
             The model's own embeddings `[image token, hidden]`, float32, and a function from up to `batch` others
             `[variant, image token, hidden]` to log-probabilities `[variant, step]`, which can be differentiated.
         """
+        require_one_stream(self.model, self.family, task="edit image embeddings")
         copies = {n: torch.cat([v] * batch) if isinstance(v, torch.Tensor) else v for n, v in self.inputs.items()}
         core = self.family.core(self.model)
         with torch.no_grad():
@@ -199,7 +202,7 @@ def answer_scorer_of(
     if instrumentation_of(bare) is not None:
         got, expected = "a model with interventions switched on", "the plain model"
         raise ModelInputError(message(got, expected, "call it outside lv.intervene"))
-    family = model.family if isinstance(model, LoadedModel) else family_of(bare)
+    family = family_for(model)
     found = find_processor(model, processor) if inputs is None and trace.images else processor
     recalled, image = rerun_inputs(trace, bare, family, processor=found, inputs=inputs, in_sequence=in_sequence)
     return AnswerScorer(trace=trace, model=bare, family=family, processor=found, inputs=recalled, image=image)

@@ -7,8 +7,8 @@ from lvlmscope.capture.memory import Estimate, estimate_inputs
 from lvlmscope.capture.options import Keep, Precision, check_choices
 from lvlmscope.inputs.preparation import check_inputs, prepare
 from lvlmscope.interface.parameter_checks import checked
-from lvlmscope.models.families import Family, family_of
-from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
+from lvlmscope.models.families import Family
+from lvlmscope.models.loaded_model import family_for, find_processor, unwrap
 from lvlmscope.runtime.generation_settings import answer_limit
 
 __all__ = ["estimate"]
@@ -55,7 +55,7 @@ def estimate(
         ModelInputError: As for ``trace``.
     """
     bare = unwrap(model)
-    family = family or (model.family if isinstance(model, LoadedModel) else family_of(bare))
+    family = family or family_for(model)
     if inputs is None:
         ready: Mapping[str, Any] = prepare(image, prompt, find_processor(model, processor), family).inputs
     else:

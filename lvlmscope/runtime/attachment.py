@@ -10,8 +10,8 @@ from typing import Any, Final
 import torch
 
 from lvlmscope.errors import InterventionError, UnsupportedModelError, message, task
-from lvlmscope.models.families import Family, family_of
-from lvlmscope.models.loaded_model import LoadedModel, unwrap
+from lvlmscope.models.families import Family
+from lvlmscope.models.loaded_model import LoadedModel, family_for, unwrap
 from lvlmscope.runtime.active_intervention import ActiveIntervention
 from lvlmscope.runtime.generate_wrapper import generating_with
 from lvlmscope.runtime.model_hooks import Instrumentation
@@ -228,7 +228,7 @@ def switch_on(
     """
     bare = unwrap(model)
     _require_interventions(interventions)
-    family = family or (model.family if isinstance(model, LoadedModel) else family_of(bare))
+    family = family or family_for(model)
     if family.crossing_layers(bare):
         got = f"{type(bare).__name__}, which looks at the image in cross-attention layers"
         expected, fix = "models with image tokens in the decoder's sequence", "trace it without interventions"

@@ -84,10 +84,10 @@ class Effect:
         if self.divergence:
             most = max(range(len(self.divergence)), key=lambda step: self.divergence[step])
             mean = sum(self.divergence) / len(self.divergence)
-            told = f"at least {mean:.3f} nats on average, {self.divergence[most]:.3f} at step {most}"
+            described = f"at least {mean:.3f} nats on average, {self.divergence[most]:.3f} at step {most}"
             if self.divergence[most] < _HARDLY:
-                told = f"less than {_HARDLY} nats at every step, as far as the kept tokens tell"
-            lines.append(f"next-token distributions moved by {told}; {self.moved_mass:.1%} of the attention moved")
+                described = f"less than {_HARDLY} nats at every step, as far as the kept tokens tell"
+            lines.append(f"next-token distributions moved by {described}; {self.moved_mass:.1%} of the attention moved")
         return "\n".join(lines)
 
 
@@ -196,5 +196,5 @@ def _edit_lines(report: dict[str, Any]) -> list[str]:
     own = {k: v for k, v in report.items() if isinstance(v, float | int) and k not in _COMMON}
     gates = report.get("gate_means_per_layer") or {}
     own |= {f"mean {gate} gate": sum(means.values()) / len(means) for gate, means in gates.items() if means}
-    told = ", ".join(f"{k.replace('_', ' ')} {v:.3g}" for k, v in own.items())
-    return [f"{name}: {', '.join(parts)} over {forwards} forwards", *([f"  {told}"] if told else [])]
+    described = ", ".join(f"{k.replace('_', ' ')} {v:.3g}" for k, v in own.items())
+    return [f"{name}: {', '.join(parts)} over {forwards} forwards", *([f"  {described}"] if described else [])]

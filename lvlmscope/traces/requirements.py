@@ -85,8 +85,8 @@ def require_traces(given: Iterable[Any]) -> Iterator[Trace]:
     for one in given:
         if isinstance(one, FailedExample) and isinstance(given, Sequence):
             failed = [each for each in given if isinstance(each, FailedExample)]
-            told = "; ".join(map(str, failed[:_NAMED])) + ("; ..." if len(failed) > _NAMED else "")
-            got = f"{len(failed)} of {len(given)} that failed ({told})"
+            listed = "; ".join(map(str, failed[:_NAMED])) + ("; ..." if len(failed) > _NAMED else "")
+            got = f"{len(failed)} of {len(given)} that failed ({listed})"
             raise ModelInputError(message(got, "traces alone", _KEEP))
         yield require_trace(one)
 

@@ -89,10 +89,10 @@ def require_one_question(before: "Trace", after: "Trace") -> None:
     digests = [[image["sha256"] for image in each] for each in known]
     same = digests[0] == digests[1] if all(digests) else before.layout.images == after.layout.images
     if not same:
-        told = [
+        described = [
             ", ".join(map(_told, each)) or _shape(trace) for each, trace in zip(known, (before, after), strict=True)
         ]
-        got, expected = f"images that differ: {told[0]} and {told[1]}", "two traces of one image"
+        got, expected = f"images that differ: {described[0]} and {described[1]}", "two traces of one image"
         raise ModelInputError(message(got, expected, "trace the same image"))
 
 

@@ -11,14 +11,15 @@ import torch
 from PIL import Image
 
 from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.capture.agreement import decoder_dtype
 from lvlmscope.capture.generation import generate_answer
 from lvlmscope.capture.trace_one import trace_inputs
 from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.hooks.attention_call import AttentionCall
 from lvlmscope.hooks.attention_tap import KernelOutput
 from lvlmscope.inputs.preparation import prepare
-from lvlmscope.models.families import Family, family_of
-from lvlmscope.models.loaded_model import LoadedModel, find_processor, unwrap
+from lvlmscope.models.families import Family
+from lvlmscope.models.loaded_model import family_for, find_processor, unwrap
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.generation_settings import plain_settings
 from lvlmscope.runtime.protocol import ModelInfo, Session
@@ -111,7 +112,7 @@ def check(model: Any, *, inputs: Any = None, processor: Any = None, family: Fami
         ReplayError: The replay disagrees with the generation.
     """
     bare = unwrap(model)
-    family = family or (model.family if isinstance(model, LoadedModel) else family_of(bare))
+    family = family or family_for(model)
     if inputs is None:
         inputs = prepare(_test_image(), "Describe the image.", find_processor(model, processor), family).inputs
     options = plain_settings(family.core(bare)) | {"max_new_tokens": _STEPS, "do_sample": False}
@@ -141,7 +142,8 @@ def _test_image() -> Image.Image:
 def _agreement(traced: Trace) -> Finding:
     replay = traced.provenance["replay"]
     value, limit = f"{replay['difference']:.2g}", f"{replay['tolerance']:.2g}"
-    note = "one block over the cut cache" if replay["path"] == "block" else "replayed from the start of the prompt"
+    words = {"block": "one block over the cut cache", "full": "replayed from the start of the prompt"}
+    note = words.get(replay["path"], f"replayed step by step: {replay['reason']}")
     return Finding(name="replayed logits equal generated ones", passed=True, value=value, limit=limit, note=note)
 
 
@@ -182,7 +184,7 @@ def _eager(
         crosses = traced.layer_indices[place] in crossing
         gap = _row_gap(traced.attention[step, place], row, outside=outside, end=end, crosses=crosses)
         worst = max(worst, gap)
-    limit = _ROW_TOLERANCE.get(model.dtype, 1e-4)  # type: ignore[call-overload]
+    limit = _ROW_TOLERANCE.get(decoder_dtype(model, family), 1e-4)
     note = "" if steps == traced.num_steps else f"over {steps} steps: then eager chose another token"
     return Finding(name=name, passed=worst <= limit, value=f"{worst:.2g}", limit=f"{limit:.2g}", note=note)
 

@@ -48,7 +48,7 @@ class ChairScores:
 
     @property
     def mean_words(self) -> float:
-        """Mean caption length in words: CHAIR falls with length alone, so it is always told with it."""
+        """Mean caption length in words: CHAIR falls with length alone, so it is always shown with it."""
         return _ratio(self.words.sum(), len(self.words))
 
     def summary(self) -> dict[str, int | float]:
@@ -129,8 +129,8 @@ def require_known(present: Iterable[Collection[str]], vocabulary: Vocabulary) ->
 
 def _counts(named: list[Mention], truth: frozenset[str], words: int) -> tuple[int, int, int, int, int]:
     hallucinated = sum(not mention.is_present(truth) for mention in named)
-    told = {name for mention in named for name in (mention.category, *mention.also)}
-    return len(named), hallucinated, len(truth & told), len(truth), words
+    categories = {name for mention in named for name in (mention.category, *mention.also)}
+    return len(named), hallucinated, len(truth & categories), len(truth), words
 
 
 def _ratio(part: int | np.integer, whole: int | np.integer) -> float:

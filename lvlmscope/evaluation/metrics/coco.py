@@ -145,10 +145,10 @@ def with_chair_rules(words: dict[str, list[str]]) -> Vocabulary:
     Args:
         words: Forms of each category, under COCO's names; a form of two categories is the last one's, as published.
     """
-    told = {name: list(forms) for name, forms in words.items()}
+    extended = {name: list(forms) for name, forms in words.items()}
     for animal in _ANIMALS:
-        told.setdefault(animal, []).extend(f"{age} {animal}" for age in ("baby", "adult"))
+        extended.setdefault(animal, []).extend(f"{age} {animal}" for age in ("baby", "adult"))
     for vehicle, name in _VEHICLES.items():
-        told.setdefault(name, []).append(f"passenger {vehicle}")
-    told.setdefault("toilet", []).append("toilet seat")
-    return Vocabulary({**told, "": list(_NOTHING)}, shared="last", unless={"seat": ["toilet", "toilet seat"]})
+        extended.setdefault(name, []).append(f"passenger {vehicle}")
+    extended.setdefault("toilet", []).append("toilet seat")
+    return Vocabulary({**extended, "": list(_NOTHING)}, shared="last", unless={"seat": ["toilet", "toilet seat"]})

@@ -54,8 +54,8 @@ def pope_questions(path: str | os.PathLike[str]) -> list[PopeQuestion]:
     return found
 
 
-def _question(told: Any, where: str) -> PopeQuestion:
-    record = _record(told, where, question_id=int, image=str, text=str, label=str | int | bool)
+def _question(entry: Any, where: str) -> PopeQuestion:
+    record = _record(entry, where, question_id=int, image=str, text=str, label=str | int | bool)
     (truth,) = label_rows([record["label"]], f"{where}'s label").tolist()
     return PopeQuestion(number=record["question_id"], image=record["image"], text=record["text"], truth=truth)
 
@@ -144,10 +144,10 @@ def _query(asked: Mapping[str, Any], annotations: Mapping[int, Mapping[str, Any]
     number = asked["id"]
     if number not in annotations:
         raise EvaluationError(message(f"query {number} without annotation", "one for each query", "check the folder"))
-    told = annotations[number]
-    common = {"number": number, "kind": told["type"], "image": asked["image"], "text": asked["query"]}
-    truth, expected = told.get("truth"), told.get("hallu", [])
-    if told["type"] == "generative":
+    record = annotations[number]
+    common = {"number": number, "kind": record["type"], "image": asked["image"], "text": asked["query"]}
+    truth, expected = record.get("truth"), record.get("hallu", [])
+    if record["type"] == "generative":
         if not (_is_texts(truth) and _is_texts(expected)):
             got = f"annotation {number} without lists of objects"
             raise EvaluationError(message(got, "truth and hallu as lists", "check the folder"))
@@ -157,17 +157,17 @@ def _query(asked: Mapping[str, Any], annotations: Mapping[int, Mapping[str, Any]
 
 
 def _records(path: Path, **types: Any) -> Iterator[dict[str, Any]]:
-    told = _parsed(read_text(path), path.name)
-    if not isinstance(told, list):
+    records = _parsed(read_text(path), path.name)
+    if not isinstance(records, list):
         raise EvaluationError(message(f"another form of {path.name}", "a list of records", "check the folder"))
-    return (_record(one, f"record {number} of {path.name}", **types) for number, one in enumerate(told))
+    return (_record(one, f"record {number} of {path.name}", **types) for number, one in enumerate(records))
 
 
-def _record(told: Any, where: str, **types: Any) -> dict[str, Any]:
-    if not isinstance(told, dict) or not all(isinstance(told.get(name), kind) for name, kind in types.items()):
-        got = f"{where}: {json.dumps(told)}"[:120]
+def _record(record: Any, where: str, **types: Any) -> dict[str, Any]:
+    if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in types.items()):
+        got = f"{where}: {json.dumps(record)}"[:120]
         raise EvaluationError(message(got, f"a record with {', '.join(types)}", "check the file"))
-    return told
+    return record
 
 
 def _parsed(text: str, where: str) -> Any:

@@ -149,10 +149,10 @@ class Vocabulary:
                     place += count - 1
                     break
             place += 1
-        told = {key for key, _, _ in known} if self._unless else set()
+        present = {key for key, _, _ in known} if self._unless else set()
         for key, first, count in known:
             category, *also = self._forms[key]
-            if category and not (self._unless and told & self._unless.get(key, set())):
+            if category and not (self._unless and present & self._unless.get(key, set())):
                 start, end = tokens.span(first, count)
                 yield Mention(category=category, start=start, end=end, also=tuple(also))
 
