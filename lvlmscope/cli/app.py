@@ -12,6 +12,7 @@ from lvlmscope.cli.commands.compare import compare
 from lvlmscope.cli.commands.evaluate import evaluate
 from lvlmscope.cli.commands.train import train_app
 from lvlmscope.cli.completion import complete_intervention
+from lvlmscope.cli.limits import MAX_SEED
 from lvlmscope.cli.library_progress import quieten
 from lvlmscope.errors import LvlmscopeError
 from lvlmscope.models.torchvision_check import blame_torchvision
@@ -20,7 +21,6 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(name="lvlmscope", no_args_is_help=True, pretty_exceptions_enable=False)
 
-SEEDS = 2**32 - 1  # numpy and transformers take no greater ones
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; files of the same name are replaced.")]
 Interventions = Annotated[
     list[str] | None,
@@ -61,7 +61,7 @@ def demo(
 
 @app.command()
 def trace(  # noqa: PLR0917 - typer reads options from parameters
-    image: Annotated[str, typer.Argument(help="Image file, or an http(s) address.")],
+    image: Annotated[str, typer.Argument(help="Image file, or an http(s) URL.")],
     prompt: Annotated[str, typer.Argument(help="Question or instruction.")],
     model: Annotated[str, typer.Option(help="'tiny', a folder, or a hub id.")] = "tiny",
     dtype: Annotated[str, typer.Option(help="Such as bfloat16; 'auto' takes the files' own.")] = "auto",
@@ -69,7 +69,7 @@ def trace(  # noqa: PLR0917 - typer reads options from parameters
     answer: Annotated[str | None, typer.Option(help="Trace this answer instead of a generated one.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length allowed to the answer.")] = 128,
     gradients: Annotated[bool, typer.Option(help="Keep the gradient of every token's loss to the attention.")] = False,
-    seed: Annotated[int | None, typer.Option(min=0, max=SEEDS, help="Seed of sampling.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Seed of sampling.")] = None,
     intervention: Interventions = None,
     compare: Annotated[bool, typer.Option(help="With an intervention: trace without it too, for the report.")] = True,
     out: Out = Path("lvlmscope-trace"),
@@ -132,9 +132,9 @@ def interventions(
 
 @app.command()
 def signals(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of text.")] = False,
 ) -> None:
-    """Lists the signals that are read at words: what each is read from, what it needs, what it is taken for."""
+    """Lists the signals that are read at words: what each is read from, what it needs, and which values are suspicious."""
     from lvlmscope.cli.commands.signals import run_signals
 
     run_signals(as_json=as_json)

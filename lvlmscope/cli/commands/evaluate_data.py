@@ -1,7 +1,7 @@
 """What `lvlmscope eval` and `lvlmscope compare` do."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,7 +55,7 @@ def run_evaluation(given: Mapping[str, Any]) -> None:
     data = _dataset(given)
     if given["captions"]:
         _refuse(given, _RUNNING, "answers from files")
-        answers = {_label(path): read_answers(path, data) for path in given["captions"]}
+        answers = {path.stem: read_answers(path, data) for path in given["captions"]}
         if len(answers) < len(given["captions"]):
             raise EvaluationError(
                 message("two files of one name", "names that differ", "rename one", task="score answers")
@@ -69,15 +69,11 @@ def run_evaluation(given: Mapping[str, Any]) -> None:
     _print(result, given["out"], as_json_text=given["as_json"])
 
 
-def _label(path: Path) -> str:
-    return path.stem
-
-
 def _options(given: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: given[name] for name in names if given[name] is not None}
 
 
-def _refuse(given: Mapping[str, Any], names: tuple[str, ...] | list[str], what: str) -> None:
+def _refuse(given: Mapping[str, Any], names: Sequence[str], what: str) -> None:
     """Refuses options that were given and would have no effect."""
     if wrong := [name for name in names if given[name] not in (None, False, [])]:
         told = ", ".join("DATA" if name == "data" else f"--{name.replace('_', '-')}" for name in wrong)

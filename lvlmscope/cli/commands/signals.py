@@ -1,9 +1,9 @@
-"""`lvlmscope signals`: every signal that is read at words, what it is read from, needs and is taken for."""
+"""`lvlmscope signals`: every signal that is read at words, what it is read from, what it needs, and which values are suspicious."""
 
 import json
 from typing import Any
 
-from rich.table import Table
+from rich.markup import escape
 
 from lvlmscope.cli.console import console
 from lvlmscope.evaluation.signal_registry import list_signals
@@ -12,22 +12,21 @@ __all__ = ["run_signals", "signal_facts"]
 
 
 def run_signals(*, as_json: bool) -> None:
-    """Prints one row per signal, those of other packages among them.
+    """Prints each signal, those of other packages among them.
 
     Args:
-        as_json: One JSON list instead of a table.
+        as_json: One JSON list instead of text.
     """
     facts = signal_facts()
     if as_json:
         console.print_json(json.dumps(facts))
         return
-    table = Table(title="signals that are read at words")
-    for name in ("signal", "read from", "hallucinated words", "needs", "what it is"):
-        table.add_column(name, overflow="fold")
     for each in facts:
-        side = each["suspicious"] or "no claim"
-        table.add_row(each["name"], each["kind"], side, ", ".join(each["needs"]) or "-", each["description"])
-    console.print(table)
+        side = f"{each['suspicious']} at hallucinated words" if each["suspicious"] else "no claim"
+        needs = f"; needs {', '.join(each['needs'])}" if each["needs"] else ""
+        console.print(f"[bold]{escape(each['name'])}[/]  [dim]{each['kind']}, {side}{needs}[/]", soft_wrap=True)
+        if each["description"]:
+            console.print(f"  {escape(each['description'])}", soft_wrap=True)
 
 
 def signal_facts() -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ def run_trace(
     """Traces, writes trace, figures and report, and prints their paths.
 
     Args:
-        image: Image file, or an http(s) address.
+        image: Image file, or an http(s) URL.
         prompt: Question or instruction.
         out: Folder for the results.
         loading: Arguments of `load`.

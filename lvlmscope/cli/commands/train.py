@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from lvlmscope.cli.library_progress import quieten
+from lvlmscope.cli.limits import MAX_SEED
 
 __all__ = ["train_app"]
 
@@ -42,7 +43,7 @@ def hallurnn(  # noqa: PLR0917 - typer reads options from parameters
     emphasis: Annotated[float, typer.Option(help="Weight of the words in a record's key emphasis, against 1.")] = 1.0,
     max_tokens: Annotated[int, typer.Option(help="Longest conversation; later turns are left out.")] = 2048,
     workers: Annotated[int, typer.Option(help="Processes that read images.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of order, split and cell.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of order, split and cell.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the output.")] = False,
     skip: Annotated[bool, typer.Option("--skip", help="Leave unusable records out instead of stopping.")] = False,
 ) -> None:
@@ -61,7 +62,7 @@ def scenes(
     out: Annotated[Path, typer.Option("--out", "--output", "-o", help="Folder for llava_instruct.json and images/.")],
     n: Annotated[int, typer.Option("-n", min=1, help="Number of scenes.")] = 4000,
     split: Annotated[Literal["train", "tune"], typer.Option(help="The others are held out.")] = "train",
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the scenes.")] = 7,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the scenes.")] = 7,
     surprising: Annotated[
         float | None, typer.Option(help="Share of scenes that lack a usual partner; as the split has it when left out.")
     ] = None,
