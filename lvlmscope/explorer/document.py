@@ -57,7 +57,12 @@ def describe_document(
     word_maps = tuple(WordMaps(each) for each in (trace, other) if each is not None)
     labels = ("",) if other is None else side_names(trace, other)
     sides = [
-        describe_side(each, label, hallucinated=_of(hallucinated, each, trace), grounded=_of(grounded, each, trace))
+        describe_side(
+            each,
+            label,
+            hallucinated=_marks_of(hallucinated, each, trace),
+            grounded=_marks_of(grounded, each, trace),
+        )
         for each, label in zip(word_maps, labels, strict=True)
     ]
     risks = []
@@ -79,7 +84,7 @@ def describe_document(
     }, word_maps
 
 
-def _of(marks: Marks, word_maps: WordMaps, first: Trace) -> Iterable[Any]:
+def _marks_of(marks: Marks, word_maps: WordMaps, first: Trace) -> Iterable[Any]:
     if callable(marks):
         return marks(word_maps.trace)
     return marks if word_maps.trace is first else ()

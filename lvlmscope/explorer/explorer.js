@@ -351,10 +351,13 @@ class Side {
 
   drawNumbers() {
     const { explorer } = this, word = this.data.words[this.word];
-    this.numbers.replaceChildren(h("tbody", {}, ...explorer.data.signals.filter((entry) => this.data.values[entry.id]).map((entry) => {
+    this.numbers.replaceChildren(h("tbody", {}, ...explorer.data.signals.filter((entry) => this.data.values[entry.id]).flatMap((entry) => {
       const value = this.data.values[entry.id][this.word];
-      return h("tr", {}, h("th", { scope: "row" }, entry.name, h("br"), h("span", { className: "faint" }, entry.meaning)),
-        h("td", { className: "number", "data-signal": entry.id, "data-value": String(value) }, numberText(value, defined(value) ? entry.unit : "")));
+      return [
+        h("tr", {}, h("th", { scope: "row" }, entry.name),
+          h("td", { className: "number", "data-signal": entry.id, "data-value": String(value) }, numberText(value, defined(value) ? entry.unit : ""))),
+        h("tr", { className: "meaning" }, h("td", { className: "faint", colSpan: 2 }, entry.meaning)),
+      ];
     })));
     const rows = word.tokens.flatMap((token) => [
       h("tr", {}, h("th", { scope: "row", colSpan: 3 }, "token ", h("code", {}, token.text || "(nothing visible)"), `, probability ${numberText(token.p)}`)),
