@@ -82,7 +82,7 @@ class Registry(Mapping[str, Item], Generic[Item]):
 
     @contextmanager
     def temporary(self) -> Iterator[None]:
-        """Whatever is registered inside the block, by an entry point too, is gone after it."""
+        """Removes what was registered inside the block, also by entry points, when the block ends."""
         before = dict(self._items), dict(self._sources), self._loaded
         self._loaded = False
         try:
@@ -143,7 +143,7 @@ class Registry(Mapping[str, Item], Generic[Item]):
         points, own = self._points(), {name.lower(): name for name in self._items}
         for name, point in points.items():
             if name.lower() in own and self._sources[own[name.lower()]] is not self._imported(point):
-                raise self._twice(name)
+                raise self._duplicate(name)
         return (*self._items, *(name for name in points if name.lower() not in own))
 
     def _points(self) -> dict[str, EntryPoint]:
@@ -152,7 +152,7 @@ class Registry(Mapping[str, Item], Generic[Item]):
         for point in sorted(entry_points(group=self.group), key=lambda each: each.name):
             other = next((each for name, each in found.items() if name.lower() == point.name.lower()), None)
             if other is not None and (other.name, other.value) != (point.name, point.value):
-                raise self._twice(point.name)
+                raise self._duplicate(point.name)
             found[point.name] = point
         return found
 
@@ -192,7 +192,7 @@ class Registry(Mapping[str, Item], Generic[Item]):
             self._loaded = False  # the next look-up raises again
             raise
 
-    def _twice(self, name: str) -> LvlmscopeError:
+    def _duplicate(self, name: str) -> LvlmscopeError:
         got, expected = f"{name!r} from more than one package", f"one {self.what} of each name"
         return self.error(message(got, expected, "uninstall one of them", task=f"look up {self.what} names"))
 

@@ -12,8 +12,8 @@ from lvlmscope.cli.commands.compare import compare
 from lvlmscope.cli.commands.evaluate import evaluate
 from lvlmscope.cli.commands.train import train_app
 from lvlmscope.cli.completion import complete_intervention
-from lvlmscope.cli.limits import MAX_SEED
 from lvlmscope.cli.library_progress import quieten
+from lvlmscope.cli.limits import MAX_SEED
 from lvlmscope.errors import LvlmscopeError
 from lvlmscope.models.torchvision_check import blame_torchvision
 
@@ -134,7 +134,7 @@ def interventions(
 def signals(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of text.")] = False,
 ) -> None:
-    """Lists the signals that are read at words: what each is read from, what it needs, and which values are suspicious."""
+    """Lists the signals read at words: what each is read from, what it needs, and which values are suspicious."""
     from lvlmscope.cli.commands.signals import run_signals
 
     run_signals(as_json=as_json)

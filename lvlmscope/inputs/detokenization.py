@@ -29,15 +29,15 @@ def answer_pieces(ids: Sequence[int], processor: Any) -> tuple[str, ...]:
         if unfinished:
             pieces.append("")
             continue
-        kept = _shared(written, text)
+        kept = _common_prefix(written, text)
         _shorten(pieces, len(written) - kept)  # a tokenizer may rewrite what it wrote before: spaces before a comma
         pieces.append(text[kept:])
         written = text
     return tuple(pieces)
 
 
-def _shared(one: str, other: str) -> int:
-    """Characters with which both texts begin."""
+def _common_prefix(one: str, other: str) -> int:
+    """Length of the common prefix of two texts, in characters."""
     if other.startswith(one):
         return len(one)
     return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -86,8 +86,8 @@ def prepare(image: Any, prompt: Any, processor: Any, family: Family) -> ModelInp
         got, fix = f"images of {sizes} pixels: {error}", "crop or resize them first"
         expected = f"what {type(processor).__name__} takes"
         raise ImageInputError(message(got, expected, fix, task="prepare images")) from error
-    asked = Sample(images=images, names=names, prompt=prompt, text=text, inputs=inputs)
-    return ModelInputs(inputs=inputs, asked=(asked,), processor=processor)
+    sample = Sample(images=images, names=names, prompt=prompt, text=text, inputs=inputs)
+    return ModelInputs(inputs=inputs, asked=(sample,), processor=processor)
 
 
 def _read(source: Any, family: Family) -> tuple[Image.Image, ...]:
@@ -106,17 +106,17 @@ def _require_text(prompt: Any) -> str:
     try:
         prompt.encode()
     except UnicodeEncodeError as error:
-        got, fix = f"text that is no Unicode at character {error.start}", "pass it as UTF-8"
+        got, fix = f"text that is not Unicode at character {error.start}", "pass it as UTF-8"
         raise PromptError(message(got, "text in Unicode", fix, task="trace a prompt")) from error
     return prompt
 
 
 def _processed(processor: Any, images: Any, text: Any, **options: Any) -> dict[str, Any]:
-    """What a processor makes; a template that begins with the begin token is not given another one."""
+    """What a processor makes of images and text; a text that begins with the BOS token gets no second one."""
     tokenizer = getattr(processor, "tokenizer", processor)
-    begin, first = getattr(tokenizer, "bos_token", None), text if isinstance(text, str) else text[0]
-    begun = {"add_special_tokens": False} if begin and first.startswith(begin) else {}
-    return dict(processor(images=images, text=text, return_tensors="pt", **begun, **options))
+    bos, first = getattr(tokenizer, "bos_token", None), text if isinstance(text, str) else text[0]
+    added = {"add_special_tokens": False} if bos and first.startswith(bos) else {}
+    return dict(processor(images=images, text=text, return_tensors="pt", **added, **options))
 
 
 def join(samples: Sequence[ModelInputs], family: Family) -> ModelInputs:

@@ -10,7 +10,7 @@ __all__ = ["fill_prompt", "is_messages", "render_messages", "split_messages"]
 
 _PLACEHOLDER: Final = "<image>"
 _QUESTION: Final = "The question."  # stands for any, to see what a template puts around it
-_ROLES: Final = "messages as transformers takes them: {'role': 'user', 'content': text or parts}"
+_MESSAGES: Final = "messages as transformers takes them: {'role': 'user', 'content': text or parts}"
 
 
 def is_messages(prompt: Any) -> bool:
@@ -66,7 +66,7 @@ def _parts(turn: Mapping[str, Any]) -> list[dict[str, Any]]:
     role, content = turn.get("role"), turn.get("content")
     if not isinstance(role, str) or not isinstance(content, str | list | tuple):
         got = f"a turn with the keys {sorted(map(str, turn))}"[:200]
-        raise PromptError(message(got, _ROLES, "give each turn its role and its content"))
+        raise PromptError(message(got, _MESSAGES, "give each turn its role and its content"))
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
     return [_part(part) for part in content]
@@ -136,7 +136,11 @@ def fill_prompt(prompt: str, processor: Any, count: int) -> str:
         got, expected = f"{_PLACEHOLDER} in the prompt", f"a question alone, or a whole prompt with {names[0]}"
         fix = f"leave {_PLACEHOLDER} out: the chat template puts the image in"
         raise PromptError(message(got, expected, fix))
-    frame = _ask([{"type": "image"}, _text(_QUESTION)], processor) if getattr(processor, "chat_template", None) else ""
+    frame = (
+        _render_question([{"type": "image"}, _text(_QUESTION)], processor)
+        if getattr(processor, "chat_template", None)
+        else ""
+    )
     token = next((name for name in names if name in frame), names[0])
     found = prompt.count(token)
     whole = bool(frame) and _has_marks(prompt, processor, frame, token)
@@ -149,15 +153,15 @@ def fill_prompt(prompt: str, processor: Any, count: int) -> str:
         return f"{token * count}\n{prompt}"
     if found:
         own = _image_text(frame, token, processor)
-        return _ask([_text(prompt.replace(own, token).replace(token, own))], processor)
-    return _ask([{"type": "image"}] * count + [_text(prompt.strip())], processor)
+        return _render_question([_text(prompt.replace(own, token).replace(token, own))], processor)
+    return _render_question([{"type": "image"}] * count + [_text(prompt.strip())], processor)
 
 
 def _text(text: str) -> dict[str, str]:
     return {"type": "text", "text": text}
 
 
-def _ask(content: list[dict[str, str]], processor: Any) -> str:
+def _render_question(content: list[dict[str, str]], processor: Any) -> str:
     return render_messages([{"role": "user", "content": content}], processor)
 
 
@@ -168,8 +172,8 @@ def _image_tokens(processor: Any) -> list[str]:
 
 
 def _image_text(frame: str, token: str, processor: Any) -> str:
-    """What a template writes for an image, its own marks of the image's begin and end included, without spaces."""
-    plain = _ask([_text(_QUESTION)], processor)
+    """What a template writes for an image, its own marks around the image included, without spaces."""
+    plain = _render_question([_text(_QUESTION)], processor)
     start = next((n for n, (a, b) in enumerate(zip(frame, plain, strict=False)) if a != b), len(plain))
     written = frame[start : frame.index(_QUESTION, start)].strip() if _QUESTION in frame[start:] else ""
     return written if token in written else token

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
@@ -100,7 +99,7 @@ def checkable_hints(function: Callable[..., Any]) -> dict[str, Any]:
         By parameter. Left out are those of other kinds, and those that name types imported for type checkers only.
     """
     bare = inspect.unwrap(function)
-    found, names = {}, vars(inspect.getmodule(bare) or types)
+    found, names = {}, getattr(bare, "__globals__", {})
     for name, parameter in inspect.signature(bare).parameters.items():
         hint = parameter.annotation
         if isinstance(hint, str):

@@ -8,17 +8,17 @@ from typing import Any, Final
 
 from lvlmscope.errors import UnsupportedOptionError, message
 
-__all__ = ["PROGRESS_SETTING", "bar", "bars_shown", "library_bars"]
+__all__ = ["PROGRESS_SETTING", "bar", "bars_shown", "transformers_bars"]
 
 PROGRESS_SETTING: Final = "LVLMSCOPE_PROGRESS"
 _VALUES: Final = ("auto", "on", "off")
 
 
-def bars_shown(asked: bool = True) -> bool:
+def bars_shown(shown: bool = True) -> bool:
     """Whether progress bars are drawn.
 
     Args:
-        asked: False for a call with ``progress=False``, which draws none whatever the setting.
+        shown: False for a call with ``progress=False``, which draws none whatever the setting.
 
     Returns:
         By the environment variable ``LVLMSCOPE_PROGRESS``: "on", "off", or "auto" (without it too), which is on where
@@ -31,7 +31,7 @@ def bars_shown(asked: bool = True) -> bool:
     if value not in _VALUES:
         got = f"{PROGRESS_SETTING}={value!r}"[:200]
         raise UnsupportedOptionError(message(got, ", ".join(_VALUES), "set one of them", task="show progress"))
-    if not asked or value == "off":
+    if not shown or value == "off":
         return False
     return value == "on" or bool(sys.stderr and sys.stderr.isatty()) or _in_notebook()
 
@@ -47,7 +47,7 @@ def bar(items: Iterable[Any] | None = None, *, shown: bool = True, **options: An
     """A bar of tqdm, in a notebook its widget.
 
     Args:
-        items: What to go through; None for a bar that is moved by ``update``.
+        items: What to go through; None for a bar that ``update`` advances.
         shown: As ``bars_shown`` takes it.
         **options: Of tqdm: total, desc, unit, delay, leave.
 
@@ -60,8 +60,8 @@ def bar(items: Iterable[Any] | None = None, *, shown: bool = True, **options: An
 
 
 @contextmanager
-def library_bars() -> Iterator[None]:
-    """Draws the bars of transformers only where others are drawn; puts its own setting back.
+def transformers_bars() -> Iterator[None]:
+    """Hides the bars of transformers where this package draws none, and restores the setting of transformers.
 
     Yields:
         Nothing.

@@ -10,7 +10,7 @@ from transformers import GenerationMixin, PreTrainedModel
 
 from lvlmscope import tiny
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, first_line, message, task
-from lvlmscope.interface.progress import library_bars
+from lvlmscope.interface.progress import transformers_bars
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.pretrained_files import hub_options, load_processor, next_step
 from lvlmscope.models.torchvision_check import require_working_torchvision
@@ -63,7 +63,7 @@ def unwrap(model: Any) -> torch.nn.Module:
 
 
 def _wrapped(model: Any) -> torch.nn.Module | None:
-    """The model in a wrapper that calls it unchanged, None for a model of its own."""
+    """The model in a wrapper that calls it unchanged, None for a model that is not wrapped."""
     if isinstance(model, torch._dynamo.OptimizedModule):  # noqa: SLF001 - the class has no public name
         compiled: torch.nn.Module = model._orig_mod  # noqa: SLF001
         return compiled
@@ -112,7 +112,7 @@ def read_model(
         hub = hub_options(options)
         _require_devices(device_map)
         require_working_torchvision()
-        with library_bars():
+        with transformers_bars():
             model = _load_model(path, hub=hub, device_map=device_map, dtype=dtype, **options)
         found = processor if processor is not None and not isinstance(processor, str) else None
         if found is None:  # a revision is one of the model's own repository
@@ -130,10 +130,8 @@ def _require_devices(device_map: Any) -> None:
         if isinstance(each, str | torch.device) and str(each).split(":")[0] in {"cuda", "mps", "xpu"}:
             kind = str(each).split(":")[0]
             if not torch.get_device_module(kind).is_available():
-                got, fix = (
-                    f"device_map={str(each)!r}, and torch sees no {kind} device",
-                    "leave device_map out for the CPU",
-                )
+                got = f"device_map={str(each)!r}, and torch sees no {kind} device"
+                fix = "leave device_map out for the CPU"
                 raise UnsupportedOptionError(message(got, "a device of this machine", fix, task="load a model"))
 
 

@@ -5,10 +5,13 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
+from typing import Final
 
 from lvlmscope.errors import LvlmscopeError, UnsupportedModelError, first_line, message
 
 __all__ = ["blame_torchvision", "require_working_torchvision"]
+
+_IMPORT_ERRORS: Final = (ImportError, OSError, RuntimeError, AttributeError)  # of a torchvision built for another torch
 
 
 def require_working_torchvision() -> None:
@@ -21,7 +24,7 @@ def require_working_torchvision() -> None:
         return
     try:
         import_module("torchvision")
-    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+    except _IMPORT_ERRORS as error:
         got = f"a torchvision that cannot be imported ({first_line(error)})"
         expected = f"no torchvision, or the one that was built for torch {version('torch')}"
         fix = "pip uninstall torchvision, or install the version that fits"
@@ -30,7 +33,7 @@ def require_working_torchvision() -> None:
 
 @contextmanager
 def blame_torchvision() -> Iterator[None]:
-    """Tell a failed import of transformers as what it is, where torchvision is the reason.
+    """Turns a failed import of transformers into an error about torchvision where that is the cause.
 
     Yields:
         Nothing.
@@ -42,6 +45,6 @@ def blame_torchvision() -> Iterator[None]:
         yield
     except LvlmscopeError:
         raise
-    except (ImportError, OSError, RuntimeError, AttributeError):
+    except _IMPORT_ERRORS:
         require_working_torchvision()
         raise

@@ -3,14 +3,15 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
 from lvlmscope.errors import ModelInputError, message, task
+from lvlmscope.interface.declared_types import Range
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.plot.data.image_boxes import background_of, boxes_of, layout_of
-from lvlmscope.plot.data.overlay_maps import OverlayMaps, OverlayStyle, overlay_maps, overlay_style
+from lvlmscope.plot.data.overlay_maps import OverlayMaps, OverlayStyle, overlay_maps
 from lvlmscope.plot.data.overlay_maps_from_arrays import maps_from_array
 from lvlmscope.plot.data.overlay_panel_choice import OverlayPanels, WordChoice, choose_panels, words_with_maps
 from lvlmscope.plot.data.unit_labels import map_label
@@ -43,9 +44,9 @@ def overlay(
     each: Literal["word", "layer", "head"] = "word",
     layers: Sequence[int] | None = None,
     heads: Sequence[int] | None = None,
-    alpha: float = 0.62,
+    alpha: Annotated[float, Range(ge=0, le=1)] = 0.62,
     contour: bool = False,
-    smoothing: float = 0.0,
+    smoothing: Annotated[float, Range(ge=0)] = 0.0,
     image: "Image | str | Path | None" = None,
     image_index: int = 0,
     frame: int = 0,
@@ -101,7 +102,7 @@ def overlay(
     """
     check_backend(backend, ax)
     require_image(trace)
-    style = overlay_style(alpha, contour=contour, smoothing=smoothing)
+    style = OverlayStyle(alpha=alpha, contour=contour, smoothing=smoothing)
     layout = layout_of(trace, image_index)
     background = background_of(trace, image_index, image)
     boxes = partial(boxes_of, layout, tile, frame)

@@ -1,4 +1,4 @@
-"""Attributes of labelled arrays as types that netCDF takes: texts, numbers, and tuples of numbers."""
+"""Attributes of labelled arrays in types that netCDF takes: strings, numbers, and tuples of numbers."""
 
 import json
 import math
@@ -10,22 +10,23 @@ __all__ = ["bounds_of", "storable"]
 
 
 def storable(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes that `to_netcdf` writes.
+    """Attributes in types that `to_netcdf` writes.
 
     Args:
-        attrs: Any. `bounds` is (low, high), with None for a side, or both, without one.
+        attrs: Any attributes. `bounds` is (low, high); None stands for a bound that does not exist, or for both.
 
     Returns:
-        Texts and numbers; True and False as 1 and 0, tuples of numbers, other sequences and mappings as JSON. A missing
+        Strings, numbers and tuples of numbers as they are, True and False as 1 and 0, other values as JSON. A missing
         bound is an infinity; other attributes that are None are left out.
 
     >>> storable({"bounds": (0.0, None), "normalise": True, "step": None, "layers": [1, 2]})
     {'bounds': (0.0, inf), 'normalise': 1, 'layers': (1, 2)}
     """
-    found = {name: _storable(value) for name, value in attrs.items() if value is not None and name != "bounds"}
-    if "bounds" not in attrs:
-        return found
-    return {name: bounds_of(attrs) if name == "bounds" else found[name] for name in attrs if name in {"bounds", *found}}
+    return {
+        name: bounds_of(attrs) if name == "bounds" else _storable(value)
+        for name, value in attrs.items()
+        if name == "bounds" or value is not None
+    }
 
 
 def bounds_of(attrs: Mapping[str, Any]) -> tuple[float, float]:

@@ -14,7 +14,7 @@ __all__ = ["DECODING_ERRORS", "FORMATS", "MAX_PIXELS", "check_size", "decode", "
 
 # No format that runs another program (EPS starts Ghostscript) or that points to other files
 FORMATS: Final = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-MAX_PIXELS: Final = 178_956_970  # half a gigabyte as RGB; where PIL itself refuses
+MAX_PIXELS: Final = 178_956_970  # half a gigabyte as RGB; PIL's own limit
 DECODING_ERRORS: Final = (
     *(OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, OverflowError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
@@ -54,13 +54,14 @@ def decode(file: io.BufferedIOBase, name: str) -> Image.Image:
         raise ImageInputError(message(got, _EXPECTED, "convert it to PNG or JPEG"))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # PIL warns of large and of slightly damaged files; both are read or refused
+            # PIL warns of large and of slightly damaged files; both are read or refused
+            warnings.simplefilter("ignore")
             with Image.open(cast(IO[bytes], file), formats=_installed()) as opened:
                 check_size(opened)
                 opened.load()
-                return opened.copy() if opened.format is None else _keep_format(opened)
+                decoded = opened.copy()
+                decoded.format = opened.format  # a copy has none
+                return decoded
     except ImageInputError:
         raise
     except Image.DecompressionBombError as error:
@@ -68,12 +69,6 @@ def decode(file: io.BufferedIOBase, name: str) -> Image.Image:
     except DECODING_ERRORS as error:
         got = f"{found} in {name} that cannot be decoded ({first_line(error)})"
         raise ImageInputError(message(got, "a complete, undamaged image file", "check the file")) from error
-
-
-def _keep_format(opened: Image.Image) -> Image.Image:
-    copied = opened.copy()
-    copied.format = opened.format
-    return copied
 
 
 def _installed() -> list[str]:
@@ -121,13 +116,13 @@ def looks_encoded(start: bytes) -> bool:
 
 
 def check_size(image: Image.Image) -> None:
-    """Refuse images that no processor can do justice to: a line one pixel wide, or more pixels than ``MAX_PIXELS``.
+    """Refuse an image less than 2 pixels wide or high, or of more pixels than ``MAX_PIXELS``.
 
     Args:
         image: The image; a file's need not be decoded.
 
     Raises:
-        ImageInputError: It has such a size.
+        ImageInputError: It is too small or too large.
     """
     if min(image.size) < 2 or image.width * image.height > MAX_PIXELS:
         got = f"{image.width} x {image.height} pixels"

@@ -1,4 +1,4 @@
-"""Any image or array of pixels to RGB, as an image viewer shows it; refused where white is not known."""
+"""Any image or array of pixels to RGB, as an image viewer shows it; refused where the value of white is unknown."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -25,7 +25,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         A new RGB image without metadata.
 
     Raises:
-        ImageInputError: Whole numbers of 32 bits, or floats, whose white is not known.
+        ImageInputError: Whole numbers of 32 bits, or floats, whose value of white is unknown.
     """
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I;16") or (upright.mode == "I" and image.format in {"PNG", "PPM"}):
@@ -63,7 +63,7 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def tensor_to_array(tensor: torch.Tensor) -> Any:
-    """A tensor as an array, wherever it lies and whatever it is part of.
+    """A tensor as an array, from any device, with or without a gradient.
 
     Args:
         tensor: Any dense tensor; bfloat16 becomes float32.
@@ -92,7 +92,7 @@ def array_to_rgb(array: Any) -> Image.Image:
         The image; a fourth colour is opacity, over white.
 
     Raises:
-        ImageInputError: Another shape, or numbers whose white is not known.
+        ImageInputError: Another shape, or numbers whose value of white is unknown.
     """
     pixels = _colours_last(array)
     for kind, convert in _CONVERTERS.items():

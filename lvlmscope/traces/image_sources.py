@@ -1,4 +1,4 @@
-"""Where the bytes of an image come from: a file, an address, base64, bytes, or a part of a chat message."""
+"""Where the bytes of an image come from: a file, a URL, base64, bytes, or a part of a chat message."""
 
 import base64
 import binascii
@@ -23,13 +23,14 @@ from urllib.request import (
 
 from lvlmscope.errors import ImageInputError, first_line, message
 from lvlmscope.traces.encoded_images import looks_encoded
+from lvlmscope.traces.formatting import shortened
 
 __all__ = ["MAX_BYTES", "SOURCES", "TIMEOUT", "kind_of_text", "open_source", "part_of_message", "source_name"]
 
 MAX_BYTES: Final = 64 * 2**20  # of a download, of base64 and of a file object
 TIMEOUT: Final = 20.0  # seconds for a whole download
 SOURCES: Final = (
-    "a PIL image, a path, an http(s) address, base64, bytes, an open file, an array [height, width, 3], "
+    "a PIL image, a path, an http(s) URL, base64, bytes, an open file, an array [height, width, 3], "
     "or a chat message's {'type': 'image', ...}"
 )
 _KEYS: Final = ("image", "url", "path", "base64")  # of transformers' chat content
@@ -49,12 +50,12 @@ def part_of_message(part: Mapping[Any, Any]) -> Any:
     Raises:
         ImageInputError: Another type, none of the keys or several.
     """
-    kind, address = part.get("type", "image"), part.get("image_url")
-    if kind == "image_url" and address is not None:
-        return address.get("url") if isinstance(address, Mapping) else address
+    kind, nested = part.get("type", "image"), part.get("image_url")
+    if kind == "image_url" and nested is not None:
+        return nested.get("url") if isinstance(nested, Mapping) else nested
     found = [key for key in _KEYS if part.get(key) is not None]
     if kind != "image" or len(found) != 1:
-        got = _short(f"a dict of type {kind!r} with the keys {sorted(map(str, part))}")
+        got = shortened(f"a dict of type {kind!r} with the keys {sorted(map(str, part))}", _SHOWN)
         raise ImageInputError(message(got, f"{{'type': 'image'}} with one of {', '.join(_KEYS)}", "name the image"))
     return part[found[0]]
 
@@ -66,15 +67,15 @@ def kind_of_text(text: str) -> str:
         text: Any text.
 
     Returns:
-        "address", "data", "base64" or "path".
+        "url", "data", "base64" or "path".
 
     Examples:
         >>> kind_of_text("https://x.org/a.png"), kind_of_text("data:image/png;base64,iVBO"), kind_of_text("a.png")
-        ('address', 'data', 'path')
+        ('url', 'data', 'path')
     """
     start = text[:8].lower()
     if start.startswith(("http://", "https://")):
-        return "address"
+        return "url"
     if start.startswith("data:"):
         return "data"
     return "base64" if not _is_file(text) and _is_base64(text) else "path"
@@ -110,7 +111,7 @@ def source_name(source: Any) -> str:
     if not isinstance(source, str | os.PathLike):
         source = getattr(source, "filename", None) or getattr(source, "name", None)
     if isinstance(source, str) and (kind := kind_of_text(source)) != "path":
-        return PurePosixPath(unquote(urlsplit(source).path)).name if kind == "address" else ""
+        return PurePosixPath(unquote(urlsplit(source).path)).name if kind == "url" else ""
     named = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
     return Path(named).name if isinstance(named, str) else Path(os.fsdecode(named)).name
 
@@ -119,7 +120,7 @@ def open_source(source: Any) -> tuple[io.BufferedIOBase, str] | None:
     """The encoded bytes of an image.
 
     Args:
-        source: A path, an http(s) address, base64 with or without `data:`, bytes, or a file open for reading bytes.
+        source: A path, an http(s) URL, base64 with or without `data:`, bytes, or a file open for reading bytes.
 
     Returns:
         A file to read and close, and its name for messages; None for what is none of these.
@@ -131,8 +132,8 @@ def open_source(source: Any) -> tuple[io.BufferedIOBase, str] | None:
         return io.BytesIO(bytes(source)), "the bytes"
     if isinstance(source, str):
         kind = kind_of_text(source)
-        if kind == "address":
-            return _download(source), _short(source)
+        if kind == "url":
+            return _download(source), shortened(source, _SHOWN)
         if kind != "path":
             return _from_base64(source), "the base64 text"
     if isinstance(source, str | os.PathLike):
@@ -143,7 +144,7 @@ def open_source(source: Any) -> tuple[io.BufferedIOBase, str] | None:
 
 
 def _from_path(source: Any) -> tuple[io.BufferedIOBase, str]:
-    name = _short(os.fsdecode(source))
+    name = shortened(os.fsdecode(source), _SHOWN)
     try:
         return Path(os.fsdecode(source)).open("rb"), name
     except (OSError, ValueError) as error:
@@ -168,18 +169,18 @@ def _from_file(source: Any) -> io.BufferedIOBase:
 def _from_base64(text: str) -> io.BufferedIOBase:
     start, comma, rest = text.partition(",") if text[:5].lower() == "data:" else ("", ",", text)
     if start and not (comma and start.lower().startswith("data:image/") and start.lower().endswith(";base64")):
-        got = _short(f"the data URI {start!r}")
+        got = shortened(f"the data URI {start!r}", _SHOWN)
         raise ImageInputError(message(got, "data:image/<format>;base64,<text>", "encode the image with base64"))
     _limit(len(rest) * 3 // 4)
     try:
         return io.BytesIO(base64.b64decode("".join(rest.split()), validate=True))
     except (binascii.Error, ValueError) as error:
-        got = f"text that is no base64 ({first_line(error)})"
+        got = f"text that is not base64 ({first_line(error)})"
         raise ImageInputError(message(got, SOURCES, "check that it is complete")) from error
 
 
-def _download(address: str) -> io.BufferedIOBase:
-    """The bytes at an address; redirections are followed to http and https only."""
+def _download(url: str) -> io.BufferedIOBase:
+    """The bytes at a URL; redirections are followed to http and https only."""
     opener = OpenerDirector()
     handlers = (
         ProxyHandler,
@@ -193,7 +194,7 @@ def _download(address: str) -> io.BufferedIOBase:
         opener.add_handler(handler())
     found, end = bytearray(), time.monotonic() + TIMEOUT
     try:
-        with opener.open(Request(address, headers={"User-Agent": "lvlmscope"}), timeout=TIMEOUT) as answer:  # noqa: S310 - http(s) only
+        with opener.open(Request(url, headers={"User-Agent": "lvlmscope"}), timeout=TIMEOUT) as answer:  # noqa: S310 - http(s) only
             while chunk := answer.read1(_CHUNK):
                 found += chunk
                 _limit(len(found))
@@ -203,10 +204,8 @@ def _download(address: str) -> io.BufferedIOBase:
         if isinstance(error, ImageInputError):
             raise
         reason = error.reason if isinstance(error, URLError) and isinstance(error.reason, OSError) else error
-        got = f"{first_line(reason)} from {_short(address)}"
-        raise ImageInputError(
-            message(got, "an address that gives an image", "check the address, or download it")
-        ) from error
+        got = f"{first_line(reason)} from {shortened(url, _SHOWN)}"
+        raise ImageInputError(message(got, "the URL of an image", "check the URL, or download the image")) from error
     return io.BytesIO(bytes(found))
 
 
@@ -215,7 +214,3 @@ def _limit(size: int) -> None:
         raise ImageInputError(
             message(f"{size:,} bytes or more", f"{MAX_BYTES:,} bytes at most", "pass a smaller image")
         )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

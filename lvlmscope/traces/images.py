@@ -81,7 +81,7 @@ def read_images(image: Any) -> tuple[Image.Image, ...]:
     """Images as RGB, upright, with transparency laid on white.
 
     Args:
-        image: One of these, or a list of them: a PIL image; a path; an http(s) address (20 seconds and 64 MiB at most);
+        image: One of these, or a list of them: a PIL image; a path; an http(s) URL (20 seconds and 64 MiB at most);
             base64, with or without ``data:image/...;base64,``; bytes, or a file open for reading them; an array or a
             tensor ``[height, width]`` or with 1, 3 or 4 colours as its last or first axis (uint8, floats in [0, 1],
             uint16, bool); a part of a chat message, ``{"type": "image", "url": ...}``.
@@ -91,7 +91,7 @@ def read_images(image: Any) -> tuple[Image.Image, ...]:
 
     Raises:
         ImageInputError: None given; another format than ``encoded_images.FORMATS``; a damaged or closed file; fewer
-            than 2 x 2 pixels or more than ``encoded_images.MAX_PIXELS``; numbers whose white is not known.
+            than 2 x 2 pixels or more than ``encoded_images.MAX_PIXELS``; numbers whose value of white is unknown.
 
     Examples:
         >>> read_images(np.array([[True, False], [False, True]]))[0].getpixel((0, 0))

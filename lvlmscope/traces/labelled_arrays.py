@@ -1,12 +1,13 @@
 """Labels of a trace's axes, and the trace as a labelled dataset."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 import xarray as xr
 
+from lvlmscope.errors import ModelInputError, message
 from lvlmscope.traces.array_attributes import storable
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def dataset(trace: "Trace") -> xr.Dataset:
     return xr.Dataset(variables, coords=coordinates(trace, *four), attrs=attrs)
 
 
-_OF_TRACE = ("step", "layer", "head", "key")
+_OF_TRACE: Final = ("step", "layer", "head", "key")
+_REQUIRED: Final = ("long_name", "units", "bounds", "reference")
 
 
 def labelled_array(
@@ -97,9 +99,14 @@ def labelled_array(
     Returns:
         The array; its name is `long_name` with underscores. Its attributes have types that netCDF takes: a missing
         bound is an infinity, True and False are 1 and 0, and what is None is left out.
+
+    Raises:
+        ModelInputError: One of the four attributes is missing.
     """
-    missing = {"long_name", "units", "bounds", "reference"} - set(attrs)
-    assert not missing, f"a signal tells its {', '.join(sorted(missing))}"
+    missing = [name for name in _REQUIRED if name not in attrs]
+    if missing:
+        got, fix = f"no {', '.join(missing)}", "pass them by name; units='1' for a pure number"
+        raise ModelInputError(message(got, ", ".join(_REQUIRED), fix, task="label an array"))
     array = values.detach().to("cpu", torch.bool if values.dtype == torch.bool else torch.float32).numpy()
     name = str(attrs["long_name"]).replace(" ", "_")
     given = dict(coords or {})

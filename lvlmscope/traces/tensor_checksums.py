@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import torch
 
@@ -9,7 +10,7 @@ from lvlmscope.errors import TraceFileError, message
 
 __all__ = ["checksums_of", "require_checksums"]
 
-ROWS = ("attention", "gradient")
+_ROWS: Final = ("attention", "gradient")
 
 
 def checksums_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, list[int]]:
@@ -47,7 +48,7 @@ def require_checksums(name: str, tensor: torch.Tensor, stored: Sequence[int] | N
 
 
 def _parts(name: str, tensor: torch.Tensor) -> list[torch.Tensor]:
-    if name in ROWS and tensor.dim() >= 2:
+    if name in _ROWS and tensor.dim() >= 2:
         return [tensor[step, layer] for step in range(tensor.shape[0]) for layer in range(tensor.shape[1])]
     return [tensor]
 

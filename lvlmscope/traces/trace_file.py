@@ -169,7 +169,7 @@ def _require_trace_file(source: Path) -> None:
     with source.open("rb") as file:
         start = file.read(9)
     if len(start) == 9 and not start.endswith(b"{"):  # eight bytes of length, then a JSON object
-        raise TraceFileError(message("no trace file", expected, fix))
+        raise TraceFileError(message("a file of another format", expected, fix))
     length = int.from_bytes(start[:8], "little")
     if length > MAX_HEADER_BYTES:
         got = f"a header of {length:,} bytes"

@@ -97,13 +97,13 @@ def parse_header(text: str, shape: Sequence[int]) -> dict[str, Any]:
         Keyword arguments of ``Trace``, with ``image_count`` and ``checksums`` beside them.
 
     Raises:
-        TraceFileError: No JSON, a newer format, a field that is missing, unknown or of another type, or counts
+        TraceFileError: Not JSON, a newer format, a field that is missing, unknown or of another type, or counts
             that do not agree with the tensors.
     """
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise TraceFileError(message(f"metadata that is no JSON ({error})"[:200], "a trace's fields", _FIX)) from error
+        raise TraceFileError(message(f"metadata that is not JSON ({error})"[:200], "a trace's fields", _FIX)) from error
     version = found.get("format_version") if isinstance(found, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise TraceFileError(message(f"format version {version!r}"[:80], f"1 to {FORMAT_VERSION}", _FIX))

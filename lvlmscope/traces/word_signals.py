@@ -1,4 +1,4 @@
-"""Signals that are read at words, by name: what each is computed from, needs, and is taken for."""
+"""Signals read at words, by name: what each is computed from, what it needs, which values are suspicious."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping

@@ -118,12 +118,12 @@ def _written(pieces: Sequence[str]) -> list[_Written]:
     return found
 
 
-def find_word(trace: "Trace", asked: "str | int | np.integer | Word") -> Word:
+def find_word(trace: "Trace", wanted: "str | int | np.integer | Word") -> Word:
     """A word by its text (one or several words, the first place where they stand), or a step by its number.
 
     Args:
         trace: A trace.
-        asked: "boat", "traffic light"; a step, negative numbers count from the end; or a `Word`.
+        wanted: "boat", "traffic light"; a step, negative numbers count from the end; or a `Word`.
 
     Returns:
         The word; a step's text is its token's.
@@ -131,17 +131,17 @@ def find_word(trace: "Trace", asked: "str | int | np.integer | Word") -> Word:
     Raises:
         ModelInputError: The answer has no such word, or the trace no such step.
     """
-    if isinstance(asked, Word):
-        return asked
-    if isinstance(asked, int | np.integer):
-        return _step(trace, int(asked))
+    if isinstance(wanted, Word):
+        return wanted
+    if isinstance(wanted, int | np.integer):
+        return _step(trace, int(wanted))
     words = words_of(trace)
-    places = find_words("".join(trace.answer_tokens), asked)
+    places = find_words("".join(trace.answer_tokens), wanted)
     if not places:
         listed = ", ".join(dict.fromkeys(word.text for word in words[:_LISTED])) or "none: the answer is empty"
         fix = "choose one of the answer's words, or a step number"
         expected = listed + (", ..." if len(words) > _LISTED else "")
-        raise ModelInputError(message(repr(asked), expected, fix, task="show a word"))
+        raise ModelInputError(message(repr(wanted), expected, fix, task="show a word"))
     start, end = places[0]
     (steps,) = steps_of(trace.answer_tokens, [(start, end)])
     return Word(text="".join(trace.answer_tokens)[start:end], start=start, end=end, steps=steps)

@@ -326,7 +326,7 @@ def test_a_failure_leaves_nothing_behind_and_keeps_other_files(tmp_path: Path) -
         (("trace", "IMAGE", "Describe.", "--device-map", "cuda"), "torch sees no cuda device"),
         (("trace", "IMAGE", "Describe.", "-o", "x" * 300), "File name too long"),
         (("trace", "IMAGE", "Describe.", "-o", "IMAGE"), "write results to"),
-        (("trace", "IMAGE", "\udcff\udcfe", "-o", "out"), "text that is no Unicode"),
+        (("trace", "IMAGE", "\udcff\udcfe", "-o", "out"), "text that is not Unicode"),
     ],
 )
 def test_what_a_machine_cannot_do_is_one_line_and_exit_code_2(

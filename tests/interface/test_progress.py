@@ -12,7 +12,7 @@ import pytest
 
 import lvlmscope as lv
 from lvlmscope.errors import UnsupportedOptionError
-from lvlmscope.interface.progress import bar, bars_shown, library_bars
+from lvlmscope.interface.progress import bar, bars_shown, transformers_bars
 
 TRACED = """
 import lvlmscope as lv
@@ -67,7 +67,7 @@ def test_a_notebook_shows_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     for shell, shown in [(SimpleNamespace(kernel=object()), True), (SimpleNamespace(), False), (None, False)]:
         monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda shell=shell: shell))
         assert bars_shown() is shown
-        assert not bars_shown(asked=False)
+        assert not bars_shown(shown=False)
     monkeypatch.setattr(sys, "stderr", None)
     assert not bars_shown()
 
@@ -83,7 +83,7 @@ def test_the_setting_of_transformers_is_put_back(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setenv("LVLMSCOPE_PROGRESS", "off")
     assert logging.is_progress_bar_enabled()
-    with library_bars():
+    with transformers_bars():
         assert not logging.is_progress_bar_enabled()
     assert logging.is_progress_bar_enabled()
     lv.load("tiny", check=False)

@@ -113,7 +113,10 @@ def test_a_raster_point_has_the_value_of_the_box_it_lies_in():
 
 @pytest.mark.parametrize("options", [{"alpha": 1.5}, {"smoothing": -1.0}, {"smoothing": float("nan")}])
 def test_options_outside_their_range_are_refused(options):
-    with pytest.raises(ModelInputError, match="alpha from 0 to 1, smoothing from 0|smoothing=nan; expected: a number"):
+    with pytest.raises(
+        ModelInputError,
+        match=r"got (alpha=1\.5; expected: a number from 0 to 1|smoothing=(-1\.0|nan); expected: a number from 0);",
+    ):
         plot.overlay(planted_trace(), 0, **options)
 
 

@@ -1,8 +1,8 @@
 """Captions and the COCO objects that they name, in order, written by hand from CHAIR's published rules before the code.
 
-The rules (Rohrbach et al. 2018): words in lower case and singular; pairs of words that are one object ("hot dog"); "baby"
-and "adult" before an animal name no person, nor does "passenger" before a jet or a train; a train track and a home plate are
-no objects; a toilet seat is no chair, wherever both words stand; every mention counts.
+The rules (Rohrbach et al. 2018): words in lower case and singular; pairs of words that are one object ("hot dog");
+"baby" and "adult" before an animal name no person, nor does "passenger" before a jet or a train; a train track and a
+home plate are no objects; a toilet seat is no chair, wherever both words stand; every mention counts.
 """
 
 CAPTIONS: tuple[tuple[str, str], ...] = (

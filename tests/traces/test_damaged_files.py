@@ -89,8 +89,8 @@ def last_key_exceeded(fields: Fields) -> Fields:
 
 
 ALTERED: list[tuple[Callable[[Fields], Any], str]] = [
-    (lambda _: "[" * 100_000, "no JSON"),
-    (lambda _: "{", "no JSON"),
+    (lambda _: "[" * 100_000, "not JSON"),
+    (lambda _: "{", "not JSON"),
     (lambda _: [1], "format version None"),
     (lambda f: f | {"format_version": True}, "format version True"),
     (lambda f: f | {"format_version": "3"}, "format version '3'"),

@@ -68,7 +68,7 @@ def test_every_kind_of_input_gives_the_same_pixels(tmp_path: Path) -> None:
     assert [np.array_equal(np.asarray(one), array) for one in read_images([path, data, [array]])] == [True] * 3
 
 
-def test_names_are_of_files_and_addresses_only(tmp_path: Path) -> None:
+def test_names_are_of_files_and_urls_only(tmp_path: Path) -> None:
     data = encoded()
     text = base64.b64encode(data).decode()
     (tmp_path / "a.png").write_bytes(data)
@@ -285,7 +285,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     thread.join()
 
 
-def test_addresses(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_urls(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert same(f"{address}/a.png")
     assert same({"type": "image", "url": f"{address}/moved"})
     traced = lv.trace(lv.load("tiny"), f"{address}/a.png", "Describe the image.", max_new_tokens=2, progress=False)
@@ -302,7 +302,7 @@ def test_addresses(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImageInputError, match="Connection refused from http://127"):
         read_images("http://127.0.0.1:9/a.png")
     monkeypatch.setattr(image_sources, "TIMEOUT", 0.3)
-    with pytest.raises(ImageInputError, match=r"more than 0.3 seconds from http.*check the address, or download it"):
+    with pytest.raises(ImageInputError, match=r"more than 0.3 seconds from http.*check the URL, or download the image"):
         read_images(f"{address}/slow")
 
 

@@ -139,7 +139,9 @@ def test_a_file_that_is_no_trace_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TraceFileError, match="without trace metadata"):
         Trace.load(tmp_path / "x.safetensors")
     Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
-    with pytest.raises(TraceFileError, match="got no trace file; expected: a file Trace\\.save wrote; check the path"):
+    with pytest.raises(
+        TraceFileError, match="got a file of another format; expected: a file Trace\\.save wrote; check the path"
+    ):
         Trace.load(tmp_path / "x.png")
     with pytest.raises(TraceFileError, match="no such file"):
         Trace.load(tmp_path / "none.safetensors")

@@ -66,7 +66,9 @@ def test_a_new_cell_hardly_changes_the_loss(tmp_path: Path) -> None:
     assert loss_of(learner, given) == pytest.approx(plain.item(), rel=2e-3)
 
 
-@pytest.mark.parametrize("kind", [{}, {"gates": "constraint"}, {"gates": "correction"}, {"cell": "gru"}, {"cell": "residual_gru"}])
+@pytest.mark.parametrize(
+    "kind", [{}, {"gates": "constraint"}, {"gates": "correction"}, {"cell": "gru"}, {"cell": "residual_gru"}]
+)
 def test_gradients_equal_differences_of_the_loss(tmp_path: Path, kind: dict[str, Any]) -> None:
     case = tiny_models.llava(dtype=torch.float64)
     cell, given = lively(rank=2, **kind).double(), batch(tmp_path, 2)

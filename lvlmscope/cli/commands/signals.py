@@ -1,4 +1,4 @@
-"""`lvlmscope signals`: every signal that is read at words, what it is read from, what it needs, and which values are suspicious."""
+"""`lvlmscope signals`: the signals read at words, what each is read from and needs, which values are suspicious."""
 
 import json
 from typing import Any

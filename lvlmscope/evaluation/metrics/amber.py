@@ -109,16 +109,16 @@ def amber_descriptions(
     (0.5, 0.5, 1.0, 1.0)
     """
     texts = text_rows(responses, "responses")
-    present, trapped = _object_lists(truths, "truths"), _object_lists(expected, "expected objects")
-    require_paired(responses=texts, truths=present, expected_objects=trapped)
-    unknown = {name for names in (*present, *trapped) for name in names} - set(relations)
+    present, absent = _object_lists(truths, "truths"), _object_lists(expected, "expected objects")
+    require_paired(responses=texts, truths=present, expected_objects=absent)
+    unknown = {name for names in (*present, *absent) for name in names} - set(relations)
     if unknown:
         got = f"objects {sorted(unknown)[:8]} without related words"
         raise EvaluationError(message(got, "an entry of `relations` for each", "pass AMBER's relation.json"))
     words = {word for name, related in relations.items() for word in (name, *related)}
     nouns = Vocabulary({word: [word] for word in sorted(words)}, shared="all")
     rows = []
-    for text, there, not_there in zip(texts, present, trapped, strict=True):
+    for text, there, not_there in zip(texts, present, absent, strict=True):
         named = [
             _singular(mention.category, mention.also, text[mention.start : mention.end])
             for mention in nouns.mentions(text)
@@ -145,7 +145,7 @@ def _object_lists(given: Any, what: str) -> list[list[str]]:
 
 
 class _Objects:
-    """Annotated objects of one image, and which of them were named."""
+    """Annotated objects of one image; the `find_...` methods record which of them were named."""
 
     def __init__(
         self,
@@ -158,14 +158,14 @@ class _Objects:
         self.similar = similar
         self.found: set[int] = set()
 
-    def equal(self, noun: str) -> bool:
-        return self._take(number for word, number in self.words if word == noun)
+    def find_equal(self, noun: str) -> bool:
+        return self._find_first(number for word, number in self.words if word == noun)
 
-    def alike(self, noun: str) -> bool:
+    def find_similar(self, noun: str) -> bool:
         similar = self.similar
-        return similar is not None and self._take(number for word, number in self.words if similar(noun, word))
+        return similar is not None and self._find_first(number for word, number in self.words if similar(noun, word))
 
-    def _take(self, numbers: Iterable[int]) -> bool:
+    def _find_first(self, numbers: Iterable[int]) -> bool:
         first = next(iter(numbers), None)
         if first is not None:
             self.found.add(first)
@@ -173,11 +173,11 @@ class _Objects:
 
 
 def _is_hallucinated(noun: str, right: _Objects, wrong: _Objects, safe_words: Collection[str]) -> bool:
-    if noun in safe_words or right.equal(noun):
+    if noun in safe_words or right.find_equal(noun):
         return False
-    wrong.equal(noun)
-    wrong.alike(noun)
-    return not right.alike(noun)
+    wrong.find_equal(noun)
+    wrong.find_similar(noun)
+    return not right.find_similar(noun)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

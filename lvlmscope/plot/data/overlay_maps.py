@@ -6,12 +6,11 @@ from typing import Final
 
 import numpy as np
 
-from lvlmscope.errors import ModelInputError, message
 from lvlmscope.plot.data.box_raster import add_up, overlapping, rastered, smoothed
 from lvlmscope.plot.data.image_boxes import largest_area
 from lvlmscope.traces.token_layout import Box
 
-__all__ = ["LEVELS", "OverlayMaps", "OverlayStyle", "PatchMap", "overlay_maps", "overlay_style"]
+__all__ = ["LEVELS", "OverlayMaps", "OverlayStyle", "PatchMap", "overlay_maps"]
 
 LEVELS: Final = (0.25, 0.5, 0.75)  # of the highest value: where contour lines run
 
@@ -72,18 +71,6 @@ class OverlayMaps:
     titles: list[tuple[str, str]]
     label: str
     note: str
-
-
-def overlay_style(alpha: float, *, contour: bool, smoothing: float) -> OverlayStyle:
-    """The options of an overlay's look, checked.
-
-    Raises:
-        ModelInputError: An opacity outside [0, 1], or a blur that is negative or infinite.
-    """
-    if not (0 <= alpha <= 1 and 0 <= smoothing < float("inf")):
-        got, expected = f"alpha={alpha}, smoothing={smoothing}", "alpha from 0 to 1, smoothing from 0"
-        raise ModelInputError(message(got, expected, "choose them there"))
-    return OverlayStyle(alpha=alpha, contour=contour, smoothing=smoothing)
 
 
 def overlay_maps(
