@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.captioning import Answers, timed_answers
@@ -17,6 +17,8 @@ from lvlmscope.evaluation.length_control import cut_to_mentions
 from lvlmscope.evaluation.metrics.yes_no import Parser
 from lvlmscope.evaluation.run_folder import require_folder, save_run
 from lvlmscope.evaluation.run_settings import describe_model, versions
+from lvlmscope.interface.declared_types import Range
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.interventions.placebo import Placebo
 from lvlmscope.models.loaded_model import find_processor, unwrap
 from lvlmscope.runtime.attachment import intervene
@@ -26,8 +28,11 @@ __all__ = ["evaluate", "score_answers"]
 
 PLAIN: Final = "plain"
 _QUESTION: Final = "{question}"
+Resamples = Annotated[int, Range(ge=100)]
+Seed = Annotated[int, Range(ge=0)]
 
 
+@checked
 @task("evaluate a model")
 def evaluate(
     model: Any,
@@ -38,10 +43,10 @@ def evaluate(
     parser: Parser = "strict",
     placebo: bool = False,
     prompt: str | None = None,
-    batch_size: int = 8,
-    max_new_tokens: int | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
+    batch_size: Annotated[int, Range(ge=1)] = 8,
+    max_new_tokens: Annotated[int, Range(ge=1)] | None = None,
+    resamples: Resamples = 2000,
+    seed: Seed = 0,
     processor: Any = None,
     out: str | os.PathLike[str] | None = None,
 ) -> Evaluation:
@@ -75,6 +80,7 @@ def evaluate(
 
     Raises:
         EvaluationError: No data set, items that the metric cannot score, or labels that are not unique.
+        ModelInputError: An option of another type, out of range, or not among the choices.
         ImageInputError: An image is missing or does not open; found before the model runs, with file and row.
         InterventionError: Something that is no intervention, or one without a placebo.
         OutputError: The folder cannot be written to; found before the model runs.
@@ -82,11 +88,7 @@ def evaluate(
     data, stacks = _dataset(dataset), labelled_stacks(interventions, reserved=PLAIN)
     chosen: Metric = metric or data.metric
     count_answers(data, chosen, [""] * len(data), parser)  # refuses what cannot be scored before anything runs
-    shams = {
-        label: tuple(Placebo(intervention=one, seed=seed) for one in stack)
-        for label, stack in stacks.items()
-        if placebo
-    }
+    shams = _placebos(stacks, seed) if placebo else {}
     pairs = [(item.open, _asked(item, prompt)) for item in data.items]
     if out is not None:
         require_folder(out)
@@ -107,6 +109,7 @@ def evaluate(
     return _evaluated(data, chosen, rows, settings | {"parser": parser, "resamples": resamples, "seed": seed}, out)
 
 
+@checked
 @task("score answers")
 def score_answers(
     dataset: Dataset | str,
@@ -114,8 +117,8 @@ def score_answers(
     *,
     metric: Metric | None = None,
     parser: Parser = "strict",
-    resamples: int = 2000,
-    seed: int = 0,
+    resamples: Resamples = 2000,
+    seed: Seed = 0,
     out: str | os.PathLike[str] | None = None,
 ) -> Evaluation:
     """Scores answers that exist already, without a model; the first ones are what the others are compared with.

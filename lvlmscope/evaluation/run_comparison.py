@@ -3,19 +3,26 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.comparison import Comparison, Evaluation, Row, compare_rows
 from lvlmscope.evaluation.run_folder import load_run
+from lvlmscope.interface.declared_types import Range
+from lvlmscope.interface.parameter_checks import checked
 
 __all__ = ["compare_runs"]
 
 
+@checked
 @task("compare runs")
 def compare_runs(
-    runs: Sequence[str | os.PathLike[str] | Evaluation], *, resamples: int = 2000, seed: int = 0
+    runs: Sequence[str | os.PathLike[str] | Evaluation],
+    *,
+    resamples: Annotated[int, Range(ge=100)] = 2000,
+    seed: Annotated[int, Range(ge=0)] = 0,
 ) -> Evaluation:
     """The rows of several runs, each against its own run's plain row, and the plain rows against the first one.
 

@@ -1,23 +1,29 @@
 """The bundled world as data sets: `tiny-chair` and `tiny-pope`, held-out scenes of the bundled model."""
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Annotated, Final, Literal, get_args
 
-from lvlmscope.errors import EvaluationError, message, task
+from lvlmscope.errors import task
 from lvlmscope.evaluation.bundled_benchmark import SPLITS, questions
 from lvlmscope.evaluation.datasets.items import Dataset, Item
 from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS
 from lvlmscope.evaluation.metrics.vocabulary import vocabulary
+from lvlmscope.interface.declared_types import Range
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.tiny import Scene, scenes
 from lvlmscope.tiny.world import with_article
 
 __all__ = ["BUNDLED", "bundled_dataset"]
 
-BUNDLED: Final = ("tiny-chair", "tiny-pope")
+Bundled = Literal["tiny-chair", "tiny-pope"]
+BUNDLED: Final[tuple[Bundled, ...]] = get_args(Bundled)
 
 
+@checked
 @task("make a bundled data set")
-def bundled_dataset(name: str, *, n: int = 100, seed: int = 0) -> Dataset:
+def bundled_dataset(
+    name: Bundled, *, n: Annotated[int, Range(ge=1)] = 100, seed: Annotated[int, Range(ge=0)] = 0
+) -> Dataset:
     """Held-out scenes of the bundled world, of the splits neutral, prior and hard.
 
     Args:
@@ -30,11 +36,8 @@ def bundled_dataset(name: str, *, n: int = 100, seed: int = 0) -> Dataset:
         The data set; kinds are the splits, for questions with `/random` or `/partner`.
 
     Raises:
-        EvaluationError: No such data set, or fewer than one scene.
+        ModelInputError: No such data set, or fewer than one scene.
     """
-    if name not in BUNDLED or n < 1:
-        got, expected = f"{name!r} with {n} scenes a split", f"{' or '.join(BUNDLED)} with 1 or more"
-        raise EvaluationError(message(got, expected, "choose one of these"))
     held = [one for split in SPLITS for one in scenes(split, n=n, seed=seed)]
     described = name == "tiny-chair"
     return Dataset(

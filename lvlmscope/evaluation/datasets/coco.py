@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.datasets.items import Dataset, Item
@@ -11,6 +11,7 @@ from lvlmscope.evaluation.datasets.record_files import Record, image_file, json_
 from lvlmscope.evaluation.metrics.chair import require_known
 from lvlmscope.evaluation.metrics.coco import coco_vocabulary
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
+from lvlmscope.interface.parameter_checks import checked
 
 __all__ = ["CAPTION_TOKENS", "Unannotated", "read_coco"]
 
@@ -19,6 +20,7 @@ CAPTION_TOKENS: Final = 512  # the length that published CHAIR figures allow
 _KEPT: Final = ("images", "annotations", "categories", "id", "image_id", "category_id", "file_name", "name", "caption")
 
 
+@checked
 @task("read COCO annotations")
 def read_coco(
     instances: str | os.PathLike[str],
@@ -49,9 +51,6 @@ def read_coco(
         EvaluationError: A file that is missing or of another form, ids that are unknown or given twice, a category
             that the vocabulary does not know, an image that is not in the folder, or one without objects.
     """
-    if unannotated not in get_args(Unannotated):
-        expected = ", ".join(get_args(Unannotated))
-        raise EvaluationError(message(f"unannotated={unannotated!r}", expected, "choose one of these"))
     words = coco_vocabulary() if vocabulary is None else vocabulary
     name = Path(instances).name
     document = _document(instances, "images", "annotations", "categories")

@@ -1,13 +1,15 @@
 """POPE's questions made from annotations: about present objects, and about absent ones of three kinds."""
 
 from collections import Counter
-from typing import Final, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
 
 import numpy as np
 
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.datasets.items import Dataset, Item
 from lvlmscope.evaluation.datasets.tables import ANSWER_TOKENS
+from lvlmscope.interface.declared_types import Range
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.tiny.world import with_article
 
 __all__ = ["NEGATIVES", "Negatives", "make_questions"]
@@ -16,9 +18,15 @@ Negatives = Literal["random", "popular", "adversarial"]
 NEGATIVES: Final[tuple[Negatives, ...]] = get_args(Negatives)
 
 
+@checked
 @task("make yes/no questions")
 def make_questions(
-    dataset: Dataset, negatives: Negatives, *, per_image: int = 3, images: int | None = None, seed: int = 0
+    dataset: Dataset,
+    negatives: Negatives,
+    *,
+    per_image: Annotated[int, Range(ge=1)] = 3,
+    images: Annotated[int, Range(ge=1)] | None = None,
+    seed: Annotated[int, Range(ge=0)] = 0,
 ) -> Dataset:
     """POPE's questions about images whose objects are known, half of them with the answer no.
 
@@ -44,12 +52,9 @@ def make_questions(
     Reference:
         Li et al. 2023, arXiv 2305.10355, section 5.
     """
-    if negatives not in NEGATIVES:
-        expected = ", ".join(NEGATIVES)
-        raise EvaluationError(message(f"negatives={negatives!r}", expected, "choose one of these"))
-    if dataset.vocabulary is None or any(item.objects is None for item in dataset.items) or per_image < 1:
-        got = f"{dataset!r}, {per_image} questions an image"
-        raise EvaluationError(message(got, "images with objects, and 1 question or more", "read COCO annotations"))
+    if dataset.vocabulary is None or any(item.objects is None for item in dataset.items):
+        got, expected = f"{dataset!r} without objects", "images with objects"
+        raise EvaluationError(message(got, expected, "read COCO annotations, or a table with objects"))
     known = sorted(dataset.vocabulary.categories)
     rng = np.random.default_rng([seed, NEGATIVES.index(negatives)])
     fit = [i for i in dataset.items if per_image <= len(i.objects or ()) <= len(known) - per_image]

@@ -3,16 +3,18 @@
 import json
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from lvlmscope.errors import EvaluationError, first_line, message, task
 from lvlmscope.evaluation.datasets.amber import read_amber
 from lvlmscope.evaluation.datasets.coco import Unannotated, read_coco
-from lvlmscope.evaluation.datasets.items import METRICS, Dataset, Metric
+from lvlmscope.evaluation.datasets.items import Dataset, Metric
 from lvlmscope.evaluation.datasets.made_questions import Negatives, make_questions
 from lvlmscope.evaluation.datasets.mme import read_mme
 from lvlmscope.evaluation.datasets.tables import read_questions, read_table
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
+from lvlmscope.interface.declared_types import Range
+from lvlmscope.interface.parameter_checks import checked
 
 __all__ = ["read_dataset"]
 
@@ -25,6 +27,7 @@ _USED: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
+@checked
 @task("read a data set")
 def read_dataset(
     metric: Metric,
@@ -35,7 +38,7 @@ def read_dataset(
     vocabulary: Vocabulary | None = None,
     unannotated: Unannotated | None = None,
     negatives: Negatives | None = None,
-    seed: int = 0,
+    seed: Annotated[int, Range(ge=0)] = 0,
     queries: str | None = None,
     subtasks: tuple[str, ...] | None = None,
 ) -> Dataset:
@@ -60,8 +63,6 @@ def read_dataset(
     Raises:
         EvaluationError: What the reader of the format raises, or an option that the format does not use.
     """
-    if metric not in METRICS:
-        raise EvaluationError(message(f"metric={metric!r}", ", ".join(METRICS), "choose one of these"))
     options = {
         "reference_captions": reference_captions,
         "vocabulary": vocabulary,
