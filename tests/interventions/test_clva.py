@@ -1,5 +1,6 @@
 """CLVA: against its slow twin, by hand, and bad parameters."""
 
+import math
 import re
 from typing import Any
 
@@ -10,6 +11,7 @@ from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import CLVA
 from lvlmscope.runtime.attachment import attach, intervene
+from lvlmscope.runtime.protocol import ForwardInfo
 from tests.reference import clva as twin
 from tests.reference import decoder
 from tests.support import tiny_models
@@ -130,6 +132,31 @@ def test_bands_count_the_layers_that_have_attention(name: str) -> None:
         ModelInputError, match=r"initial \[0\] without attention; expected: layers that have it: \[1, 3\]"
     ):
         attach(case.model, CLVA(initial=[0]))
+
+
+def test_the_logit_update_acts_with_576_image_keys() -> None:
+    image = torch.zeros(1, 578, dtype=torch.bool)
+    image[:, 1:577] = True
+    started = session(CLVA(update="logit", alpha=0.5, beta=0.0, initial=[0], middle=[1], deep=[2]), 3)
+    started.begin_forward(
+        ForwardInfo(
+            token_ids=torch.zeros(1, 578, dtype=torch.int64),
+            image_keys=image,
+            prompt_length=578,
+            past_length=0,
+            first_row=577,
+            num_queries=578,
+        )
+    )
+    even = torch.full((1, 1, 3, 578), 1 / 578)
+    peaked = even.clone()
+    peaked[..., 7] *= 2  # a peak of twice the other image keys
+    for layer, weights in ((0, even), (1, peaked)):
+        assert started.edit_attention(AttentionRows(weights, image[:, None], layer=layer)) is None
+    edited = started.edit_attention(AttentionRows(even, image[:, None], layer=2))
+    assert edited is not None
+    # Scores rise by alpha at the peak and by alpha / 2 at the other image keys
+    torch.testing.assert_close(edited[..., 7] / edited[..., 8], torch.full((1, 1, 3), math.exp(0.25)))
 
 
 def test_what_kept_it_from_acting_is_said() -> None:
