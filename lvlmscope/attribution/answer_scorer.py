@@ -81,7 +81,6 @@ class AnswerScorer:
         Returns:
             `[image token, hidden]`, float32.
         """
-        require_one_stream(self.model, self.family, task="read image embeddings")
         inputs = prepare(list(images), self.trace.prompt, self.processor, self.family).inputs
         handed: list[torch.Tensor] = []
 
@@ -89,13 +88,17 @@ class AnswerScorer:
             if layer == -1:
                 handed.append(stream[0].float())
 
-        hooks = HiddenHooks(self.family.decoder_layers(self.model), keep)
+        hooks = self._hooks(keep)
         hooks.set(True)
         try:
             self._forced(inputs)
         finally:
             hooks.set(False)
         return handed[0][self.image.to(handed[0].device)]
+
+    def _hooks(self, edit: Callable[[int, torch.Tensor], torch.Tensor | None]) -> HiddenHooks:
+        require_one_stream(self.model, self.family, task="read the embeddings of the image")
+        return HiddenHooks(self.family.decoder_layers(self.model), edit)
 
     @contextmanager
     def with_embeddings(self, batch: int) -> "Iterator[tuple[torch.Tensor, EmbeddingScorer]]":
@@ -110,7 +113,6 @@ class AnswerScorer:
             The model's own embeddings `[image token, hidden]`, float32, and a function from up to `batch` others
             `[variant, image token, hidden]` to log-probabilities `[variant, step]`, which can be differentiated.
         """
-        require_one_stream(self.model, self.family, task="edit image embeddings")
         copies = {n: torch.cat([v] * batch) if isinstance(v, torch.Tensor) else v for n, v in self.inputs.items()}
         core = self.family.core(self.model)
         with torch.no_grad():
@@ -127,7 +129,7 @@ class AnswerScorer:
                 return None
             return stream.index_copy(1, positions.to(stream.device), given[-1].to(stream.device, stream.dtype))
 
-        hooks = HiddenHooks(self.family.decoder_layers(self.model), edit)
+        hooks = self._hooks(edit)
 
         def run() -> torch.Tensor:
             hooks.set(True)

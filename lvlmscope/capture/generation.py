@@ -18,14 +18,14 @@ from lvlmscope.interface.progress import bar as progress_bar
 from lvlmscope.models.families import Family
 from lvlmscope.runtime.generation_settings import refuse_unsupported
 
-__all__ = ["Generation", "generate_answer", "teacher_force"]
+__all__ = ["Generation", "generate_answer", "teacher_force", "whole_cache"]
 
 _SECONDS_BEFORE_BAR = 1.5
 _TEXT = ("input_ids", "inputs_embeds", "attention_mask", "position_ids")
 _RETURNED: Final = {
     "use_cache": True,
     "return_dict_in_generate": True,
-    "output_logits": True,
+    "output_logits": False,
     "output_attentions": False,
     "output_hidden_states": False,
     "output_scores": False,
@@ -57,7 +57,8 @@ class Generation:
         extra: Keyword arguments of the last forward that do not depend on the position.
         per_row: Keyword arguments with one column per position, of the predicting rows, ``[batch, step, ...]``.
         first: Keyword arguments of the prompt's forward, image inputs among them, for a replay from the start.
-        logits: ``generate``'s own logits ``[batch, step, vocabulary]``, only the first step's when teacher forced.
+        logits: What the forwards gave ``generate`` ``[batch, step, vocabulary]``, before any logits processor; only
+            the first step's when teacher forced.
         settings: The generation settings (JSON values).
     """
 
@@ -90,6 +91,12 @@ class _ForwardLog:
         self.last: dict[str, Any] = {}
         self.positions: list[torch.Tensor] = []
         self.columns: dict[str, list[torch.Tensor]] = {}
+        self.logits: list[torch.Tensor] = []
+
+    def keep_logits(self, _: torch.nn.Module, __: tuple[Any, ...], output: Any) -> None:
+        """Keep the last row's, which processors cannot write into as they can into those of ``output_logits``."""
+        if threading.get_ident() == self.thread:
+            self.logits.append(output.logits[:, -1].clone())
 
     def __call__(self, _: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del args
@@ -137,13 +144,14 @@ def generate_answer(
     """
     core = family.core(model)
     settings = refuse_unsupported(core, options, batch=inputs["input_ids"].shape[0])
-    inputs, cache = _on_device(model, inputs), _whole_cache(model)
+    inputs, cache = _on_device(model, inputs), whole_cache(model)
     options_and_ours = options | _RETURNED | ({"cache_implementation": None} if cache else {})
     shown: dict[str, Any] = {"desc": "generate", "unit": "token", "delay": _SECONDS_BEFORE_BAR, "leave": False}
     with ExitStack() as stack:
         bar = stack.enter_context(progress_bar(total=settings.max_new_tokens, shown=progress, **shown))
         log, ends = _ForwardLog(bar), stack.enter_context(_recorded_ends(core))
         stack.callback(core.register_forward_pre_hook(log, with_kwargs=True).remove)
+        stack.callback(core.register_forward_hook(log.keep_logits).remove)
         stack.enter_context(blame_inputs(lambda: log.steps))
         stack.enter_context(noting_callables({name: options[name] for name in _USERS if options.get(name) is not None}))
         output = model.generate(**inputs, **cache, **options_and_ours)
@@ -165,7 +173,7 @@ def generate_answer(
         extra=extra,
         per_row=per_row,
         first=log.first,
-        logits=torch.stack(output.logits, 1),
+        logits=torch.stack(log.logits, 1),
         settings=_settings(settings, options),
     )
 
@@ -211,15 +219,22 @@ def teacher_force(generation: Generation, answer: torch.Tensor) -> Generation:
     )
 
 
-def _whole_cache(model: Any) -> dict[str, Any]:
-    """A cache that keeps what sliding windows would drop, so that it can be cut; the masks still window."""
+def whole_cache(model: Any) -> dict[str, Any]:
+    """A cache that keeps what sliding windows would drop, so that it can be cut; the masks still window.
+
+    Args:
+        model: The bare model.
+
+    Returns:
+        ``past_key_values``, empty; nothing where the model's own can be cut, or cannot be cut at all.
+    """
     if getattr(model.config, "is_encoder_decoder", False) or not hasattr(model.config, "get_text_config"):
         return {}
     cache = DynamicCache(config=model.config)
     kinds = {type(layer).__name__ for layer in cache.layers}
     # Dummies stand for layers that share another's keys
     if "DynamicSlidingWindowLayer" not in kinds or kinds - {"DynamicLayer", "DynamicSlidingWindowLayer", "DummyLayer"}:
-        return {}  # what generate makes itself can be cut, or cannot be cut at all
+        return {}
     windowed = [isinstance(layer, DynamicSlidingWindowLayer) for layer in cache.layers]
     cache.layers = [DynamicLayer() if w else layer for w, layer in zip(windowed, cache.layers, strict=True)]
     return {"past_key_values": cache}

@@ -7,9 +7,12 @@ from typing import Any
 
 import torch
 
+from lvlmscope.capture.agreement import decoder_dtype
 from lvlmscope.capture.generation import Generation
 from lvlmscope.capture.options import Keep, KeyFilter, Precision, TraceOptions
+from lvlmscope.capture.stepwise_replay import steps_reason
 from lvlmscope.errors import MemoryLimitError, UnsupportedOptionError, message
+from lvlmscope.models.decoder_shape import inner_width, parallel_streams, refuse_unequal_heads, require_one_stream
 from lvlmscope.models.families import Family
 
 __all__ = [
@@ -145,9 +148,15 @@ def estimate_inputs(
 
     Returns:
         The estimate.
+
+    Raises:
+        UnsupportedModelError: Layers with different numbers of heads, or hidden states of parallel residual streams.
     """
     ids, config = inputs["input_ids"], family.text_config(model)
     batch, prompt = ids.shape
+    refuse_unequal_heads(model, family, task="estimate a trace")
+    if hidden_states:
+        require_one_stream(model, family, task="estimate hidden states")
     layers, heads, width = len(family.decoder_layers(model)), config.num_attention_heads, config.hidden_size
     columns = prompt + steps - 1
     outside = family.outside_keys(model, inputs)
@@ -155,14 +164,18 @@ def estimate_inputs(
     keys = outside + (images + steps - 1 if keep == "image_answer" else columns)
     row = batch * steps * heads
     kept = layers * row * keys * (2 if precision == "float16" else 4)
-    inner = getattr(config, "intermediate_size", None) or 4 * width
+    inner, streams = inner_width(config), parallel_streams(config) or 1
+    activations = (4 + 4 * streams) * width + 4 * inner  # of a token in a layer
     # Scores, masked scores, weights and their gradient of a layer, and its stream and inner activations
-    per_layer = row * columns * 4 * 4 + batch * steps * (8 * width + 4 * inner) * 4
+    per_layer = row * columns * 4 * 4 + batch * steps * activations * 4
     held = 1 if not gradients else 2 if layerwise else layers + 1  # and one layer's on its way back
     if gradients:
         per_layer += 2 * batch * columns * width * 4 // held  # what flows back to a layer's keys and values
     logits = 4 * batch * steps * int(config.vocab_size) * 4
-    whole = held * batch * prompt * (8 * width + 4 * inner) * 4 if gradients and _runs_whole(model, family, ids) else 0
+    stepwise = bool(steps_reason(model, family, gradients=gradients))
+    runs_prompt = gradients and (stepwise or _runs_whole(model, family, ids))
+    whole = held * batch * prompt * activations * 4 if runs_prompt else 0
+    cache = 2 * layers * batch * columns * width * decoder_dtype(model, family).itemsize if stepwise else 0
     return Estimate(
         prompt=prompt,
         steps=steps,
@@ -170,7 +183,7 @@ def estimate_inputs(
         rows=kept,
         gradient=kept if gradients else 0,
         hidden=batch * steps * (layers + 1) * width * 4 if hidden_states else 0,
-        working=whole + held * per_layer + layers * batch * steps * width * 4 + logits,
+        working=whole + cache + held * per_layer + layers * batch * steps * streams * width * 4 + logits,
         layerwise=layerwise and gradients,
     )
 

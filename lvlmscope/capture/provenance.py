@@ -48,6 +48,7 @@ def describe_origin(
         "interventions": [i.describe() for i in interventions],
         "replay": {
             "path": replay.path,
+            "reason": replay.reason,
             "layerwise": replay.layerwise,
             "difference": replay.agreement.difference,
             "tolerance": replay.agreement.tolerance,

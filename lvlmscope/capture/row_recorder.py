@@ -16,7 +16,10 @@ class RowRecorder:
         rows: Kept rows of each layer ``[batch, step, head, kept key]``.
         gradients: Kept gradients of each layer, filled by a backward pass.
         leaves: The rows in the graph, while gradients are wanted: of every layer, or of the lowest one only.
+        exact: Whether outputs stay the kernel's to the last bit while the graph is made, at the cost of both.
     """
+
+    exact = False
 
     def __init__(self, keeping: KeyFilter, *, differentiable: bool, wants_hidden: bool, lowest_only: bool) -> None:
         """Start empty.
@@ -55,7 +58,7 @@ class RowRecorder:
             raise ReplayError(message(got, "rows that carry gradients", fix, task="differentiate attention"))
         self.visible[layer] = rows.visible_keys
         self.image_scores[layer] = _image_scores(rows).float().cpu()
-        self.rows[layer] = self.keeping.kept(rows.weights, layer)
+        self.rows[layer] = self.kept(rows.weights, layer)
         if self.differentiable and not (self.lowest_only and self.leaves):
             self.leaves[layer] = rows.weights
         elif self.differentiable:
@@ -71,7 +74,19 @@ class RowRecorder:
         visible = self.visible[layer]
         # The loss has a slope at keys the row may not see, too; a trace shows the row's own keys only
         seen = gradient if visible is None else gradient.masked_fill(~visible.unsqueeze(-2), 0.0)
-        self.gradients[layer] = self.keeping.kept(seen, layer)
+        self.gradients[layer] = self.kept(seen, layer)
+
+    def kept(self, values: torch.Tensor, layer: int) -> torch.Tensor:
+        """What is kept of rows or their gradient.
+
+        Args:
+            values: ``[batch, row, head, key]``.
+            layer: Decoder layer number.
+
+        Returns:
+            ``[batch, row, head, kept key]`` on the CPU.
+        """
+        return self.keeping.kept(values, layer)
 
     def record_hidden(self, layer: int, hidden: torch.Tensor) -> None:
         """Keep the stream after one layer.

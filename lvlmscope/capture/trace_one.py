@@ -11,7 +11,7 @@ from lvlmscope.capture.generation import Generation, generate_answer, teacher_fo
 from lvlmscope.capture.memory import choose_keeping, layerwise_needed
 from lvlmscope.capture.options import Keep, Precision, TraceOptions, check_choices
 from lvlmscope.capture.provenance import describe_origin
-from lvlmscope.capture.refusals import refuse_batch_dependent_rows, refuse_gradients
+from lvlmscope.capture.refusals import refuse_chance, refuse_gradients, refuse_streams
 from lvlmscope.capture.replay import replay_answer
 from lvlmscope.capture.seeding import seeded
 from lvlmscope.capture.trace_assembly import TracedBatch, assemble_trace
@@ -259,7 +259,8 @@ def trace_prepared(
     with model_lock(bare), running_originals(outer), seeded(seed):
         instrumentation = instrumentation_of(bare) or Instrumentation(bare, family)
         instrumentation.require_kernels()
-        refuse_batch_dependent_rows(bare)
+        refuse_chance(bare)
+        refuse_streams(bare, family, hidden_states=options.hidden_states)
         instrumentation.restart()
         require_images(bare, family, prepared.inputs)
         prompt = prepared.inputs["input_ids"].shape[1]
@@ -270,7 +271,7 @@ def trace_prepared(
             steps = len(answer) if answer is not None else answer_limit(family.core(bare), prompt, generation)
             layerwise = layerwise_needed(options, bare, family, prepared.inputs, steps)
         if options.gradients:
-            refuse_gradients(bare, layerwise=layerwise, interventions=instrumentation.active)
+            refuse_gradients(bare, family, layerwise=layerwise, interventions=instrumentation.active)
         made = _generate(bare, family, prepared, answer, generation, progress=progress)
         switched = [p.intervention for p in instrumentation.active]
         replay = replay_answer(

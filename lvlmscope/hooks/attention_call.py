@@ -23,6 +23,8 @@ class AttentionCall:
         options: The call's other arguments: scaling, softcap, sliding_window, ...
         first_row: First query row of interest; all later ones are of interest too.
         crosses: Whether the keys are the image's, outside the query's own sequence (cross-attention).
+        whole_graph: Whether differentiable rows depend on all keys and values, not on their own alone: for a prompt
+            whose earlier rows see the predicting one.
     """
 
     module: torch.nn.Module
@@ -34,6 +36,7 @@ class AttentionCall:
     options: dict[str, Any]
     first_row: int
     crosses: bool = False
+    whole_graph: bool = False
 
     @property
     def num_rows(self) -> int:

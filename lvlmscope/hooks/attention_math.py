@@ -43,6 +43,7 @@ def row_scores(call: AttentionCall, *, differentiable: bool = False) -> Float[to
     Returns:
         Scores.
     """
+    differentiable = differentiable and not call.whole_graph
     query = at_least_float32(call.query[:, :, call.first_row :])
     key = at_least_float32(call.key.detach() if differentiable else call.key)
     scaling = call.options.get("scaling")
@@ -156,6 +157,7 @@ def mix_values(
     Returns:
         Outputs as an attention function returns them.
     """
+    differentiable = differentiable and not call.whole_graph
     value = at_least_float32(call.value.detach() if differentiable else call.value)
     batch, heads, rows, _ = weights.shape
     mixed = (_grouped(weights, value.shape[1]) @ value).reshape(batch, heads, rows, value.shape[-1])

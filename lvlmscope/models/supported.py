@@ -6,6 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from lvlmscope.models.families.elsewhere import NO_IMAGE_TOKENS
+
 __all__ = ["VERIFIED_FILE", "ModelSupport", "list_models"]
 
 # Written by tests/support/verify_models.py: what was measured of a tiny model of each type
@@ -48,7 +50,9 @@ def list_models() -> tuple[ModelSupport, ...]:
 def _support(model_type: str, model_class: str, entry: dict[str, Any] | None, other: str) -> ModelSupport:
     status: Literal["verified", "generic", "unsupported"] = "generic"
     note = "checked numerically when it is loaded"
-    if entry is not None and entry["status"] in {"verified", "unsupported"}:
+    if model_type in NO_IMAGE_TOKENS:
+        status, note = "unsupported", NO_IMAGE_TOKENS[model_type]
+    elif entry is not None and entry["status"] in {"verified", "unsupported"}:
         status = entry["status"]
         note = "; ".join(part for part in (entry["note"], other) if part)
     return ModelSupport(model_type=model_type, model_class=model_class, status=status, note=note)

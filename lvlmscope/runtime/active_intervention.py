@@ -20,6 +20,7 @@ class Recorder(Protocol):
 
     differentiable: bool
     wants_hidden: bool
+    exact: bool
 
     def record_rows(self, layer: int, rows: AttentionRows) -> None:
         """Receives the rows ``[batch, row, head, key]`` of one layer, after all edits."""

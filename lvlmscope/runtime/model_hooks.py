@@ -13,6 +13,7 @@ from lvlmscope.hooks.attention_options import unknown_options
 from lvlmscope.hooks.attention_tap import KernelOutput
 from lvlmscope.hooks.gradient_path import ForwardGraph, GradientPath, require_gradients
 from lvlmscope.hooks.hidden_states import HiddenHooks
+from lvlmscope.models.decoder_shape import refuse_unequal_heads, require_one_stream
 from lvlmscope.models.families import Family
 from lvlmscope.runtime.active_intervention import ActiveIntervention, Recorder
 from lvlmscope.runtime.compiled_modules import running_originals
@@ -20,7 +21,7 @@ from lvlmscope.runtime.edit_chain import edit_rows, edit_stream, head_gains
 from lvlmscope.runtime.forward_state import PerThread, ReplayState
 from lvlmscope.runtime.hidden_layers import refuse_hidden_layers
 from lvlmscope.runtime.model_lock import model_lock
-from lvlmscope.runtime.output_patching import apply_gain, attach_gradient, patch_output, recompute_output
+from lvlmscope.runtime.output_patching import apply_gain, make_output
 from lvlmscope.runtime.predicting_rows import ForwardTracker
 from lvlmscope.runtime.protocol import ForwardInfo, ModelInfo, Session
 from lvlmscope.runtime.row_reading import read_rows
@@ -38,6 +39,7 @@ class Instrumentation:
             model: The whole bare model.
             family: Its family's rules.
         """
+        refuse_unequal_heads(model, family, task="read attention")
         self.model = model
         self.family = family
         self.outer: torch.nn.Module = model
@@ -134,7 +136,9 @@ class Instrumentation:
                 self._installed = steps.pop_all()
         recorder = None if self._replay is None else self._replay.recorder
         needs_hidden = recorder is not None and (recorder.wants_hidden or recorder.differentiable)
-        needs_hidden |= any(_overrides(s, "edit_hidden") for s in self._every_session)
+        if any(_overrides(s, "edit_hidden") for s in self._every_session):
+            require_one_stream(self.model, self.family, task="switch on an intervention that edits hidden states")
+            needs_hidden = True
         self._hidden.set(needs_hidden)
         self._path.set(self._differentiates)
 
@@ -259,33 +263,29 @@ class Instrumentation:
         layer = int(call.module.layer_idx)  # type: ignore[arg-type]
         forward = self.tracker.current
         assert forward is not None
+        recorder = self.recorder
+        recorded = recorder is not None and recorder.differentiable
+        exact = recorder is not None and recorded and recorder.exact
         # Layers with shared keys may be given the last queries only (Gemma4)
-        dropped = forward.num_queries - call.query.shape[2]
-        call = replace(call, first_row=max(call.first_row - dropped, 0), crosses=layer in self._crossing)
+        first = max(call.first_row - forward.num_queries + call.query.shape[2], 0)
+        call = replace(call, first_row=first, crosses=layer in self._crossing, whole_graph=exact and first > 0)
         self._visit(call, layer)
-        recorded = self.recorder is not None and self.recorder.differentiable
         path = self._path
         opens = path.begins_at(layer)
-        if self.recorder is None and not (opens or path.is_open or any(_reads_rows(s) for s in self.sessions)):
+        if recorder is None and not (opens or path.is_open or any(_reads_rows(s) for s in self.sessions)):
             return run()
         rows = read_rows(call, forward, layer, differentiable=recorded or path.is_open)
-        if self.recorder is not None or forward.is_prompt or unknown_options(call):
+        if recorder is not None or forward.is_prompt or unknown_options(call):
             run = self._here.check.watched(run, call, rows)
         if opens:
             path.open()
             rows = rows.as_leaf()
         edited = edit_rows(self.active, rows)
-        if self.recorder is not None:
-            self.recorder.record_rows(layer, edited)
+        if recorder is not None:
+            recorder.record_rows(layer, edited)
         if path.is_open:
             path.collect(layer, edited)
-            with torch.no_grad():
-                output, weights = patch_output(run(), rows, edited, call)
-            output = attach_gradient(output, edited, call)
-        elif recorded:
-            output, weights = recompute_output(run, edited, call)
-        else:
-            output, weights = patch_output(run(), rows, edited, call)
+        output, weights = make_output(run, rows, edited, call, attached=path.is_open or exact, recomputed=recorded)
         return apply_gain(output, head_gains(self.active, edited), call.first_row), weights
 
     def _edit_hidden(self, layer: int, hidden: torch.Tensor) -> torch.Tensor | None:

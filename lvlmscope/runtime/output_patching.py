@@ -1,6 +1,7 @@
 """Patches a kernel's output: only the (row, head) pairs whose weights changed are recomputed."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from jaxtyping import Float
@@ -10,7 +11,36 @@ from lvlmscope.hooks.attention_call import AttentionCall
 from lvlmscope.hooks.attention_math import mix_values
 from lvlmscope.hooks.attention_tap import KernelOutput
 
-__all__ = ["apply_gain", "attach_gradient", "patch_output", "recompute_output"]
+__all__ = ["apply_gain", "attach_gradient", "make_output", "patch_output", "recompute_output"]
+
+
+def make_output(
+    run: Callable[[], KernelOutput],
+    rows: AttentionRows,
+    edited: AttentionRows,
+    call: AttentionCall,
+    *,
+    attached: bool,
+    recomputed: bool,
+) -> KernelOutput:
+    """The output of one attention call with the edits in it, with a graph where one is wanted.
+
+    Args:
+        run: Calls the kernel.
+        rows: The rows as the kernel had them.
+        edited: The rows after all interventions.
+        call: The attention call.
+        attached: Keep the kernel's numbers and attach them to the rows' graph.
+        recomputed: Else, compute the outputs from the rows, within their graph.
+
+    Returns:
+        Outputs ``[batch, query, head, dim]`` and the kernel's weights, if it gives them.
+    """
+    if attached:
+        with nullcontext() if call.whole_graph else torch.no_grad():
+            output, weights = patch_output(run(), rows, edited, call)
+        return attach_gradient(output, edited, call), weights
+    return recompute_output(run, edited, call) if recomputed else patch_output(run(), rows, edited, call)
 
 
 def patch_output(output: KernelOutput, rows: AttentionRows, edited: AttentionRows, call: AttentionCall) -> KernelOutput:
@@ -65,7 +95,7 @@ def attach_gradient(
     The forward's numbers stay the kernel's to the last bit.
 
     Args:
-        values: Head outputs ``[batch, query, head, dim]`` without a graph.
+        values: Head outputs ``[batch, query, head, dim]``; a graph of the rows before the predicting ones is kept.
         rows: The predicting rows, attached to the autograd graph.
         call: The attention call.
 
@@ -73,7 +103,7 @@ def attach_gradient(
         Equal outputs, those of the predicting rows differentiable.
     """
     mixed = mix_values(rows.weights.transpose(1, 2), call, differentiable=True)
-    sloped = values[:, call.first_row :] + (mixed - mixed.detach())
+    sloped = values[:, call.first_row :].detach() + (mixed - mixed.detach())
     return torch.cat([values[:, : call.first_row], sloped], 1) if call.first_row else sloped
 
 

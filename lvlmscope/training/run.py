@@ -11,6 +11,7 @@ import torch
 
 from lvlmscope.errors import TrainingDataError, UnsupportedOptionError, message, task
 from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
+from lvlmscope.models.decoder_shape import require_one_stream
 from lvlmscope.models.loaded_model import LoadedModel
 from lvlmscope.training.cell_learner import CellLearner
 from lvlmscope.training.collation import Collator
@@ -89,6 +90,7 @@ def _require_training(model: LoadedModel) -> None:
 def _learner(model: LoadedModel, cell: DepthCell | CellConfig | None, seed: int) -> CellLearner:
     from lvlmscope.errors import CellError
 
+    require_one_stream(model.model, model.family, task="train a cell")
     size = model.family.text_config(model.model).hidden_size
     made = cell if isinstance(cell, DepthCell) else DepthCell(cell or CellConfig(hidden_size=size), seed=seed)
     if made.config.hidden_size != size:

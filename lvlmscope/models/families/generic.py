@@ -7,6 +7,8 @@ import torch
 
 from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.hooks.attention_tap import AttentionTap, FirstRow, Handler, Tap
+from lvlmscope.models.families.elsewhere import NO_IMAGE_TOKENS
+from lvlmscope.models.families.key_columns import columns_beside_tokens
 from lvlmscope.traces.token_layout import Cell, ImageLayout
 
 __all__ = ["DefaultFamily"]
@@ -36,10 +38,13 @@ class DefaultFamily:
         """Refuse models that take no images.
 
         Raises:
-            UnsupportedModelError: The config names no image token, or the model cannot generate.
+            UnsupportedModelError: The config names no image token, the model cannot generate, or its key columns are
+                no tokens.
         """
         if not hasattr(model, "config") or self.image_token_id(model) is None:
-            got, expected = f"{type(model).__name__}, a text-only model", "image-text-to-text models"
+            kind = getattr(getattr(model, "config", None), "model_type", "")
+            why = NO_IMAGE_TOKENS.get(kind, "a text-only model")
+            got, expected = f"{type(model).__name__}, {why}", "image-text-to-text models with image tokens"
             fix = "load a vision-language model, for example lv.load('tiny')"
             raise UnsupportedModelError(message(got, expected, fix, task="trace a model"))
         text = self.text_config(model)
@@ -47,6 +52,9 @@ class DefaultFamily:
             got = f"{type(model).__name__}, an encoder-decoder whose prompt lies outside the decoder's sequence"
             fix = "load a model that puts prompt and image tokens into the decoder's sequence"
             raise UnsupportedModelError(message(got, "decoder-only models", fix, task="trace a model"))
+        if why := columns_beside_tokens(text):
+            got, fix = f"{type(model).__name__}, {why}", "use a model of another family: `lvlmscope models` lists them"
+            raise UnsupportedModelError(message(got, "decoders with a key for each token", fix, task="trace a model"))
 
     def decoder(self, model: torch.nn.Module) -> torch.nn.Module:
         """The text decoder, by ``get_decoder``."""

@@ -24,6 +24,11 @@ class QFormerFamily(DefaultFamily):
         core: torch.nn.Module = model.language_model  # type: ignore[assignment]
         return core
 
+    def image_token_id(self, model: torch.nn.Module) -> int | None:
+        """Id of the placeholder of the query tokens; InstructBLIP-Video names it for video only."""
+        found = super().image_token_id(model)
+        return getattr(model.config, "video_token_id", None) if found is None else found
+
     def unplaced_reason(self, model: torch.nn.Module) -> str:
         """A query attends to the whole image."""
         del model

@@ -1,0 +1,128 @@
+"""Arguments of the forwards that repeat an answer: one block over the cut cache, from the start, or step by step."""
+
+import inspect
+from typing import Any
+
+import torch
+from transformers.cache_utils import DynamicLayer
+
+from lvlmscope.capture.generation import Generation
+from lvlmscope.models.families import Family
+
+__all__ = ["cut_cache", "prompt_arguments", "replayed_arguments", "step_arguments", "whole_arguments"]
+
+
+def cut_cache(generation: Generation, crossing: frozenset[int] = frozenset()) -> bool:
+    """Cut a generation's cache back to the prompt without its last position.
+
+    Args:
+        generation: Its cache holds the prompt and maybe the answer; it is cut in place.
+        crossing: Layers whose keys are the image's, which stay whole.
+
+    Returns:
+        Whether it could be cut; windowed, static, quantised, recurrent and convolutional layers cannot.
+    """
+    layers = getattr(generation.cache, "layers", None)
+    # Other kinds say that they can be cut, or are cut wrongly
+    if not layers or {type(layer).__name__ for layer in layers} - {"DynamicLayer", "DummyLayer"}:
+        return False
+    for number, layer in enumerate(layers):
+        if number not in crossing and isinstance(layer, DynamicLayer) and layer.get_seq_length():
+            layer.crop(generation.prompt_length - 1 - layer.get_seq_length())
+    return True
+
+
+def _block_arguments(generation: Generation) -> dict[str, Any]:
+    """The predicting rows over the cut cache."""
+    start, end = generation.prompt_length - 1, generation.ids.shape[1] - 1
+    arguments = generation.extra | generation.per_row | {"input_ids": generation.ids[:, start:end]}
+    arguments |= {"past_key_values": generation.cache, "use_cache": True}
+    if generation.position_ids is not None:
+        arguments["position_ids"] = generation.position_ids
+    return arguments | {"attention_mask": generation.attention_mask}
+
+
+def whole_arguments(core: Any, generation: Generation) -> dict[str, Any]:
+    """Keyword arguments of a forward over prompt and answer from the start, image inputs included, without a cache.
+
+    Args:
+        core: The module whose forward ``generate`` calls.
+        generation: What to repeat.
+
+    Returns:
+        What the module's forward takes; its last rows predict the answer.
+    """
+    end = generation.ids.shape[1] - 1
+    answer, first = generation.ids[:, generation.prompt_length : end], generation.first
+    arguments = dict(first) | {"use_cache": False}
+    for name, rows in generation.per_row.items():
+        arguments[name] = torch.cat([first[name], rows[:, 1:]], 1)
+    for name in first.keys() - generation.per_row.keys():
+        types = first[name]
+        # Given with the prompt only (Ernie 4.5 VL): what follows is text
+        if name.endswith("token_type_ids") and isinstance(types, torch.Tensor):
+            arguments[name] = torch.cat([types, types.new_zeros(types.shape[0], end - types.shape[1])], 1)
+    if first.get("input_ids") is None:
+        arguments["inputs_embeds"] = torch.cat([first["inputs_embeds"], core.get_input_embeddings()(answer)], 1)
+    else:
+        arguments["input_ids"] = generation.ids[:, :end]
+    if generation.position_ids is not None:
+        arguments["position_ids"] = torch.cat([first["position_ids"], generation.position_ids[..., 1:]], -1)
+    if "logits_to_keep" in inspect.signature(core.forward).parameters:
+        arguments["logits_to_keep"] = generation.num_steps
+    return arguments | {"attention_mask": generation.attention_mask}
+
+
+def replayed_arguments(model: Any, family: Family, generation: Generation) -> tuple[dict[str, Any], bool]:
+    """Keyword arguments of the forward that repeats an answer, and whether that is one block over the cut cache.
+
+    Args:
+        model: The bare model.
+        family: Its family's rules.
+        generation: What to repeat; its cache is cut back to the prompt where it can be.
+
+    Returns:
+        What the forward of the family's core takes; a forward from the start of the prompt where nothing can be cut.
+    """
+    # A last prompt position that shows the image is no id that could go through again
+    ends_in_image = bool(family.image_mask(model, generation.ids[:, : generation.prompt_length])[:, -1].any())
+    crossing = family.crossing_layers(model)
+    # Before 5.20 Mllama takes a mask over all positions, which the one step before a given answer does not show
+    unmasked = bool(crossing) and generation.settings.get("answer") == "given"
+    if not ends_in_image and not unmasked and cut_cache(generation, crossing):
+        return _block_arguments(generation), True
+    return whole_arguments(family.core(model), generation), False
+
+
+def prompt_arguments(core: Any, generation: Generation) -> dict[str, Any]:
+    """Keyword arguments of the prompt's forward as ``generate`` ran it; the cache is left to the caller.
+
+    Args:
+        core: The module whose forward ``generate`` calls.
+        generation: What to repeat.
+
+    Returns:
+        What the module's forward takes; its last row predicts the first token.
+    """
+    arguments = dict(generation.first) | {"use_cache": True}
+    if "logits_to_keep" in inspect.signature(core.forward).parameters:
+        arguments["logits_to_keep"] = 1
+    return arguments
+
+
+def step_arguments(generation: Generation, step: int) -> dict[str, Any]:
+    """Keyword arguments of the forward that predicts one token after the first, as ``generate`` ran it.
+
+    Args:
+        generation: What to repeat.
+        step: Number of the predicted token, 1 or more.
+
+    Returns:
+        What the module's forward takes, without the cache.
+    """
+    position = generation.prompt_length + step - 1
+    own = {name: rows[:, step : step + 1] for name, rows in generation.per_row.items()}
+    arguments = generation.extra | own | {"input_ids": generation.ids[:, position : position + 1], "use_cache": True}
+    if generation.position_ids is not None:
+        arguments["position_ids"] = generation.position_ids[..., step : step + 1]
+    return arguments | {"attention_mask": generation.attention_mask[:, : position + 1]}

@@ -1,0 +1,15 @@
+"""Vision-language models that keep the image where no image token id in the prompt says so."""
+
+from collections.abc import Mapping
+from typing import Final
+
+__all__ = ["NO_IMAGE_TOKENS"]
+
+# Model type: why image keys cannot be found in the prompt's ids
+NO_IMAGE_TOKENS: Final[Mapping[str, str]] = {
+    "evolla": "which reads a protein and no image",
+    "git": "which puts the image before the prompt's ids, where no id stands for it",
+    "idefics": "which shows the image to cross-attention layers beside the decoder's, and not to the prompt's sequence",
+    "kosmos-2": "which marks image positions by a mask of its own, image_embeds_position_mask, and not by a token id",
+    "mistral4": "a text-only model",
+}
