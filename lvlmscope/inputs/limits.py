@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from lvlmscope.errors import LvlmscopeError, ModelInputError, PromptError, message
+from lvlmscope.errors import LvlmscopeError, ModelInputError, PromptError, first_line, message
 from lvlmscope.hooks.user_code import is_users_own
 from lvlmscope.models.families import Family
 
@@ -103,7 +103,7 @@ def _shows(name: str, value: Any) -> bool:
 
 @contextmanager
 def blame_inputs(forwards: Callable[[], int]) -> Iterator[None]:
-    """Tell a model's own failure on the prompt as what it is: inputs that do not fit together.
+    """Turn a model's own failure on the prompt into an error about its inputs, which do not fit together.
 
     Args:
         forwards: Says how many forwards have begun. A ValueError before the first one is about options, not inputs, and
@@ -123,7 +123,7 @@ def blame_inputs(forwards: Callable[[], int]) -> Iterator[None]:
         others = ValueError if forwards() == 0 else RuntimeError
         if forwards() > 1 or isinstance(error, others) or is_users_own(error):
             raise
-        got = f"inputs on which it fails: {str(error).strip().splitlines()[0] if str(error) else error!r}"
+        got = f"inputs on which it fails: {first_line(error)}"
         expected = "as many image tokens as its images give, and ids of its vocabulary"
         fix = "pass what the model's own processor returns, unchanged"
         raise ModelInputError(message(got, expected, fix, task="run the model on the prompt")) from error

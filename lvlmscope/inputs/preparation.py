@@ -12,7 +12,7 @@ from PIL import Image
 from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, message, task
 from lvlmscope.inputs.prompt_text import fill_prompt, is_messages, render_messages, split_messages
 from lvlmscope.models.families import Family
-from lvlmscope.traces.image_sources import kind_of_text
+from lvlmscope.traces.image_sources import is_file, kind_of_text
 from lvlmscope.traces.images import names_of, read_images
 
 __all__ = ["ModelInputs", "Sample", "check_inputs", "join", "prepare"]
@@ -150,18 +150,11 @@ def _refuse_swapped(image: Any, prompt: Any) -> None:
     if prompt is None and is_messages(image) and all("role" in turn for turn in image):
         got, expected = "messages as image", "the image first, or None, then the messages"
         raise PromptError(message(got, expected, "pass prompt=messages", task="trace a prompt"))
-    if isinstance(image, str) and kind_of_text(image) == "path" and not _is_file(image):
+    if isinstance(image, str) and kind_of_text(image) == "path" and not is_file(image):
         shown = isinstance(prompt, Image.Image | np.ndarray | torch.Tensor | Path)
-        if shown or (isinstance(prompt, str) and _is_file(prompt)):
+        if shown or (isinstance(prompt, str) and is_file(prompt)):
             got, expected = f"the text {image!r}"[:80] + " as image", "the image first, then the prompt"
             raise PromptError(message(got, expected, "swap the two", task="trace a prompt"))
-
-
-def _is_file(text: str) -> bool:
-    try:
-        return Path(text).is_file()
-    except (OSError, ValueError):  # too long for a file's name
-        return False
 
 
 @task("use prepared inputs")

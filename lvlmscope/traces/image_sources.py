@@ -25,7 +25,16 @@ from lvlmscope.errors import ImageInputError, first_line, message
 from lvlmscope.traces.encoded_images import looks_encoded
 from lvlmscope.traces.formatting import shortened
 
-__all__ = ["MAX_BYTES", "SOURCES", "TIMEOUT", "kind_of_text", "open_source", "part_of_message", "source_name"]
+__all__ = [
+    "MAX_BYTES",
+    "SOURCES",
+    "TIMEOUT",
+    "is_file",
+    "kind_of_text",
+    "open_source",
+    "part_of_message",
+    "source_name",
+]
 
 MAX_BYTES: Final = 64 * 2**20  # of a download, of base64 and of a file object
 TIMEOUT: Final = 20.0  # seconds for a whole download
@@ -78,13 +87,21 @@ def kind_of_text(text: str) -> str:
         return "url"
     if start.startswith("data:"):
         return "data"
-    return "base64" if not _is_file(text) and _is_base64(text) else "path"
+    return "base64" if not is_file(text) and _is_base64(text) else "path"
 
 
-def _is_file(text: str) -> bool:
+def is_file(text: str) -> bool:
+    """Whether a text is the path of a file; one too long for a path, or with a null character, is not.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        Whether it is.
+    """
     try:
         return Path(text).is_file()
-    except (OSError, ValueError):  # too long for a file's name
+    except (OSError, ValueError):
         return False
 
 
@@ -203,6 +220,8 @@ def _download(url: str) -> io.BufferedIOBase:
     except (HTTPError, URLError, OSError, ValueError) as error:
         if isinstance(error, ImageInputError):
             raise
+        if isinstance(error, HTTPError):
+            error.close()  # it holds the connection
         reason = error.reason if isinstance(error, URLError) and isinstance(error.reason, OSError) else error
         got = f"{first_line(reason)} from {shortened(url, _SHOWN)}"
         raise ImageInputError(message(got, "the URL of an image", "check the URL, or download the image")) from error

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import lvlmscope as lv
 from lvlmscope.errors import ModelInputError
-from lvlmscope.interface.declared_types import Range, allows
+from lvlmscope.interface.declared_types import Range, allows, choices
 from lvlmscope.interface.parameter_checks import checkable_hints, checked, is_checked
 
 ROOMS = ("", "plot", "evaluation", "attribution", "risk", "tiny", "training")
@@ -51,7 +51,7 @@ def filled(function: Callable[..., Any]) -> dict[str, Any]:
     hints, found = checkable_hints(function), {}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.default is parameter.empty and parameter.kind not in (2, 4):
-            candidates = (1, 0.5, "a", None, True, ("a",))
+            candidates = (1, 0.5, "a", None, True, ("a",), *choices(hints.get(name)))
             found[name] = next(v for v in candidates if allows(hints[name], v)) if name in hints else object()
     return found
 
