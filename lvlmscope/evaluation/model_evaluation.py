@@ -237,6 +237,6 @@ def _length_matched(data: Dataset, metric: Metric, plain: Row, row: Row, parser:
         cut_to_mentions([text], [count], words)[0] if described(item) else text
         for item, text, count in zip(data.items, plain.answers, row.counts["named"].tolist(), strict=True)
     ]
-    label = f"plain, cut to the mentions of {row.label}"
+    label = f"{plain.label}, cut to the mentions of {row.label}"
     counts = count_answers(data, metric, texts, parser)
     return [Row(label=label, role="length_matched", control_of=row.label, answers=tuple(texts), counts=counts)]

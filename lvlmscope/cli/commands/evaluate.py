@@ -55,6 +55,9 @@ def evaluate(  # noqa: PLR0917 - typer reads options from parameters
         Literal["random", "popular", "adversarial"] | None,
         typer.Option(help="pope: make the questions from annotations, with these absent objects."),
     ] = None,
+    per_image: Annotated[
+        int | None, typer.Option(min=1, help="pope: made questions of each answer for an image; 3 when left out.")
+    ] = None,
     queries: Annotated[
         str | None, typer.Option(help="amber: the file of queries; query_all.json when left out.")
     ] = None,

@@ -32,7 +32,17 @@ from lvlmscope.verification.loading import load
 
 __all__ = ["run_comparison", "run_evaluation"]
 
-_READING: Final = ("data", "images", "reference_captions", "words", "unannotated", "negatives", "queries", "subtask")
+_READING: Final = (
+    "data",
+    "images",
+    "reference_captions",
+    "words",
+    "unannotated",
+    "negatives",
+    "per_image",
+    "queries",
+    "subtask",
+)
 _RUNNING: Final = ("model", "placebo", "prompt", "batch_size", "max_new_tokens", "intervention")
 _SCORING: Final = ("captions", "parser", "resamples", "out")
 _CARD: Final = ("n", "max_new_tokens", "intervention")
@@ -63,6 +73,7 @@ def run_evaluation(given: Mapping[str, Any]) -> None:
         result = score_answers(data, answers, **_options(given, "resamples", "parser", "seed", "out"))
     else:
         stacks = {text: parse_stack(text) for text in given["intervention"] or ()}
+        data.items[0].open()  # no images at all: found before a model is loaded
         model = load(given["model"] or "tiny", dtype=given["dtype"], device_map=given["device_map"])
         names = ("placebo", "prompt", "batch_size", "max_new_tokens", "resamples", "parser", "seed", "out")
         result = evaluate(model, data, stacks, **_options(given, *names))
@@ -91,7 +102,7 @@ def _dataset(given: Mapping[str, Any]) -> Dataset:
         raise EvaluationError(
             message(f"{what} without DATA", "a file or folder", "name it after the metric", task="evaluate")
         )
-    options = _options(given, "reference_captions", "unannotated", "negatives", "queries")
+    options = _options(given, "reference_captions", "unannotated", "negatives", "per_image", "queries")
     if given["words"] is not None:
         options["vocabulary"] = coco_vocabulary() if given["words"] == "coco" else chair_synonyms(given["words"])
     if given["subtask"]:

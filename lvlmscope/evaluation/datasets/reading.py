@@ -21,7 +21,7 @@ __all__ = ["read_dataset"]
 _START: Final = 65536
 _USED: Final[dict[str, tuple[str, ...]]] = {
     "chair": ("reference_captions", "vocabulary", "unannotated"),
-    "pope": ("reference_captions", "vocabulary", "unannotated", "negatives", "seed"),
+    "pope": ("reference_captions", "vocabulary", "unannotated", "negatives", "per_image"),
     "mme": ("subtasks",),
     "amber": ("queries",),
 }
@@ -38,6 +38,7 @@ def read_dataset(
     vocabulary: Vocabulary | None = None,
     unannotated: Unannotated | None = None,
     negatives: Negatives | None = None,
+    per_image: Annotated[int, Range(ge=1)] | None = None,
     seed: Annotated[int, Range(ge=0)] = 0,
     queries: str | None = None,
     subtasks: tuple[str, ...] | None = None,
@@ -53,6 +54,7 @@ def read_dataset(
         vocabulary: Which words name which object, for CHAIR; `coco_vocabulary()` when None.
         unannotated: What to do with images without objects, for annotations; see `read_coco`.
         negatives: Make POPE's questions from annotations, with absent objects of this kind; see `make_questions`.
+        per_image: Made questions of each answer for an image, 3 when None.
         seed: Of made questions.
         queries: AMBER's file of queries.
         subtasks: MME's subtasks; None for all.
@@ -68,10 +70,11 @@ def read_dataset(
         "vocabulary": vocabulary,
         "unannotated": unannotated,
         "negatives": negatives,
+        "per_image": per_image,
         "queries": queries,
         "subtasks": subtasks,
     }
-    given = {name: value for name, value in options.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     _refuse_unused(given, _USED[metric], f"data for {metric}")
     if metric == "amber":
         return read_amber(path, images, queries=queries or "query_all.json")
@@ -79,12 +82,14 @@ def read_dataset(
         if images is not None:
             raise EvaluationError(message("images= for MME", "the folder, which holds its images", "leave it out"))
         return read_mme(path, subtasks)
-    given.pop("negatives", None)
+    made: dict[str, Any] = {
+        name: given.pop(name) for name in ("negatives", "per_image") if name in given and negatives is not None
+    }
     if metric == "pope" and negatives is None:
         _refuse_unused(given, (), "a file of questions")
         return read_questions(path, images)
     described = _annotations(path, images, given)
-    return described if negatives is None else make_questions(described, negatives, seed=seed)
+    return described if negatives is None else make_questions(described, seed=seed, **made)
 
 
 def _refuse_unused(given: dict[str, Any], used: tuple[str, ...], what: str) -> None:
