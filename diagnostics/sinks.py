@@ -111,8 +111,7 @@ def sink_mask(trace: Trace, sinks: Sinks) -> torch.Tensor:
             raise ShapeError(message(got, expected, "take attention_sinks of this trace"))
         require_all_keys(trace)
         return torch.from_numpy(sinks.transpose("layer", "key").values.astype(bool))
-    choices: list[Any] = list(get_args(get_args(Sinks)[0]))
-    if type(sinks) is not str or sinks not in choices:
+    if not _is_named(sinks):
         expected = "keep, exclude, first_key, or a result of attention_sinks"
         raise ModelInputError(message(f"sinks={sinks!r}"[:80], expected, "choose one"))
     if sinks == "keep":
@@ -121,6 +120,10 @@ def sink_mask(trace: Trace, sinks: Sinks) -> torch.Tensor:
         require_all_keys(trace)
         return (torch.arange(shape[1]) == 0).expand(shape)
     return torch.from_numpy(attention_sinks(trace).values)
+
+
+def _is_named(sinks: Any) -> bool:
+    return isinstance(sinks, str) and sinks in get_args(get_args(Sinks)[0])
 
 
 def sinks_name(sinks: Sinks) -> str:
