@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from lvlmscope.errors import ModelInputError, ShapeError, message
+from lvlmscope.errors import ShapeError, message
 
 __all__ = ["HeadOrder", "head_order"]
 
@@ -37,10 +37,9 @@ def head_order(values: xr.DataArray, order: Literal["number", "value"], groups: 
     Args:
         values: Dims (layer, head).
         order: `"number"`, or `"value"`: the highest first, undefined ones last.
-        groups: A text or a yes or no for each (layer, head); None for no groups.
+        groups: A string or a bool for each (layer, head); None for no groups.
 
     Raises:
-        ModelInputError: Another order.
         ShapeError: Groups of other axes.
 
     Examples:
@@ -50,8 +49,6 @@ def head_order(values: xr.DataArray, order: Literal["number", "value"], groups: 
         >>> head_order(values, "number", values > 0.15).heads.tolist()
         [[1, 2, 0]]
     """
-    if order not in {"number", "value"}:
-        raise ModelInputError(message(f"order={order!r}", "'number' or 'value'", "choose one of them"))
     cells = np.where(np.isfinite(values.to_numpy().astype(float)), values.to_numpy().astype(float), -np.inf)
     names: tuple[str, ...] = ()
     ranks = np.zeros(cells.shape, dtype=int)

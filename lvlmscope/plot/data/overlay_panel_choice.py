@@ -70,7 +70,7 @@ def choose_panels(
     """
     listed = _as_list(words)
     most = _MOST_PANELS if each == "word" else 1
-    if not 1 <= len(listed) <= most or each not in {"word", "layer", "head"}:
+    if not 1 <= len(listed) <= most:
         expected = f"1 to {_MOST_PANELS} words, or one word or set of words with each='layer' or 'head'"
         raise ModelInputError(
             message(f"{len(listed)} words", expected, "choose fewer", task="draw words over the image")

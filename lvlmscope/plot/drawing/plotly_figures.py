@@ -1,7 +1,7 @@
 """Plotly figures: what all of them share, and a map of cells with hover."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -16,20 +16,19 @@ PIXELS: Final = 110  # to the inch
 _MOST_CELLS: Final = 400_000  # a browser draws so many without a halt
 
 
-def check_backend(backend: str, ax: Any) -> None:
-    """Refuse what no backend can do.
+def check_backend(backend: Literal["matplotlib", "plotly"], ax: Any) -> None:
+    """Refuse axes of matplotlib with plotly.
 
     Args:
         backend: What was given.
         ax: Axes to draw into, None for a new figure.
 
     Raises:
-        ModelInputError: An unknown backend, or axes with plotly.
+        ModelInputError: Axes with plotly.
     """
-    if backend not in {"matplotlib", "plotly"} or (backend == "plotly" and ax is not None):
-        got = f"backend={backend!r}" + (" and ax=" if ax is not None else "")
-        expected = "matplotlib, with or without ax=, or plotly without"
-        raise ModelInputError(message(got, expected, "choose one of them"))
+    if backend == "plotly" and ax is not None:
+        expected, fix = "matplotlib with ax=, or plotly without", "leave one of them out"
+        raise ModelInputError(message("backend='plotly' and ax=", expected, fix))
 
 
 def plain(text: str) -> str:
