@@ -31,17 +31,17 @@ app.command(name="eval")(evaluate)
 app.command()(compare)
 
 
-def _tell_version(asked: bool) -> bool:
-    if asked:
+def _print_version(requested: bool) -> bool:
+    if requested:
         typer.echo(f"lvlmscope {__version__}")
         raise typer.Exit
-    return asked
+    return requested
 
 
 @app.callback()
 def _common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and stop.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
     """See why a vision-language model hallucinated."""

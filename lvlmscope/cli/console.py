@@ -47,12 +47,12 @@ def extreme_heads(trace: Trace, count: int = 3) -> tuple[str, str]:
     ratio = visual_attention_ratio(trace, step="mean").stack(place=("layer", "head"))
     order = ratio.sortby(ratio, ascending=False)
 
-    def told(part: int | slice) -> str:
+    def listed(part: int | slice) -> str:
         chosen = order.isel(place=part)
         places = zip(chosen.coords["layer"].values, chosen.coords["head"].values, chosen.values, strict=True)
         return ", ".join(f"layer {layer} head {head} ({value:.0%})" for layer, head, value in places)
 
-    return told(slice(None, count)), told(slice(-count, None))
+    return listed(slice(None, count)), listed(slice(-count, None))
 
 
 def score_table(title: str, rows: Mapping[str, Mapping[str, float]]) -> Table:

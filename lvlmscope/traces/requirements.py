@@ -49,7 +49,7 @@ class FailedExample:
 
 
 def require_trace(given: Any) -> Trace:
-    """A trace as it is; a clear word about anything else.
+    """A trace as it is; anything else is refused with what to pass.
 
     Args:
         given: What should be a trace.
@@ -71,7 +71,7 @@ def require_trace(given: Any) -> Trace:
 
 
 def require_traces(given: Iterable[Any]) -> Iterator[Trace]:
-    """Traces as they come, up to the first that is none.
+    """Traces as they come; the first value that is not a trace is refused.
 
     Args:
         given: What should be traces; of a list all that failed are named.
@@ -80,7 +80,7 @@ def require_traces(given: Iterable[Any]) -> Iterator[Trace]:
         The traces.
 
     Raises:
-        ModelInputError: One is none.
+        ModelInputError: A value is not a trace.
     """
     for one in given:
         if isinstance(one, FailedExample) and isinstance(given, Sequence):

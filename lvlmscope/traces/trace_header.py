@@ -91,7 +91,7 @@ def parse_header(text: str, shape: Sequence[int]) -> dict[str, Any]:
 
     Args:
         text: The JSON text.
-        shape: Of the file's attention ``[step, layer, head, key]``; what the text says is held against it first.
+        shape: Of the file's attention ``[step, layer, head, key]``; the counts in the text must agree with it.
 
     Returns:
         Keyword arguments of ``Trace``, with ``image_count`` and ``checksums`` beside them.

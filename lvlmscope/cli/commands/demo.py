@@ -48,8 +48,8 @@ def run_demo(out: Path, image: str) -> None:
         # At strength 0 D-LEAF edits nothing and still tells which layers its rule flags.
         watched = trace(model, subject, PROMPT, max_new_tokens=MAX_NEW_TOKENS, interventions=[DLEAF(gamma=0.0)])
         after = trace(model, subject, PROMPT, max_new_tokens=MAX_NEW_TOKENS, interventions=[INTERVENTION])
-        told = effect(before, after)
-        _tell(before, after, told, bundled, flagged=watched.effects[0]["flagged_rows_per_layer"])
+        change = effect(before, after)
+        _print_comparison(before, after, change, bundled, flagged=watched.effects[0]["flagged_rows_per_layer"])
         grounded, hallucinated = _mentions(before, bundled)
         save_figures(
             before, folder, words=_shown(before, grounded, hallucinated), grounded=grounded, hallucinated=hallucinated
@@ -91,7 +91,9 @@ def _mentions(traced: Trace, bundled: Scene | None) -> tuple[list[Mention], list
     return grounded, [m for m in found if m.category not in bundled.present]
 
 
-def _tell(before: Trace, after: Trace, told: Effect, bundled: Scene | None, *, flagged: dict[str, int]) -> None:
+def _print_comparison(
+    before: Trace, after: Trace, change: Effect, bundled: Scene | None, *, flagged: dict[str, int]
+) -> None:
     present = bundled.present if bundled else None
     if bundled:
         console.print(f"[bold]in the image[/]  {', '.join(bundled.objects)}")
@@ -108,7 +110,7 @@ def _tell(before: Trace, after: Trace, told: Effect, bundled: Scene | None, *, f
     console.print(f"[bold]flagged layers[/]  {layers or 'none'} [dim]{rule}[/]")
     console.print(f"\n[bold]intervention[/]           {INTERVENTION}", soft_wrap=True)
     console.print("[bold]caption[/]         ", coloured(after.answer, found(after.answer), present))
-    console.print(str(told), soft_wrap=True)
+    console.print(str(change), soft_wrap=True)
     if bundled:
         console.print(
             "[dim]an image chosen to show the intervention at work; docs/studies/dleaf.md measures it over 1,500[/]"

@@ -65,7 +65,7 @@ def run_trace(
             plot.compare(before, traced).savefig(folder / "compare.png", **SAVED)
         names = sorted(path.name for path in folder.iterdir())
     if as_json:
-        told = {
+        summary = {
             "answer": traced.answer,
             "answer_without_intervention": before.answer if before else None,
             "steps": traced.num_steps,
@@ -74,15 +74,15 @@ def run_trace(
             "notes": notes,
             "provenance": traced.provenance,
         }
-        console.print_json(json.dumps(told))
+        console.print_json(json.dumps(summary))
         return
-    _tell(traced, before, effects)
+    _print_summary(traced, before, effects)
     for note in notes:
         console.print(f"note: {note}", markup=False)
     console.print(f"written to {out}: {', '.join(names)}", soft_wrap=True, markup=False)
 
 
-def _tell(traced: Trace, before: Trace | None, effects: Effect | None) -> None:
+def _print_summary(traced: Trace, before: Trace | None, effects: Effect | None) -> None:
     most, least = extreme_heads(traced)
     console.print(traced, soft_wrap=True, markup=False)
     console.print(f"looks at the image most:  {most}\nlooks at the image least: {least}")

@@ -101,8 +101,8 @@ def _train(
     loaded = load(model[0], dtype=model[1])
     config = CellConfig(hidden_size=loaded.family.text_config(loaded.model).hidden_size, **new)
     cell = DepthCell.load(start) if start else DepthCell(config, seed=options.seed, bias=bias)
-    told = f"{len(records)} records" + (f", {left_out} left out" if left_out else "")
-    console.print(f"{loaded.name}: {told}", soft_wrap=True)
+    count = f"{len(records)} records" + (f", {left_out} left out" if left_out else "")
+    console.print(f"{loaded.name}: {count}", soft_wrap=True)
     result = train_cell(loaded, records, options, cell=cell)
     losses = [entry["eval_loss"] for entry in result.history if "eval_loss" in entry]
     if losses:

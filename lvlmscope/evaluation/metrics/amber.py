@@ -2,20 +2,19 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.metrics.answer_rows import label_rows, require_paired, text_rows
+from lvlmscope.evaluation.metrics.ratios import ratio
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.evaluation.metrics.yes_no import Parser, Verdict, read_verdicts
 from lvlmscope.evaluation.metrics.yes_no_scores import YesNoScores
 from lvlmscope.traces.word_boundaries import word_spans
 
 __all__ = ["AmberAnswers", "AmberDescriptions", "amber_answers", "amber_descriptions", "amber_score"]
-
-_NAN: Final = float("nan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,27 +42,27 @@ class AmberDescriptions:
     @property
     def chair(self) -> float:
         """Hallucinated nouns / nouns named, in [0, 1]; NaN when none is named."""
-        return _ratio(self.hallucinated.sum(), self.named.sum())
+        return ratio(self.hallucinated.sum(), self.named.sum())
 
     @property
     def cover(self) -> float:
         """Annotated objects named / annotated objects, in [0, 1]."""
-        return _ratio(self.covered.sum(), self.present.sum())
+        return ratio(self.covered.sum(), self.present.sum())
 
     @property
     def hal(self) -> float:
         """Descriptions with a hallucinated noun / descriptions, in [0, 1]."""
-        return _ratio((self.hallucinated > 0).sum(), len(self.hallucinated))
+        return ratio((self.hallucinated > 0).sum(), len(self.hallucinated))
 
     @property
     def cog(self) -> float:
         """Wrongly expected objects named / those annotated, in [0, 1]: hallucinations like those of people."""
-        return _ratio(self.expected.sum(), self.expectable.sum())
+        return ratio(self.expected.sum(), self.expectable.sum())
 
     def summary(self) -> dict[str, int | float]:
         """CHAIR, Cover, Hal and Cog in [0, 1], the mean length in words, and the count of descriptions."""
         scores = {name: getattr(self, name) for name in ("chair", "cover", "hal", "cog")}
-        return {"descriptions": len(self.words), **scores, "mean_words": _ratio(self.words.sum(), len(self.words))}
+        return {"descriptions": len(self.words), **scores, "mean_words": ratio(self.words.sum(), len(self.words))}
 
 
 @task("score AMBER's descriptions")
@@ -211,9 +210,9 @@ class AmberAnswers(YesNoScores):
         return {
             "questions": int(chosen.sum()),
             "accuracy": float(self.correct[chosen].mean()),
-            "precision": _ratio(hits, no.sum()),
-            "recall": _ratio(hits, (~truth).sum()),
-            "f1": _ratio(2 * hits, no.sum() + (~truth).sum()),
+            "precision": ratio(hits, no.sum()),
+            "recall": ratio(hits, (~truth).sum()),
+            "f1": ratio(2 * hits, no.sum() + (~truth).sum()),
             "yes_rate": float(self.said_yes[chosen].mean()),
             "unclear": int(self.unclear[chosen].sum()),
         }
@@ -275,7 +274,3 @@ def amber_score(descriptions: AmberDescriptions, answers: AmberAnswers) -> float
         answers: The discriminative task.
     """
     return (1 - descriptions.chair + float(answers.summary()["f1"])) / 2
-
-
-def _ratio(part: int | np.integer, whole: int | np.integer) -> float:
-    return float(part) / float(whole) if whole else _NAN

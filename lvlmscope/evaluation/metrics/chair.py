@@ -7,6 +7,7 @@ import numpy as np
 
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.metrics.answer_rows import object_rows, require_paired, text_rows
+from lvlmscope.evaluation.metrics.ratios import ratio
 from lvlmscope.evaluation.metrics.vocabulary import Mention, Vocabulary, require_vocabulary
 from lvlmscope.traces.word_boundaries import word_spans
 
@@ -34,22 +35,22 @@ class ChairScores:
     @property
     def chair_i(self) -> float:
         """Hallucinated mentions / mentions, in [0, 1]; NaN when nothing was named."""
-        return _ratio(self.hallucinated.sum(), self.named.sum())
+        return ratio(self.hallucinated.sum(), self.named.sum())
 
     @property
     def chair_s(self) -> float:
         """Captions with a hallucinated object / captions, in [0, 1]."""
-        return _ratio((self.hallucinated > 0).sum(), len(self.hallucinated))
+        return ratio((self.hallucinated > 0).sum(), len(self.hallucinated))
 
     @property
     def recall(self) -> float:
         """Named true categories / true categories, in [0, 1]; NaN when no image holds an object."""
-        return _ratio(self.found.sum(), self.present.sum())
+        return ratio(self.found.sum(), self.present.sum())
 
     @property
     def mean_words(self) -> float:
         """Mean caption length in words: CHAIR falls with length alone, so it is always shown with it."""
-        return _ratio(self.words.sum(), len(self.words))
+        return ratio(self.words.sum(), len(self.words))
 
     def summary(self) -> dict[str, int | float]:
         """The four numbers and the count of captions."""
@@ -131,7 +132,3 @@ def _counts(named: list[Mention], truth: frozenset[str], words: int) -> tuple[in
     hallucinated = sum(not mention.is_present(truth) for mention in named)
     categories = {name for mention in named for name in (mention.category, *mention.also)}
     return len(named), hallucinated, len(truth & categories), len(truth), words
-
-
-def _ratio(part: int | np.integer, whole: int | np.integer) -> float:
-    return float(part) / float(whole) if whole else float("nan")

@@ -8,6 +8,7 @@ import numpy as np
 
 from lvlmscope.errors import task
 from lvlmscope.evaluation.metrics.answer_rows import label_rows, require_paired, text_rows
+from lvlmscope.evaluation.metrics.ratios import ratio
 from lvlmscope.evaluation.metrics.yes_no import Parser, read_verdicts
 from lvlmscope.evaluation.metrics.yes_no_scores import YesNoScores
 
@@ -28,16 +29,14 @@ class PopeScores(YesNoScores):
         The counts: unclear answers, and answers on which the parsers of `verdict` do not all agree.
         """
         hits = int((self.said_yes & self.truth).sum())
-        precision = hits / said if (said := int(self.said_yes.sum())) else float("nan")
-        recall = hits / there if (there := int(self.truth.sum())) else float("nan")
-        both = said + there
+        said, there = int(self.said_yes.sum()), int(self.truth.sum())
         disputed = np.any([np.zeros_like(self.truth), *self.differs.values()], axis=0)
         return {
             "questions": len(self.truth),
             "accuracy": float(self.correct.mean()),
-            "precision": precision,
-            "recall": recall,
-            "f1": 2 * hits / both if both else float("nan"),
+            "precision": ratio(hits, said),
+            "recall": ratio(hits, there),
+            "f1": ratio(2 * hits, said + there),
             "yes_rate": float(self.said_yes.mean()),
             "unclear": int(self.unclear.sum()),
             "parsers_differ": int(disputed.sum()),

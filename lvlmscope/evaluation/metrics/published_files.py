@@ -132,20 +132,20 @@ def amber_files(folder: str | os.PathLike[str], queries: str = "query_all.json")
     if not isinstance(relations, dict) or not all(_is_texts(words) for words in relations.values()):
         raise EvaluationError(message("another form of relation.json", "words with lists of words", "check the folder"))
     annotations = {one["id"]: one for one in _records(home / "annotations.json", id=int, type=str)}
-    asked = _records(home / queries, id=int, image=str, query=str)
+    found = _records(home / queries, id=int, image=str, query=str)
     return Amber(
-        queries=tuple(_query(one, annotations) for one in asked),
+        queries=tuple(_query(one, annotations) for one in found),
         relations={name: tuple(words) for name, words in relations.items()},
         safe_words=tuple(filter(None, map(str.strip, read_text(home / "safe_words.txt").splitlines()))),
     )
 
 
-def _query(asked: Mapping[str, Any], annotations: Mapping[int, Mapping[str, Any]]) -> AmberQuery:
-    number = asked["id"]
+def _query(query: Mapping[str, Any], annotations: Mapping[int, Mapping[str, Any]]) -> AmberQuery:
+    number = query["id"]
     if number not in annotations:
         raise EvaluationError(message(f"query {number} without annotation", "one for each query", "check the folder"))
     record = annotations[number]
-    common = {"number": number, "kind": record["type"], "image": asked["image"], "text": asked["query"]}
+    common = {"number": number, "kind": record["type"], "image": query["image"], "text": query["query"]}
     truth, expected = record.get("truth"), record.get("hallu", [])
     if record["type"] == "generative":
         if not (_is_texts(truth) and _is_texts(expected)):

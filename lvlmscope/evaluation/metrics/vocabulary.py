@@ -209,7 +209,7 @@ def _add(
 
 
 def require_vocabulary(given: Any) -> Vocabulary:
-    """A vocabulary as it is; a clear word about anything else.
+    """A vocabulary as it is; anything else is refused with what to pass.
 
     Args:
         given: What should be a vocabulary.
