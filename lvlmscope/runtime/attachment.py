@@ -174,7 +174,7 @@ def attach(model: Any, *interventions: Intervention, family: Family | None = Non
     Raises:
         InterventionError: Something given is no intervention, is given twice, or chooses the tokens as another one
             does.
-        UnsupportedModelError: The model's attention cannot be reached.
+        UnsupportedModelError: The model takes no images, or its attention cannot be reached or be assigned to tokens.
     """
     return switch_on(model, interventions, family=family, thread=None)
 
@@ -196,7 +196,7 @@ def intervene(model: Any, *interventions: Intervention, family: Family | None = 
 
     Raises:
         InterventionError: Something given is no intervention, or is given twice.
-        UnsupportedModelError: The model's attention cannot be reached.
+        UnsupportedModelError: As for ``attach``.
     """
     handle = switch_on(model, interventions, family=family, thread=threading.get_ident())
     try:
@@ -229,6 +229,7 @@ def switch_on(
     bare = unwrap(model)
     _require_interventions(interventions)
     family = family or family_for(model)
+    family.require_vision(bare)
     if family.crossing_layers(bare):
         got = f"{type(bare).__name__}, which looks at the image in cross-attention layers"
         expected, fix = "models with image tokens in the decoder's sequence", "trace it without interventions"

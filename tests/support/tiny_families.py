@@ -38,7 +38,11 @@ def joined(samples: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor
             fill = PAD if name == "input_ids" else 0
             shapes = [(part.shape[0], width - part.shape[1], *part.shape[2:]) for part in parts]
             parts = [torch.cat([p.new_full(s, fill), p], 1) for p, s in zip(parts, shapes, strict=True)]
-        batch[name] = torch.cat(parts)
+        elif name == "image_token_pooling":  # numbers of patches, counted over the whole batch
+            patches = [sample["pixel_values"].shape[:2].numel() for sample in samples]
+            parts = [part + sum(patches[:number]) for number, part in enumerate(parts)]
+        packed = name == "pixel_values" and "target_sizes" in samples[0]  # MiniCPM-V: one row of patches for all
+        batch[name] = torch.cat(parts, -1 if packed else 0)
     return batch
 
 

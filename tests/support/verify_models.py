@@ -3,10 +3,14 @@
 Run ``python -m tests.support.verify_models`` from the repository, or with names of tiny models to measure only these.
 """
 
+import fcntl
 import inspect
 import json
+import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,15 +23,17 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 import lvlmscope as lv
 from lvlmscope.errors import LvlmscopeError, UnsupportedModelError
 from lvlmscope.models.supported import VERIFIED_FILE
+from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.verification.self_check import check
 from tests.support import tiny_models
 from tests.support.tiny_families import FAMILIES
+from tests.support.tiny_latest import LATEST
 from tests.support.tiny_more import MORE
 from tests.support.tiny_others import OTHERS
 from tests.support.tiny_rest import REST
 from tests.support.tiny_variants import VARIANTS
 
-CASES = FAMILIES | OTHERS | VARIANTS | MORE | REST
+CASES = FAMILIES | OTHERS | VARIANTS | MORE | REST | LATEST
 OPTIONS: dict[str, Any] = {"max_new_tokens": 4, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
 NOT_AUTOREGRESSIVE = {"diffusion_gemma": "writes by diffusion, not token by token", "pi0": "gives actions, no text"}
 NOTES = {
@@ -36,6 +42,8 @@ NOTES = {
     "instructblip": "with a decoder-only language model",
     "blip-2": "with a decoder-only language model",
     "mllama": "interventions are refused",
+    "fast_vlm": "measured with a ResNet in the place of timm's tower",
+    "perception_lm": "measured with CLIP in the place of timm's tower",
 }
 
 
@@ -78,16 +86,25 @@ def _logits(model: Any, inputs: dict[str, Any]) -> Any:
     return model.generate(**inputs, **OPTIONS, return_dict_in_generate=True, output_logits=True).logits
 
 
+def batch_agrees(found: dict[str, Any]) -> bool:
+    """Whether a padded batch gave each sample's own rows and gradients, or was refused."""
+    batch = found.get("batch")
+    if not isinstance(batch, dict):
+        return True
+    return batch["attention"] < 1e-4 and batch["gradient"] < 1e-3 * max(1.0, found["gradient"])
+
+
 def entry(name: str) -> tuple[str, dict[str, Any]]:
     """Model type, and its entry in the file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = measured(name)
     model_type = CASES[name](1).model.config.model_type
-    good = found.get("passed") and found.get("empty_intervention_changes_nothing", True)
+    good = found.get("passed") and found.get("empty_intervention_changes_nothing", True) and batch_agrees(found)
     status = "unsupported" if "refused" in found else "verified" if good else "failed"
     notes = [NOTES[model_type]] if model_type in NOTES else []
-    notes += ["replayed from the start"] if found.get("replay") == "full" else []
+    paths = {"full": "replayed from the start", "steps": "replayed step by step"}
+    notes += [paths[found["replay"]]] if found.get("replay") in paths else []
     notes += ["one image at a time: padded batches are refused"] if isinstance(found.get("batch"), str) else []
     note = found["refused"] if status == "unsupported" else "; ".join(notes)
     return model_type, {"status": status, "note": note, "measured": found}
@@ -129,18 +146,41 @@ def main(names: list[str]) -> None:
 
 
 def write(new: dict[str, dict[str, Any]]) -> None:
-    """Add entries to the file, and reasons for types that cannot be built; a verified type stays so."""
-    held = json.loads(VERIFIED_FILE.read_text(encoding="utf-8")) if VERIFIED_FILE.exists() else {"models": {}}
-    models = held["models"]
-    for model_type, made in new.items():
-        better = models.get(model_type, {}).get("status") == "verified" and made["status"] != "verified"
-        if model_type in NAMES and not better:
-            models[model_type] = made
-    for model_type in NAMES:
-        if model_type not in models and (reason := refusal(model_type)):
-            models[model_type] = {"status": "unsupported", "note": reason, "measured": {}}
-    held = {"transformers": version("transformers"), "models": dict(sorted(models.items()))}
-    VERIFIED_FILE.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
+    """Add entries to the file, and reasons for types that cannot be built, also when several processes write.
+
+    A verified type stays so where another tiny model of it is refused.
+    """
+    with _locked(VERIFIED_FILE.parent):
+        held = json.loads(VERIFIED_FILE.read_text(encoding="utf-8")) if VERIFIED_FILE.exists() else {"models": {}}
+        models = held["models"]
+        for model_type, made in new.items():
+            if model_type in NAMES and not _stays(models.get(model_type), made):
+                models[model_type] = made
+        for model_type in NAMES:
+            if model_type not in models and (reason := refusal(model_type)):
+                models[model_type] = {"status": "unsupported", "note": reason, "measured": {}}
+        held = {"transformers": version("transformers"), "models": dict(sorted(models.items()))}
+        with whole_file(VERIFIED_FILE) as path:
+            path.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
+
+
+def _stays(held: dict[str, Any] | None, made: dict[str, Any]) -> bool:
+    """Whether a verified entry is kept: the new one is of another tiny model that is refused or fails."""
+    if held is None or held["status"] != "verified" or made["status"] == "verified":
+        return False
+    other: bool = held["measured"]["tiny_model"] != made["measured"]["tiny_model"]
+    return other
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time; the lock is on the folder, so that no lock file is left in it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 if __name__ == "__main__":

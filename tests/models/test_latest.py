@@ -1,0 +1,45 @@
+"""Documents, codes and pooled patches: rows equal eager attention's; key columns that are no tokens are refused."""
+
+import pytest
+import torch
+
+import lvlmscope as lv
+from lvlmscope.errors import UnsupportedModelError
+from tests.support.tiny_latest import LATEST
+from tests.support.verify_models import OPTIONS, measured
+
+REFUSED = {
+    "unlimited_ocr": "reference_sliding_attention layers have as key columns the prompt and the last tokens",
+    "deepseek_v4": "heavily_compressed_attention layers have as key columns blocks of tokens",
+}
+# Each takes up to ten seconds or more
+SLOW = {"molmo2", "emu3", "granite4_vision", "deepseek_ocr2", "minicpmv4_6", "minicpmv4_7", "minicpm_ocr", "fast_vlm"}
+NAMES = [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in LATEST if n not in REFUSED]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_and_batches_of_each(name: str) -> None:
+    found = measured(name)
+    assert found["passed"], found["checks"]
+    assert found["batch"]["attention"] < 1e-4
+    assert found["batch"]["gradient"] < 1e-3 * max(1.0, found["gradient"])
+    assert found["gradient"] > 0
+    assert found["empty_intervention_changes_nothing"]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_key_columns_that_are_no_tokens_are_refused_before_anything_runs(name: str) -> None:
+    case = LATEST[name]()
+    with pytest.raises(UnsupportedModelError, match=REFUSED[name]):
+        lv.trace_inputs(case.model, case.inputs, progress=False, **OPTIONS)
+    with pytest.raises(UnsupportedModelError, match="expected: decoders with a key for each token"):
+        lv.check(case.model, inputs=case.inputs)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_they_are_refused_by_interventions_too(name: str) -> None:
+    case = LATEST[name]()
+    plain = case.model.generate(**case.inputs, **OPTIONS)
+    with pytest.raises(UnsupportedModelError, match=REFUSED[name]), lv.intervene(case.model, lv.DLEAF()):
+        case.model.generate(**case.inputs, **OPTIONS)
+    assert torch.equal(plain, case.model.generate(**case.inputs, **OPTIONS))
