@@ -1,6 +1,7 @@
 """Interventions named on the command line: `dleaf`, `dleaf:gamma=0.5,threshold=max`."""
 
 import ast
+import itertools
 import re
 from typing import Any, Final
 
@@ -8,7 +9,7 @@ from lvlmscope.errors import InterventionError, message
 from lvlmscope.interventions.registry import make_intervention
 from lvlmscope.runtime.protocol import Intervention
 
-__all__ = ["parse_intervention", "parse_stack"]
+__all__ = ["expand_grid", "parse_intervention", "parse_stack"]
 
 _PLUS: Final = re.compile(r"\+(?=[A-Za-z_])")  # not that of 1e+5
 _OUTSIDE_BRACKETS: Final = re.compile(r",(?![^(\[]*[)\]])")  # a band of layers has a comma of its own
@@ -61,6 +62,40 @@ def parse_stack(text: str) -> tuple[Intervention, ...]:
     ['DLEAF', 'LocoRE']
     """
     return tuple(map(parse_intervention, _PLUS.split(text)))
+
+
+def expand_grid(text: str) -> list[str]:
+    """Every setting of a grid: values separated by `|` are alternatives.
+
+    Args:
+        text: As for `parse_stack`, with alternatives such as `dleaf:gamma=0.1|0.3,threshold=min|max`.
+
+    Returns:
+        Texts for `parse_stack`, in order, the last parameter changing fastest.
+
+    Raises:
+        InterventionError: No alternatives, or an empty one.
+
+    >>> expand_grid("dleaf:gamma=0.1|0.3+locore")
+    ['dleaf:gamma=0.1+locore', 'dleaf:gamma=0.3+locore']
+    """
+    found = ["+".join(stack) for stack in itertools.product(*map(_settings, _PLUS.split(text)))]
+    if len(found) < 2:
+        got, fix = f"{text!r} without alternatives", "write NAME:key=value|value, or use --intervention"
+        raise InterventionError(message(got, "values separated by |", fix, task="expand a grid"))
+    return found
+
+
+def _settings(text: str) -> list[str]:
+    name, _, options = text.partition(":")
+    pairs = []
+    for pair in _OUTSIDE_BRACKETS.split(options) if options.strip() else ():
+        key, _, values = pair.partition("=")
+        if not all(value.strip() for value in values.split("|")):
+            got, fix = f"{pair!r} with an empty value", "write a value on each side of |"
+            raise InterventionError(message(got, "key=value|value", fix, task="expand a grid"))
+        pairs.append([f"{key.strip()}={value.strip()}" for value in values.split("|")])
+    return [f"{name}:{','.join(chosen)}" if chosen else name for chosen in itertools.product(*pairs)]
 
 
 def _value(text: str) -> Any:

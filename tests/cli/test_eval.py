@@ -10,7 +10,7 @@ from warnings import catch_warnings
 import pytest
 
 from lvlmscope.cli import main
-from lvlmscope.cli.intervention_syntax import parse_stack
+from lvlmscope.cli.intervention_syntax import expand_grid, parse_stack
 from tests.support.coco_scenes import CocoFiles, write_coco
 
 
@@ -73,10 +73,16 @@ def test_a_model_is_run_on_ones_own_data(coco: CocoFiles, tmp_path: Path) -> Non
     assert told["comparisons"][0]["p"] is not None
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (("pope",), "pope without DATA"),
+        (("tiny-chair", "--grid", "dleaf:gamma=0.5"), "got 'dleaf:gamma=0.5' without alternatives"),
+        (("tiny-chair", "--grid", "dleaf:gamma=0.5|"), "got 'gamma=0.5|' with an empty value"),
+        (("tiny-chair", "--grid", "dleaf:gamma=0.5|0.5"), "got a setting twice"),
+        (("tiny-chair", "--grid", "dleaf:gamma=0.5|7"), "gamma=7"),
+        (("tiny", "--grid", "dleaf:gamma=0.5|0.6"), "got --grid for the report card of tiny"),
         (("chair", "INSTANCES", "--captions", "LONG", "--placebo"), "got --placebo for answers from files"),
         (("chair", "INSTANCES", "--captions", "LONG", "--captions", "LONG"), "two files of one name"),
         (("chair", "INSTANCES", "--queries", "x.json"), "got queries for data for chair"),
@@ -111,3 +117,12 @@ def test_a_plus_joins_a_stack() -> None:
         "CLVA",
     ]
     assert len(parse_stack("locore:beta=1e+1")) == 1
+
+
+def test_a_grid_is_every_combination() -> None:
+    assert expand_grid("dleaf:gamma=0.1|0.3,layers=(0.0,0.5)|(0.5,1.0)+locore") == [
+        "dleaf:gamma=0.1,layers=(0.0,0.5)+locore",
+        "dleaf:gamma=0.1,layers=(0.5,1.0)+locore",
+        "dleaf:gamma=0.3,layers=(0.0,0.5)+locore",
+        "dleaf:gamma=0.3,layers=(0.5,1.0)+locore",
+    ]

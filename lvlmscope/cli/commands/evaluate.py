@@ -35,6 +35,9 @@ def evaluate(  # noqa: PLR0917 - typer reads options from parameters
             autocompletion=complete_intervention,
         ),
     ] = None,
+    grid: Annotated[
+        list[str] | None, typer.Option(help="Such as 'dleaf:gamma=0.1|0.3|0.5': a row for each combination.")
+    ] = None,
     placebo: Annotated[bool, typer.Option(help="Also run edits as large at random places.")] = False,
     captions: Annotated[
         list[Path] | None,

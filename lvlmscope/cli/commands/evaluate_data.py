@@ -8,7 +8,7 @@ from typing import Any, Final
 import typer
 
 from lvlmscope.cli.console import console, score_table
-from lvlmscope.cli.intervention_syntax import parse_intervention, parse_stack
+from lvlmscope.cli.intervention_syntax import expand_grid, parse_intervention, parse_stack
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation import (
     Dataset,
@@ -43,7 +43,7 @@ _READING: Final = (
     "queries",
     "subtask",
 )
-_RUNNING: Final = ("model", "placebo", "prompt", "batch_size", "max_new_tokens", "intervention")
+_RUNNING: Final = ("model", "placebo", "prompt", "batch_size", "max_new_tokens", "intervention", "grid")
 _SCORING: Final = ("captions", "parser", "resamples", "out")
 _CARD: Final = ("n", "max_new_tokens", "intervention")
 
@@ -72,7 +72,10 @@ def run_evaluation(given: Mapping[str, Any]) -> None:
             )
         result = score_answers(data, answers, **_options(given, "resamples", "parser", "seed", "out"))
     else:
-        stacks = {text: parse_stack(text) for text in given["intervention"] or ()}
+        settings = [*(given["intervention"] or ()), *(one for grid in given["grid"] or () for one in expand_grid(grid))]
+        if len(set(settings)) < len(settings):
+            raise EvaluationError(message("a setting twice", "every setting once", "leave one out", task="evaluate"))
+        stacks = {text: parse_stack(text) for text in settings}
         data.items[0].open()  # no images at all: found before a model is loaded
         model = load(given["model"] or "tiny", dtype=given["dtype"], device_map=given["device_map"])
         names = ("placebo", "prompt", "batch_size", "max_new_tokens", "resamples", "parser", "seed", "out")
