@@ -1,10 +1,14 @@
 """Documents, codes and pooled patches: rows equal eager attention's; key columns that are no tokens are refused."""
 
+from typing import Any
+
 import pytest
 import torch
+import transformers as tf
 
 import lvlmscope as lv
 from lvlmscope.errors import UnsupportedModelError
+from lvlmscope.models.families import family_of
 from tests.support.tiny_latest import LATEST
 from tests.support.verify_models import OPTIONS, measured
 
@@ -43,3 +47,24 @@ def test_they_are_refused_by_interventions_too(name: str) -> None:
     with pytest.raises(UnsupportedModelError, match=REFUSED[name]), lv.intervene(case.model, lv.DLEAF()):
         case.model.generate(**case.inputs, **OPTIONS)
     assert torch.equal(plain, case.model.generate(**case.inputs, **OPTIONS))
+
+
+def sparse_gemma() -> Any:
+    return tf.DiffusionGemmaConfig(text_config={"num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 32})
+
+
+@pytest.mark.parametrize(
+    ("config", "model", "match"),
+    [
+        (tf.Pix2StructConfig, tf.Pix2StructForConditionalGeneration, "an encoder-decoder whose prompt lies outside"),
+        (tf.BlipConfig, tf.BlipForConditionalGeneration, "shows the image to cross-attention in every layer"),
+        (tf.Kosmos2_5Config, tf.Kosmos2_5ForConditionalGeneration, "marks image positions by a mask of its own"),
+        (tf.PI0Config, tf.PI0ForConditionalGeneration, "gives actions, no text"),
+        (sparse_gemma, tf.DiffusionGemmaForBlockDiffusion, "writes by diffusion, not token by token"),
+    ],
+)
+def test_models_without_image_tokens_are_refused_for_their_own_reason(config: Any, model: Any, match: str) -> None:
+    with torch.device("meta"):
+        made = model(config())
+    with pytest.raises(UnsupportedModelError, match=match):
+        family_of(made).require_vision(made)

@@ -22,6 +22,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 import lvlmscope as lv
 from lvlmscope.errors import LvlmscopeError, UnsupportedModelError
+from lvlmscope.models.families.elsewhere import NO_IMAGE_TOKENS, NOT_TOKEN_BY_TOKEN
 from lvlmscope.models.supported import VERIFIED_FILE
 from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.verification.self_check import check
@@ -31,11 +32,11 @@ from tests.support.tiny_latest import LATEST
 from tests.support.tiny_more import MORE
 from tests.support.tiny_others import OTHERS
 from tests.support.tiny_rest import REST
+from tests.support.tiny_streams import STREAMS
 from tests.support.tiny_variants import VARIANTS
 
-CASES = FAMILIES | OTHERS | VARIANTS | MORE | REST | LATEST
+CASES = FAMILIES | OTHERS | VARIANTS | MORE | REST | LATEST | STREAMS
 OPTIONS: dict[str, Any] = {"max_new_tokens": 4, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
-NOT_AUTOREGRESSIVE = {"diffusion_gemma": "writes by diffusion, not token by token", "pi0": "gives actions, no text"}
 NOTES = {
     "llava": "LLaVA-1.5, Pixtral as LLaVA",
     "qwen2_5_vl": "images and video",
@@ -112,8 +113,10 @@ def entry(name: str) -> tuple[str, dict[str, Any]]:
 
 def refusal(model_type: str) -> str:
     """Why a type without a tiny model cannot be traced, from its configuration and files; empty if nothing says so."""
-    if model_type in NOT_AUTOREGRESSIVE:
-        return NOT_AUTOREGRESSIVE[model_type]
+    if model_type in NOT_TOKEN_BY_TOKEN:
+        return NOT_TOKEN_BY_TOKEN[model_type]
+    if model_type in NO_IMAGE_TOKENS:
+        return NO_IMAGE_TOKENS[model_type]
     homes = [model_type, *(name for name, other in sorted(NAMES.items()) if other == NAMES[model_type])]
     configs = [CONFIG_MAPPING[name] for name in homes if name in CONFIG_MAPPING]
     encoded = "an encoder-decoder: its prompt lies outside the decoder's sequence"

@@ -7,7 +7,7 @@ import torch
 
 from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.hooks.attention_tap import AttentionTap, FirstRow, Handler, Tap
-from lvlmscope.models.families.elsewhere import NO_IMAGE_TOKENS
+from lvlmscope.models.families.elsewhere import NO_IMAGE_TOKENS, NOT_TOKEN_BY_TOKEN
 from lvlmscope.models.families.key_columns import columns_beside_tokens
 from lvlmscope.traces.token_layout import Cell, ImageLayout
 
@@ -41,17 +41,18 @@ class DefaultFamily:
             UnsupportedModelError: The config names no image token, the model cannot generate, or its key columns are
                 no tokens.
         """
-        if not hasattr(model, "config") or self.image_token_id(model) is None:
-            kind = getattr(getattr(model, "config", None), "model_type", "")
-            why = NO_IMAGE_TOKENS.get(kind, "a text-only model")
+        config: Any = getattr(model, "config", None)
+        kind = getattr(config, "model_type", "")
+        if getattr(config, "is_encoder_decoder", False):
+            raise _encoder_decoder(model)
+        if config is None or kind in NOT_TOKEN_BY_TOKEN or self.image_token_id(model) is None:
+            why = {**NOT_TOKEN_BY_TOKEN, **NO_IMAGE_TOKENS}.get(kind, "a text-only model")
             got, expected = f"{type(model).__name__}, {why}", "image-text-to-text models with image tokens"
             fix = "load a vision-language model, for example lv.load('tiny')"
             raise UnsupportedModelError(message(got, expected, fix, task="trace a model"))
         text = self.text_config(model)
-        if getattr(model.config, "is_encoder_decoder", False) or getattr(text, "is_encoder_decoder", False):
-            got = f"{type(model).__name__}, an encoder-decoder whose prompt lies outside the decoder's sequence"
-            fix = "load a model that puts prompt and image tokens into the decoder's sequence"
-            raise UnsupportedModelError(message(got, "decoder-only models", fix, task="trace a model"))
+        if getattr(text, "is_encoder_decoder", False):
+            raise _encoder_decoder(model)
         if why := columns_beside_tokens(text):
             got, fix = f"{type(model).__name__}, {why}", "use a model of another family: `lvlmscope models` lists them"
             raise UnsupportedModelError(message(got, "decoders with a key for each token", fix, task="trace a model"))
@@ -126,6 +127,12 @@ class DefaultFamily:
         if inputs["input_ids"].shape[0] == 1:
             return dict(inputs)
         return {name: inputs[name][index : index + 1] for name in ("input_ids", "attention_mask") if name in inputs}
+
+
+def _encoder_decoder(model: torch.nn.Module) -> UnsupportedModelError:
+    got = f"{type(model).__name__}, an encoder-decoder whose prompt lies outside the decoder's sequence"
+    fix = "load a model that puts prompt and image tokens into the decoder's sequence"
+    return UnsupportedModelError(message(got, "decoder-only models", fix, task="trace a model"))
 
 
 def unplaced(keys: Sequence[int], sizes: Sequence[tuple[int, int]], reason: str) -> tuple[ImageLayout, ...]:
