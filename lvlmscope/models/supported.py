@@ -51,7 +51,7 @@ def _support(model_type: str, model_class: str, entry: dict[str, Any] | None, ot
     status: Literal["verified", "generic", "unsupported"] = "generic"
     note = "checked numerically when it is loaded"
     if model_type in NO_IMAGE_TOKENS:
-        status, note = "unsupported", NO_IMAGE_TOKENS[model_type]
+        status, note = "unsupported", NO_IMAGE_TOKENS[model_type].removeprefix("which ")
     elif entry is not None and entry["status"] in {"verified", "unsupported"}:
         status = entry["status"]
         note = "; ".join(part for part in (entry["note"], other) if part)

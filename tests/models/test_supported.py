@@ -4,9 +4,13 @@ import json
 from typing import Any
 
 import pytest
+import torch
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as NAMES
 
+from lvlmscope.errors import UnsupportedModelError
 from lvlmscope.models import supported
+from lvlmscope.models.families import DefaultFamily
 from lvlmscope.models.supported import VERIFIED_FILE, list_models
 from tests.support.verify_models import CASES, entry
 
@@ -53,3 +57,22 @@ def test_a_measurement_made_again_comes_out_the_same(name: str) -> None:
     model_type, made = entry(name)
     held = HELD["models"][model_type]
     assert {field: made[field] for field in ("status", "note")} == {field: held[field] for field in ("status", "note")}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "reason"),
+    [
+        ("kosmos-2", "image_embeds_position_mask"),
+        ("idefics", "cross-attention layers"),
+        ("git", "before the prompt's ids"),
+        ("evolla", "reads a protein"),
+    ],
+)
+def test_models_without_image_tokens_are_listed_and_refused_with_one_reason(model_type: str, reason: str) -> None:
+    listed = {model.model_type: model for model in list_models()}[model_type]
+    assert listed.status == "unsupported"
+    assert reason in listed.note
+    model = torch.nn.Linear(1, 1)
+    model.config = CONFIG_MAPPING[model_type]()
+    with pytest.raises(UnsupportedModelError, match=reason):
+        DefaultFamily().require_vision(model)
