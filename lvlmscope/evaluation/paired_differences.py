@@ -60,10 +60,6 @@ def paired_differences(
 
     Returns:
         By score, the difference with its 95 % interval; resamples in which a score is not defined are left out.
-
-    >>> one = {"rate": (np.array([1, 1, 0, 0]), np.ones(4))}
-    >>> paired_differences(one, one, np.arange(4))["rate"]
-    Difference(value=0.0, low=0.0, high=0.0)
     """
     gaps: dict[str, list[np.ndarray]] = {name: [] for name in before}
     for weights in _weightings(groups, resamples, seed):
