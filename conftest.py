@@ -8,6 +8,7 @@ import tempfile
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Checks of models are remembered for this run only
+os.environ["LVLMSCOPE_CHECK_EDITS"] = "now"  # an edit that is none fails where it is made
 os.environ["LVLMSCOPE_CACHE"] = tempfile.mkdtemp(prefix="lvlmscope-tests-")
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # a notebook's kernel warns of frozen modules without
 

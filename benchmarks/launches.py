@@ -21,13 +21,22 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import lvlmscope as lv
 from benchmarks.trace_overhead import build, prompt
+from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
 
 __all__ = ["Counted", "count", "generation", "interventions", "per_token", "trace_cost"]
 
 # Operators that wait for the device; also found by name in the source of decode steps (tests/contract)
 SYNCS = frozenset(
     f"aten::{name}"
-    for name in ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "unique_consecutive", "_unique2", "masked_select")
+    for name in (
+        "_local_scalar_dense",
+        "nonzero",
+        "is_nonzero",
+        "equal",
+        "unique_consecutive",
+        "_unique2",
+        "masked_select",
+    )
 )
 _VIEWS = """view t transpose expand unsqueeze slice select permute _unsafe_view alias detach as_strided split squeeze unbind
 _reshape_alias chunk split_with_sizes unfold diagonal view_as_real lift_fresh"""
@@ -126,6 +135,7 @@ def interventions() -> dict[str, tuple[Any, ...]]:
         "CLVA": (lv.CLVA(),),
         "LocoRE": (lv.LocoRE(),),
         "head rescaling": (rescaling,),
+        "HalluRNN": (lv.HalluRNN(cell=DepthCell(CellConfig(hidden_size=512))),),
         "SGRS, k=5": (lv.SGRS(k=5),),
         "D-LEAF + CLVA + LocoRE": (lv.DLEAF(gamma=0.5), lv.CLVA(), lv.LocoRE()),
     }
@@ -151,7 +161,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     plain = rows["plain generate"].kernels
     for name, row in rows.items():
-        line = f"{name:24} {row.kernels:8.1f} kernels {row.syncs:6.1f} syncs a token, {row.kernels / plain:5.2f} x plain\n"
+        line = (
+            f"{name:24} {row.kernels:8.1f} kernels {row.syncs:6.1f} syncs a token, {row.kernels / plain:5.2f} x plain\n"
+        )
         sys.stdout.write(line)
     for name, row in added.items():
         sys.stdout.write(f"{name:24} {row.kernels:8.0f} kernels {row.syncs:6.0f} syncs beyond generate, in all\n")

@@ -11,6 +11,7 @@ from lvlmscope.attention.sensitive_head_rule import extreme_heads, gathered_dist
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.attended_layers import chosen_layers
+from lvlmscope.interventions.forward_sums import ForwardSums
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.key_positions import crosses, on_keys, on_positions
 from lvlmscope.interventions.registry import intervention
@@ -95,11 +96,14 @@ class _CLVASession(ImageSession):
         self._initial, self._middle, self._deep = initial, middle, deep
         self._noise, self._anchor = _PositionSum(0), _PositionSum(0)
         self._crossing: dict[int | None, bool] = {}
-        self._saw_image = self._had_anchor = torch.tensor(False)
+        self.row_layers = frozenset({*initial, *middle, *deep} if config.alpha or config.beta else ())
+        self._pulls: dict[tuple[bool, int, torch.device], torch.Tensor] = {}
+        self._sums = ForwardSums()
 
     def begin_forward(self, forward: ForwardInfo) -> None:
         """Clear the anchors."""
         super().begin_forward(forward)
+        self._pulls = {}
         positions = forward.image_keys.shape[1]
         self._noise, self._anchor = _PositionSum(positions), _PositionSum(positions)
 
@@ -114,18 +118,30 @@ class _CLVASession(ImageSession):
             self._anchor.add(gathered_distribution(rows, config.fraction, most=True), crosses=self._crosses(rows))
         if rows.layer not in self._deep:
             return None
-        anchor, noise = (each.share(rows, crosses=self._crosses(rows)) for each in (self._anchor, self._noise))
-        if config.update == "logit":
-            anchor, noise = _peaking_at_one(anchor), _peaking_at_one(noise)
-        pull = config.alpha * anchor - config.beta * noise
-        edited = _updated(rows, pull.unsqueeze(-2), config.update)
-        chosen = torch.ones_like(rows.image_mass, dtype=torch.bool)
+        pull, level = self._pull_on(rows), rows.image_mass
+        edited, chosen = _updated(rows, pull.unsqueeze(-2), config.update)
         if config.heads == "sensitive":
-            chosen = extreme_heads(rows.image_mass, config.fraction, most=True)
-        chosen = chosen & (rows.image_mass > 0) & torch.isfinite(edited).all(-1)
-        self._saw_image = self._saw_image.to(pull.device) | (rows.image_mass > 0).any()
-        self._had_anchor = self._had_anchor.to(pull.device) | (pull != 0).any()
+            chosen = chosen & extreme_heads(level, config.fraction, most=True)
+        self._sums.add("mass", rows.layer, level, above=0.0)
         return torch.where(chosen.unsqueeze(-1), edited, rows.weights)
+
+    def end_forward(self, logits: torch.Tensor) -> None:
+        """Add up what the layers gave."""
+        del logits
+        self._sums.settle()
+
+    def _pull_on(self, rows: AttentionRows) -> torch.Tensor:
+        """`alpha Pos - beta Neg` on the keys of a layer; shared by deep layers that see every key."""
+        crossing = self._crosses(rows)
+        key = crossing, rows.weights.shape[-1], rows.weights.device
+        if rows.sees_all_keys and key in self._pulls:
+            return self._pulls[key]
+        anchor, noise = (each.share(rows, crosses=crossing) for each in (self._anchor, self._noise))
+        if self._config.update == "logit":
+            anchor, noise = _peaking_at_one(anchor), _peaking_at_one(noise)
+        pull = self._pulls[key] = torch.sub(self._config.alpha * anchor, noise, alpha=self._config.beta)
+        self._sums.add("pull", rows.layer or 0, pull.abs().amax(-1), above=0.0)
+        return pull
 
     def _crosses(self, rows: AttentionRows) -> bool:
         """Whether a layer crosses to the image, found at its first forward."""
@@ -137,9 +153,9 @@ class _CLVASession(ImageSession):
         """Why no row was edited."""
         if not self.sees_image or (self._config.alpha == 0 and self._config.beta == 0):
             return None
-        if not bool(self._saw_image):
+        if not self._sums.total("mass"):
             return f"in its deep layers ({_numbers(self._deep)}) no predicting row attends to an image key"
-        if not bool(self._had_anchor):
+        if not self._sums.total("pull"):
             where = f"initial ({_numbers(self._initial)}) and middle ({_numbers(self._middle)}) layers"
             return f"the {where} gave no anchor: no head there attends to the image, or the anchors are equal"
         return "the anchors left the rows of the deep layers as they were"
@@ -176,12 +192,10 @@ class _PositionSum:
         if crosses not in self._sums:
             return torch.zeros_like(rows.weights[..., 0, :])
         total = self._sums[crosses].to(rows.weights.device)
-        if not crosses:
-            total = on_keys(total, rows.weights.shape[-1])
-        seen = rows.image_keys if rows.visible_keys is None else rows.image_keys & rows.visible_keys
-        anchor = torch.where(seen, total, 0.0)
-        whole = anchor.sum(-1, keepdim=True)
-        return torch.where(whole > 0, anchor / whole, 0.0)
+        anchor = total if crosses else on_keys(total, rows.weights.shape[-1])
+        if not rows.sees_all_keys and rows.visible_keys is not None:
+            anchor = anchor.masked_fill(~rows.visible_keys, 0.0)
+        return (anchor / anchor.sum(-1, keepdim=True)).nan_to_num()
 
 
 def _peaking_at_one(anchor: torch.Tensor) -> torch.Tensor:
@@ -190,7 +204,21 @@ def _peaking_at_one(anchor: torch.Tensor) -> torch.Tensor:
     return torch.where(peak > 0, anchor / peak, 0.0)
 
 
-def _updated(rows: AttentionRows, pull: torch.Tensor, update: str) -> torch.Tensor:
+def _updated(rows: AttentionRows, pull: torch.Tensor, update: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Edited weights, and the heads that have some: without image mass, or with a bracket of 0 on all keys, none."""
+    if update == "redistribute" and rows.image_span is not None:
+        first, end = rows.image_span
+        weights = rows.weights
+        look, level = weights[..., first:end], rows.image_mass.unsqueeze(-1)
+        bracket = (look / level + pull[..., first:end]).clamp_min(0)
+        whole = bracket.sum(-1, keepdim=True)
+        moved = bracket * (level / whole)
+        return torch.cat([weights[..., :first], moved, weights[..., end:]], -1), (whole > 0).squeeze(-1)
+    edited = _updated_by_mask(rows, pull, update)
+    return edited, (rows.image_mass > 0) & torch.isfinite(edited).all(-1)
+
+
+def _updated_by_mask(rows: AttentionRows, pull: torch.Tensor, update: str) -> torch.Tensor:
     """Edited weights; NaN where the bracket is 0 on all keys: the caller keeps such a row."""
     image = rows.image_keys.unsqueeze(-2)
     if update == "redistribute":

@@ -10,6 +10,7 @@ from lvlmscope.attention.entropy_threshold_rule import FLAG_MARGIN, EntropyRule,
 from lvlmscope.attention.layer_bands import LayerSpec
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.attended_layers import chosen_layers
+from lvlmscope.interventions.forward_sums import ForwardSums
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.runtime.parameters import InterventionConfig
@@ -79,11 +80,9 @@ class _DLEAFSession(ImageSession):
         self._config = config
         self._layers = layers
         self._level = RunningThreshold(config.threshold)
+        self.row_layers = frozenset(layers)
         self._pairs = 0
-        self._seeing = 0
-        self._flagged = 0
-        self._edited = 0
-        self._flagged_in: dict[int, int] = {}
+        self._sums = ForwardSums()
 
     def begin_forward(self, forward: ForwardInfo) -> None:
         """Reset the threshold."""
@@ -92,30 +91,37 @@ class _DLEAFSession(ImageSession):
 
     def edit_attention(self, rows: AttentionRows) -> torch.Tensor | None:
         """Compare the layer's entropy with the threshold; edit the rows it is flagged in."""
-        if rows.layer not in self._layers or not self.sees_image:
+        layer = rows.layer
+        if layer not in self._layers or not self.sees_image:
             return None
         entropy = rows.layer_image_entropy
+        begins = self._level.begins
         flagged = self._level.flag(entropy)
         self._pairs += entropy.numel()
-        self._seeing += int(entropy.isfinite().sum())
-        self._flagged += (count := int(flagged.sum()))
-        if not count:
+        self._sums.add("seeing", layer, entropy, above=-1.0)  # NaN where the row sees no image key
+        if begins:
             return None
-        self._flagged_in[rows.layer] = self._flagged_in.get(rows.layer, 0) + count
         chosen = heads_to_edit(rows.image_mass, self._config.heads) & flagged.unsqueeze(-1)
-        self._edited += int(chosen.sum())
+        self._sums.add("flagged", layer, flagged)
+        self._sums.add("edited", layer, chosen)
+        if self._config.gamma == 0:
+            return None
         best = rows.image_mass.argmax(-1)[..., None, None].expand(*rows.weights.shape[:2], 1, rows.weights.shape[-1])
-        gamma = self._config.gamma
-        mixed = gamma * rows.weights.gather(-2, best) + (1 - gamma) * rows.weights
+        mixed = torch.lerp(rows.weights, rows.weights.gather(-2, best), self._config.gamma)
         return torch.where(chosen.unsqueeze(-1), mixed, rows.weights)
+
+    def end_forward(self, logits: torch.Tensor) -> None:
+        """Add up what the layers gave."""
+        del logits
+        self._sums.settle()
 
     def no_effect_reason(self) -> str | None:
         """Why no row was edited."""
         if not self.sees_image or self._config.gamma == 0:
             return None
-        if self._flagged:
+        if self._sums.total("flagged"):
             return "the heads to edit had their most focused head's attention already"
-        if not self._seeing:
+        if not self._sums.total("seeing"):
             walked = ", ".join(str(layer) for layer in self._layers)
             return f"in the layers it walks ({walked}) no predicting row attends to an image key"
         above = f"more than {FLAG_MARGIN:g} nats above the {self._config.threshold}"
@@ -123,8 +129,10 @@ class _DLEAFSession(ImageSession):
 
     def report(self) -> dict[str, Any]:
         """Share of (row, layer) pairs flagged, heads edited in each, and the rows flagged in each layer."""
+        flagged_in = self._sums.by_layer("flagged")
+        flagged = sum(flagged_in.values())
         return super().report() | {
-            "flagged_share": self._flagged / self._pairs if self._pairs else 0.0,
-            "flagged_rows_per_layer": {str(layer): n for layer, n in sorted(self._flagged_in.items())},
-            "edited_heads_per_flagged_row": self._edited / self._flagged if self._flagged else 0.0,
+            "flagged_share": flagged / self._pairs if self._pairs else 0.0,
+            "flagged_rows_per_layer": {str(layer): n for layer, n in flagged_in.items() if n},
+            "edited_heads_per_flagged_row": self._sums.total("edited") / flagged if flagged else 0.0,
         }

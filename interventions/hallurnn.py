@@ -11,7 +11,9 @@ from torch import Tensor
 from lvlmscope.attention.attention_rows import at_least_float32
 from lvlmscope.errors import CellError, message
 from lvlmscope.interface.declared_types import Range
-from lvlmscope.interventions.depth_cell import DepthCell
+from lvlmscope.interventions.depth_cell import CellOutput, DepthCell
+from lvlmscope.interventions.forward_sums import ForwardSums
+from lvlmscope.interventions.frozen_cell import FrozenCell
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.runtime.parameters import InterventionConfig
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
@@ -73,8 +75,10 @@ class _HalluRNNSession(Session):
         self._strength = strength
         self._copies: dict[tuple[torch.device, torch.dtype], DepthCell] = {}
         self._state: Tensor | None = None
-        self._gates: dict[str, dict[int, Tensor]] = {}
-        self._share: dict[int, Tensor] = {}
+        self._fused: dict[tuple[torch.device, torch.dtype], FrozenCell] = {}
+        self._sums = ForwardSums()
+        self._edits: list[tuple[int, Tensor, Tensor]] = []
+        self._names: dict[str, None] = {}
         self._rows: dict[int, int] = {}
 
     def begin_forward(self, forward: ForwardInfo) -> None:
@@ -92,11 +96,26 @@ class _HalluRNNSession(Session):
             self._state = stream
             return None
         before, after = at_least_float32(self._state.to(stream.device)), at_least_float32(stream)
-        output = self._cell_on(after)(before, after)
-        edit = self._strength * (output.state - after)
-        self._count(layer, output.gates, edit, after)
-        self._state = (after + edit).to(hidden.dtype)
-        return torch.cat([hidden[:, :start], self._state], 1)
+        output = self._step(before, after)
+        state = output.state if self._strength == 1 else torch.lerp(after, output.state, self._strength)
+        self._count(layer, output.gates, state, after)
+        self._state = state.to(hidden.dtype)
+        return torch.cat([hidden[:, :start], self._state], 1) if start else self._state
+
+    def _step(self, before: Tensor, after: Tensor) -> CellOutput:
+        cell = self._cell_on(after)
+        if torch.is_grad_enabled() or not FrozenCell.fits(cell):
+            output: CellOutput = cell(before, after)
+            return output
+        target = (after.device, after.dtype)
+        if target not in self._fused:
+            self._fused[target] = FrozenCell(cell)
+        return self._fused[target](before, after)
+
+    def end_forward(self, logits: Tensor) -> None:
+        """Add up what the layers gave."""
+        del logits
+        self._settle()
 
     def _cell_on(self, stream: Tensor) -> DepthCell:
         """The cell on the layer's device and in the precision of the computation; layers may lie on several devices."""
@@ -110,14 +129,27 @@ class _HalluRNNSession(Session):
                 self._copies[target] = copy.to(*target).requires_grad_(False)
         return self._copies[target]
 
-    def _count(self, layer: int, gates: dict[str, Tensor], edit: Tensor, after: Tensor) -> None:
-        """Add to the sums over rows; they stay on the device, so that the forward does not wait for them."""
+    def _count(self, layer: int, gates: dict[str, Tensor], state: Tensor, after: Tensor) -> None:
+        """Keep what the report is made of; it stays on the device, so that the forward does not wait for it."""
+        rows = state.shape[0] * state.shape[1]
         for name, gate in gates.items():
-            sums = self._gates.setdefault(name, {})
-            sums[layer] = sums.get(layer, 0.0) + gate.detach().mean(-1).sum()
-        share = (edit.detach().norm(dim=-1) / after.detach().norm(dim=-1).clamp_min(1e-12)).sum()
-        self._share[layer] = self._share.get(layer, 0.0) + share
-        self._rows[layer] = self._rows.get(layer, 0) + edit.shape[0] * edit.shape[1]
+            self._names[name] = None
+            self._sums.add(name, layer, gate if state.shape[1] == 1 else gate.sum(-1))
+        self._edits.append((layer, state.detach(), after.detach()))
+        self._rows[layer] = self._rows.get(layer, 0) + rows
+        if state.shape[1] > 1:
+            self._settle()
+
+    @torch.no_grad()
+    def _settle(self) -> None:
+        """Norms of the edits, of all layers together where they lie on one device."""
+        for device in {state.device for _, state, _ in self._edits}:
+            layers, states, outputs = zip(*(each for each in self._edits if each[1].device == device), strict=True)
+            before = torch.stack(outputs)
+            change = (torch.stack(states) - before).norm(dim=-1) / before.norm(dim=-1).clamp_min(1e-12)
+            self._sums.add_layers("share", layers, change)
+        self._edits = []
+        self._sums.settle()
 
     def no_effect_reason(self) -> str | None:
         """Why no state was changed."""
@@ -125,16 +157,17 @@ class _HalluRNNSession(Session):
 
     def report(self) -> dict[str, Any]:
         """Mean gate and relative norm of the edit for each layer, and whether the state stagnates."""
-        means = {name: self._per_row(sums) for name, sums in self._gates.items()}
+        self._settle()
+        means = {name: self._per_row(name, self._cell.config.hidden_size) for name in self._names}
         taken = (means.get("correction") or means.get("update_gate") or {}).values()
         return {
             "gate_means_per_layer": means,
-            "edit_share_per_layer": self._per_row(self._share),
+            "edit_share_per_layer": self._per_row("share", 1),
             "stagnant": bool(taken) and max(taken) < STAGNANT,
         }
 
-    def _per_row(self, sums: dict[int, Tensor]) -> dict[str, float]:
-        return {str(layer): float(total) / self._rows[layer] for layer, total in sorted(sums.items())}
+    def _per_row(self, name: str, size: int) -> dict[str, float]:
+        return {str(layer): value / self._rows[layer] / size for layer, value in self._sums.by_layer(name).items()}
 
 
 def _name_of(model: Any) -> str:

@@ -10,6 +10,7 @@ from lvlmscope.attention.functional_head_rule import HeadRule, head_ratio, layer
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.attended_layers import attention_layers
+from lvlmscope.interventions.forward_sums import ForwardSums
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.runtime.parameters import InterventionConfig
@@ -185,32 +186,48 @@ class _RescalingSession(ImageSession):
         self.gain_rows = "all" if config.rows == "all" else "predicting"
         self._has_prompt_end = False
         self._frozen: dict[int, torch.Tensor] = {}
+        if config.g_perc == 1 and config.g_reas == 1:
+            self.row_layers = frozenset()
         self._heads = 0
-        self._perception: dict[int, int] = {}
-        self._reasoning: dict[int, int] = {}
+        self._sums = ForwardSums()
+        self._unit: torch.Tensor | None = None
 
     def begin_forward(self, forward: ForwardInfo) -> None:
         """Note whether the prompt's last row is in this forward: frozen classes are taken from it."""
         super().begin_forward(forward)
-        self._has_prompt_end = int(forward.row_positions[0]) < forward.prompt_length
+        self._has_prompt_end = forward.past_length + forward.first_row < forward.prompt_length
 
     def head_gain(self, rows: AttentionRows) -> torch.Tensor | None:
         """Gains by the class of each head."""
         config, layer = self._config, rows.layer or 0
         if not self.sees_image or (config.g_perc == 1 and config.g_reas == 1):
             return None
-        ratio = head_ratio(rows)
+        perceives, reasons = layer <= self._rule.l_perc, layer >= self._rule.l_reas
+        # A layer that does not see the image matters to the class of little mass only
+        ratio = head_ratio(rows) if reasons or config.freeze else rows.image_mass
         if config.freeze == "prompt":
             if self._has_prompt_end:
                 self._frozen[layer] = ratio[:, :1]
             ratio = self._frozen[layer].to(ratio.device).expand_as(ratio)
-        perception, reasoning = self._rule.masks(ratio, layer)
-        self._heads += perception.numel()
-        for counts, mask in ((self._perception, perception), (self._reasoning, reasoning)):
-            if found := int(mask.sum()):
-                counts[layer] = counts.get(layer, 0) + found
-        gain = torch.ones_like(ratio)
-        return gain.masked_fill(perception, config.g_perc).masked_fill(reasoning, config.g_reas)
+        self._heads += ratio.numel()
+        gain = self._ones(ratio)
+        for name, possible, factor in (("perception", perceives, config.g_perc), ("reasoning", reasons, config.g_reas)):
+            if possible:
+                chosen = getattr(self._rule, name)(ratio)
+                self._sums.add(name, layer, chosen)
+                gain = gain.masked_fill(chosen, factor)
+        return gain
+
+    def _ones(self, ratio: torch.Tensor) -> torch.Tensor:
+        """Gains of 1, made once for a shape; they are not written into."""
+        if self._unit is None or (self._unit.shape, self._unit.device) != (ratio.shape, ratio.device):
+            self._unit = torch.ones_like(ratio)
+        return self._unit
+
+    def end_forward(self, logits: torch.Tensor) -> None:
+        """Add up what the layers gave."""
+        del logits
+        self._sums.settle()
 
     def no_effect_reason(self) -> str | None:
         """Why no head was scaled."""
@@ -225,9 +242,11 @@ class _RescalingSession(ImageSession):
     def report(self) -> dict[str, Any]:
         """Share of (row, head) pairs of each class, and how many in which layers."""
         count = max(self._heads, 1)
-        return super().report() | {
-            "perception_share": sum(self._perception.values()) / count,
-            "reasoning_share": sum(self._reasoning.values()) / count,
-            "perception_heads_per_layer": {str(layer): n for layer, n in sorted(self._perception.items())},
-            "reasoning_heads_per_layer": {str(layer): n for layer, n in sorted(self._reasoning.items())},
-        }
+        return (
+            super().report()
+            | {f"{name}_share": self._sums.total(name) / count for name in ("perception", "reasoning")}
+            | {
+                f"{name}_heads_per_layer": {str(layer): n for layer, n in self._sums.by_layer(name).items() if n}
+                for name in ("perception", "reasoning")
+            }
+        )

@@ -25,7 +25,7 @@ class ImageSession(Session):
 
     def begin_forward(self, forward: ForwardInfo) -> None:
         """Look for image keys; warn at the first forward without any."""
-        self.sees_image = bool(forward.image_keys.any())
+        self.sees_image = forward.layout.present
         if not self.sees_image and not self._warned:
             self._warned = True
             text = f"{self.method} does nothing: the prompt holds no image. Put one in it, or remove the intervention."

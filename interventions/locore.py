@@ -1,14 +1,17 @@
 """LocoRE: raises the attention on the most recently generated tokens."""
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 
-from lvlmscope.attention.attention_rows import AttentionRows, log_weights
+from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.layer_bands import LayerSpec
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.attended_layers import chosen_layers
+from lvlmscope.interventions.forward_sums import ForwardSums
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.key_positions import after_image, crosses, on_keys
 from lvlmscope.interventions.registry import intervention
@@ -76,58 +79,72 @@ class _LocoRESession(ImageSession):
         super().__init__()
         self._config = config
         self._layers = layers
-        self._before = 0.0
-        self._after = 0.0
-        self._heads = 0
-        self._recent: torch.Tensor | None = None
+        self.row_layers = frozenset(layers if config.beta else ())
+        self._sums = ForwardSums()
+        self._forward: ForwardInfo | None = None
 
     def begin_forward(self, forward: ForwardInfo) -> None:
-        """Find each row's window after the image; the generated tokens' is found from the rows."""
-        if self._config.keys == "answer":
-            return
-        super().begin_forward(forward)
-        positions = torch.arange(forward.image_keys.shape[1], device=forward.image_keys.device)
-        before = forward.row_positions.to(positions.device)[:, None] - positions
-        nearest = 0 if self._config.own_key else 1
-        near = (before >= nearest) & (before < nearest + self._config.window)
-        self._recent = after_image(forward)[:, None] & near
+        """Keep what the windows are found from."""
+        self._forward = forward
+        if self._config.keys == "after_image":
+            super().begin_forward(forward)
+        elif forward.num_rows:
+            self.changes_all_heads = self._reached(forward, 0) > 0
+
+    def end_forward(self, logits: torch.Tensor) -> None:
+        """Add up what the layers gave."""
+        del logits
+        self._sums.settle()
 
     def edit_attention(self, rows: AttentionRows) -> torch.Tensor | None:
         """Raise the weights of the window's keys; rows without one before them are not edited."""
-        if rows.layer not in self._layers or self._config.beta == 0:
+        forward = self._forward
+        if rows.layer not in self._layers or self._config.beta == 0 or forward is None:
             return None
-        recent = self._window(rows)
-        if recent is None:
-            return None
-        window = recent.unsqueeze(-2).expand(rows.weights.shape)
-        if not bool(window.any()):
+        keys, device = rows.weights.shape[-1], rows.weights.device
+        window = forward.once(("window", id(self), keys, device), lambda: self._window(rows, forward))
+        if window is None:
             return None
         edited = self._reinforced(rows, window)
-        touched = window.any(-1)
-        self._before += torch.where(window, rows.weights, 0.0).detach().sum().item()
-        self._after += torch.where(window, edited, 0.0).detach().sum().item()
-        self._heads += int(touched.sum())
-        return torch.where(touched.unsqueeze(-1), edited, rows.weights)
+        for name, weights in (("before", rows.weights), ("after", edited)):
+            self._sums.add(name, rows.layer, window.part(weights))
+        if self.changes_all_heads:
+            self._sums.number("heads", rows.layer, math.prod(rows.weights.shape[:-1]))
+            return edited
+        self._sums.add("heads", rows.layer, window.touched.expand(rows.weights.shape[:-1]))
+        return torch.where(window.touched.unsqueeze(-1), edited, rows.weights)
 
-    def _window(self, rows: AttentionRows) -> torch.Tensor | None:
-        """Keys of the last tokens, bool broadcastable to ``[batch, row, key]``; None in a layer without them."""
+    def _reached(self, forward: ForwardInfo, row: int) -> int:
+        """How many generated tokens lie in the window of one predicting row."""
+        written = forward.past_length + forward.first_row + row - forward.prompt_length + self._config.own_key
+        return min(max(written, 0), self._config.window)
+
+    def _window(self, rows: AttentionRows, forward: ForwardInfo) -> "_Window | None":
+        """Keys of the last tokens in a layer; None where no row has any."""
+        keys, nearest = rows.weights.shape[-1], 0 if self._config.own_key else 1
         if self._config.keys == "after_image":
-            if self._recent is None or crosses(rows):
+            if not self.sees_image or crosses(rows):
                 return None
-            return on_keys(self._recent, rows.weights.shape[-1]).to(rows.weights.device)
-        if rows.answer_keys is None:
+            positions = torch.arange(forward.image_keys.shape[1], device=forward.image_keys.device)
+            before = forward.row_positions.to(positions.device)[:, None] - positions
+            near = (before >= nearest) & (before < nearest + self._config.window)
+            recent = on_keys(after_image(forward)[:, None] & near, keys).to(rows.weights.device)
+            return _Window(recent.unsqueeze(-2), None, 1 + self._config.beta, rows.weights.dtype)
+        if rows.answer_keys is None or not self._reached(forward, forward.num_rows - 1):
             return None
-        nearest = 0 if self._config.own_key else 1  # the row's own key is its last answer key
-        later = rows.answer_keys.flip(-1).cumsum(-1).flip(-1) - nearest
-        return rows.answer_keys & (later >= 1) & (later <= self._config.window)
+        later = rows.answer_keys.flip(-1).cumsum(-1).flip(-1) - nearest  # the row's own key is its last answer key
+        recent = rows.answer_keys & (later >= 1) & (later <= self._config.window)
+        span = None
+        if forward.num_rows == 1 and keys <= forward.image_keys.shape[1]:
+            span = max(keys - nearest - self._reached(forward, 0), 0), keys - nearest
+        return _Window(recent.unsqueeze(-2), span, 1 + self._config.beta, rows.weights.dtype)
 
-    def _reinforced(self, rows: AttentionRows, window: torch.Tensor) -> torch.Tensor:
-        beta, weights = self._config.beta, rows.weights
+    def _reinforced(self, rows: AttentionRows, window: "_Window") -> torch.Tensor:
+        weights = rows.weights
         if self._config.mode == "logit":
-            # log a is the score up to a constant of the row, so that this is the softmax of the raised scores
-            raised = log_weights(weights) + torch.where(window, beta * rows.scores, 0.0)
-            return raised.softmax(-1) * weights.sum(-1, keepdim=True)
-        raised = torch.where(window, weights * (1 + beta), weights)
+            # Scores that are raised keep the row's sum, which is not 1 with a sink or after an edit
+            return (rows.scores * window.factor).softmax(-1) * weights.sum(-1, keepdim=True)
+        raised = weights * window.factor
         if self._config.mode == "raw":
             return raised
         return raised * (weights.sum(-1, keepdim=True) / raised.sum(-1, keepdim=True))
@@ -142,6 +159,33 @@ class _LocoRESession(ImageSession):
 
     def report(self) -> dict[str, Any]:
         """Mean attention on the window before and after, over the edited rows, heads and layers (shares of 1)."""
-        count = max(self._heads, 1)
-        mass = {"window_mass_before": self._before / count, "window_mass_after": self._after / count}
+        count = max(self._sums.total("heads"), 1)
+        mass = {f"window_mass_{name}": float(self._sums.total(name)) / count for name in ("before", "after")}
         return mass | (super().report() if self._config.keys == "after_image" else {})
+
+
+class _Window:
+    """The keys that are raised in the layers of one forward.
+
+    Attributes:
+        keys: bool `[batch or 1, row, 1, key]`.
+        factor: `1 + beta` on them, 1 elsewhere.
+        touched: Rows with any, bool `[batch or 1, row, 1]`.
+    """
+
+    def __init__(self, keys: torch.Tensor, span: tuple[int, int] | None, factor: float, dtype: torch.dtype) -> None:
+        """Hold the keys; `span` is the block that they are, where that is known of all rows."""
+        self.keys = keys
+        self.factor = torch.ones_like(keys, dtype=dtype).masked_fill(keys, factor)
+        self._span = span
+
+    @cached_property
+    def touched(self) -> torch.Tensor:
+        """As the class says."""
+        return self.keys.any(-1)
+
+    def part(self, weights: torch.Tensor) -> torch.Tensor:
+        """The weights on these keys: a slice, or a sum for each row and head."""
+        if self._span is not None:
+            return weights[..., slice(*self._span)]
+        return weights.masked_fill(~self.keys, 0.0).sum(-1)

@@ -150,14 +150,19 @@ class _SGRSSession(ImageSession):
     def _select(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """The chosen token of each sample, int64 ``[batch]``."""
         config = self._config
-        self._follow_ends(ids)
         log_probs, tokens = torch.log_softmax(scores.float(), -1).topk(min(config.k, scores.shape[-1]), -1)
-        order = _proposal_order(log_probs, config.proposal).tolist()
-        found = self._scores(tokens).tolist()
-        allowed = torch.isfinite(log_probs).tolist()
+        proposed, scored = _proposal_order(log_probs, config.proposal), self._scores(tokens)
+        # One read for all that the choice is made of; float64 holds token ids exactly
+        parts = (proposed, scored, torch.isfinite(log_probs), tokens, ids[:, -1:])
+        read = torch.cat([part.to(tokens.device, torch.float64) for part in parts], -1).tolist()
+        count = tokens.shape[-1]
+        order, found, allowed, candidates = (
+            [row[place * count : (place + 1) * count] for row in read] for place in range(4)
+        )
+        self._follow_ends([int(row[-1]) for row in read])
         picked = []
         for number, history in enumerate(self._history):
-            proposals = [index for index in order[number] if allowed[number][index]] or [0]
+            proposals = [index for index in map(int, order[number]) if allowed[number][index]] or [0]
             choice = choose(found[number], proposals, history[-config.W :], alpha=config.alpha, attempts=config.R)
             picked.append(choice.index)
             if not self._finished[number]:
@@ -165,15 +170,14 @@ class _SGRSSession(ImageSession):
             if choice.score is not None:
                 history.append(choice.score)
         chosen = tokens.gather(-1, torch.tensor(picked, device=tokens.device).unsqueeze(-1)).squeeze(-1)
-        self._chosen = chosen.tolist()
+        self._chosen = [int(candidates[number][index]) for number, index in enumerate(picked)]
         return chosen
 
-    def _follow_ends(self, ids: torch.Tensor) -> None:
+    def _follow_ends(self, last: list[int]) -> None:
         """A sample has ended when it chose an end token, or when generate wrote something else (padding)."""
         if not self._history:
-            self._history, self._finished = [[] for _ in ids], [False] * len(ids)
+            self._history, self._finished = [[] for _ in last], [False] * len(last)
             return
-        last = ids[:, -1].tolist()
         for number, (token, chosen) in enumerate(zip(last, self._chosen, strict=True)):
             self._finished[number] |= token != chosen or chosen in self._ends
 

@@ -50,6 +50,11 @@ class AttentionRows:
         visible_keys: bool like ``image_keys``: keys the row may see (neither padding, nor future, nor outside a
             window), or None where every key with weight is visible.
         layer: Decoder layer number inside the model, None in a trace.
+        image_span: First image key and the one after the last, where the image keys of every row are exactly that
+            block; None where that is not known. Sums over the image are then sums of a slice.
+        sees_all_keys: Whether every row may see every key, known without looking at the mask.
+        changes_all_heads: Whether an intervention has changed every head of every row.
+        scores_version: torch's version counter of the scores when they were made, None while they are not.
     """
 
     def __init__(
@@ -57,20 +62,24 @@ class AttentionRows:
         weights: Float[torch.Tensor, "*lead head key"],
         image_keys: Bool[torch.Tensor, "*#lead _key"],
         *,
-        answer_keys: Bool[torch.Tensor, "*#lead key"] | None = None,
+        answer_keys: Bool[torch.Tensor, "*#lead key"] | Callable[[], Bool[torch.Tensor, "*#lead key"]] | None = None,
         visible_keys: Bool[torch.Tensor, "*#lead key"] | None = None,
         layer: int | None = None,
         scores: Callable[[], Float[torch.Tensor, "*lead head key"]] | None = None,
+        image_span: tuple[int, int] | None = None,
+        sees_all_keys: bool = False,
     ) -> None:
         """Hold the rows; nothing is computed yet.
 
         Args:
             weights: Attention ``[..., head, key]``.
             image_keys: bool ``[..., key]``, broadcastable over the leading axes.
-            answer_keys: bool ``[..., key]`` or None.
+            answer_keys: bool ``[..., key]``, what makes them when they are first asked for, or None.
             visible_keys: bool ``[..., key]`` or None.
             layer: Decoder layer number, where there is one.
             scores: Makes the masked pre-softmax scores ``[..., head, key]`` when they are first asked for.
+            image_span: First image key and the one after the last, where they are known to be one block.
+            sees_all_keys: Whether every row is known to see every key.
 
         Raises:
             ShapeError: The key axes differ.
@@ -86,9 +95,13 @@ class AttentionRows:
             )
         self.weights = at_least_float32(weights)
         self.image_keys = image_keys
-        self.answer_keys = answer_keys
+        self._answer_keys = answer_keys
         self.visible_keys = visible_keys
         self.layer = layer
+        self.image_span = image_span
+        self.sees_all_keys = sees_all_keys
+        self.changes_all_heads = False
+        self.scores_version: int | None = None
         self._make_scores = scores
 
     def as_leaf(self) -> "AttentionRows":
@@ -122,11 +135,18 @@ class AttentionRows:
         return AttentionRows(
             weights,
             self.image_keys if image_keys is None else image_keys,
-            answer_keys=self.answer_keys if answer_keys is None else answer_keys,
+            answer_keys=self._answer_keys if answer_keys is None else answer_keys,
             visible_keys=self.visible_keys if visible_keys is None else visible_keys,
             layer=self.layer,
             scores=self._make_scores if scores is None else scores,
+            image_span=self.image_span if image_keys is None else None,
+            sees_all_keys=self.sees_all_keys and visible_keys is None,
         )
+
+    @cached_property
+    def answer_keys(self) -> Bool[torch.Tensor, "*#lead key"] | None:
+        """Keys of generated tokens, bool ``[..., key]``, as the class says; None where that is not known."""
+        return self._answer_keys() if callable(self._answer_keys) else self._answer_keys
 
     @cached_property
     def scores(self) -> Float[torch.Tensor, "*lead head key"]:
@@ -143,7 +163,9 @@ class AttentionRows:
                 task="read pre-softmax scores",
             )
             raise AttributeError(text)
-        return at_least_float32(self._make_scores())
+        made = at_least_float32(self._make_scores())
+        self.scores_version = None if made.is_inference() else made._version  # noqa: SLF001 - there is no public counter
+        return made
 
     @cached_property
     def _mask(self) -> Bool[torch.Tensor, "*#lead 1 key"]:
@@ -170,6 +192,8 @@ class AttentionRows:
     @cached_property
     def image_mass(self) -> Float[torch.Tensor, "*lead head"]:
         """``M = sum of a over image keys``, a share of 1, ``[..., head]``. 0 without an image."""
+        if self.image_span is not None:
+            return self.weights[..., slice(*self.image_span)].sum(-1)
         return self.image_weights.sum(-1)
 
     @cached_property
@@ -192,6 +216,11 @@ class AttentionRows:
 
         NaN where the row has no image key or no image mass.
         """
+        if self.image_span is not None and self.image_span[0] < self.image_span[1]:
+            together = self.weights[..., slice(*self.image_span)].sum(-2)
+            share = together / self.image_mass.sum(-1, keepdim=True)
+            own: torch.Tensor = torch.special.entr(share).sum(-1)
+            return own
         entropy: torch.Tensor = torch.special.entr(self.layer_image_distribution).sum(-1)
         return entropy.masked_fill(~self.has_image.expand(entropy.shape), float("nan"))
 

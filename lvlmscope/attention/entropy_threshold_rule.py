@@ -65,6 +65,11 @@ class RunningThreshold:
         self._level: torch.Tensor | None = None
         self._walked: torch.Tensor | None = None
 
+    @property
+    def begins(self) -> bool:
+        """Whether no layer has been walked yet: the next one is not flagged in any row."""
+        return self._level is None
+
     def flag(self, entropy: torch.Tensor) -> torch.Tensor:
         """Rows of the next layer that are above the level so far; then the level takes this layer in.
 
@@ -74,13 +79,14 @@ class RunningThreshold:
         Returns:
             bool, of the same shape; all False for the first layer that a row sees the image in.
         """
-        known = ~entropy.isnan()
-        if self._level is None or self._walked is None:
-            self._level, self._walked = entropy, known.long()
-            return torch.zeros_like(known)
-        level, walked = self._level.to(entropy.device), self._walked.to(entropy.device)  # layers on several devices
-        self._walked = walked + known
-        if self._threshold == "mean":
+        if self._level is None:
+            self._level = entropy
+            self._walked = (~entropy.isnan()).long() if self._threshold == "mean" else None
+            return torch.zeros_like(entropy, dtype=torch.bool)
+        level = self._level.to(entropy.device)  # layers on several devices
+        if self._walked is not None:
+            known, walked = ~entropy.isnan(), self._walked.to(entropy.device)
+            self._walked = walked + known
             started = torch.where(walked > 0, level, 0.0)
             moved = started + (entropy - started) / self._walked.clamp_min(1)
             self._level = torch.where(known, moved, level)
@@ -99,10 +105,10 @@ def heads_to_edit(focus: torch.Tensor, heads: str | int) -> torch.Tensor:
     Returns:
         bool ``[..., head]``.
     """
+    if heads == "below_mean":  # of equal heads the mean may be rounded above them all
+        return focus < torch.minimum(focus.mean(-1, keepdim=True), focus.amax(-1, keepdim=True))
     best = torch.zeros_like(focus, dtype=torch.bool).scatter(-1, focus.argmax(-1, keepdim=True), value=True)
-    if heads == "below_mean":
-        weak = focus < focus.mean(-1, keepdim=True)
-    elif heads == "all":
+    if heads == "all":
         weak = torch.ones_like(best)
     else:
         order = focus.argsort(stable=True, dim=-1).argsort(-1)

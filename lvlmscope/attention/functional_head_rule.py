@@ -76,8 +76,23 @@ class HeadRule:
         ([True, False, False], [False, False, True])
         """
         layers = torch.as_tensor(layer, device=ratio.device)
-        perception = (ratio >= self.tau_perc) & (layers <= self.l_perc)
-        return perception, (ratio <= self.tau_reas) & (layers >= self.l_reas)
+        return self.perception(ratio) & (layers <= self.l_perc), self.reasoning(ratio) & (layers >= self.l_reas)
+
+    def perception(self, ratio: Float[torch.Tensor, "*shape"]) -> Bool[torch.Tensor, "*shape"]:
+        """Heads that look enough for perception, in a layer that can hold such heads.
+
+        Args:
+            ratio: `S_v`, any shape.
+        """
+        return ratio >= self.tau_perc
+
+    def reasoning(self, ratio: Float[torch.Tensor, "*shape"]) -> Bool[torch.Tensor, "*shape"]:
+        """Heads that look little enough for reasoning, in a layer that can hold such heads.
+
+        Args:
+            ratio: `S_v`, any shape.
+        """
+        return ratio <= self.tau_reas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +153,8 @@ def head_ratio(rows: AttentionRows) -> Float[torch.Tensor, "*lead head"]:
     Args:
         rows: Rows `[..., head, key]`.
     """
-    return rows.image_mass.masked_fill(~rows.sees_image.unsqueeze(-1), float("nan"))
+    most = rows.image_mass.amax(-1, keepdim=True)
+    return rows.image_mass.masked_fill(most <= 0, float("nan"))
 
 
 @task(_TASK)

@@ -1,7 +1,7 @@
 """Sensitive heads and the image distributions gathered from them: what CLVA edits with and its diagnostic measures."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import ModelInputError, message
@@ -40,11 +40,17 @@ def extreme_heads(
     >>> extreme_heads(torch.tensor([0.1, 0.4, 0.2, 0.3]), 0.25, most=True).tolist()
     [False, True, False, False]
     """
-    count = max(1, int(mass.shape[-1] * fraction))
-    known = mass.nan_to_num(-1.0 if most else 2.0)
-    places = known.topk(count, -1, largest=most).indices
+    places = _extreme_places(mass, fraction, most=most)
     sees = (mass > 0).any(-1, keepdim=True)
     return torch.zeros_like(mass, dtype=torch.bool).scatter(-1, places, value=True) & ~mass.isnan() & sees
+
+
+def _extreme_places(
+    mass: Float[torch.Tensor, "*lead head"], fraction: float, *, most: bool
+) -> Int[torch.Tensor, "*lead count"]:
+    """Numbers of the heads with the most (least) image mass; unknown mass comes last."""
+    count = max(1, int(mass.shape[-1] * fraction))
+    return mass.nan_to_num(-1.0 if most else 2.0).topk(count, -1, largest=most).indices
 
 
 def gathered_distribution(rows: AttentionRows, fraction: float, *, most: bool) -> Float[torch.Tensor, "*lead key"]:
@@ -58,5 +64,11 @@ def gathered_distribution(rows: AttentionRows, fraction: float, *, most: bool) -
     Returns:
         `[..., key]`, 0 outside the image.
     """
-    chosen = extreme_heads(rows.image_mass, fraction, most=most).unsqueeze(-1)
-    return torch.where(chosen, rows.image_distribution.nan_to_num(), 0.0).sum(-2)
+    mass = rows.image_mass
+    places = _extreme_places(mass, fraction, most=most)
+    first, end = rows.image_span or (0, rows.weights.shape[-1])
+    looks = rows.image_weights if rows.image_span is None else rows.weights[..., first:end]
+    chosen = looks.gather(-2, places.unsqueeze(-1).expand(*places.shape, end - first))
+    # Without mass, or of unknown mass, a head has no distribution: NaN
+    together: torch.Tensor = (chosen / mass.gather(-1, places).unsqueeze(-1)).nan_to_num().sum(-2)
+    return torch.nn.functional.pad(together, (first, rows.weights.shape[-1] - end))

@@ -8,7 +8,7 @@ from lvlmscope.errors import UnsupportedOptionError, message
 from lvlmscope.hooks.attention_call import AttentionCall
 from lvlmscope.hooks.attention_options import sink_scores
 
-__all__ = ["mix_values", "own_key_columns", "row_scores", "softmax_rows", "visibility"]
+__all__ = ["hides_nothing", "mix_values", "own_key_columns", "row_scores", "softmax_rows", "visibility"]
 
 
 def own_key_columns(call: AttentionCall) -> Int[torch.Tensor, "row"]:
@@ -49,11 +49,10 @@ def row_scores(call: AttentionCall, *, differentiable: bool = False) -> Float[to
     scaling = call.options.get("scaling")
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     batch, heads, rows, _ = query.shape
-    scores: torch.Tensor = (_grouped(query, key.shape[1]) @ key.transpose(2, 3)).reshape(
-        batch, heads, rows, key.shape[2]
-    ) * scaling
+    scores = _scaled_product(_grouped(query, key.shape[1]), key, scaling).reshape(batch, heads, rows, key.shape[2])
     if differentiable and not call.crosses:
-        own = at_least_float32(call.key[:, :, own_key_columns(call)]).repeat_interleave(heads // key.shape[1], 1)
+        own = at_least_float32(_own(call.key, call))
+        own = own if own.shape[1] == heads else own.repeat_interleave(heads // own.shape[1], 1)
         zero = (query.detach() * (own - own.detach())).sum(-1) * scaling
         scores = scores + _on_own_columns(zero, call)
     if call.options.get("position_bias") is not None:
@@ -62,10 +61,33 @@ def row_scores(call: AttentionCall, *, differentiable: bool = False) -> Float[to
     return scores if softcap is None else softcap * torch.tanh(scores / softcap)
 
 
+def _own(
+    states: Float[torch.Tensor, "batch kv_head key dim"], call: AttentionCall
+) -> Float[torch.Tensor, "batch kv_head row dim"]:
+    """What the rows of interest wrote themselves: the last keys or values."""
+    return states[:, :, states.shape[2] - call.num_rows :]
+
+
+def _scaled_product(
+    query: Float[torch.Tensor, "batch kv_head grouped_row dim"],
+    key: Float[torch.Tensor, "batch kv_head key dim"],
+    scaling: float | Float[torch.Tensor, ""],
+) -> Float[torch.Tensor, "batch kv_head grouped_row key"]:
+    """``scaling q k^T``; in one kernel where the factor is a number."""
+    if isinstance(scaling, torch.Tensor):
+        return query @ key.transpose(2, 3) * scaling
+    batch, heads, rows, _ = query.shape
+    left, right = query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2)
+    unused = left.detach()[:1, :1, :1]  # an addend that beta=0 leaves out
+    return torch.baddbmm(unused, left, right, beta=0, alpha=scaling).view(batch, heads, rows, -1)
+
+
 def _on_own_columns(
     values: Float[torch.Tensor, "batch head row"], call: AttentionCall
 ) -> Float[torch.Tensor, "batch head row key"]:
     """``[batch, head, row]`` spread over ``[batch, head, row, key]``, each row's value on its own key, 0 elsewhere."""
+    if call.num_rows == 1:
+        return torch.nn.functional.pad(values.unsqueeze(-1), (call.key.shape[2] - 1, 0))
     spread = values.new_zeros(*values.shape, call.key.shape[2])
     columns = own_key_columns(call).view(1, 1, -1, 1).expand(*values.shape, 1)
     return spread.scatter(-1, columns, values.unsqueeze(-1))
@@ -114,15 +136,29 @@ def _implied_visibility(call: AttentionCall, used: int) -> Bool[torch.Tensor, "1
     # sdpa without a mask starts at key 0 (also for the unused tail of a static cache); flash ends at the last one used
     offset = used - queries if flash else 0
     rows = torch.arange(call.first_row, queries, device=call.query.device).unsqueeze(1) + offset
-    is_causal = call.options.get("is_causal")
-    is_causal = getattr(call.module, "is_causal", True) if is_causal is None else is_causal
-    if call.kernel == "eager" or not is_causal or (queries == 1 and not flash):
+    if hides_nothing(call):
         return torch.ones(1, 1, call.num_rows, keys, dtype=torch.bool, device=call.query.device)
     visible = columns <= rows
     window = call.options.get("sliding_window")
     if flash and window is not None:
         visible = visible & (columns > rows - window)
     return visible[None, None]
+
+
+def hides_nothing(call: AttentionCall) -> bool:
+    """Whether a kernel without a mask lets every row see every key.
+
+    Args:
+        call: The attention call.
+
+    Returns:
+        True for eager, for a kernel that is not causal, and for a single row without a window that is shorter.
+    """
+    is_causal = call.options.get("is_causal")
+    is_causal = getattr(call.module, "is_causal", True) if is_causal is None else is_causal
+    window = call.options.get("sliding_window") if "flash" in call.kernel else None
+    reaches = window is None or window >= call.key.shape[2]
+    return call.kernel == "eager" or not is_causal or (call.query.shape[2] == 1 and reaches)
 
 
 def softmax_rows(
@@ -163,7 +199,8 @@ def mix_values(
     mixed = (_grouped(weights, value.shape[1]) @ value).reshape(batch, heads, rows, value.shape[-1])
     if differentiable and not call.crosses:
         columns = own_key_columns(call)
-        own = at_least_float32(call.value[:, :, columns]).repeat_interleave(heads // value.shape[1], 1)
+        own = at_least_float32(_own(call.value, call))
+        own = own if own.shape[1] == heads else own.repeat_interleave(heads // own.shape[1], 1)
         index = columns.view(1, 1, -1, 1).expand(batch, heads, rows, 1)
         mixed = mixed + weights.detach().gather(-1, index) * (own - own.detach())
     return mixed.transpose(1, 2).to(call.value.dtype)

@@ -8,6 +8,7 @@ import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.hooks.user_code import calling
+from lvlmscope.runtime.edit_record import EditRecord
 from lvlmscope.runtime.in_place_edits import left_unchanged
 from lvlmscope.runtime.protocol import Intervention, ModelInfo, Session
 
@@ -46,27 +47,38 @@ class ActiveIntervention:
         self.name = str(intervention.describe().get("name", type(intervention).__name__))
         self.forwards = 0
         self.rows = 0
-        self.edited: dict[int, int] = {}
-        self.scaled: dict[int, int] = {}
-        self.shifted: dict[int, int] = {}
+        self.record = EditRecord(self.name)
 
     @property
     def acts_here(self) -> bool:
         """Whether it acts on forwards of the running thread."""
         return self.thread in (None, threading.get_ident())
 
+    def reads(self, layer: int | None) -> bool:
+        """Whether the session asks for the rows of a layer.
+
+        Args:
+            layer: Decoder layer number.
+
+        Returns:
+            Whether it has a hook that gets rows, and this layer is none that it leaves out.
+        """
+        kind = type(self.session)
+        hooked = any(getattr(kind, name) is not getattr(Session, name) for name in ("edit_attention", "head_gain"))
+        return hooked and (self.session.row_layers is None or layer in self.session.row_layers)
+
     def restart(self, model_info: ModelInfo) -> None:
         """Start a new session and reset the counts."""
         session = self.intervention.start(model_info)
         self.__init__(self.intervention, session, self.thread)  # type: ignore[misc]
 
-    def call(self, hook: str, *args: Any, shown: Mapping[str, torch.Tensor] | None = None) -> Any:
+    def call(self, hook: str, *args: Any, shown: AttentionRows | Mapping[str, torch.Tensor] | None = None) -> Any:
         """What the session answers; an exception of its own is noted with the intervention's name and the hook's.
 
         Args:
             hook: Name of the session's method.
             *args: Its arguments.
-            shown: Tensors among them that belong to the model, by name.
+            shown: Rows among them, or tensors that belong to the model, by name.
 
         Returns:
             The method's answer.
@@ -76,7 +88,7 @@ class ActiveIntervention:
         """
         method = getattr(self.session, hook)
         with calling(f"the intervention {self.name}, in {hook}"):
-            if not shown:
+            if shown is None:
                 return method(*args)
             with left_unchanged(shown, by=self.name, hook=hook):
                 return method(*args)
@@ -88,21 +100,22 @@ class ActiveIntervention:
             other: Whose session and counts.
         """
         self.session, self.forwards, self.rows = other.session, other.forwards, other.rows
-        self.edited, self.scaled, self.shifted = other.edited, other.scaled, other.shifted
+        self.record = other.record
 
     def report(self) -> dict[str, Any]:
         """Counts kept for every intervention, then what its session reports (JSON values)."""
+        edited, scaled, shifted = (self.record.counts(hook) for hook in ("edit_attention", "head_gain", "edit_hidden"))
         counts = {
             "name": self.name,
             "forwards": self.forwards,
             "rows": self.rows,
-            "edited_heads": sum(self.edited.values()),
-            "edited_heads_per_layer": {str(layer): n for layer, n in sorted(self.edited.items())},
-            "scaled_heads": sum(self.scaled.values()),
-            "scaled_heads_per_layer": {str(layer): n for layer, n in sorted(self.scaled.items())},
-            "shifted_layers": sorted(self.shifted),
+            "edited_heads": sum(edited.values()),
+            "edited_heads_per_layer": {str(layer): n for layer, n in edited.items()},
+            "scaled_heads": sum(scaled.values()),
+            "scaled_heads_per_layer": {str(layer): n for layer, n in scaled.items()},
+            "shifted_layers": list(shifted),
         }
-        counts["changed"] = bool(self.edited or self.scaled or self.shifted)
+        counts["changed"] = bool(edited or scaled or shifted)
         report = counts | self.session.report()
         if not report["changed"] and (reason := self._no_effect_reason()):
             report["no_effect_reason"] = reason

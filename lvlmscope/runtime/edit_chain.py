@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.runtime.active_intervention import ActiveIntervention
-from lvlmscope.runtime.edit_validation import validate_edit, validate_gain, validate_hidden
-from lvlmscope.runtime.in_place_edits import tensors_of
+from lvlmscope.runtime.edit_validation import edited_rows
 
 __all__ = ["edit_rows", "edit_stream", "head_gains"]
 
@@ -21,18 +20,19 @@ def edit_rows(active: Sequence[ActiveIntervention], rows: AttentionRows) -> Atte
         rows: ``[batch, row, head, key]`` as the kernel has them.
 
     Returns:
-        New rows; the same object where nothing changed.
+        New rows; the same object where nothing was edited.
 
     Raises:
-        InterventionError: An edit that is no attention, or one in place.
+        InterventionError: Weights of another shape, or an edit in place; where edits are checked at once, no attention.
     """
     for each in active:
-        weights = each.call("edit_attention", rows, shown=tensors_of(rows))
-        if weights is None:
+        if not each.reads(rows.layer):
             continue
-        rows, count = validate_edit(rows, weights, each.name)
-        if count:
-            each.edited[rows.layer or 0] = each.edited.get(rows.layer or 0, 0) + count
+        weights = each.call("edit_attention", rows, shown=rows)
+        if weights is None or weights is rows.weights:
+            continue
+        each.record.attention(rows, weights)
+        rows = edited_rows(rows, weights, all_heads=each.session.changes_all_heads)
     return rows
 
 
@@ -46,25 +46,28 @@ def head_gains(
         rows: ``[batch, row, head, key]`` after all attention edits.
 
     Returns:
-        Each gain ``[batch, row, head]`` that changes something, with "predicting" or "all".
+        Each gain ``[batch, row, head]``, with "predicting" or "all".
 
     Raises:
         InterventionError: A gain of another shape or that is not finite, or rows edited in place.
     """
     gains: list[tuple[torch.Tensor, str]] = []
     for each in active:
-        gain = each.call("head_gain", rows, shown=tensors_of(rows))
+        if not each.reads(rows.layer):
+            continue
+        gain = each.call("head_gain", rows, shown=rows)
         if gain is None:
             continue
-        count = validate_gain(gain, rows, each.name)
-        if count:
-            each.scaled[rows.layer or 0] = each.scaled.get(rows.layer or 0, 0) + count
-            gains.append((gain, each.session.gain_rows))
+        each.record.gain(rows, gain)
+        gains.append((gain, each.session.gain_rows))
     return gains
 
 
 def edit_stream(
-    active: Sequence[ActiveIntervention], layer: int, hidden: Float[torch.Tensor, "batch query hidden"], start: int
+    active: Sequence[ActiveIntervention],
+    layer: int,
+    hidden: Float[torch.Tensor, "batch query hidden"],
+    rows: Int[torch.Tensor, "row"],
 ) -> Float[torch.Tensor, "batch query hidden"]:
     """The residual stream after one layer and all edits.
 
@@ -72,18 +75,18 @@ def edit_stream(
         active: The interventions in order.
         layer: Layer number; -1 is the embedding output.
         hidden: ``[batch, query, hidden]``.
-        start: First predicting row.
+        rows: Indices of the predicting rows.
 
     Returns:
-        A new stream; the same object where nothing changed.
+        A new stream; the same object where nothing was edited.
 
     Raises:
         InterventionError: A stream of another shape or that is not finite, or an edit in place.
     """
-    rows = torch.arange(start, hidden.shape[1], device=hidden.device)
+    start = hidden.shape[1] - rows.shape[0]
     for each in active:
         new = each.call("edit_hidden", layer, hidden, rows, shown={"hidden": hidden})
-        if new is not None and validate_hidden(new, hidden, start, each.name):
-            each.shifted[layer] = each.shifted.get(layer, 0) + 1
+        if new is not None and new is not hidden:
+            each.record.stream(layer, new, hidden, start)
             hidden = new
     return hidden

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from lvlmscope.errors import InterventionError, ModelInputError, message
+from lvlmscope.errors import ModelInputError, message
 from lvlmscope.hooks.instance_attributes import shadowed
 from lvlmscope.hooks.user_code import calling
 from lvlmscope.runtime.active_intervention import ActiveIntervention
+from lvlmscope.runtime.edit_record import EditRecord
 from lvlmscope.runtime.generation_settings import resolve_settings
 from lvlmscope.runtime.model_hooks import Instrumentation
 
@@ -69,21 +70,20 @@ def _wrapped(instrumentation: Instrumentation, original: Callable[..., Any]) -> 
 
 def _processor(each: ActiveIntervention) -> LogitsProcessor | None:
     processor = each.call("logits_processor")
-    return None if processor is None else _NamedProcessor(processor, each.name)
+    return None if processor is None else _NamedProcessor(processor, each.name, each.record)
 
 
 class _NamedProcessor(LogitsProcessor):
     """An intervention's logits processor, whose failures and NaN name the intervention."""
 
-    def __init__(self, processor: LogitsProcessor, name: str) -> None:
+    def __init__(self, processor: LogitsProcessor, name: str, record: EditRecord) -> None:
         self.processor = processor
         self.name = name
+        self.record = record
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         spoiled = scores.isnan()  # before: the processor may write into the scores
         with calling(f"the intervention {self.name}, in its logits processor"):
             new: torch.Tensor = self.processor(input_ids, scores)
-        if bool((new.isnan() & ~spoiled).any()):
-            expected, fix = "scores, or -inf for tokens that cannot be chosen", "check its logits processor"
-            raise InterventionError(message("NaN", expected, fix, task=f"choose tokens with {self.name}"))
+        self.record.scores(new.isnan() > spoiled)
         return new

@@ -8,27 +8,15 @@ import torch
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import InterventionError, message
 
-__all__ = ["left_unchanged", "tensors_of"]
-
-
-def tensors_of(rows: AttentionRows) -> dict[str, torch.Tensor]:
-    """The tensors of rows that a hook could write into, by the name it knows them by.
-
-    Args:
-        rows: Rows that a hook is shown.
-
-    Returns:
-        The weights and the scores.
-    """
-    return {"rows.weights": rows.weights, "rows.scores": rows.scores}
+__all__ = ["left_unchanged"]
 
 
 @contextmanager
-def left_unchanged(tensors: Mapping[str, torch.Tensor], *, by: str, hook: str) -> Iterator[None]:
-    """Refuse that one of the tensors is written into: by torch's version counter, in inference mode by a copy.
+def left_unchanged(shown: AttentionRows | Mapping[str, torch.Tensor], *, by: str, hook: str) -> Iterator[None]:
+    """Refuse that a tensor is written into: by torch's version counter, in inference mode by a copy.
 
     Args:
-        tensors: What the hook is shown, by name.
+        shown: What the hook is shown: rows, whose weights and scores are watched, or tensors by name.
         by: The intervention's name.
         hook: The hook's name.
 
@@ -38,13 +26,25 @@ def left_unchanged(tensors: Mapping[str, torch.Tensor], *, by: str, hook: str) -
     Raises:
         InterventionError: A tensor was changed in place.
     """
+    tensors = _made(shown) if isinstance(shown, AttentionRows) else shown
     before = {name: each.clone() if each.is_inference() else each._version for name, each in tensors.items()}  # noqa: SLF001
     yield
+    if isinstance(shown, AttentionRows):  # scores are made when the hook first asks for them
+        tensors = _made(shown)
     for name, tensor in tensors.items():
-        if not _same(tensor, before[name]):
+        started = before[name] if name in before else getattr(shown, "scores_version", 0)
+        if not _same(tensor, started):
             got, fix = f"{name} changed in place", f"edit a copy: new = {name}.clone()"
             doing = f"run {hook} of the intervention {by}"
             raise InterventionError(message(got, "a new tensor, or None for no edit", fix, task=doing))
+
+
+def _made(rows: AttentionRows) -> dict[str, torch.Tensor]:
+    """The tensors of rows that a hook could write into, by the name it knows them by; unmade scores are left unmade."""
+    tensors = {"rows.weights": rows.weights}
+    if rows.scores_version is not None or rows.weights.is_inference():
+        tensors["rows.scores"] = rows.scores
+    return tensors
 
 
 def _same(tensor: torch.Tensor, before: torch.Tensor | int) -> bool:

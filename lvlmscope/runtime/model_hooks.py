@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lvlmscope.errors import UnsupportedModelError, message, task
+from lvlmscope.errors import LvlmscopeError, UnsupportedModelError, message, task
 from lvlmscope.hooks.attention_call import AttentionCall
 from lvlmscope.hooks.attention_options import unknown_options
 from lvlmscope.hooks.attention_tap import KernelOutput
@@ -83,11 +83,6 @@ class Instrumentation:
     def recorder(self) -> Recorder | None:
         """What records the running thread's forwards."""
         return self._replay.recorder if self._replay is not None and self._replay.is_here else None
-
-    @property
-    def sessions(self) -> list[Session]:
-        """The sessions in the order in which they act."""
-        return [p.session for p in self.active]
 
     @property
     def kernels(self) -> tuple[str, ...]:
@@ -174,7 +169,7 @@ class Instrumentation:
         Raises:
             UnsupportedOptionError: An option that an intervention refuses, or a mode without the gradients it needs.
         """
-        if any(_overrides(s, "gradient_layers") for s in self.sessions):
+        if any(_overrides(s, "gradient_layers") for s in (each.session for each in self.active)):
             with task("generate with an intervention that needs gradients"):
                 require_gradients(self.model, running=True)
         for each in self.active:
@@ -184,9 +179,16 @@ class Instrumentation:
             steps.callback(setattr, self._here, "generating", self._here.generating)
             steps.callback(torch.set_grad_enabled, torch.is_grad_enabled())
             steps.callback(self._path.close)  # hooks are not called when a forward is interrupted from the keyboard
+            steps.push(self._require_edits)
             self._here.generating = True
             self.tracker.set_sequence(ids, ids.shape[1])
             yield
+
+    def _require_edits(self, _: Any, error: BaseException | None, __: Any) -> None:
+        """Look at the edits of a whole answer; what generate made of a spoiled one says less."""
+        if error is None or (isinstance(error, RuntimeError | ValueError) and not isinstance(error, LvlmscopeError)):
+            for each in self.active:
+                each.record.require_edits()
 
     @contextmanager
     def recording(self, recorder: Recorder) -> Iterator[None]:
@@ -246,6 +248,10 @@ class Instrumentation:
             fix = "register a Family for the model"
             raise UnsupportedModelError(message(got, "decoders on the attention registry", fix, task="read attention"))
         refuse_hidden_layers(self.model, cache, here.seen_layers)
+        for each in self.active:
+            each.record.compare()
+            if here.check.is_due or not here.generating:  # the forward is waited for anyway, or nothing comes after it
+                each.record.require_edits()
         here.check.judge()
         for each in self.active:
             each.call("end_forward", logits, shown={"logits": logits})
@@ -272,10 +278,11 @@ class Instrumentation:
         self._visit(call, layer)
         path = self._path
         opens = path.begins_at(layer)
-        if recorder is None and not (opens or path.is_open or any(_reads_rows(s) for s in self.sessions)):
+        if recorder is None and not (opens or path.is_open or any(each.reads(layer) for each in self.active)):
             return run()
         rows = read_rows(call, forward, layer, differentiable=recorded or path.is_open)
-        if recorder is not None or forward.is_prompt or unknown_options(call):
+        watched = recorder is not None or forward.is_prompt or bool(unknown_options(call))
+        if watched:
             run = self._here.check.watched(run, call, rows)
         if opens:
             path.open()
@@ -285,7 +292,9 @@ class Instrumentation:
             recorder.record_rows(layer, edited)
         if path.is_open:
             path.collect(layer, edited)
-        output, weights = make_output(run, rows, edited, call, attached=path.is_open or exact, recomputed=recorded)
+        # Only eager gives weights, which a caller may have asked for
+        recomputed = recorded or (edited.changes_all_heads and not watched and call.kernel != "eager")
+        output, weights = make_output(run, rows, edited, call, attached=path.is_open or exact, recomputed=recomputed)
         return apply_gain(output, head_gains(self.active, edited), call.first_row), weights
 
     def _edit_hidden(self, layer: int, hidden: torch.Tensor) -> torch.Tensor | None:
@@ -294,7 +303,11 @@ class Instrumentation:
             return None
         # From the end: Gemma4 runs its last layers on the last row of a prompt only
         start = hidden.shape[1] - forward.num_rows
-        edited = edit_stream(self.active, layer, hidden, start)
+        rows = forward.once(
+            ("rows", hidden.shape[1], hidden.device),
+            lambda: torch.arange(start, hidden.shape[1], device=hidden.device),
+        )
+        edited = edit_stream(self.active, layer, hidden, rows)
         if self.recorder is not None and self.recorder.differentiable and layer == -1:
             edited = edited.detach().requires_grad_()
         if self.recorder is not None and self.recorder.wants_hidden:
@@ -304,7 +317,3 @@ class Instrumentation:
 
 def _overrides(session: Session, name: str) -> bool:
     return getattr(type(session), name, None) is not getattr(Session, name)
-
-
-def _reads_rows(session: Session) -> bool:
-    return _overrides(session, "edit_attention") or _overrides(session, "head_gain")

@@ -53,15 +53,15 @@ def patch_output(output: KernelOutput, rows: AttentionRows, edited: AttentionRow
         call: The attention call.
 
     Returns:
-        The same objects where nothing changed.
+        The same objects where no intervention made an edit.
     """
     values, weights = output
     if edited is rows:
         return output
     changed = (edited.weights != rows.weights).any(-1)
     mixed = mix_values(edited.weights.transpose(1, 2), call)
-    values = values.clone()
-    values[:, call.first_row :] = torch.where(changed.unsqueeze(-1), mixed, values[:, call.first_row :])
+    patched = torch.where(changed.unsqueeze(-1), mixed, values[:, call.first_row :])
+    values = torch.cat([values[:, : call.first_row], patched], 1) if call.first_row else patched
     if weights is not None:
         weights = weights.clone()
         weights[:, :, call.first_row :] = edited.weights.transpose(1, 2).to(weights.dtype)
@@ -79,7 +79,7 @@ def recompute_output(run: Callable[[], KernelOutput], rows: AttentionRows, call:
     Returns:
         Outputs ``[batch, query, head, dim]`` and the kernel's weights, if it was called and gives them.
     """
-    mixed = mix_values(rows.weights.transpose(1, 2), call, differentiable=True)
+    mixed = mix_values(rows.weights.transpose(1, 2), call, differentiable=torch.is_grad_enabled())
     if not call.first_row:
         return mixed, None
     with torch.no_grad():
@@ -124,6 +124,9 @@ def apply_gain(
         Scaled outputs; the same tensor without gains.
     """
     for gain, where in gains:
+        if not first_row:
+            values = values * gain.unsqueeze(-1).to(values.dtype)
+            continue
         full = gain.new_ones(gain.shape[0], values.shape[1], gain.shape[2])
         full[:, first_row:] = gain
         if where == "all":

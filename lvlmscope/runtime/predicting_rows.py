@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from lvlmscope.attention.image_layout import ImageLayout
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.runtime.protocol import ForwardInfo
 
@@ -23,6 +24,7 @@ class _Sequence(threading.local):
         self.current: ForwardInfo | None = None
         self.last: ForwardInfo | None = None
         self.is_resumed = False
+        self.image: tuple[torch.Tensor, ImageLayout] | None = None
 
 
 class ForwardTracker:
@@ -102,7 +104,7 @@ class ForwardTracker:
             ids: Ids with padding ``[batch, key]``.
             prompt_length: Columns of the prompt.
         """
-        self._sequence.ids, self._sequence.prompt_length = ids, prompt_length
+        self._sequence.ids, self._sequence.prompt_length, self._sequence.image = ids, prompt_length, None
 
     def _before(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if module is not self._model or not self._wanted():
@@ -118,7 +120,7 @@ class ForwardTracker:
             raise ModelInputError(message(got, "input_ids", fix, task="follow a forward"))
         known = self._sequence.ids
         if past == 0:
-            self._sequence.ids = ids
+            self._sequence.ids, self._sequence.image = ids, None
             self._sequence.implied_length = ids.shape[1]
         elif known is None or known.shape[1] < past or known.shape[0] != ids.shape[0]:
             got = f"a cache of {past} positions made before the intervention was attached"
@@ -155,16 +157,24 @@ class ForwardTracker:
         if past + queries < prompt:
             return None  # a chunk of the prompt before its last row
         assert self._sequence.ids is not None
-        image = self._image_mask(self._sequence.ids)
-        image[:, prompt:] = False
+        image, layout = self._prompt_image(self._sequence.ids, prompt)
         return ForwardInfo(
             token_ids=self._sequence.ids,
-            image_keys=image,
+            image_keys=torch.nn.functional.pad(image, (0, self._sequence.ids.shape[1] - prompt)),
+            layout=layout,
             prompt_length=prompt,
             past_length=past,
             first_row=max(prompt - 1 - past, 0),
             num_queries=queries,
         )
+
+    def _prompt_image(self, ids: torch.Tensor, prompt: int) -> tuple[torch.Tensor, ImageLayout]:
+        """The prompt's image keys, bool ``[batch, prompt]``, found once a sequence: later tokens show no image."""
+        known = self._sequence.image
+        if known is None or known[0].shape != (ids.shape[0], prompt):
+            mask = self._image_mask(ids[:, :prompt])
+            known = self._sequence.image = (mask, ImageLayout.of(mask))
+        return known
 
     def _after(self, _: torch.nn.Module, __: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         forward, self._sequence.current = self.current, None

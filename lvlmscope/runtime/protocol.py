@@ -1,17 +1,20 @@
 """The protocol of an intervention: a frozen configuration that starts sessions, and the hooks a session may answer."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from transformers import LogitsProcessor
 
 from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.attention.image_layout import ImageLayout
 from lvlmscope.hooks.gradient_path import ForwardGraph
 
 __all__ = ["ForwardInfo", "Intervention", "MethodCard", "ModelInfo", "Session"]
+
+_UNREAD: Final = ImageLayout(present=False, span=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +73,8 @@ class ForwardInfo:
         past_length: Number of cached positions.
         first_row: First predicting query row; all later rows of the forward predict too.
         num_queries: Number of query rows of this forward.
+        layout: Where the image keys lie, as plain numbers; read from `image_keys` when it is not given.
+        shared: What layers and interventions compute once in this forward, under keys of their own.
     """
 
     token_ids: Int[torch.Tensor, "batch key"]
@@ -78,6 +83,27 @@ class ForwardInfo:
     past_length: int
     first_row: int
     num_queries: int
+    layout: ImageLayout = _UNREAD
+    shared: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        """Read the layout where none is given."""
+        if self.layout is _UNREAD:
+            object.__setattr__(self, "layout", ImageLayout.of(self.image_keys))
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What is the same in all layers, computed where it is first asked for.
+
+        Args:
+            key: Names it among what is shared.
+            make: Computes it.
+
+        Returns:
+            The same object each time.
+        """
+        if key not in self.shared:
+            self.shared[key] = make()
+        return self.shared[key]
 
     @property
     def batch_size(self) -> int:
@@ -109,10 +135,17 @@ class Session:
             predicting row get the gain of that row.
         chooses_tokens: Whether its logits processor leaves one token possible; there can be one such intervention at a
             time.
+        row_layers: Layers in which ``edit_attention`` and ``head_gain`` are called, None for all. Elsewhere the model's
+            own kernel runs alone.
+        changes_all_heads: Whether the edits of ``edit_attention`` in the running forward change every head of every
+            predicting row. A decode step then does not run the kernel beside them, and a head whose weights stay equal
+            all the same is right up to rounding only.
     """
 
     gain_rows: Literal["predicting", "all"] = "predicting"
     chooses_tokens: bool = False
+    row_layers: frozenset[int] | None = None
+    changes_all_heads: bool = False
 
     def begin_generate(self, options: Mapping[str, Any]) -> None:
         """Called at the start of ``generate``: refuse an option here, and reset state.

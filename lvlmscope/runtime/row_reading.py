@@ -1,6 +1,8 @@
 """Attention rows read from one call, and the check that they reproduce what the kernel made of the same call."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -8,7 +10,7 @@ from jaxtyping import Bool, Float
 from lvlmscope.attention.attention_rows import AttentionRows, at_least_float32
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
 from lvlmscope.hooks.attention_call import AttentionCall
-from lvlmscope.hooks.attention_math import mix_values, row_scores, softmax_rows, visibility
+from lvlmscope.hooks.attention_math import hides_nothing, mix_values, row_scores, softmax_rows, visibility
 from lvlmscope.hooks.attention_options import require_readable, unknown_options
 from lvlmscope.hooks.attention_registry import KernelOutput
 from lvlmscope.runtime.protocol import ForwardInfo
@@ -41,22 +43,67 @@ def read_rows(call: AttentionCall, forward: ForwardInfo, layer: int, *, differen
         expected, fix = "every predicting row in every layer", "generate with a cache (use_cache=True)"
         raise UnsupportedOptionError(message(got, expected, fix, task="read attention rows"))
     scores = row_scores(call, differentiable=differentiable)
-    visible, bias = visibility(call)
-    masked = (scores if bias is None else scores + bias).masked_fill(~visible, float("-inf"))
-    keys, device = masked.shape[-1], masked.device
-    image = forward.image_keys.new_ones(1, 1) if call.crosses else _aligned(forward.image_keys, keys)[:, None]
-    image = image.to(device).expand(masked.shape[0], 1, keys)
-    positions = torch.arange(forward.image_keys.shape[1], device=device)
-    answer = (positions >= forward.prompt_length) & (positions <= forward.row_positions.to(device)[:, None])
-    answer = answer.new_zeros(answer.shape[0], keys) if call.crosses else _aligned(answer, keys)
+    seen = forward.once(("seen", *_visibility_key(call)), lambda: _Seen.of(call))
+    masked = scores if seen.bias is None else scores + seen.bias
+    masked = masked if seen.hidden is None else masked.masked_fill(seen.hidden, float("-inf"))
+    keys, device, crosses = masked.shape[-1], masked.device, call.crosses
+    image = forward.once(("image", keys, device, crosses), lambda: _image_keys(forward, keys, device, crosses))
+    span = (0, keys) if crosses else forward.layout.span_on(forward.image_keys.shape[1], keys)
     return AttentionRows(
         softmax_rows(masked, call).transpose(1, 2),
         image,
-        answer_keys=answer[None],
-        visible_keys=visible.any(1).expand(image.shape[0], -1, -1),
+        answer_keys=lambda: forward.once(
+            ("answer", keys, device, crosses), lambda: _answer_keys(forward, keys, device, crosses)
+        ),
+        visible_keys=seen.by_row.expand(image.shape[0], -1, -1),
         layer=layer,
         scores=lambda: masked.transpose(1, 2),
+        image_span=span,
+        sees_all_keys=seen.hidden is None,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Seen:
+    """What the mask of a call says; layers of one forward share it."""
+
+    hidden: Bool[torch.Tensor, "#batch #head row key"] | None
+    bias: Float[torch.Tensor, "#batch #head row key"] | None
+    by_row: Bool[torch.Tensor, "#batch row key"]
+    mask: Any  # kept, so that no other mask of this forward gets its identity
+
+    @classmethod
+    def of(cls, call: AttentionCall) -> "_Seen":
+        """Read the mask."""
+        if call.mask is None and hides_nothing(call):
+            every = torch.ones(1, call.num_rows, call.key.shape[2], dtype=torch.bool, device=call.query.device)
+            return cls(hidden=None, bias=None, by_row=every, mask=None)
+        visible, bias = visibility(call)
+        return cls(hidden=~visible, bias=bias, by_row=visible.any(1), mask=call.mask)
+
+
+def _visibility_key(call: AttentionCall) -> tuple[Any, ...]:
+    """What visibility depends on, beside what is the same in all layers; masks by identity."""
+    options = tuple(call.options.get(name) for name in ("is_causal", "sliding_window"))
+    own = getattr(call.module, "is_causal", True)
+    return id(call.mask), call.key.shape[2], call.num_rows, call.query.device, call.kernel, options, own
+
+
+def _image_keys(
+    forward: ForwardInfo, keys: int, device: torch.device, crosses: bool
+) -> Bool[torch.Tensor, "batch 1 key"]:
+    """Which keys hold an image token."""
+    image = forward.image_keys.new_ones(1, 1) if crosses else _aligned(forward.image_keys, keys)[:, None]
+    return image.to(device).expand(forward.batch_size, 1, keys)
+
+
+def _answer_keys(
+    forward: ForwardInfo, keys: int, device: torch.device, crosses: bool
+) -> Bool[torch.Tensor, "1 row key"]:
+    """Which keys hold a token that was generated before each row, its own among them."""
+    positions = torch.arange(forward.image_keys.shape[1], device=device)
+    answer = (positions >= forward.prompt_length) & (positions <= forward.row_positions.to(device)[:, None])
+    return (answer.new_zeros(answer.shape[0], keys) if crosses else _aligned(answer, keys))[None]
 
 
 def _aligned(flags: Bool[torch.Tensor, "... position"], keys: int) -> Bool[torch.Tensor, "... key"]:
@@ -77,6 +124,11 @@ class RowCheck:
     def __init__(self) -> None:
         """Start without a forward."""
         self._found: list[tuple[AttentionCall, int, Float[torch.Tensor, ""]]] = []
+
+    @property
+    def is_due(self) -> bool:
+        """Whether calls of this forward wait for their judgement."""
+        return bool(self._found)
 
     def begin(self) -> None:
         """Forget the last forward."""

@@ -57,7 +57,7 @@ def answer(*keys: bool) -> torch.Tensor:
 
 
 def test_only_the_last_words_gain() -> None:
-    started = session(LocoRE(mode="raw", beta=1.0, window=1), 2)
+    started = session(LocoRE(mode="raw", beta=1.0, window=1), 2, prompt_length=2)
     weights = [[0.4, 0.2, 0.2, 0.2]] * 3
     edited = started.edit_attention(layer_rows(0, weights, answer_keys=answer(False, False, True, True)))
     assert edited is not None
@@ -108,7 +108,7 @@ def test_before_the_first_word_nothing_happens() -> None:
 
 
 def test_a_large_score_does_not_overflow() -> None:
-    started = session(LocoRE(beta=5.0), 2)
+    started = session(LocoRE(beta=5.0), 2, prompt_length=3)
     weights = torch.tensor([[[[0.0, 0.0, 0.0, 60.0]] * 3]]).softmax(-1)
     rows = layer_rows(
         0,

@@ -21,7 +21,7 @@ def traced(case: tiny_models.TinyCase, intervention: Intervention, **options: An
     return found
 
 
-def session(intervention: Intervention, layers: int) -> Session:
+def session(intervention: Intervention, layers: int, *, prompt_length: int = 4) -> Session:
     """A session in a forward of four keys, of which 1 and 2 are the image and the last row predicts."""
     layer = torch.nn.Linear(1, 1)
     started = intervention.start(
@@ -38,7 +38,7 @@ def session(intervention: Intervention, layers: int) -> Session:
         ForwardInfo(
             token_ids=torch.zeros(1, 4, dtype=torch.int64),
             image_keys=IMAGE,
-            prompt_length=4,
+            prompt_length=prompt_length,
             past_length=0,
             first_row=3,
             num_queries=4,

@@ -1,0 +1,153 @@
+"""What a decoded token launches under each intervention: kernels and host synchronisations, counted and not timed."""
+
+import ast
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import CLIPVisionConfig, GenerationConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+import lvlmscope as lv
+from benchmarks.launches import Counted, per_token, trace_cost
+from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
+from lvlmscope.runtime.edit_record import CHECK_AT_ONCE
+
+IMAGE = 99
+STACK = (lv.DLEAF(gamma=0.5), lv.CLVA(), lv.LocoRE())
+# Most kernels a token, as a share of plain generation
+BOUNDS: dict[str, tuple[tuple[Any, ...], float]] = {
+    "DLEAF": ((lv.DLEAF(gamma=0.5),), 1.6),
+    "CLVA": ((lv.CLVA(),), 1.4),
+    "LocoRE": ((lv.LocoRE(),), 1.25),
+    "HeadRescaling": ((lv.HeadRescaling(tau_perc=0.3, tau_reas=0.1, l_perc=3, l_reas=4),), 1.3),
+    "HalluRNN": ((lv.HalluRNN(cell=DepthCell(CellConfig(hidden_size=32))),), 1.4),
+    "SGRS": ((lv.SGRS(k=5),), 3.0),
+    "stack": (STACK, 2.4),
+}
+DECODING = (
+    "interventions/clva.py",
+    "interventions/dleaf.py",
+    "interventions/frozen_cell.py",
+    "interventions/hallurnn.py",
+    "interventions/head_rescaling.py",
+    "interventions/image_session.py",
+    "interventions/locore.py",
+    "lvlmscope/attention/entropy_threshold_rule.py",
+    "lvlmscope/runtime/edit_chain.py",
+    "lvlmscope/runtime/generate_wrapper.py",
+    "lvlmscope/runtime/model_hooks.py",
+    "lvlmscope/runtime/output_patching.py",
+    "lvlmscope/runtime/predicting_rows.py",
+)
+READS = {"tolist", "item", "cpu", "numpy", "nonzero", "is_nonzero", "masked_select"}
+
+
+@functools.cache
+def model() -> LlavaForConditionalGeneration:
+    """As many layers as the benchmark's, and narrow."""
+    torch.manual_seed(0)
+    vision = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14
+    )
+    text = LlamaConfig(hidden_size=32, intermediate_size=32, num_hidden_layers=8, num_attention_heads=4, vocab_size=100)
+    made = LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE))
+    made.generation_config = GenerationConfig(eos_token_id=2, pad_token_id=0)
+    return made.eval().requires_grad_(requires_grad=False)
+
+
+@functools.cache
+def inputs() -> dict[str, torch.Tensor]:
+    ids = torch.tensor([[5, 6, *[IMAGE] * 4, 7, 8, 9]])
+    torch.manual_seed(1)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": torch.randn(1, 3, 28, 28)}
+
+
+@functools.cache
+def plain() -> Counted:
+    return per_token(model(), inputs(), short=8, long=10)
+
+
+@pytest.fixture(autouse=True)
+def _as_users_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CHECK_AT_ONCE)
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.filterwarnings("ignore:.* changed nothing in:UserWarning")
+def test_an_intervention_launches_few_kernels_and_never_waits(name: str) -> None:
+    stack, bound = BOUNDS[name]
+    found = per_token(model(), inputs(), stack, short=8, long=10)
+    assert found.syncs == plain().syncs
+    assert plain().kernels < found.kernels <= bound * plain().kernels
+
+
+@pytest.mark.parametrize(("gradients", "kernels"), [(False, 800), (True, 1300)])
+def test_a_trace_launches_little_beyond_its_generation(*, gradients: bool, kernels: int) -> None:
+    found = trace_cost(model(), inputs(), 12, gradients=gradients)
+    assert found.kernels <= kernels
+    assert found.syncs <= 20
+
+
+class _Spoiling:
+    """Makes NaN in one layer of every decode step."""
+
+    def start(self, _: Any) -> lv.Session:
+        class Session(lv.Session):
+            def edit_attention(self, rows: Any) -> torch.Tensor | None:
+                return rows.weights * float("nan") if rows.layer == 1 and self.decodes else None
+
+            def begin_forward(self, forward: Any) -> None:
+                self.decodes = not forward.is_prompt
+
+        return Session()
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": "Spoiling", "reference": "", "parameters": {}}
+
+
+@pytest.mark.parametrize("do_sample", [False, True])
+def test_nan_is_named_at_the_end_of_an_answer_when_nobody_waited_for_it(*, do_sample: bool) -> None:
+    with (
+        pytest.raises(lv.InterventionError, match="edit attention with Spoiling"),
+        lv.intervene(model(), _Spoiling()),
+    ):
+        model().generate(**inputs(), max_new_tokens=4, min_new_tokens=4, do_sample=do_sample)
+
+
+@pytest.mark.parametrize("name", ["DLEAF", "LocoRE", "HeadRescaling", "HalluRNN"])
+def test_a_report_is_the_same_whenever_edits_are_looked_at(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for check in ("at the end", "now"):
+        monkeypatch.setenv(CHECK_AT_ONCE, check)
+        with lv.intervene(model(), *BOUNDS[name][0]) as handle:
+            model().generate(**inputs(), max_new_tokens=6, min_new_tokens=6, do_sample=False)
+        found.append(handle.report())
+    assert found[0] == found[1]
+    assert found[0][0]["changed"]
+
+
+def waits(tree: ast.AST) -> Iterator[str]:
+    """Calls that read a tensor on the host."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in READS:
+            yield f"line {node.lineno}: .{node.func.attr}()"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"bool", "float", "int"}:
+            inner = node.args[0] if node.args else None
+            if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.func.attr in REDUCTIONS:
+                yield f"line {node.lineno}: {node.func.id}(....{inner.func.attr}())"
+
+
+REDUCTIONS = {"all", "amax", "any", "argmax", "max", "min", "mean", "sum"}
+
+
+def test_the_search_finds_what_waits() -> None:
+    source = "bool(mask.any())\nx.tolist()\nint(ids.argmax())\nlen(x)\nx.any()"
+    assert len(list(waits(ast.parse(source)))) == 3
+
+
+@pytest.mark.parametrize("path", DECODING)
+def test_nothing_in_decode_steps_reads_a_tensor_on_the_host(path: str, repository: Path) -> None:
+    assert not list(waits(ast.parse((repository / path).read_text())))
