@@ -55,4 +55,6 @@ def _support(model_type: str, model_class: str, entry: dict[str, Any] | None, ot
     elif entry is not None and entry["status"] in {"verified", "unsupported"}:
         status = entry["status"]
         note = "; ".join(part for part in (entry["note"], other) if part)
+    elif entry is not None and entry["note"]:
+        note = f"{note}; {entry['note']}"
     return ModelSupport(model_type=model_type, model_class=model_class, status=status, note=note)

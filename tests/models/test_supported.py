@@ -42,6 +42,8 @@ def test_the_list_holds_every_type_with_its_status_and_reason() -> None:
     assert {name for name, model in listed.items() if model.status == "verified"} == set(VERIFIED)
     assert listed["florence2"].status == "unsupported"
     assert "encoder-decoder" in listed["florence2"].note
+    assert listed["minimax_m3_vl"].status == "generic"
+    assert "a padded batch gives other rows" in listed["minimax_m3_vl"].note
     assert all(model.note for model in listed.values() if model.status != "verified")
 
 

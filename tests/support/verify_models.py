@@ -107,6 +107,7 @@ def entry(name: str) -> tuple[str, dict[str, Any]]:
     paths = {"full": "replayed from the start", "steps": "replayed step by step"}
     notes += [paths[found["replay"]]] if found.get("replay") in paths else []
     notes += ["one image at a time: padded batches are refused"] if isinstance(found.get("batch"), str) else []
+    notes += [] if batch_agrees(found) else ["a padded batch gives other rows: trace one image at a time"]
     note = found["refused"] if status == "unsupported" else "; ".join(notes)
     return model_type, {"status": status, "note": note, "measured": found}
 
