@@ -2,10 +2,10 @@
 
     python benchmarks/launches.py [--json]
 
-A random LLaVA of 8 layers x 16 heads, hidden size 512, with 576 image tokens. On an accelerator a decode step takes about
-as long as its kernels take to launch, so their number tells what an intervention costs there. Operators that only make a
-view are left out. Per token: the difference of two lengths of answer, so that the prompt does not count. For a trace: what
-it adds to the same generation in all.
+A random LLaVA of 8 layers x 16 heads, hidden size 512, with 576 image tokens. On an accelerator a decode step takes
+about as long as its kernels take to launch, so their number tells what an intervention costs there. Operators that only
+make a view are left out. Per token: the difference of two lengths of answer, so that the prompt does not count. For a
+trace: what it adds to the same generation in all.
 """
 
 import argparse
@@ -38,8 +38,8 @@ SYNCS = frozenset(
         "masked_select",
     )
 )
-_VIEWS = """view t transpose expand unsqueeze slice select permute _unsafe_view alias detach as_strided split squeeze unbind
-_reshape_alias chunk split_with_sizes unfold diagonal view_as_real lift_fresh"""
+_VIEWS = """view t transpose expand unsqueeze slice select permute _unsafe_view alias detach as_strided split squeeze
+unbind _reshape_alias chunk split_with_sizes unfold diagonal view_as_real lift_fresh"""
 VIEWS = frozenset(f"aten::{name}" for name in _VIEWS.split())
 
 
@@ -49,7 +49,7 @@ class _Count(TorchDispatchMode):
         self.operators: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.operators[func._schema.name] += 1
+        self.operators[func.name().split(".")[0]] += 1
         return func(*args, **(kwargs or {}))
 
 

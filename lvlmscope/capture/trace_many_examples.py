@@ -205,7 +205,7 @@ class _Runner:
         """The example's record; an error of the call itself is raised while no example has been traced."""
         if isinstance(error, _OF_THE_CALL) and not self.succeeded:
             raise error
-        return FailedExample(index=index, example=example, error=_let_go(error))
+        return FailedExample(index=index, example=example, error=_without_frames(error))
 
     def _together(self, ready: list[tuple[int, Any, ModelInputs]]) -> dict[int, Trace | FailedExample]:
         if not ready:
@@ -216,7 +216,7 @@ class _Runner:
             if len(ready) == 1:
                 index, example, _ = ready[0]
                 return {index: self._failed(index, example, error)}
-            _let_go(error)
+            _without_frames(error)
         else:
             return {index: found for (index, *_), found in zip(ready, traces, strict=True)}
         alone = [self._together([one]) for one in ready]
@@ -235,7 +235,7 @@ class _Runner:
         return traces
 
 
-def _let_go(error: Exception) -> Exception:
+def _without_frames(error: Exception) -> Exception:
     """The error without its frames' variables: they would hold the failed batch in memory as long as the record."""
     each: BaseException | None = error
     while each is not None:

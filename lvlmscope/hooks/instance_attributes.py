@@ -1,4 +1,4 @@
-"""Attributes of one object set for a while, and put back as they were."""
+"""Attributes of one object, set temporarily and restored."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

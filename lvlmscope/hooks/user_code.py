@@ -1,4 +1,4 @@
-"""Exceptions of code that a user hangs into a model: they keep their type, and a note says where they come from."""
+"""Exceptions of user code: they keep their type, and a note says where they come from."""
 
 import functools
 import inspect

@@ -1,4 +1,4 @@
-"""Compiled modules that run their original code for a while: a compiled graph does not see hooks set after it."""
+"""Compiled modules that temporarily run their original code: a compiled graph does not call hooks set after it."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

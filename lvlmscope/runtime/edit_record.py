@@ -1,4 +1,4 @@
-"""What one intervention changed: counted, and checked, on the device, which nobody waits for until it is asked."""
+"""Counts and checks of an intervention's edits, kept on the device until they are read."""
 
 import os
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Shapes of what an intervention returns, which are seen at once, and what is said of values that are no edit."""
+"""Checks of the shapes that an intervention returns, and the errors for invalid edits."""
 
 import torch
 from jaxtyping import Bool, Float

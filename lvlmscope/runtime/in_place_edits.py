@@ -1,4 +1,4 @@
-"""Notices edits in place: what a hook is shown is what the model goes on with, and what a trace records."""
+"""Detects edits in place of tensors that a hook is shown: the model continues with them, and a trace records them."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -126,3 +126,10 @@ def test_a_grid_is_every_combination() -> None:
         "dleaf:gamma=0.3,layers=(0.0,0.5)+locore",
         "dleaf:gamma=0.3,layers=(0.5,1.0)+locore",
     ]
+
+
+def test_a_metric_that_is_nearly_right_gets_a_suggestion() -> None:
+    code, _, error = run("eval", "chiar")
+    assert code == 2
+    assert "got 'chiar'; expected: chair, pope, mme, amber, " in error
+    assert "did you mean 'chair'" in error

@@ -27,6 +27,7 @@ from lvlmscope.evaluation import (
 )
 from lvlmscope.evaluation.datasets import BUNDLED, METRICS
 from lvlmscope.evaluation.run_folder import as_json
+from lvlmscope.registry import close_match
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.verification.loading import load
 
@@ -59,6 +60,10 @@ def run_evaluation(given: Mapping[str, Any]) -> None:
     """
     what = given["what"]
     if what not in (*METRICS, *BUNDLED):
+        close = close_match(what, (*METRICS, *BUNDLED))
+        if close and what != "tiny" and not Path(what).is_dir():
+            expected = f"{', '.join((*METRICS, *BUNDLED))}, tiny, or a folder of a model"
+            raise EvaluationError(message(repr(what), expected, f"did you mean {close!r}", task="evaluate"))
         _refuse(given, [n for n in (*_READING, *_RUNNING, *_SCORING) if n not in _CARD], f"the report card of {what}")
         _print_card(given)
         return
