@@ -161,7 +161,7 @@ def first_line(error: BaseException, most: int = 200) -> str:
         One line of text.
 
     Examples:
-        >>> first_line(ImportError("\\n needs torchvision\\n"))
+        >>> first_line(ImportError("\n needs torchvision\n"))
         'needs torchvision'
         >>> first_line(KeyError())
         'KeyError'

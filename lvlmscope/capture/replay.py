@@ -188,7 +188,7 @@ class _Attempt:
         self,
         recorder: RowRecorder,
         logits: Float[torch.Tensor, "batch step vocabulary"],
-        gradient: dict[int, torch.Tensor] | None,
+        gradient: dict[int, Float[torch.Tensor, "batch row head key"]] | None,
         agreement: Agreement,
         **how: Any,
     ) -> Replay:

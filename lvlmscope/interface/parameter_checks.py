@@ -34,6 +34,8 @@ def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
             names the parameter.
         TypeError: A missing argument, or one of an unknown name.
 
+    >>> from typing import Annotated
+    >>> from lvlmscope.interface.declared_types import Range
     >>> @checked
     ... def repeat(text: str, times: Annotated[int, Range(ge=1)] = 1) -> str:
     ...     return text * times

@@ -171,7 +171,7 @@ def _require_trace_file(source: Path) -> None:
     if len(start) == 9 and not start.endswith(b"{"):  # eight bytes of length, then a JSON object
         raise TraceFileError(message("a file of another format", expected, fix))
     length = int.from_bytes(start[:8], "little")
-    if length > MAX_HEADER_BYTES:
+    if MAX_HEADER_BYTES < length <= source.stat().st_size:  # a longer one is of a damaged file: safetensors says so
         got = f"a header of {length:,} bytes"
         raise TraceFileError(message(got, f"at most {MAX_HEADER_BYTES:,}", "trace fewer tokens at a time"))
 

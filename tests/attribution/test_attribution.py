@@ -233,6 +233,7 @@ def test_bad_input_of_infidelity_and_sensitivity(bundled) -> None:
         with pytest.raises(ModelInputError, match="expected: one word of the answer, or a step's number"):
             lv.infidelity(trace, model, saliency, several)
     with (
+        pytest.warns(UserWarning, match="no forward of the model ran"),
         lv.intervene(model, lv.DLEAF()),
         pytest.raises(ModelInputError, match="got interventions on in the model alone"),
     ):

@@ -7,7 +7,7 @@ import torch
 
 import lvlmscope as lv
 from lvlmscope.capture.memory import estimate_inputs, parse_size
-from lvlmscope.errors import MemoryLimitError, UnsupportedOptionError
+from lvlmscope.errors import MemoryLimitError, ModelInputError, UnsupportedOptionError
 from lvlmscope.models.families import family_of
 from lvlmscope.traces.trace import Trace
 from tests.support import tiny_models
@@ -135,7 +135,7 @@ def test_kept_keys_are_those_of_image_and_answer_also_in_a_batch(tmp_path: Any) 
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_words_that_name_no_choice() -> None:
     case = FAMILIES["llava"]()
-    with pytest.raises(UnsupportedOptionError, match="keep='images'"):
+    with pytest.raises(ModelInputError, match=r"keep='images'; .*did you mean 'image_answer'"):
         traced(case.model, case.inputs, keep="images")
 
 

@@ -125,7 +125,10 @@ def test_the_command_trains_a_cell_for_the_bundled_model(tmp_path: Path) -> None
     assert done.exit_code == 0, done.output
     assert "tiny: 4 records" in done.output
     assert "validation loss" in done.output
-    with lv.intervene(lv.load("tiny"), lv.HalluRNN(cell=tmp_path / "out")):
+    with (
+        pytest.warns(UserWarning, match="no forward of the model ran"),
+        lv.intervene(lv.load("tiny"), lv.HalluRNN(cell=tmp_path / "out")),
+    ):
         pass
     assert DepthCell.load(tmp_path / "out").config == CellConfig(hidden_size=192, rank=4)
 
