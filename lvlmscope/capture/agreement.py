@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 
 from lvlmscope.capture.generation import Generation
+from lvlmscope.capture.token_statistics import step_blocks
 from lvlmscope.errors import ReplayError, message
 from lvlmscope.models.families import Family
 
@@ -67,16 +68,23 @@ def compare_logits(
     Raises:
         ReplayError: Logits are NaN.
     """
-    gaps, sizes = [], []
-    for step in range(generation.logits.shape[1]):  # one at a time: whole vocabularies of all steps are large
-        running = torch.tensor([step < count for count in generation.steps])
-        ours, theirs = (each[running.to(each.device), step].float().cpu() for each in (logits, generation.logits))
-        if bool(theirs.isnan().any()) or bool(ours.isnan().any()):
-            got = f"logits that are NaN at step {step}"
-            fix = "look for NaN or infinite weights and inputs; float16 overflows where bfloat16 does not"
-            raise ReplayError(message(got, "numbers", fix, task=_TASK))
-        gaps.append((ours - theirs).abs().masked_fill(ours == theirs, 0.0).max())  # equal infinities differ by NaN
-        sizes.append(theirs.abs().masked_fill(theirs.isinf(), 0.0).max())
-    scale = torch.stack(sizes).max().clamp(min=1.0).item()
-    tolerance = _TOLERANCE.get(dtype, _TOLERANCE[torch.float32]) * scale
-    return Agreement(difference=torch.stack(gaps).max().item(), tolerance=tolerance)
+    compared = generation.logits.shape[1]  # of an answer given in advance the first step alone
+    logits = logits[:, :compared]
+    running = torch.arange(compared) < torch.tensor(generation.steps).unsqueeze(1)
+    running = running.to(logits.device).unsqueeze(-1)
+    nans, gaps, sizes = [], [], []
+    for part in step_blocks(logits):
+        ours, theirs = logits[:, part].float(), generation.logits[:, part].to(logits.device).float()
+        own = running[:, part]
+        nans.append(((ours.isnan() | theirs.isnan()) & own).any(-1).any(0))
+        # Equal infinities differ by NaN
+        gaps.append((ours - theirs).abs().masked_fill((ours == theirs) | ~own, 0.0).amax((0, 2)))
+        sizes.append(theirs.abs().masked_fill(theirs.isinf() | ~own, 0.0).amax((0, 2)))
+    # One transfer for all steps
+    nan, gap, size = torch.stack([torch.cat(nans).float(), torch.cat(gaps), torch.cat(sizes)]).cpu()
+    if bool(nan.any()):
+        got = f"logits that are NaN at step {int(nan.nonzero()[0])}"
+        fix = "look for NaN or infinite weights and inputs; float16 overflows where bfloat16 does not"
+        raise ReplayError(message(got, "numbers", fix, task=_TASK))
+    tolerance = _TOLERANCE.get(dtype, _TOLERANCE[torch.float32]) * size.max().clamp(min=1.0).item()
+    return Agreement(difference=gap.max().item(), tolerance=tolerance)
