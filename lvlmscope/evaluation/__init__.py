@@ -31,7 +31,7 @@ from lvlmscope.evaluation.metrics.chair import ChairScores, chair
 from lvlmscope.evaluation.metrics.coco import coco_vocabulary
 from lvlmscope.evaluation.metrics.mme import MmeScores, mme
 from lvlmscope.evaluation.metrics.pope import PopeScores, pope
-from lvlmscope.evaluation.metrics.published_files import Amber, AmberQuery, PopeQuestion, amber_files, pope_questions
+from lvlmscope.evaluation.metrics.published_files import Amber, AmberQuery, amber_files
 from lvlmscope.evaluation.metrics.synonym_files import chair_synonyms
 from lvlmscope.evaluation.metrics.vocabulary import Mention, Vocabulary, vocabulary
 from lvlmscope.evaluation.metrics.yes_no import Verdict, verdict
@@ -61,7 +61,6 @@ __all__ = [
     "Mention",
     "MmeScores",
     "Outcome",
-    "PopeQuestion",
     "PopeScores",
     "ReportCard",
     "Row",
@@ -90,7 +89,6 @@ __all__ = [
     "measure",
     "mme",
     "pope",
-    "pope_questions",
     "read_amber",
     "read_answers",
     "read_coco",

@@ -18,7 +18,7 @@ from lvlmscope.evaluation import (
     chair,
     mme,
     pope,
-    pope_questions,
+    read_questions,
 )
 from tests.reference import hallucination_metrics as twin
 
@@ -177,14 +177,23 @@ def test_files_in_popes_form_are_read(tmp_path: Path) -> None:
         '{"question_id": 1, "image": "a.jpg", "text": "Is there a dog in the image?", "label": "yes"}\n\n'
         '{"question_id": 2, "image": "a.jpg", "text": "Is there a cat in the image?", "label": "No"}\n'
     )
-    questions = pope_questions(path)
-    assert [(one.number, one.image, one.truth) for one in questions] == [(1, "a.jpg", True), (2, "a.jpg", False)]
+    found = read_questions(path).items
+    assert [(one.id, one.image_id, one.label) for one in found] == [("1", "a.jpg", True), ("2", "a.jpg", False)]
+    assert found[1].question == "Is there a cat in the image?"
     path.write_text('{"question_id": 1, "image": "a.jpg", "text": "Is there?"}\n')
-    with pytest.raises(EvaluationError, match=r"read POPE's questions: got line 1: .*question_id, image, text, label"):
-        pope_questions(path)
+    with pytest.raises(EvaluationError, match=r"read yes/no questions: got coco_pope_random.json, row 1 without label"):
+        read_questions(path)
     path.write_text('{"question_id": 1, "image": "a.jpg", "text": "Is there?", "label": "perhaps"}\n')
-    with pytest.raises(EvaluationError, match="'perhaps' in row 0 of line 1's label"):
-        pope_questions(path)
+    with pytest.raises(EvaluationError, match=r"'perhaps' in row 0 of the labels \(coco_pope_random.json, row 1\)"):
+        read_questions(path)
     path.write_text("\n")
-    with pytest.raises(EvaluationError, match="without a question"):
-        pope_questions(path)
+    with pytest.raises(EvaluationError, match="without a record"):
+        read_questions(path)
+
+
+def test_a_line_separator_inside_a_question_is_no_end_of_a_line(tmp_path: Path) -> None:
+    text = "Is there a dog\u2028in the image?"
+    record = {"question_id": 1, "image": "a.jpg", "text": text, "label": "yes"}
+    path = tmp_path / "coco_pope_random.json"
+    path.write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert [one.question for one in read_questions(path).items] == [text]

@@ -1,4 +1,4 @@
-"""Reading the published files of POPE and AMBER."""
+"""Reading the published files of AMBER."""
 
 import json
 import os
@@ -12,52 +12,7 @@ from lvlmscope.evaluation.metrics.answer_rows import label_rows
 from lvlmscope.evaluation.metrics.synonym_files import read_text
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 
-__all__ = ["Amber", "AmberQuery", "PopeQuestion", "amber_files", "pope_questions"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PopeQuestion:
-    """A question of POPE.
-
-    Attributes:
-        number: Its number in the file.
-        image: Name of the image's file.
-        text: The question.
-        truth: Whether the object is there.
-    """
-
-    number: int
-    image: str
-    text: str
-    truth: bool
-
-
-@task("read POPE's questions")
-def pope_questions(path: str | os.PathLike[str]) -> list[PopeQuestion]:
-    """The questions of a file of POPE, one JSON object a line.
-
-    Args:
-        path: `coco_pope_random.json`, `..._popular.json`, `..._adversarial.json` or one like them.
-
-    Returns:
-        The questions in their order.
-
-    Raises:
-        EvaluationError: No such file, or a line that is no question (with its number).
-    """
-    found = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if line.strip():
-            found.append(_question(_parsed(line, f"line {number}"), f"line {number}"))
-    if not found:
-        raise EvaluationError(message(f"{os.fspath(path)} without a question", "a question a line", "check the path"))
-    return found
-
-
-def _question(entry: Any, where: str) -> PopeQuestion:
-    record = _record(entry, where, question_id=int, image=str, text=str, label=str | int | bool)
-    (truth,) = label_rows([record["label"]], f"{where}'s label").tolist()
-    return PopeQuestion(number=record["question_id"], image=record["image"], text=record["text"], truth=truth)
+__all__ = ["Amber", "AmberQuery", "amber_files"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
