@@ -95,8 +95,8 @@ def main() -> None:
 
     variants: dict[str, Callable[[], Any]] = {
         "generate": lambda: generate(**inputs, **options),
-        "trace": lambda: lv.trace(model, **traced),
-        "trace, gradients": lambda: lv.trace(model, gradients=True, **traced),
+        "trace": lambda: lv.trace_inputs(model, **traced),
+        "trace, gradients": lambda: lv.trace_inputs(model, gradients=True, **traced),
         "generate under DLEAF": edited,
         "generate, eager, output_attentions": lambda: eager_attentions(model, inputs, options),
     }
