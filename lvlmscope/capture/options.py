@@ -1,33 +1,14 @@
 """What a trace keeps: its options as data, and their choices."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 
-from lvlmscope.errors import UnsupportedOptionError, message
-
-__all__ = ["Keep", "KeyFilter", "Precision", "TraceOptions", "check_choices"]
-
+__all__ = ["Keep", "KeyFilter", "Precision", "TraceOptions"]
 
 Keep = Literal["all", "image_answer"]
 Precision = Literal["float32", "float16"]
-
-
-def check_choices(*, keep: str, precision: str) -> None:
-    """Refuse words that name no choice.
-
-    Args:
-        keep: As for ``trace``.
-        precision: As for ``trace``.
-
-    Raises:
-        UnsupportedOptionError: Another word.
-    """
-    for name, value, choices in (("keep", keep, get_args(Keep)), ("precision", precision, get_args(Precision))):
-        if value not in choices:
-            expected = " or ".join(map(repr, choices))
-            raise UnsupportedOptionError(message(f"{name}={value!r}", expected, "choose one of them", task="trace"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lvlmscope.capture.memory import Estimate, estimate_inputs
-from lvlmscope.capture.options import Keep, Precision, check_choices
+from lvlmscope.capture.options import Keep, Precision
 from lvlmscope.inputs.preparation import check_inputs, prepare
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.models.families import Family
@@ -60,7 +60,6 @@ def estimate(
         ready: Mapping[str, Any] = prepare(image, prompt, find_processor(model, processor), family).inputs
     else:
         ready = check_inputs(inputs)
-    check_choices(keep=keep, precision=precision)
     options = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
     steps = answer_limit(family.core(bare), ready["input_ids"].shape[1], options)
     kept: dict[str, Any] = {"gradients": gradients, "hidden_states": hidden_states, "keep": keep}

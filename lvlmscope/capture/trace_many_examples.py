@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from lvlmscope.capture.options import Keep, Precision, TraceOptions, check_choices
+from lvlmscope.capture.options import Keep, Precision, TraceOptions
 from lvlmscope.capture.trace_one import trace_prepared
 from lvlmscope.errors import (
     InterventionError,
@@ -95,7 +95,6 @@ def trace_many(
     if batch_size < 1:
         fix = "pass 1 or more"
         raise ModelInputError(message(f"batch_size={batch_size}", "at least 1", fix, task="trace many examples"))
-    check_choices(keep=keep, precision=precision)
     _check_examples(examples, prompt)
     family = family or family_for(model)
     family.require_vision(unwrap(model))

@@ -9,7 +9,7 @@ import torch
 
 from lvlmscope.capture.generation import Generation, generate_answer, teacher_force
 from lvlmscope.capture.memory import choose_keeping, layerwise_needed
-from lvlmscope.capture.options import Keep, Precision, TraceOptions, check_choices
+from lvlmscope.capture.options import Keep, Precision, TraceOptions
 from lvlmscope.capture.provenance import describe_origin
 from lvlmscope.capture.refusals import refuse_chance, refuse_gradients, refuse_streams
 from lvlmscope.capture.replay import replay_answer
@@ -98,7 +98,9 @@ def trace(
     if "inputs" in generation:
         got, fix = "inputs=", "call lv.trace_inputs(model, inputs), which gives a list"
         raise ModelInputError(message(got, "an image and a prompt", fix, task="trace a model"))
-    options = _options(gradients, hidden_states, keep, precision, max_memory)
+    options = TraceOptions(
+        gradients=gradients, hidden_states=hidden_states, keep=keep, precision=precision, max_memory=max_memory
+    )
     family = family or family_for(model)
     family.require_vision(unwrap(model))
     prepared = prepare(image, prompt, find_processor(model, processor), family)
@@ -163,7 +165,9 @@ def trace_inputs(
         MemoryLimitError: More than ``max_memory``, with the size of leaner traces.
         ReplayError: The replay disagrees with the generation.
     """
-    options = _options(gradients, hidden_states, keep, precision, max_memory)
+    options = TraceOptions(
+        gradients=gradients, hidden_states=hidden_states, keep=keep, precision=precision, max_memory=max_memory
+    )
     family = family or family_for(model)
     family.require_vision(unwrap(model))
     found = model.processor if processor is None and isinstance(model, LoadedModel) else processor
@@ -178,19 +182,6 @@ def trace_inputs(
         generation=generation,
         seed=seed,
         progress=progress,
-    )
-
-
-def _options(
-    gradients: bool,
-    hidden_states: bool,
-    keep: Keep,
-    precision: Precision,
-    max_memory: int | str | None,
-) -> TraceOptions:
-    check_choices(keep=keep, precision=precision)
-    return TraceOptions(
-        gradients=gradients, hidden_states=hidden_states, keep=keep, precision=precision, max_memory=max_memory
     )
 
 
