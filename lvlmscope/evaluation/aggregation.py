@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import EvaluationError, message, task
-from lvlmscope.evaluation.metrics.ranking import estimate, resampled_weights
+from lvlmscope.evaluation.metrics.ranking import Level, Resamples, estimate, resampled_weights
 from lvlmscope.evaluation.signal_registry import signal_named
 from lvlmscope.evaluation.word_labels import LABELS, LabelledWord
 from lvlmscope.evaluation.word_table import paired
@@ -31,8 +31,8 @@ def aggregate(
     by: Axis | Sequence[Axis] = ("layer",),
     labels: Iterable[Sequence[LabelledWord]] | None = None,
     tokens: Tokens = "first",
-    resamples: int = 1000,
-    level: float = 0.95,
+    resamples: Resamples = 1000,
+    level: Level = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
     """Mean, spread, count and confidence interval of a signal over many traces.
@@ -59,6 +59,7 @@ def aggregate(
     Raises:
         EvaluationError: No traces, an axis that the signal does not have, `"word"` without labels, or traces whose
             signals differ in shape.
+        ModelInputError: An option of another type, out of range, or not among the choices.
 
     >>> from lvlmscope.diagnostics import planted_trace
     >>> found = aggregate([planted_trace(mass=0.2), planted_trace(mass=0.6)], "image_attention_focus", by="layer")
@@ -66,7 +67,7 @@ def aggregate(
     ([0.4, 0.4], [6, 6])
     """
     axes: tuple[Axis, ...] = (by,) if isinstance(by, str) else tuple(by)
-    compute = _checked(signal, axes, labels, resamples, level)
+    compute = _checked(signal, axes, labels)
     sums: list[xr.Dataset] = []
     pairs = ((trace, None) for trace in require_traces(traces)) if labels is None else paired(traces, labels)
     example: xr.DataArray | None = None
@@ -85,25 +86,14 @@ def aggregate(
     return result.assign_attrs(**about, level=level, interval="bootstrap over traces")
 
 
-def _checked(
-    signal: Any,
-    axes: tuple[Axis, ...],
-    labels: Any,
-    resamples: int,
-    level: float,
-) -> Callable[[Trace], xr.DataArray]:
+def _checked(signal: Any, axes: tuple[Axis, ...], labels: Any) -> Callable[[Trace], xr.DataArray]:
     if not isinstance(signal, str) and not callable(signal):
         fix = "give one of these"
         raise EvaluationError(message(type(signal).__name__, "a signal's name, or a function of a trace", fix))
     found = signal_named(signal) if isinstance(signal, str) else None
-    if not set(axes) <= {"layer", "head", "word"}:
-        raise EvaluationError(message(f"by={axes}", "layer, head, word", "choose among these"))
     if ("word" in axes) != (labels is not None):
         got = "by='word' without labels" if labels is None else f"labels, and by={axes} without 'word'"
         raise EvaluationError(message(got, "labels and 'word' together", "give both or neither"))
-    if resamples < 1 or not 0 < level < 1:
-        got, expected = f"resamples={resamples}, level={level}", "resamples from 1, level between 0 and 1"
-        raise EvaluationError(message(got, expected, "choose them there"))
     if found is None:
         function: Callable[[Trace], xr.DataArray] = signal
         return function

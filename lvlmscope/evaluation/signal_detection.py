@@ -1,17 +1,25 @@
 """How well each signal, and all together, tell hallucinated object words from grounded ones."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 import xarray as xr
 
-from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.cross_validation import Chosen, best_layer_scores, combined_scores, fold_of
 from lvlmscope.evaluation.detector_table import Detection, Detector
-from lvlmscope.evaluation.metrics.ranking import Estimate, auroc, average_precision, estimate, resampled_weights
+from lvlmscope.evaluation.metrics.ranking import (
+    Estimate,
+    Level,
+    Resamples,
+    auroc,
+    average_precision,
+    estimate,
+    resampled_weights,
+)
 from lvlmscope.evaluation.word_labels import LabelledWord
 from lvlmscope.evaluation.word_table import WordTable, read_words
+from lvlmscope.interface.declared_types import Range
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import Tokens
@@ -23,6 +31,7 @@ BAR: Final = "all confidence signals"
 INNER: Final = "all attention, gradient and hidden signals"
 BOTH: Final = "those and confidence"
 ALL: Final = "all signals"
+Folds = Annotated[int, Range(ge=2)]
 
 
 @checked
@@ -33,9 +42,9 @@ def score_signals(
     signals: Sequence[str] | None = None,
     tokens: Tokens = "first",
     model: Any = None,
-    folds: int = 5,
-    resamples: int = 1000,
-    level: float = 0.95,
+    folds: Folds = 5,
+    resamples: Resamples = 1000,
+    level: Level = 0.95,
     seed: int = 0,
 ) -> Detection:
     """How well each signal finds hallucinated object words: AUROC and average precision, with bootstrap intervals.
@@ -63,6 +72,7 @@ def score_signals(
 
     Raises:
         EvaluationError: Lengths that differ, no object words, or too few grounded or hallucinated words for the folds.
+        ModelInputError: An option of another type, out of range, or not among the choices.
 
     >>> from lvlmscope.diagnostics import planted_trace
     >>> from lvlmscope.evaluation import Vocabulary, label_words
@@ -79,7 +89,10 @@ def score_signals(
     return found
 
 
-def detect(table: WordTable, *, folds: int = 5, resamples: int = 1000, level: float = 0.95, seed: int = 0) -> Detection:
+@checked
+def detect(
+    table: WordTable, *, folds: Folds = 5, resamples: Resamples = 1000, level: Level = 0.95, seed: int = 0
+) -> Detection:
     """`score_signals` from a table of words that `read_words` made.
 
     Args:
@@ -94,8 +107,8 @@ def detect(table: WordTable, *, folds: int = 5, resamples: int = 1000, level: fl
 
     Raises:
         EvaluationError: Too few grounded or hallucinated words for the folds.
+        ModelInputError: An option of another type or out of range.
     """
-    _check_options(folds, resamples, level)
     fold = fold_of(table.trace, table.hallucinated, folds=folds, seed=seed)
     weights = resampled_weights(table.trace, resamples=resamples, seed=seed)
     scores: dict[str, tuple[str, Chosen]] = {
@@ -175,10 +188,3 @@ def _by_layer(table: WordTable, weights: np.ndarray, level: float) -> xr.Dataset
     coords = {"signal": names, "layer": layers}
     parts = zip(("auroc", "low", "high"), numbers, strict=True)
     return xr.Dataset({name: (("signal", "layer"), part) for name, part in parts}, coords=coords)
-
-
-def _check_options(folds: int, resamples: int, level: float) -> None:
-    if folds < 2 or resamples < 1 or not 0 < level < 1:
-        got = f"folds={folds}, resamples={resamples}, level={level}"
-        expected = "folds from 2, resamples from 1, level between 0 and 1"
-        raise EvaluationError(message(got, expected, "choose them there", task="measure detection"))

@@ -144,7 +144,7 @@ def test_bad_input_is_refused() -> None:
         aggregate([], "log_prob", by=())
     with pytest.raises(EvaluationError, match="internal_confidence, which needs the model"):
         aggregate(traces, "internal_confidence")
-    with pytest.raises(EvaluationError, match="'speed'; expected: "):
+    with pytest.raises(EvaluationError, match=r"'speed'; expected: .*position"):
         aggregate(traces, "speed")
     with pytest.raises(EvaluationError, match=r"by=\('layer',\) of a signal with dims \('step',\)"):
         aggregate(traces, "log_prob", by="layer")
@@ -154,8 +154,10 @@ def test_bad_input_is_refused() -> None:
         aggregate(traces, "log_prob", by=(), labels=labels_of(traces))
     with pytest.raises(EvaluationError, match="4 traces and more labels"):
         aggregate(traces, "log_prob", by="word", labels=[*labels_of(traces), ()])
-    with pytest.raises(EvaluationError, match="level=1"):
+    with pytest.raises(ModelInputError, match=r"level=1.0; expected: a number above 0, below 1"):
         aggregate(traces, "log_prob", by=(), level=1.0)
+    with pytest.raises(ModelInputError, match="resamples=0; expected: a whole number from 1"):
+        aggregate(traces, "log_prob", by=(), resamples=0)
     with pytest.raises(EvaluationError, match=r"shapes \(3,\) and \(2,\)"):
         aggregate([traces[0], planted_trace()], "layer_image_entropy")
     with pytest.raises(EvaluationError, match="signal with dims"):

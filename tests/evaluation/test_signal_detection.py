@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvlmscope.errors import EvaluationError
+from lvlmscope.errors import EvaluationError, ModelInputError
 from lvlmscope.evaluation import Detection, label_words, score_signals
 from lvlmscope.evaluation.cross_validation import best_layer_scores, fold_of
 from lvlmscope.evaluation.metrics.ranking import auroc, average_precision, estimate, resampled_weights
-from lvlmscope.evaluation.signal_detection import BAR, BOTH, INNER
+from lvlmscope.evaluation.signal_detection import BAR, BOTH, INNER, detect
 from lvlmscope.evaluation.signal_registry import SIGNALS
 from lvlmscope.evaluation.word_table import read_words
 from lvlmscope.traces.word_values import at_words
@@ -163,7 +163,7 @@ def test_bad_input_is_refused() -> None:
         score_signals(traces, [*labels, labels[0]])
     with pytest.raises(EvaluationError, match="11 labels and more traces"):
         score_signals(traces, labels[:11])
-    with pytest.raises(EvaluationError, match="got 'nonsense'; expected: "):
+    with pytest.raises(EvaluationError, match=r"got 'nonsense'; expected: .*position"):
         score_signals(traces, labels, signals=["nonsense"])
     with pytest.raises(EvaluationError, match="no signal at all"):
         score_signals(traces, labels, signals=[])
@@ -171,8 +171,13 @@ def test_bad_input_is_refused() -> None:
         score_signals(traces, [()] * 12)
     with pytest.raises(EvaluationError, match="0 hallucinated and 24 grounded words in 12 traces"):
         score_signals(traces, [label_words(t, {"dog", "cat"}, WORDS) for t in traces])
-    with pytest.raises(EvaluationError, match="folds=1"):
-        score_signals(traces, labels, folds=1)
+    table = read_words(traces, labels, signals=["log_prob"])
+    for wrong in ({"folds": 1}, {"resamples": 0}, {"level": 0.0}, {"level": 1.0}):
+        (name,) = wrong
+        with pytest.raises(ModelInputError, match=f"call score_signals: got {name}={wrong[name]}; expected: "):
+            score_signals(iter(()), labels, **wrong)  # refused before a trace is read
+        with pytest.raises(ModelInputError, match=f"call detect: got {name}={wrong[name]}; expected: "):
+            detect(table, **wrong)
     with pytest.raises(EvaluationError, match="in 3 traces"):
         score_signals(traces[:3], labels[:3])
     other = dataclasses.replace(traces[1], layer_indices=(4, 5, 6))

@@ -1,10 +1,16 @@
 """How well numbers rank the hallucinated above the true: AUROC and average precision, for many weightings at once."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
-__all__ = ["Estimate", "auroc", "average_precision", "estimate", "resampled_weights"]
+from lvlmscope.interface.declared_types import Range
+
+__all__ = ["Estimate", "Level", "Resamples", "auroc", "average_precision", "estimate", "resampled_weights"]
+
+Resamples = Annotated[int, Range(ge=1)]  # draws of the bootstrap
+Level = Annotated[float, Range(gt=0, lt=1)]  # share of the draws inside an interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
