@@ -8,7 +8,7 @@ import xarray as xr
 
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.layer_bands import INITIAL, MIDDLE, LayerSpec
-from lvlmscope.attention.sensitive_head_rule import check_fraction, gathered_distribution
+from lvlmscope.attention.sensitive_head_rule import HeadFraction, gathered_distribution
 from lvlmscope.diagnostics.sinks import Sinks, image_rows, sink_mask, sinks_name
 from lvlmscope.errors import task
 from lvlmscope.interface.parameter_checks import checked
@@ -42,7 +42,7 @@ _CONSTANT = 1e-6  # a spread below this share of the mean is the rounding of flo
 def anchor_correlation(
     trace: Trace,
     *,
-    fraction: float = 0.25,
+    fraction: HeadFraction = 0.25,
     initial: LayerSpec = INITIAL,
     middle: LayerSpec = MIDDLE,
     sinks: Sinks = "keep",
@@ -78,7 +78,6 @@ def anchor_correlation(
     >>> anchor_correlation(planted_trace(patch=7, layers=8)).sel(anchor="r_pos")[7, 0].item()
     1.0
     """
-    check_fraction(fraction)
     rows, image = _over_depth(trace, sinks)
     maps = rows.layer_image_distribution[..., image]
     found = []

@@ -7,7 +7,7 @@ import xarray as xr
 
 from lvlmscope.attention.gradient_times_attention import head_saliency, normalised_rows
 from lvlmscope.diagnostics.sinks import Sinks, sink_mask, sinks_name
-from lvlmscope.errors import ModelInputError, message, task
+from lvlmscope.errors import task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.requirements import required_part
@@ -86,8 +86,6 @@ def saliency_rows(
         ModelInputError: As `saliency`.
     """
     gradient = required_part(trace, "gradient")
-    if heads not in {"mean", "each"}:
-        raise ModelInputError(message(f"heads={heads!r}", "mean or each", "choose one"))
     values = head_saliency(trace.attention, gradient)
     values = values.masked_fill(sink_mask(trace, sinks).unsqueeze(1), 0.0)
     if heads == "mean":

@@ -7,7 +7,7 @@ import torch
 import xarray as xr
 
 from lvlmscope.attention.attention_rows import at_least_float32
-from lvlmscope.errors import ModelInputError, message, task
+from lvlmscope.errors import task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.requirements import required_part
@@ -64,8 +64,6 @@ def representation_drift(trace: Trace, *, measure: Literal["cosine", "relative"]
     1.0
     """
     hidden = at_least_float32(required_part(trace, "hidden_states"))
-    if measure not in {"cosine", "relative"}:
-        raise ModelInputError(message(f"measure={measure!r}", "cosine or relative", "choose one"))
     before, after = hidden[:, :-1].double(), hidden[:, 1:].double()
     if measure == "cosine":
         cosine = (before * after).sum(-1) / (before.norm(dim=-1) * after.norm(dim=-1))  # 0 / 0: NaN

@@ -97,7 +97,9 @@ def image_attention_focus(
     >>> image_attention_focus(planted_trace(mass=0.25, sink=0.5), sinks="first_key")[0, 0, 0].item()
     0.5
     """
-    _check_options(sinks, space)
+    if space == "logit" and sinks_name(sinks) != "keep":
+        got = f"sinks={sinks_name(sinks)!r} with space='logit'"
+        raise ModelInputError(message(got, "either: scores are not renormalised", "leave sinks as they are"))
     rows = image_rows(trace, sinks)
     bounds: tuple[float, float] | None = (0.0, 1.0)
     if space == "logit":
@@ -186,22 +188,11 @@ def layer_image_entropy(
     )
 
 
-def _entropy(rows: AttentionRows, mode: str) -> torch.Tensor:
+def _entropy(rows: AttentionRows, mode: Literal["module", "head", "mass"]) -> torch.Tensor:
     if mode == "module":
         return rows.layer_image_entropy
     if mode == "head":
         return rows.head_image_entropy.nanmean(-1)
-    if mode == "mass":
-        share = rows.image_mass / rows.image_mass.sum(-1, keepdim=True)
-        entropy: torch.Tensor = torch.special.entr(share).sum(-1)
-        return entropy
-    raise ModelInputError(message(repr(mode), "module, head or mass", "choose one", task="measure layer image entropy"))
-
-
-@task("measure image attention focus")
-def _check_options(sinks: Sinks, space: str) -> None:
-    if space not in {"probability", "logit"}:
-        raise ModelInputError(message(f"space={space!r}", "probability or logit", "choose one"))
-    if space == "logit" and sinks_name(sinks) != "keep":
-        got = f"sinks={sinks_name(sinks)!r} with space='logit'"
-        raise ModelInputError(message(got, "either: scores are not renormalised", "leave sinks as they are"))
+    share = rows.image_mass / rows.image_mass.sum(-1, keepdim=True)
+    entropy: torch.Tensor = torch.special.entr(share).sum(-1)
+    return entropy

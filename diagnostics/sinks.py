@@ -1,12 +1,13 @@
 """Attention sinks: keys that draw attention whatever is being said; and rows read without them."""
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 import xarray as xr
 
 from lvlmscope.attention.attention_rows import AttentionRows, at_least_float32
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
+from lvlmscope.interface.declared_types import Range
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.requirements import require_all_keys, require_image, require_trace
@@ -19,7 +20,9 @@ Sinks = Literal["keep", "exclude", "first_key"] | xr.DataArray
 
 @checked
 @task("find attention sinks")
-def attention_sinks(trace: Trace, *, multiple: float = 8.0, per: Literal["layer", "model"] = "layer") -> xr.DataArray:
+def attention_sinks(
+    trace: Trace, *, multiple: Annotated[float, Range(gt=1)] = 8.0, per: Literal["layer", "model"] = "layer"
+) -> xr.DataArray:
     """Which keys are attention sinks, yes or no.
 
     `strength[l,j] = mean_{t,h} a[l,h,t,j] * visible[l,t]`, with `visible[l,t]` the number of keys in the window of row
@@ -52,9 +55,6 @@ def attention_sinks(trace: Trace, *, multiple: float = 8.0, per: Literal["layer"
     [0]
     """
     require_all_keys(trace)
-    if not multiple > 1 or per not in {"layer", "model"}:
-        got, expected = f"multiple={multiple}, per={per!r}", "a multiple above 1; layer or model"
-        raise ModelInputError(message(got, expected, "choose both there"))
     steps, keys = torch.arange(trace.num_steps).view(-1, 1, 1), torch.arange(len(trace.tokens))
     window = (seen_keys(trace).cumsum(-1) > 0) & (keys < trace.num_prompt_keys + steps)
     shares = at_least_float32(trace.attention).mean(2) * window.sum(-1, keepdim=True)

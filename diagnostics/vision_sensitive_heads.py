@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 import xarray as xr
 
-from lvlmscope.attention.sensitive_head_rule import check_fraction, extreme_heads
+from lvlmscope.attention.sensitive_head_rule import HeadFraction, extreme_heads
 from lvlmscope.diagnostics.sinks import Sinks, image_rows, sinks_name
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.interface.parameter_checks import checked
@@ -25,7 +25,7 @@ _CLVA = "arXiv 2603.25088, our reading"
 def sensitive_heads(
     trace: Trace,
     *,
-    fraction: float = 0.25,
+    fraction: HeadFraction = 0.25,
     step: OneStep | Literal["each"] = "mean",
     which: Literal["sensitive", "insensitive"] = "sensitive",
     sinks: Sinks = "keep",
@@ -55,9 +55,6 @@ def sensitive_heads(
     >>> sensitive_heads(planted_trace(heads=8)).sum("head").values.tolist()
     [2, 2]
     """
-    check_fraction(fraction)
-    if which not in {"sensitive", "insensitive"}:
-        raise ModelInputError(message(f"which={which!r}", "sensitive or insensitive", "choose one"))
     mass = image_rows(trace, sinks).image_mass
     mass = mass if step == "each" else at_step(trace, mass, step)
     chosen = extreme_heads(mass, fraction, most=which == "sensitive")
@@ -79,7 +76,7 @@ def sensitive_heads(
 @checked
 @task("measure the entropy of sensitive heads")
 def sensitive_head_entropy(
-    trace: Trace, *, fraction: float = 0.25, normalise: bool = False, sinks: Sinks = "keep"
+    trace: Trace, *, fraction: HeadFraction = 0.25, normalise: bool = False, sinks: Sinks = "keep"
 ) -> xr.DataArray:
     """Mean entropy of the sensitive heads' image distributions per layer and generated token, in nats.
 
@@ -106,7 +103,6 @@ def sensitive_head_entropy(
     >>> sensitive_head_entropy(planted_trace(), normalise=True)[0, 0].item()
     1.0
     """
-    check_fraction(fraction)
     rows = image_rows(trace, sinks)
     chosen = extreme_heads(rows.image_mass, fraction, most=True)
     values = rows.head_image_entropy.where(chosen, float("nan")).nanmean(-1)

@@ -7,7 +7,7 @@ import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.layer_bands import DEEP, INITIAL, MIDDLE, LayerSpec
-from lvlmscope.attention.sensitive_head_rule import extreme_heads, gathered_distribution
+from lvlmscope.attention.sensitive_head_rule import HeadFraction, extreme_heads, gathered_distribution
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.attended_layers import chosen_layers
@@ -54,7 +54,7 @@ class CLVA(InterventionConfig):
     initial: LayerSpec = INITIAL
     middle: LayerSpec = MIDDLE
     deep: LayerSpec = DEEP
-    fraction: Annotated[float, Range(gt=0, le=0.5)] = 0.25
+    fraction: HeadFraction = 0.25
     update: Literal["redistribute", "logit", "add"] = "redistribute"
     heads: Literal["all", "sensitive"] = "all"
 

@@ -1,26 +1,16 @@
 """Sensitive heads and the image distributions gathered from them: what CLVA edits with and its diagnostic measures."""
 
+from typing import Annotated
+
 import torch
 from jaxtyping import Bool, Float, Int
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.errors import ModelInputError, message
+from lvlmscope.interface.declared_types import Range
 
-__all__ = ["check_fraction", "extreme_heads", "gathered_distribution"]
+__all__ = ["HeadFraction", "extreme_heads", "gathered_distribution"]
 
-
-def check_fraction(fraction: float) -> None:
-    """Refuse a share of heads that leaves none, or lets the two ends overlap.
-
-    Args:
-        fraction: Share of the heads at either end.
-
-    Raises:
-        ModelInputError: Not in (0, 0.5].
-    """
-    if not 0 < fraction <= 0.5:
-        got, expected = f"fraction={fraction}", "more than 0, up to 0.5"
-        raise ModelInputError(message(got, expected, "choose fraction there"))
+HeadFraction = Annotated[float, Range(gt=0, le=0.5)]  # of the heads at either end: more would overlap
 
 
 def extreme_heads(

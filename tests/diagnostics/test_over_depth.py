@@ -186,7 +186,7 @@ def test_bad_input_is_refused() -> None:
         with pytest.raises(ModelInputError, match="without image keys"):
             signal(blind(trace))
     for signal in (anchor_correlation, sensitive_heads, sensitive_head_entropy):
-        with pytest.raises(ModelInputError, match=r"fraction=0.6; expected: more than 0, up to 0.5"):
+        with pytest.raises(ModelInputError, match=r"fraction=0.6; expected: a number above 0, up to 0.5"):
             signal(trace, fraction=0.6)
     with pytest.raises(ModelInputError, match="ints from -4 to 3"):
         anchor_correlation(trace, middle=[9])
