@@ -8,7 +8,7 @@ from lvlmscope.errors import LvlmscopeError
 from lvlmscope.evaluation.signal_registry import WordSignal, chosen_signals
 from lvlmscope.explorer.packed_numbers import plain_number
 from lvlmscope.explorer.word_maps import WordMaps
-from lvlmscope.traces.array_attributes import bounds_of
+from lvlmscope.traces.array_attributes import unit_of
 from lvlmscope.traces.word_values import at_words
 
 __all__ = ["RANK", "RISK", "Shown", "merged", "signals_at_words"]
@@ -61,14 +61,4 @@ def merged(sides: list[list[Shown]]) -> list[Shown]:
 
 def _shown(signal: WordSignal, attrs: Mapping[str, Any]) -> Shown:
     name = signal.name.replace("_", " ")
-    return {"id": signal.name, "name": name, "unit": _unit(attrs), "meaning": signal.description}
-
-
-def _unit(attrs: Mapping[str, Any]) -> str:
-    """Unit of a number; for a pure number its range, so that a 0.5 can be read."""
-    units, (low, high) = str(attrs.get("units", "")), bounds_of(attrs)
-    if units not in {"", "1"}:
-        return units
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return "no unit"
-    return "share of 1" if (low, high) == (0, 1) else f"from {low:g} to {high:g}"
+    return {"id": signal.name, "name": name, "unit": unit_of(attrs), "meaning": signal.description}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["bounds_of", "storable"]
+__all__ = ["bounds_of", "storable", "unit_of"]
 
 
 def storable(attrs: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,6 +41,27 @@ def bounds_of(attrs: Mapping[str, Any]) -> tuple[float, float]:
     given = attrs.get("bounds")
     low, high = (None, None) if given is None else given
     return -math.inf if low is None else float(low), math.inf if high is None else float(high)
+
+
+def unit_of(attrs: Mapping[str, Any]) -> str:
+    """The unit of a number in words; of a pure number its range, so that a 0.5 can be read.
+
+    Args:
+        attrs: `units` and `bounds` of a labelled array.
+
+    >>> unit_of({"units": "nats"}), unit_of({"units": "1", "bounds": (0, 1)})
+    ('nats', 'share of 1')
+    >>> unit_of({"units": "1", "bounds": (-1, 1)})
+    'from -1 to 1'
+    >>> unit_of({"units": "1", "bounds": (0, None)}), unit_of({})
+    ('pure number', 'no unit given')
+    """
+    units, (low, high) = str(attrs.get("units", "")), bounds_of(attrs)
+    if units != "1":
+        return units or "no unit given"
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "pure number"
+    return "share of 1" if (low, high) == (0, 1) else f"from {low:.3g} to {high:.3g}"
 
 
 def _storable(value: Any) -> Any:

@@ -86,9 +86,23 @@ def test_it_draws_into_given_axes():
     assert left.images
 
 
+@pytest.mark.parametrize(
+    ("bounds", "unit"),
+    [
+        ((0.0, 1.0), "share of 1"),
+        ((-1.0, 1.0), "from -1 to 1"),
+        ((0.0, None), "pure number"),
+        ((0.0, 6.5), "from 0 to 6.5"),
+    ],
+)
+def test_a_pure_number_is_labelled_by_its_range(bounds, unit):
+    values = signal(np.full((2, 2), 0.5), long_name="planted", units="1", bounds=bounds)
+    assert plot.heatmap(values).axes[1].get_ylabel() == f"planted ({unit})"
+
+
 def test_plotly_shows_layer_head_and_value():
     values = np.array([[0.0, 0.25], [np.nan, 0.5]])
-    figure = plot.heatmap(signal(values, long_name="a <b> signal", units="1"), backend="plotly")
+    figure = plot.heatmap(signal(values, long_name="a <b> signal", units="1", bounds=(0.0, 1.0)), backend="plotly")
     (drawn,) = figure.data
     assert list(drawn.z[1]) == [None, 0.5]
     assert (drawn.zmin, drawn.zmax) == (0.0, 0.5)

@@ -1,12 +1,11 @@
 """Quantities, units and counts in words: what a colour bar, an axis or a title says."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import xarray as xr
 
-from lvlmscope.traces.array_attributes import bounds_of
+from lvlmscope.traces.array_attributes import unit_of
 
 __all__ = ["axis_label", "counted", "map_label", "name_of"]
 
@@ -29,11 +28,7 @@ def axis_label(attrs: Mapping[str, Any], name: str = "") -> str:
         >>> axis_label({"long_name": "attention on the image", "units": "1", "bounds": (0.0, 1.0)})
         'attention on the image (share of 1)'
     """
-    units = str(attrs.get("units", ""))
-    low, high = bounds_of(attrs) if "bounds" in attrs else (0.0, 1.0)
-    one = f"from {low:g} to {high:g}" if -math.inf < low < 0 and high < math.inf else "share of 1"
-    unit = {"": "no unit given", "1": one}.get(units, units)
-    return f"{attrs.get('long_name', name) or 'value'} ({unit})"
+    return f"{attrs.get('long_name', name) or 'value'} ({unit_of(attrs)})"
 
 
 def map_label(values: xr.DataArray) -> str:
