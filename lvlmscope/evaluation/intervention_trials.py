@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.captioning import answers
 from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT
-from lvlmscope.evaluation.metrics.chair import ChairScores, chair
-from lvlmscope.evaluation.metrics.pope import PopeScores, pope
+from lvlmscope.evaluation.metrics.chair import CHAIR_SCORES, ChairScores, chair
+from lvlmscope.evaluation.metrics.pope import POPE_SCORES, PopeScores, pope
+from lvlmscope.evaluation.metrics.ratios import terms
 from lvlmscope.evaluation.metrics.vocabulary import vocabulary
 from lvlmscope.evaluation.paired_differences import Difference, Ratios, mcnemar_test, paired_differences
 from lvlmscope.interface.parameter_checks import checked
@@ -21,6 +22,8 @@ from lvlmscope.tiny.captions import negatives
 from lvlmscope.tiny.world import with_article
 
 __all__ = ["Difference", "Outcome", "asked_of", "differences", "mcnemar", "measure"]
+
+_PROBE_SCORES: Final = ("accuracy", "f1", "yes_rate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +42,8 @@ class Outcome:
 
     def summary(self) -> dict[str, int | float]:
         """CHAIR_I, CHAIR_S, recall, mean words, yes/no accuracy, F1 and yes rate."""
-        told, answered = self.captions.summary(), self.probes.summary()
-        return told | {name: answered[name] for name in ("questions", "accuracy", "f1", "yes_rate")}
+        answered = self.probes.summary()
+        return self.captions.summary() | {name: answered[name] for name in ("questions", *_PROBE_SCORES)}
 
 
 def asked_of(scene: Scene) -> tuple[str, bool]:
@@ -83,8 +86,8 @@ def measure(
         raise EvaluationError(
             message("no scenes", "at least one", "draw some with tiny.scenes", task="measure an intervention")
         )
-    asked = [asked_of(scene) for scene in held]
-    pairs = [(s.image, f"Is there {with_article(n)} in the image?") for s, (n, _) in zip(held, asked, strict=True)]
+    questions = [asked_of(scene) for scene in held]
+    pairs = [(s.image, f"Is there {with_article(n)} in the image?") for s, (n, _) in zip(held, questions, strict=True)]
     bare, processor = model.model, model.processor
     with intervene(model, *interventions) as handle:
         described = [(scene.image, PROMPT) for scene in held]
@@ -92,7 +95,7 @@ def measure(
         verdicts = answers(bare, processor, pairs, max_new_tokens=12, batch_size=batch_size)
     return Outcome(
         captions=chair(texts, [scene.present for scene in held], vocabulary()),
-        probes=pope(verdicts, [truth for _, truth in asked]),
+        probes=pope(verdicts, [truth for _, truth in questions]),
         reports=handle.report(),
     )
 
@@ -138,14 +141,6 @@ def mcnemar(before: PopeScores, after: PopeScores) -> tuple[int, int, float]:
 
 
 def _ratios(outcome: Outcome) -> Ratios:
-    told, asked = outcome.captions, outcome.probes
-    captions, questions = np.ones(len(told.words)), np.ones(len(asked.truth))
-    return {
-        "chair_i": (told.hallucinated, told.named),
-        "chair_s": (told.hallucinated > 0, captions),
-        "recall": (told.found, told.present),
-        "mean_words": (told.words, captions),
-        "accuracy": (asked.correct, questions),
-        "f1": (2 * (asked.said_yes & asked.truth), asked.said_yes.astype(int) + asked.truth),
-        "yes_rate": (asked.said_yes, questions),
-    }
+    captions, questions = outcome.captions.counts, outcome.probes.counts
+    found = {name: terms(captions, formula) for name, formula in CHAIR_SCORES.items()}
+    return found | {name: terms(questions, POPE_SCORES[name]) for name in _PROBE_SCORES}

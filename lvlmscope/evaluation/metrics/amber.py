@@ -2,19 +2,43 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.metrics.answer_rows import label_rows, require_paired, text_rows
-from lvlmscope.evaluation.metrics.ratios import ratio
+from lvlmscope.evaluation.metrics.ratios import Counts, Formulas, score, scores
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.evaluation.metrics.yes_no import Parser, Verdict, read_verdicts
 from lvlmscope.evaluation.metrics.yes_no_scores import YesNoScores
 from lvlmscope.traces.word_boundaries import word_spans
 
-__all__ = ["AmberAnswers", "AmberDescriptions", "amber_answers", "amber_descriptions", "amber_score"]
+__all__ = [
+    "AMBER_ANSWER_SCORES",
+    "AMBER_DESCRIPTION_SCORES",
+    "AmberAnswers",
+    "AmberDescriptions",
+    "amber_answers",
+    "amber_descriptions",
+    "amber_score",
+    "noun_vocabulary",
+]
+
+AMBER_DESCRIPTION_SCORES: Final[Formulas] = {
+    "chair": (("hallucinated",), ("named",)),
+    "cover": (("found",), ("present",)),
+    "hal": (("hallucinating",), ("captions",)),
+    "cog": (("expected",), ("expectable",)),
+    "mean_words": (("words",), ("captions",)),
+}
+AMBER_ANSWER_SCORES: Final[Formulas] = {
+    "accuracy": (("correct",), ("questions",)),
+    "precision": (("true_no",), ("said_no",)),
+    "recall": (("true_no",), ("absent",)),
+    "f1": (("true_no", "true_no"), ("said_no", "absent")),
+    "yes_rate": (("said_yes",), ("questions",)),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,29 +64,43 @@ class AmberDescriptions:
     words: np.ndarray
 
     @property
+    def counts(self) -> Counts:
+        """What each description counts, by the names in `AMBER_DESCRIPTION_SCORES`, int64 [description]."""
+        return {
+            "captions": np.ones_like(self.words),
+            "named": self.named,
+            "hallucinated": self.hallucinated,
+            "hallucinating": (self.hallucinated > 0).astype(np.int64),
+            "found": self.covered,
+            "present": self.present,
+            "expected": self.expected,
+            "expectable": self.expectable,
+            "words": self.words,
+        }
+
+    @property
     def chair(self) -> float:
         """Hallucinated nouns / nouns named, in [0, 1]; NaN when none is named."""
-        return ratio(self.hallucinated.sum(), self.named.sum())
+        return score(self.counts, AMBER_DESCRIPTION_SCORES["chair"])
 
     @property
     def cover(self) -> float:
         """Annotated objects named / annotated objects, in [0, 1]."""
-        return ratio(self.covered.sum(), self.present.sum())
+        return score(self.counts, AMBER_DESCRIPTION_SCORES["cover"])
 
     @property
     def hal(self) -> float:
         """Descriptions with a hallucinated noun / descriptions, in [0, 1]."""
-        return ratio((self.hallucinated > 0).sum(), len(self.hallucinated))
+        return score(self.counts, AMBER_DESCRIPTION_SCORES["hal"])
 
     @property
     def cog(self) -> float:
         """Wrongly expected objects named / those annotated, in [0, 1]: hallucinations like those of people."""
-        return ratio(self.expected.sum(), self.expectable.sum())
+        return score(self.counts, AMBER_DESCRIPTION_SCORES["cog"])
 
     def summary(self) -> dict[str, int | float]:
         """CHAIR, Cover, Hal and Cog in [0, 1], the mean length in words, and the count of descriptions."""
-        scores = {name: getattr(self, name) for name in ("chair", "cover", "hal", "cog")}
-        return {"descriptions": len(self.words), **scores, "mean_words": ratio(self.words.sum(), len(self.words))}
+        return {"descriptions": len(self.words), **scores(self.counts, AMBER_DESCRIPTION_SCORES)}
 
 
 @task("score AMBER's descriptions")
@@ -114,8 +152,7 @@ def amber_descriptions(
     if unknown:
         got = f"objects {sorted(unknown)[:8]} without related words"
         raise EvaluationError(message(got, "an entry of `relations` for each", "pass AMBER's relation.json"))
-    words = {word for name, related in relations.items() for word in (name, *related)}
-    nouns = Vocabulary({word: [word] for word in sorted(words)}, shared="all")
+    nouns = noun_vocabulary(relations)
     rows = []
     for text, there, not_there in zip(texts, present, absent, strict=True):
         named = [
@@ -128,6 +165,16 @@ def amber_descriptions(
         rows.append((*counts, len(word_spans(text))))
     columns = dict(zip(AmberDescriptions.__slots__, np.array(rows, dtype=np.int64).T, strict=True))
     return AmberDescriptions(**columns)
+
+
+def noun_vocabulary(relations: Mapping[str, Collection[str]]) -> Vocabulary:
+    """All words of AMBER's relations, each a category of its own.
+
+    Args:
+        relations: Words related to each object.
+    """
+    words = {word for name, related in relations.items() for word in (name, *related)}
+    return Vocabulary({word: [word] for word in sorted(words)}, shared="all")
 
 
 def _singular(category: str, also: tuple[str, ...], written: str) -> str:
@@ -205,16 +252,11 @@ class AmberAnswers(YesNoScores):
         if not chosen.any():
             names = ", ".join(dict.fromkeys(self.kind.tolist()))
             raise EvaluationError(message(f"kind {kind!r}", names, "choose one of these", task="summarise AMBER"))
-        no, truth = (~self.said_yes & ~self.unclear)[chosen], self.truth[chosen]
-        hits = int((no & ~truth).sum())
+        counts = {name: values[chosen] for name, values in self.counts.items()}
         return {
             "questions": int(chosen.sum()),
-            "accuracy": float(self.correct[chosen].mean()),
-            "precision": ratio(hits, no.sum()),
-            "recall": ratio(hits, (~truth).sum()),
-            "f1": ratio(2 * hits, no.sum() + (~truth).sum()),
-            "yes_rate": float(self.said_yes[chosen].mean()),
-            "unclear": int(self.unclear[chosen].sum()),
+            **scores(counts, AMBER_ANSWER_SCORES),
+            "unclear": int(counts["unclear"].sum()),
         }
 
 

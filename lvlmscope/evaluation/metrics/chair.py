@@ -2,16 +2,24 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.metrics.answer_rows import object_rows, require_paired, text_rows
-from lvlmscope.evaluation.metrics.ratios import ratio
+from lvlmscope.evaluation.metrics.ratios import Counts, Formulas, score, scores
 from lvlmscope.evaluation.metrics.vocabulary import Mention, Vocabulary, require_vocabulary
 from lvlmscope.traces.word_boundaries import word_spans
 
-__all__ = ["ChairScores", "chair", "require_known"]
+__all__ = ["CHAIR_SCORES", "ChairScores", "chair", "require_known"]
+
+CHAIR_SCORES: Final[Formulas] = {
+    "chair_i": (("hallucinated",), ("named",)),
+    "chair_s": (("hallucinating",), ("captions",)),
+    "recall": (("found",), ("present",)),
+    "mean_words": (("words",), ("captions",)),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,34 +41,41 @@ class ChairScores:
     words: np.ndarray
 
     @property
+    def counts(self) -> Counts:
+        """What each caption counts, by the names in `CHAIR_SCORES`, int64 [caption]."""
+        return {
+            "captions": np.ones_like(self.words),
+            "named": self.named,
+            "hallucinated": self.hallucinated,
+            "hallucinating": (self.hallucinated > 0).astype(np.int64),
+            "found": self.found,
+            "present": self.present,
+            "words": self.words,
+        }
+
+    @property
     def chair_i(self) -> float:
         """Hallucinated mentions / mentions, in [0, 1]; NaN when nothing was named."""
-        return ratio(self.hallucinated.sum(), self.named.sum())
+        return score(self.counts, CHAIR_SCORES["chair_i"])
 
     @property
     def chair_s(self) -> float:
         """Captions with a hallucinated object / captions, in [0, 1]."""
-        return ratio((self.hallucinated > 0).sum(), len(self.hallucinated))
+        return score(self.counts, CHAIR_SCORES["chair_s"])
 
     @property
     def recall(self) -> float:
         """Named true categories / true categories, in [0, 1]; NaN when no image holds an object."""
-        return ratio(self.found.sum(), self.present.sum())
+        return score(self.counts, CHAIR_SCORES["recall"])
 
     @property
     def mean_words(self) -> float:
         """Mean caption length in words: CHAIR falls with length alone, so it is always shown with it."""
-        return ratio(self.words.sum(), len(self.words))
+        return score(self.counts, CHAIR_SCORES["mean_words"])
 
     def summary(self) -> dict[str, int | float]:
         """The four numbers and the count of captions."""
-        return {
-            "captions": len(self.words),
-            "chair_i": self.chair_i,
-            "chair_s": self.chair_s,
-            "recall": self.recall,
-            "mean_words": self.mean_words,
-        }
+        return {"captions": len(self.words), **scores(self.counts, CHAIR_SCORES)}
 
 
 @task("score captions")

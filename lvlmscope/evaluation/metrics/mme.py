@@ -2,16 +2,24 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.metrics.answer_rows import label_rows, require_paired, text_rows
+from lvlmscope.evaluation.metrics.ratios import Counts, Formulas, scores
 from lvlmscope.evaluation.metrics.yes_no import Parser, Verdict, read_verdicts
-from lvlmscope.evaluation.metrics.yes_no_scores import YesNoScores
+from lvlmscope.evaluation.metrics.yes_no_scores import YesNoScores, verdict_counts
 
-__all__ = ["MmeScores", "mme"]
+__all__ = ["MME_SCORES", "MmeScores", "mme"]
+
+MME_SCORES: Final[Formulas] = {
+    "acc": (("correct",), ("questions",)),
+    "acc_plus": (("both_correct",), ("questions",)),  # both questions of an image count, or neither
+    "score": (("points",), ("questions",)),
+    "yes_rate": (("said_yes",), ("questions",)),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -26,6 +34,13 @@ class MmeScores(YesNoScores):
     image: np.ndarray
     subtask: np.ndarray
 
+    @property
+    def counts(self) -> Counts:
+        """What each question counts, by the names in `MME_SCORES` and those of `verdict_counts`, int64 [question]."""
+        right = np.bincount(self.image[self.correct], minlength=int(self.image.max()) + 1)
+        both = (right == 2)[self.image].astype(np.int64)
+        return verdict_counts(self) | {"both_correct": both, "points": 100 * (self.correct.astype(np.int64) + both)}
+
     def summary(self, subtask: str | None = None) -> dict[str, int | float]:
         """Questions, acc, acc+ and yes rate in [0, 1], the score `100 acc + 100 acc+`, and unclear answers.
 
@@ -39,16 +54,11 @@ class MmeScores(YesNoScores):
         if not chosen.any():
             names = ", ".join(dict.fromkeys(self.subtask.tolist()))
             raise EvaluationError(message(f"subtask {subtask!r}", names, "choose one of these", task="summarise MME"))
-        correct, image = self.correct[chosen], self.image[chosen]
-        right = np.bincount(image[correct], minlength=int(image.max()) + 1)
-        acc, acc_plus = float(correct.mean()), float((right[np.unique(image)] == 2).mean())
+        counts = {name: values[chosen] for name, values in self.counts.items()}
         return {
             "questions": int(chosen.sum()),
-            "acc": acc,
-            "acc_plus": acc_plus,
-            "score": 100 * (acc + acc_plus),
-            "yes_rate": float(self.said_yes[chosen].mean()),
-            "unclear": int(self.unclear[chosen].sum()),
+            **scores(counts, MME_SCORES),
+            "unclear": int(counts["unclear"].sum()),
         }
 
     def by_subtask(self) -> dict[str, dict[str, int | float]]:

@@ -2,17 +2,23 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import Any, Final
 
 from lvlmscope.errors import task
 from lvlmscope.evaluation.metrics.answer_rows import label_rows, require_paired, text_rows
-from lvlmscope.evaluation.metrics.ratios import ratio
+from lvlmscope.evaluation.metrics.ratios import Formulas, scores
 from lvlmscope.evaluation.metrics.yes_no import Parser, read_verdicts
 from lvlmscope.evaluation.metrics.yes_no_scores import YesNoScores
 
-__all__ = ["PopeScores", "pope"]
+__all__ = ["POPE_SCORES", "PopeScores", "pope"]
+
+POPE_SCORES: Final[Formulas] = {
+    "accuracy": (("correct",), ("questions",)),
+    "precision": (("true_yes",), ("said_yes",)),
+    "recall": (("true_yes",), ("truth",)),
+    "f1": (("true_yes", "true_yes"), ("said_yes", "truth")),
+    "yes_rate": (("said_yes",), ("questions",)),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,18 +34,12 @@ class PopeScores(YesNoScores):
 
         The counts: unclear answers, and answers on which the parsers of `verdict` do not all agree.
         """
-        hits = int((self.said_yes & self.truth).sum())
-        said, there = int(self.said_yes.sum()), int(self.truth.sum())
-        disputed = np.any([np.zeros_like(self.truth), *self.differs.values()], axis=0)
+        counts = self.counts
         return {
             "questions": len(self.truth),
-            "accuracy": float(self.correct.mean()),
-            "precision": ratio(hits, said),
-            "recall": ratio(hits, there),
-            "f1": ratio(2 * hits, said + there),
-            "yes_rate": float(self.said_yes.mean()),
-            "unclear": int(self.unclear.sum()),
-            "parsers_differ": int(disputed.sum()),
+            **scores(counts, POPE_SCORES),
+            "unclear": int(counts["unclear"].sum()),
+            "parsers_differ": int(counts["parsers_differ"].sum()),
         }
 
 
