@@ -110,8 +110,9 @@ def read_words(
             continue
         words += objects
         numbers += [number] * len(objects)
+        computed: dict[Any, Any] = {}
         for signal in chosen:
-            array = signal.read(trace, model)
+            array = signal.read(trace, model, computed=computed)
             layers[signal.name] = tuple(array["layer"].values.tolist()) if "layer" in array.dims else ()
             rows.setdefault(signal.name, []).append(at_words(array, [word.steps for word in objects], tokens))
     if not words:

@@ -39,12 +39,13 @@ def signals_at_words(maps: WordMaps) -> tuple[list[Shown], dict[str, list[float 
     """
     trace = maps.trace
     shown, values, notes = [], {}, []
+    computed: dict[Any, Any] = {}
     allowed = chosen_signals(None, trace)[0] if trace.num_steps else ()
     if not (trace.num_layers and trace.num_heads):
         allowed = tuple(each for each in allowed if each.kind == "confidence")
     for signal in sorted((each for each in allowed if each.kind in _ORDER), key=lambda each: _ORDER.index(each.kind)):
         try:
-            array = signal.read(trace)
+            array = signal.read(trace, computed=computed)
         except LvlmscopeError as error:
             notes.append(f"{signal.name} is not shown: {error}")
             continue

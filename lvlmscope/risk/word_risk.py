@@ -145,8 +145,9 @@ def read(
         tokens: Which tokens of a word are read.
     """
     values, layers = {}, {}
+    computed: dict[Any, Any] = {}
     for signal in signals:
-        array = signal.read(trace, model)
+        array = signal.read(trace, model, computed=computed)
         layers[signal.name] = tuple(array["layer"].values.tolist()) if "layer" in array.dims else ()
         values[signal.name] = at_words(array, [word.steps for word in words], tokens)
     sides = {signal.name: signal.suspicious for signal in signals if signal.kind != "baseline"}

@@ -1,10 +1,14 @@
 """JSON of files that others may have altered: a limit on its size, and a schema that names the first wrong field."""
 
 import json
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from lvlmscope.errors import LvlmscopeError, message
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 __all__ = ["MAX_JSON_BYTES", "STRICT", "read_json_object", "validated"]
 
@@ -57,12 +61,21 @@ def validated(schema: type[Schema], values: dict[str, Any] | str, expected: str,
     Raises:
         LvlmscopeError: A wrong field, which is named; of the class given.
     """
-    from pydantic import TypeAdapter, ValidationError  # takes its time to import
+    from pydantic import ValidationError  # takes its time to import
 
     try:
-        return TypeAdapter(schema).validate_json(values if isinstance(values, str) else json.dumps(values))
+        found: Schema = _adapter(schema).validate_json(values if isinstance(values, str) else json.dumps(values))
     except ValidationError as cause:
         first = cause.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
         got = f"a field {where} that is wrong: {first['msg']}"[:200]
         raise error(message(got, expected, "write it again with this version of lvlmscope")) from cause
+    return found
+
+
+@cache
+def _adapter(schema: Any) -> "TypeAdapter[Any]":
+    """Built once: it takes longer than reading a file with it."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(schema)

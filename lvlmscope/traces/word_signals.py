@@ -1,7 +1,7 @@
 """Signals read at words, by name: what each is computed from, what it needs, which values are suspicious."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar, get_args
 
@@ -52,10 +52,23 @@ class WordSignal:
         given = {"model": model, "gradient": trace.gradient, "hidden_states": trace.hidden_states}
         return next((part for part in self.needs if given[part] is None), "")
 
-    def read(self, trace: Trace, model: Any = None) -> xr.DataArray:
-        """The signal of one trace; heads, where there are any, are kept."""
-        given = (trace, model) if "model" in self.needs else (trace,)
-        return self.compute(*given, **self.options).sel(self.part, drop=True)
+    def read(
+        self, trace: Trace, model: Any = None, *, computed: MutableMapping[Any, xr.DataArray] | None = None
+    ) -> xr.DataArray:
+        """The signal of one trace; heads, where there are any, are kept.
+
+        Args:
+            trace: A trace.
+            model: For signals that run it once more.
+            computed: Arrays of this trace by function and options, filled here: a function that stands for several
+                signals is then computed once.
+        """
+        known = {} if computed is None else computed
+        key = (self.compute, repr(sorted(self.options.items())))
+        if key not in known:
+            given = (trace, model) if "model" in self.needs else (trace,)
+            known[key] = self.compute(*given, **self.options)
+        return known[key].sel(self.part, drop=True)
 
 
 SIGNALS: Final[Registry[WordSignal]] = Registry("signal", "lvlmscope.signals", EvaluationError)

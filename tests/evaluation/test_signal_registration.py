@@ -97,6 +97,25 @@ def test_one_function_stands_for_several_signals() -> None:
     assert values["entropy"].values.tolist() == trace.entropy.tolist()
 
 
+def test_a_function_of_several_signals_is_computed_once_a_trace() -> None:
+    computed: list[Trace] = []
+
+    def both(trace: Trace) -> xr.DataArray:
+        computed.append(trace)
+        return lv.confidence(trace)
+
+    traces = made(20)
+    with SIGNALS.temporary():
+        for part in ("margin", "entropy"):
+            lv.signal(name=f"{part}_again", kind="confidence", suspicious="low", part={"measure": part})(both)
+        describe_document(traces[0], diagnosis=False)
+        assert computed == traces[:1]
+        lv.diagnose(traces[1])
+        assert computed == traces[:2]
+        lv.score_signals(traces, labels_of(traces), signals=["margin_again", "entropy_again"], resamples=20)
+        assert computed == [*traces[:2], *traces]
+
+
 def test_an_entry_point_brings_the_signals_of_another_package(tmp_path: Path) -> None:
     source = PACKAGE.format(name="first_head")
     points = {SIGNALS.group: {"mine": "signals_of_mine"}}
