@@ -63,8 +63,9 @@ def validated(schema: type[Schema], values: dict[str, Any] | str, expected: str,
     """
     from pydantic import ValidationError  # takes its time to import
 
+    kind: Any = schema  # a class is hashable, which mypy does not take a TypeVar's for
     try:
-        found: Schema = _adapter(schema).validate_json(values if isinstance(values, str) else json.dumps(values))
+        found: Schema = _adapter(kind).validate_json(values if isinstance(values, str) else json.dumps(values))
     except ValidationError as cause:
         first = cause.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
