@@ -3,10 +3,10 @@
 import threading
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from lvlmscope.capture.options import Keep, Precision, TraceOptions
 from lvlmscope.capture.trace_one import trace_prepared
@@ -32,6 +32,8 @@ from lvlmscope.traces.trace import Trace
 
 __all__ = ["FailedExample", "trace_many"]
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 # The call itself is wrong: raised at the first example, when no other would fare better
 _OF_THE_CALL = (UnsupportedModelError, UnsupportedOptionError, InterventionError)
 
@@ -187,18 +189,20 @@ class _Runner:
         for index, example in group:
             if index == 0:
                 _require_prompt(index, example, self.prompt)
-            try:
-                _require_prompt(index, example, self.prompt)
-                image, prompt, answer = _read(example, self.prompt)
-                prepared = prepare(image, prompt, self.processor, self.family)
-                if answer is None:
-                    ready.append((index, example, prepared))
-                else:
-                    results[index] = self._trace([prepared], index, answer)[0]
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is this example's
-                results[index] = self._failed(index, example, error)
+            found = _tried(self._prepare, index, example)
+            if isinstance(found, ModelInputs):
+                ready.append((index, example, found))
+            else:
+                results[index] = found if isinstance(found, Trace) else self._failed(index, example, found)
         results |= self._together(ready)
         return [results[index] for index, _ in group]
+
+    def _prepare(self, index: int, example: Any) -> ModelInputs | Trace:
+        """The example's inputs, or its trace where it has an answer of its own."""
+        _require_prompt(index, example, self.prompt)
+        image, prompt, answer = _read(example, self.prompt)
+        prepared = prepare(image, prompt, self.processor, self.family)
+        return prepared if answer is None else self._trace([prepared], index, answer)[0]
 
     def _failed(self, index: int, example: Any, error: Exception) -> FailedExample:
         """The example's record; an error of the call itself is raised while no example has been traced."""
@@ -209,17 +213,15 @@ class _Runner:
     def _together(self, ready: list[tuple[int, Any, ModelInputs]]) -> dict[int, Trace | FailedExample]:
         if not ready:
             return {}
-        try:
-            traces = self._trace([prepared for *_, prepared in ready], ready[0][0])
-        except Exception as error:  # noqa: BLE001 - tried one by one, or this example's
-            if len(ready) == 1:
-                index, example, _ = ready[0]
-                return {index: self._failed(index, example, error)}
-            _without_frames(error)
-        else:
-            return {index: found for (index, *_), found in zip(ready, traces, strict=True)}
+        found = _tried(self._trace, [prepared for *_, prepared in ready], ready[0][0])
+        if not isinstance(found, Exception):
+            return {index: each for (index, *_), each in zip(ready, found, strict=True)}
+        if len(ready) == 1:
+            index, example, _ = ready[0]
+            return {index: self._failed(index, example, found)}
+        _without_frames(found)
         alone = [self._together([one]) for one in ready]
-        return {index: result for found in alone for index, result in found.items()}
+        return {index: result for each in alone for index, result in each.items()}
 
     def _trace(self, samples: list[ModelInputs], index: int, answer: Any = None) -> list[Trace]:
         batch = join(samples, self.family)
@@ -232,6 +234,14 @@ class _Runner:
         )
         self.succeeded = True
         return traces
+
+
+def _tried(call: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result | Exception:
+    """What a call gives, or what it raises: whatever it is, it is an example's."""
+    try:
+        return call(*args, **kwargs)
+    except Exception as error:  # noqa: BLE001 - the caller records it
+        return error
 
 
 def _without_frames(error: Exception) -> Exception:

@@ -163,8 +163,8 @@ class Faulty:
     at: int
     seen: list[int] = field(default_factory=list, compare=False)
 
-    def start(self, site: lv.ModelInfo) -> lv.Session:
-        del site
+    def start(self, model_info: lv.ModelInfo) -> lv.Session:
+        del model_info
         return _FaultySession(self)
 
     def describe(self) -> dict[str, Any]:
@@ -239,7 +239,7 @@ def test_examples_of_any_kind_that_come_later_end_nothing(model: Any, images: li
     found = list(
         lv.trace_many(
             model,
-            iter([(one, PROMPTS[0]) if n in (0,) else one for n, one in enumerate(examples)]),
+            iter(examples),
             batch_size=3,
             prompt=PROMPTS[0],
             **OPTIONS,

@@ -141,7 +141,7 @@ def test_sampling_is_repeated_by_its_seed_and_leaves_the_generator_alone() -> No
     assert first.answer_ids.tolist() == second.answer_ids.tolist() != other.answer_ids.tolist()
 
 
-def test_a_image_and_a_prompt_give_texts_and_boxes() -> None:
+def test_an_image_and_a_prompt_give_texts_and_boxes() -> None:
     case = tiny_models.llava()
     image = Image.new("RGB", (64, 40), (10, 200, 30))
     traced = trace(case.model, image, "w7 w8", processor=tiny_models.processor(), **OPTIONS)
