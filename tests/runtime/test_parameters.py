@@ -3,9 +3,9 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import FrozenInstanceError, dataclass
+from dataclasses import FrozenInstanceError, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lvlmscope.errors import InterventionError, ModelInputError
-from lvlmscope.interface.declared_types import Range
+from lvlmscope.interface.declared_types import Range, allows
 from lvlmscope.interventions.registry import list_interventions
 from lvlmscope.runtime.parameters import InterventionConfig
 
@@ -146,6 +146,7 @@ def test_a_declaration_that_cannot_be_checked_is_refused() -> None:
         Odd(table={})
 
 
-def test_every_default_is_as_declared() -> None:
-    for kind in list_interventions().values():
-        kind()
+@pytest.mark.parametrize("kind", list_interventions().values(), ids=list_interventions())
+def test_every_default_is_as_declared(kind: Any) -> None:
+    made, hints = kind(), get_type_hints(kind, include_extras=True)
+    assert all(allows(hints[each.name], getattr(made, each.name)) for each in fields(made))
