@@ -11,9 +11,9 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 SHOTS: dict[str, dict[str, Any]] = {
-    "hero.png": {"viewport": {"width": 1000, "height": 690}, "color_scheme": "light"},
-    "explorer_dark.png": {"viewport": {"width": 1000, "height": 860}, "color_scheme": "dark"},
-    "explorer_narrow.png": {"viewport": {"width": 400, "height": 860}, "color_scheme": "light"},
+    "hero.png": {"viewport": {"width": 1000, "height": 770}, "color_scheme": "light"},
+    "explorer_dark.png": {"viewport": {"width": 1000, "height": 950}, "color_scheme": "dark"},
+    "explorer_narrow.png": {"viewport": {"width": 400, "height": 940}, "color_scheme": "light"},
 }
 
 
