@@ -1,4 +1,4 @@
-"""How unsure the model was before each word and how much it looked, with the true and the hallucinated words marked."""
+"""Next-token entropy and image attention at each word, grounded and hallucinated words marked."""
 
 import lvlmscope as lv
 from lvlmscope.tiny import scene

@@ -22,7 +22,7 @@ LAYERS, HEADS = 8, 8
 def counts() -> None:
     """Shares of edited heads, and object words gone and come, grounded and hallucinated, against the plain model."""
     plain = read("plain").captions
-    say("| | heads edited | tokens replaced | grounded words | hallucinated words | hallucinated among those gone |")
+    say("| | heads edited | tokens replaced | grounded words | hallucinated words | hallucinated among those removed |")
     say("|---|---|---|---|---|---|")
     for name in METHODS:
         outcome = read(name)
