@@ -10,6 +10,7 @@ import torch
 from lvlmscope.capture.agreement import decoder_dtype
 from lvlmscope.capture.generation import Generation
 from lvlmscope.capture.options import Keep, KeyFilter, Precision, TraceOptions
+from lvlmscope.capture.replayed_forwards import ends_in_image
 from lvlmscope.capture.stepwise_replay import steps_reason
 from lvlmscope.errors import MemoryLimitError, UnsupportedOptionError, message
 from lvlmscope.models.decoder_shape import inner_width, parallel_streams, refuse_unequal_heads, require_one_stream
@@ -191,8 +192,9 @@ def estimate_inputs(
 def _runs_whole(model: torch.nn.Module, family: Family, ids: torch.Tensor) -> bool:
     """Whether the replay runs the whole prompt: one that ends in the image, or layers whose state cannot be cut."""
     kinds = set(getattr(family.text_config(model), "layer_types", None) or ())
-    ends_in_image = bool(family.image_mask(model, ids)[:, -1].any())
-    return ends_in_image or not all(kind.endswith("attention") and "linear" not in kind for kind in kinds)
+    return ends_in_image(model, family, ids) or not all(
+        kind.endswith("attention") and "linear" not in kind for kind in kinds
+    )
 
 
 def fit_into(

@@ -8,7 +8,8 @@ from transformers.cache_utils import DynamicCache
 
 from lvlmscope.capture.stepwise_replay import steps_reason
 from lvlmscope.capture.token_gradients import has_recurrence
-from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
+from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message, task
+from lvlmscope.hooks.gradient_path import require_backward
 from lvlmscope.models.decoder_shape import require_one_stream
 from lvlmscope.models.families import Family
 
@@ -25,16 +26,16 @@ def refuse_chance(model: Any) -> None:
         UnsupportedModelError: A module in train mode with dropout.
         UnsupportedOptionError: ``torch.autocast`` is on.
     """
-    task = "replay an answer"
+    doing = "replay an answer"
     for name, module in model.named_modules():
         if module.training and (rate := _dropout(module)):
             got = f"{name or type(module).__name__} in train mode with dropout {rate:g}, which differs in every forward"
-            raise UnsupportedModelError(message(got, "a model in eval mode", "call model.eval()", task=task))
+            raise UnsupportedModelError(message(got, "a model in eval mode", "call model.eval()", task=doing))
     kind = model.device.type
     if kind != "meta" and torch.is_autocast_enabled(kind):
         got = f"torch.autocast on {kind}, which takes the float32 sums of attention rows away"
         fix = "trace outside of the autocast block, with the model loaded in bfloat16 or float16"
-        raise UnsupportedOptionError(message(got, "a model in its own dtype", fix, task=task))
+        raise UnsupportedOptionError(message(got, "a model in its own dtype", fix, task=doing))
 
 
 def _dropout(module: torch.nn.Module) -> float:
@@ -74,15 +75,8 @@ def refuse_gradients(model: torch.nn.Module, family: Family, *, layerwise: bool,
             at a time.
         UnsupportedModelError: Weights quantised for kernels without a backward.
     """
-    task = "trace gradients"
-    if torch.is_inference_mode_enabled():
-        got, fix = "torch.inference_mode", "use torch.no_grad, or call trace outside the block"
-        raise UnsupportedOptionError(message(got, "tensors that can be differentiated", fix, task=task))
-    quantizer = getattr(model, "hf_quantizer", None)
-    if quantizer is not None and not quantizer.is_trainable:
-        got = f"weights quantised by {type(quantizer).__name__}, whose kernels have no backward"
-        fix = "load the model in bfloat16 or with bitsandbytes, or trace without gradients"
-        raise UnsupportedModelError(message(got, "weights that gradients pass through", fix, task=task))
+    with task("trace gradients"):
+        require_backward(model, running=True)
     recurrent = layerwise and _is_recurrent(model)
     steps = steps_reason(model, family, gradients=True) if layerwise else ""
     why = "an intervention that is on" if interventions else "recurrent layers" if recurrent else steps

@@ -9,7 +9,21 @@ from transformers.cache_utils import DynamicLayer
 from lvlmscope.capture.generation import Generation
 from lvlmscope.models.families import Family
 
-__all__ = ["cut_cache", "prompt_arguments", "replayed_arguments", "step_arguments", "whole_arguments"]
+__all__ = ["cut_cache", "ends_in_image", "prompt_arguments", "replayed_arguments", "step_arguments", "whole_arguments"]
+
+
+def ends_in_image(model: Any, family: Family, prompt: torch.Tensor) -> bool:
+    """Whether the last position of a prompt shows an image, in any sample.
+
+    Args:
+        model: The bare model.
+        family: Its family's rules.
+        prompt: Ids with padding ``[batch, prompt]``.
+
+    Returns:
+        Whether it does.
+    """
+    return bool(family.image_mask(model, prompt)[:, -1].any())
 
 
 def cut_cache(generation: Generation, crossing: frozenset[int] = frozenset()) -> bool:
@@ -85,11 +99,11 @@ def replayed_arguments(model: Any, family: Family, generation: Generation) -> tu
         What the forward of the family's core takes; a forward from the start of the prompt where nothing can be cut.
     """
     # A last prompt position that shows the image is no id that could go through again
-    ends_in_image = bool(family.image_mask(model, generation.ids[:, : generation.prompt_length])[:, -1].any())
+    image_last = ends_in_image(model, family, generation.ids[:, : generation.prompt_length])
     crossing = family.crossing_layers(model)
     # Before 5.20 Mllama takes a mask over all positions, which the one step before a given answer does not show
     unmasked = bool(crossing) and generation.settings.get("answer") == "given"
-    if not ends_in_image and not unmasked and cut_cache(generation, crossing):
+    if not image_last and not unmasked and cut_cache(generation, crossing):
         return _block_arguments(generation), True
     return whole_arguments(family.core(model), generation), False
 

@@ -14,8 +14,10 @@ from torch.autograd.graph import allow_mutation_on_saved_tensors
 
 from lvlmscope.capture.agreement import decoder_dtype
 from lvlmscope.capture.generation import Generation, whole_cache
-from lvlmscope.capture.replayed_forwards import prompt_arguments, step_arguments
+from lvlmscope.capture.replayed_forwards import ends_in_image, prompt_arguments, step_arguments
 from lvlmscope.capture.row_recorder import RowRecorder
+from lvlmscope.capture.token_gradients import token_losses
+from lvlmscope.hooks.gradient_path import cut_graph
 from lvlmscope.models.families import Family
 from lvlmscope.runtime.model_hooks import Instrumentation
 
@@ -37,8 +39,8 @@ def sees_its_image(model: torch.nn.Module, family: Family, generation: Generatio
     Returns:
         Whether earlier rows see the last one of the prompt.
     """
-    last = family.image_mask(model, generation.ids[:, : generation.prompt_length])[:, -1]
-    return "token_type_ids" in generation.first and bool(last.any())
+    prompt = generation.ids[:, : generation.prompt_length]
+    return "token_type_ids" in generation.first and ends_in_image(model, family, prompt)
 
 
 def steps_reason(model: torch.nn.Module, family: Family, *, gradients: bool) -> str:
@@ -153,28 +155,14 @@ def replay_steps(
         recorder.end_step()
         found.append(logits.detach())
         cache = output.past_key_values
-        _cut_graph(cache)
+        cut_graph(cache)  # a step's loss does not depend on the weights of earlier rows
     recorder.finish()
     return torch.stack(found, 1)
 
 
 def _differentiate(recorder: StepRecorder, logits: torch.Tensor, generation: Generation, step: int) -> None:
-    """Keep ``d loss_t / d attention`` of one step, ``loss_t = -log p`` of its token."""
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    token = generation.ids[:, generation.prompt_length + step].to(logits.device)
-    running = torch.tensor([step < count for count in generation.steps], device=logits.device)
-    log_probs = torch.log_softmax(wide, -1).gather(-1, token.unsqueeze(-1)).squeeze(-1)
-    rows = list(recorder.leaves.values())
-    found = torch.autograd.grad(-log_probs.where(running, 0.0).sum(), rows)
-    for layer, gradient in zip(list(recorder.leaves), found, strict=True):
+    """Keep ``d loss_t / d attention`` of one step."""
+    loss = token_losses(logits.unsqueeze(1), generation, step).sum()
+    found = torch.autograd.grad(loss, list(recorder.leaves.values()))
+    for layer, gradient in zip(recorder.leaves, found, strict=True):
         recorder.keep_gradient(layer, gradient)
-
-
-def _cut_graph(cache: Any) -> None:
-    """Let the cache hold values only: a step's loss does not depend on the weights of earlier rows."""
-    for layer in getattr(cache, "layers", ()):
-        for name, held in list(vars(layer).items()):
-            if isinstance(held, torch.Tensor) and held.requires_grad:
-                setattr(layer, name, held.detach())
-            elif isinstance(held, dict):
-                held |= {key: value.detach() for key, value in held.items() if isinstance(value, torch.Tensor)}

@@ -15,7 +15,7 @@ from lvlmscope.capture.generation import Generation
 from lvlmscope.capture.row_recorder import RowRecorder
 from lvlmscope.hooks.instance_attributes import shadowed
 
-__all__ = ["has_recurrence", "one_layer_at_a_time", "token_gradients"]
+__all__ = ["has_recurrence", "one_layer_at_a_time", "token_gradients", "token_losses"]
 
 
 def has_recurrence(cache: Any) -> bool:
@@ -28,6 +28,26 @@ def has_recurrence(cache: Any) -> bool:
         Whether there is one.
     """
     return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in getattr(cache, "layers", []))
+
+
+def token_losses(
+    logits: Float[torch.Tensor, "batch step vocabulary"], generation: Generation, first: int = 0
+) -> Float[torch.Tensor, "batch step"]:
+    """``loss_t = -log p`` of each answer token, 0 after a sample's end.
+
+    Args:
+        logits: Replayed logits of consecutive steps ``[batch, step, vocabulary]``.
+        generation: What was repeated.
+        first: Number of the first of these steps.
+
+    Returns:
+        Losses ``[batch, step]``, in float32 or float64.
+    """
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    steps = torch.arange(first, first + logits.shape[1], device=logits.device)
+    answer = generation.ids.to(logits.device)[:, generation.prompt_length + steps]
+    valid = torch.stack([steps < count for count in generation.steps])
+    return -torch.log_softmax(wide, -1).gather(-1, answer.unsqueeze(-1)).squeeze(-1).where(valid, 0.0)
 
 
 def token_gradients(
@@ -51,12 +71,7 @@ def token_gradients(
     Returns:
         Kept gradients by layer ``[batch, step, head, kept key]``.
     """
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    answer = generation.ids[:, generation.prompt_length :].to(logits.device)
-    log_probs = torch.log_softmax(wide, -1).gather(-1, answer.unsqueeze(-1)).squeeze(-1)
-    steps = torch.arange(answer.shape[1], device=logits.device)
-    valid = torch.stack([steps < count for count in generation.steps])
-    losses, rows = -log_probs.where(valid, 0.0).sum(0), list(recorder.leaves.values())
+    losses, rows = token_losses(logits, generation).sum(0), list(recorder.leaves.values())
     if separately:
         found = tuple(torch.zeros_like(row) for row in rows)
         for step, loss in enumerate(losses):

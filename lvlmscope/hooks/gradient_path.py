@@ -11,7 +11,7 @@ from jaxtyping import Float
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
 
-__all__ = ["ForwardGraph", "GradientPath", "require_gradients"]
+__all__ = ["ForwardGraph", "GradientPath", "cut_graph", "require_backward", "require_gradients"]
 
 _RECURRENT: Final = frozenset({"hybrid", "linear_attention", "mamba", "mamba2", "recurrent"})
 
@@ -51,22 +51,39 @@ class ForwardGraph:
         return {layer: gradient[:, :, -1] for layer, gradient in zip(layers, found, strict=True)}
 
 
-def require_gradients(model: torch.nn.Module, *, running: bool) -> None:
-    """Refuse what cannot be differentiated, before anything is generated.
+def require_backward(model: torch.nn.Module, *, running: bool) -> None:
+    """Refuse weights and a mode without a backward, before anything is generated.
 
     Args:
         model: The bare model.
         running: Whether generation is about to begin; while an intervention is attached, the mode may still change.
 
     Raises:
-        UnsupportedModelError: Weights quantised for kernels without a backward, or recurrent layers.
+        UnsupportedModelError: Weights quantised for kernels without a backward.
         UnsupportedOptionError: ``torch.inference_mode``.
     """
     quantizer = getattr(model, "hf_quantizer", None)
     if quantizer is not None and not quantizer.is_trainable:
         got = f"weights quantised by {type(quantizer).__name__}, whose kernels have no backward"
-        fix = "load the model in bfloat16, or with bitsandbytes"
+        fix = "load the model in bfloat16 or with bitsandbytes, or go without gradients"
         raise UnsupportedModelError(message(got, "weights that gradients pass through", fix))
+    if running and torch.is_inference_mode_enabled():
+        fix = "use torch.no_grad, or leave the block first"
+        raise UnsupportedOptionError(message("torch.inference_mode", "tensors that can be differentiated", fix))
+
+
+def require_gradients(model: torch.nn.Module, *, running: bool) -> None:
+    """As `require_backward`, and refuse decoders through whose decode steps no gradient passes.
+
+    Args:
+        model: The bare model.
+        running: As for `require_backward`.
+
+    Raises:
+        UnsupportedModelError: As for `require_backward`, or recurrent layers.
+        UnsupportedOptionError: As for `require_backward`.
+    """
+    require_backward(model, running=running)
     config: Any = getattr(model, "config", None)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     recurrent = _RECURRENT & set(getattr(text, "layer_types", None) or ())
@@ -74,9 +91,6 @@ def require_gradients(model: torch.nn.Module, *, running: bool) -> None:
         got = f"{type(model).__name__} with {', '.join(sorted(recurrent))} layers, whose states change in place"
         fix = "trace it with gradients=True instead"
         raise UnsupportedModelError(message(got, "decoders of attention and convolution", fix))
-    if running and torch.is_inference_mode_enabled():
-        fix = "use torch.no_grad, or call generate outside the block"
-        raise UnsupportedOptionError(message("torch.inference_mode", "tensors that can be differentiated", fix))
 
 
 class _Forward(threading.local):
@@ -181,21 +195,28 @@ class GradientPath:
         if last is None:
             return None
         self._deliver(ForwardGraph(rows=rows, logits=last))
-        _cut(kwargs.get("past_key_values"))
-        return _cut(output)
+        cut_graph(kwargs.get("past_key_values"))
+        return cut_graph(output)
 
 
-def _cut(value: Any) -> Any:
-    """The same value without graphs; caches and their layers are changed in place."""
+def cut_graph(value: Any) -> Any:
+    """The same value without graphs; dicts, caches and their layers are changed in place.
+
+    Args:
+        value: A tensor, a model's output, a cache, or anything else, which is left alone.
+
+    Returns:
+        The value.
+    """
     if isinstance(value, torch.Tensor):
         return value.detach() if value.requires_grad else value
     if isinstance(value, dict):  # model outputs among them
         for name in list(value):
-            value[name] = _cut(value[name])
+            value[name] = cut_graph(value[name])
         return value
     if type(value) in {list, tuple}:
-        return type(value)(_cut(each) for each in value)
+        return type(value)(cut_graph(each) for each in value)
     if hasattr(value, "layers") or hasattr(value, "is_initialized"):  # a cache, a cache's layer
         for name, own in list(vars(value).items()):
-            setattr(value, name, _cut(own))
+            setattr(value, name, cut_graph(own))
     return value
