@@ -68,9 +68,21 @@ Builder = Callable[[int], tuple[Any, list[Sample]]]
 FAMILIES: dict[str, Callable[..., FamilyCase]] = {}
 
 
-def family(build: Builder) -> Builder:
-    """Register a builder under its function's name."""
+def registering(cases: dict[str, Callable[..., FamilyCase]]) -> Callable[[Builder], Builder]:
+    """A decorator that registers builders under their functions' names.
 
+    Args:
+        cases: Where.
+    """
+
+    def registered(build: Builder) -> Builder:
+        cases[build.__name__] = _case_maker(build)
+        return build
+
+    return registered
+
+
+def _case_maker(build: Builder) -> Callable[..., FamilyCase]:
     def made(batch: int = 1, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> FamilyCase:
         torch.manual_seed(seed)
         model, samples = build(batch)
@@ -84,8 +96,10 @@ def family(build: Builder) -> Builder:
             dicts.append(text | cast)
         return FamilyCase(model, joined(dicts), tuple(dicts))
 
-    FAMILIES[build.__name__] = made
-    return build
+    return made
+
+
+family = registering(FAMILIES)
 
 
 @torch.no_grad()

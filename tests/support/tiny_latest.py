@@ -27,13 +27,7 @@ from tests.support.tiny_others import square
 from tests.support.tiny_rest import SMALL
 
 LATEST: dict[str, Callable[..., FamilyCase]] = {}
-
-
-def latest(build: tiny_families.Builder) -> tiny_families.Builder:
-    """Register a builder under its function's name."""
-    tiny_families.family(build)
-    LATEST[build.__name__] = tiny_families.FAMILIES.pop(build.__name__)
-    return build
+latest = tiny_families.registering(LATEST)
 
 
 @latest

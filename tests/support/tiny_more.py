@@ -37,13 +37,7 @@ GLM_TOKENS = {
     "video_start_token_id": 204,
     "video_end_token_id": 205,
 }
-
-
-def more(build: tiny_families.Builder) -> tiny_families.Builder:
-    """Register a builder under its function's name."""
-    tiny_families.family(build)
-    MORE[build.__name__] = tiny_families.FAMILIES.pop(build.__name__)
-    return build
+more = tiny_families.registering(MORE)
 
 
 def qwen_inputs(batch: int, **text: Any) -> tuple[list[Sample], dict[str, Any]]:

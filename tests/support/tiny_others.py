@@ -26,12 +26,7 @@ from tests.support.tiny_families import (
 from tests.support.tiny_models import BOS, EOS, IMAGE, PAD
 
 OTHERS: dict[str, Callable[..., FamilyCase]] = {}
-
-
-def other(build: tiny_families.Builder) -> tiny_families.Builder:
-    tiny_families.family(build)
-    OTHERS[build.__name__] = tiny_families.FAMILIES.pop(build.__name__)
-    return build
+other = tiny_families.registering(OTHERS)
 
 
 def square(batch: int, tokens: int = 16, side: int = 32) -> list[Sample]:

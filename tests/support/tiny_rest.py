@@ -28,13 +28,7 @@ REST: dict[str, Callable[..., FamilyCase]] = {}
 SMALL = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4}
 SMALL |= {"num_key_value_heads": 2, "max_position_embeddings": 512}
 MIXED = ["sliding_attention", "full_attention"] * 2
-
-
-def rest(build: tiny_families.Builder) -> tiny_families.Builder:
-    """Register a builder under its function's name."""
-    tiny_families.family(build)
-    REST[build.__name__] = tiny_families.FAMILIES.pop(build.__name__)
-    return build
+rest = tiny_families.registering(REST)
 
 
 def _grids(batch: int, *, width: int) -> list[Sample]:

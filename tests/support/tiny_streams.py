@@ -13,13 +13,7 @@ from tests.support.tiny_rest import MIXED, SMALL
 from tests.support.tiny_variants import EXPERTS, INDEXER, LATENT
 
 STREAMS: dict[str, Callable[..., FamilyCase]] = {}
-
-
-def streams(build: tiny_families.Builder) -> tiny_families.Builder:
-    """Register a builder under its function's name."""
-    tiny_families.family(build)
-    STREAMS[build.__name__] = tiny_families.FAMILIES.pop(build.__name__)
-    return build
+streams = tiny_families.registering(STREAMS)
 
 
 @streams

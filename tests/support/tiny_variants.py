@@ -39,13 +39,7 @@ EXPERTS = {
 }
 LATENT = {"kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 12}
 INDEXER = {"index_topk": 6, "index_head_dim": 16, "index_n_heads": 16}
-
-
-def variant(build: tiny_families.Builder) -> tiny_families.Builder:
-    """Register a builder under its function's name."""
-    tiny_families.family(build)
-    VARIANTS[build.__name__] = tiny_families.FAMILIES.pop(build.__name__)
-    return build
+variant = tiny_families.registering(VARIANTS)
 
 
 def _llava(batch: int, text: Any) -> tuple[Any, list[Sample]]:
