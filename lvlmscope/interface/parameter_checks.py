@@ -45,12 +45,12 @@ def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
     lvlmscope.errors.ModelInputError: call repeat: got times=0; expected: a whole number from 1; change times.
     """
     signature = inspect.signature(function)
-    hints: dict[str, Any] = {}
+    # At the first call: what annotations name may be defined below the function
+    declared = functools.cache(functools.partial(checkable_hints, function))
 
     @functools.wraps(function)
     def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        if not hints:
-            hints.update(checkable_hints(function))
+        hints = declared()
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
