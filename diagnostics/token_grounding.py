@@ -83,7 +83,7 @@ def saliency_to_answer(
         ModelInputError: A trace without gradients, or layers it does not have.
 
     Reference:
-        arXiv 2601.20279, eq. 6.
+        arXiv 2601.20279, eq. 6, which has all keys after the image; the answer's alone are our choice.
 
     >>> from lvlmscope.traces.synthetic import planted_trace
     >>> saliency_to_answer(planted_trace(salient="previous"), layers=[0]).values.tolist()
@@ -120,7 +120,7 @@ def saliency_to_image(
         ModelInputError: A trace without gradients or image keys, or layers it does not have.
 
     Reference:
-        arXiv 2601.20279; the sum over the image is that of methods 1.4.
+        arXiv 2601.20279, eq. 1-5; the sum over the image is our choice.
 
     >>> from lvlmscope.traces.synthetic import planted_trace
     >>> saliency_to_image(planted_trace(salient=7), layers=[0])[0].item()

@@ -11,9 +11,8 @@ from lvlmscope.attention.sensitive_head_rule import HeadFraction, extreme_heads,
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.attended_layers import chosen_layers
-from lvlmscope.interventions.forward_sums import ForwardSums
 from lvlmscope.interventions.image_session import ImageSession
-from lvlmscope.interventions.key_positions import crosses, on_keys, on_positions
+from lvlmscope.interventions.key_positions import on_keys, on_positions
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.runtime.parameters import InterventionConfig
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
@@ -95,10 +94,8 @@ class _CLVASession(ImageSession):
         self._config = config
         self._initial, self._middle, self._deep = initial, middle, deep
         self._noise, self._anchor = _PositionSum(0), _PositionSum(0)
-        self._crossing: dict[int | None, bool] = {}
         self.row_layers = frozenset({*initial, *middle, *deep} if config.alpha or config.beta else ())
         self._pulls: dict[tuple[bool, int, torch.device], torch.Tensor] = {}
-        self._sums = ForwardSums()
 
     def begin_forward(self, forward: ForwardInfo) -> None:
         """Clear the anchors."""
@@ -113,26 +110,21 @@ class _CLVASession(ImageSession):
         if not self.sees_image or (config.alpha == 0 and config.beta == 0):
             return None
         if rows.layer in self._initial:
-            self._noise.add(gathered_distribution(rows, config.fraction, most=False), crosses=self._crosses(rows))
+            self._noise.add(gathered_distribution(rows, config.fraction, most=False), crosses=self.crosses(rows))
         if rows.layer in self._middle:
-            self._anchor.add(gathered_distribution(rows, config.fraction, most=True), crosses=self._crosses(rows))
+            self._anchor.add(gathered_distribution(rows, config.fraction, most=True), crosses=self.crosses(rows))
         if rows.layer not in self._deep:
             return None
         pull, level = self._pull_on(rows), rows.image_mass
         edited, chosen = _updated(rows, pull.unsqueeze(-2), config.update)
         if config.heads == "sensitive":
             chosen = chosen & extreme_heads(level, config.fraction, most=True)
-        self._sums.add("mass", rows.layer, level, above=0.0)
+        self.sums.add("mass", rows.layer, level, above=0.0)
         return torch.where(chosen.unsqueeze(-1), edited, rows.weights)
-
-    def end_forward(self, logits: torch.Tensor) -> None:
-        """Add up what the layers gave."""
-        del logits
-        self._sums.settle()
 
     def _pull_on(self, rows: AttentionRows) -> torch.Tensor:
         """`alpha Pos - beta Neg` on the keys of a layer; shared by deep layers that see every key."""
-        crossing = self._crosses(rows)
+        crossing = self.crosses(rows)
         key = crossing, rows.weights.shape[-1], rows.weights.device
         if rows.sees_all_keys and key in self._pulls:
             return self._pulls[key]
@@ -140,22 +132,16 @@ class _CLVASession(ImageSession):
         if self._config.update == "logit":
             anchor, noise = _peaking_at_one(anchor), _peaking_at_one(noise)
         pull = self._pulls[key] = torch.sub(self._config.alpha * anchor, noise, alpha=self._config.beta)
-        self._sums.add("pull", rows.layer or 0, pull.abs().amax(-1), above=0.0)
+        self.sums.add("pull", rows.layer or 0, pull.abs().amax(-1), above=0.0)
         return pull
-
-    def _crosses(self, rows: AttentionRows) -> bool:
-        """Whether a layer crosses to the image, found at its first forward."""
-        if rows.layer not in self._crossing:
-            self._crossing[rows.layer] = crosses(rows)
-        return self._crossing[rows.layer]
 
     def no_effect_reason(self) -> str | None:
         """Why no row was edited."""
         if not self.sees_image or (self._config.alpha == 0 and self._config.beta == 0):
             return None
-        if not self._sums.total("mass"):
+        if not self.sums.total("mass"):
             return f"in its deep layers ({_numbers(self._deep)}) no predicting row attends to an image key"
-        if not self._sums.total("pull"):
+        if not self.sums.total("pull"):
             where = f"initial ({_numbers(self._initial)}) and middle ({_numbers(self._middle)}) layers"
             return f"the {where} gave no anchor: no head there attends to the image, or the anchors are equal"
         return "the anchors left the rows of the deep layers as they were"

@@ -10,7 +10,6 @@ from lvlmscope.attention.entropy_threshold_rule import FLAG_MARGIN, EntropyRule,
 from lvlmscope.attention.layer_bands import LayerSpec
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.attended_layers import chosen_layers
-from lvlmscope.interventions.forward_sums import ForwardSums
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.runtime.parameters import InterventionConfig
@@ -82,7 +81,6 @@ class _DLEAFSession(ImageSession):
         self._level = RunningThreshold(config.threshold)
         self.row_layers = frozenset(layers)
         self._pairs = 0
-        self._sums = ForwardSums()
 
     def begin_forward(self, forward: ForwardInfo) -> None:
         """Reset the threshold."""
@@ -98,30 +96,25 @@ class _DLEAFSession(ImageSession):
         begins = self._level.begins
         flagged = self._level.flag(entropy)
         self._pairs += entropy.numel()
-        self._sums.add("seeing", layer, entropy, above=-1.0)  # NaN where the row sees no image key
+        self.sums.add("seeing", layer, entropy, above=-1.0)  # NaN where the row sees no image key
         if begins:
             return None
         chosen = heads_to_edit(rows.image_mass, self._config.heads) & flagged.unsqueeze(-1)
-        self._sums.add("flagged", layer, flagged)
-        self._sums.add("edited", layer, chosen)
+        self.sums.add("flagged", layer, flagged)
+        self.sums.add("edited", layer, chosen)
         if self._config.gamma == 0:
             return None
         best = rows.image_mass.argmax(-1)[..., None, None].expand(*rows.weights.shape[:2], 1, rows.weights.shape[-1])
         mixed = torch.lerp(rows.weights, rows.weights.gather(-2, best), self._config.gamma)
         return torch.where(chosen.unsqueeze(-1), mixed, rows.weights)
 
-    def end_forward(self, logits: torch.Tensor) -> None:
-        """Add up what the layers gave."""
-        del logits
-        self._sums.settle()
-
     def no_effect_reason(self) -> str | None:
         """Why no row was edited."""
         if not self.sees_image or self._config.gamma == 0:
             return None
-        if self._sums.total("flagged"):
+        if self.sums.total("flagged"):
             return "the heads to edit had their most focused head's attention already"
-        if not self._sums.total("seeing"):
+        if not self.sums.total("seeing"):
             walked = ", ".join(str(layer) for layer in self._layers)
             return f"in the layers it walks ({walked}) no predicting row attends to an image key"
         above = f"more than {FLAG_MARGIN:g} nats above the {self._config.threshold}"
@@ -129,10 +122,10 @@ class _DLEAFSession(ImageSession):
 
     def report(self) -> dict[str, Any]:
         """Share of (row, layer) pairs flagged, heads edited in each, and the rows flagged in each layer."""
-        flagged_in = self._sums.by_layer("flagged")
+        flagged_in = self.sums.by_layer("flagged")
         flagged = sum(flagged_in.values())
         return super().report() | {
             "flagged_share": flagged / self._pairs if self._pairs else 0.0,
             "flagged_rows_per_layer": {str(layer): n for layer, n in flagged_in.items() if n},
-            "edited_heads_per_flagged_row": self._sums.total("edited") / flagged if flagged else 0.0,
+            "edited_heads_per_flagged_row": self.sums.total("edited") / flagged if flagged else 0.0,
         }

@@ -10,7 +10,6 @@ from lvlmscope.attention.functional_head_rule import HeadRule, head_ratio, layer
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.attended_layers import attention_layers
-from lvlmscope.interventions.forward_sums import ForwardSums
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.runtime.parameters import InterventionConfig
@@ -189,7 +188,6 @@ class _RescalingSession(ImageSession):
         if config.g_perc == 1 and config.g_reas == 1:
             self.row_layers = frozenset()
         self._heads = 0
-        self._sums = ForwardSums()
         self._unit: torch.Tensor | None = None
 
     def begin_forward(self, forward: ForwardInfo) -> None:
@@ -214,7 +212,7 @@ class _RescalingSession(ImageSession):
         for name, possible, factor in (("perception", perceives, config.g_perc), ("reasoning", reasons, config.g_reas)):
             if possible:
                 chosen = getattr(self._rule, name)(ratio)
-                self._sums.add(name, layer, chosen)
+                self.sums.add(name, layer, chosen)
                 gain = gain.masked_fill(chosen, factor)
         return gain
 
@@ -223,11 +221,6 @@ class _RescalingSession(ImageSession):
         if self._unit is None or (self._unit.shape, self._unit.device) != (ratio.shape, ratio.device):
             self._unit = torch.ones_like(ratio)
         return self._unit
-
-    def end_forward(self, logits: torch.Tensor) -> None:
-        """Add up what the layers gave."""
-        del logits
-        self._sums.settle()
 
     def no_effect_reason(self) -> str | None:
         """Why no head was scaled."""
@@ -244,9 +237,9 @@ class _RescalingSession(ImageSession):
         count = max(self._heads, 1)
         return (
             super().report()
-            | {f"{name}_share": self._sums.total(name) / count for name in ("perception", "reasoning")}
+            | {f"{name}_share": self.sums.total(name) / count for name in ("perception", "reasoning")}
             | {
-                f"{name}_heads_per_layer": {str(layer): n for layer, n in self._sums.by_layer(name).items() if n}
+                f"{name}_heads_per_layer": {str(layer): n for layer, n in self.sums.by_layer(name).items() if n}
                 for name in ("perception", "reasoning")
             }
         )

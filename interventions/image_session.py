@@ -3,6 +3,11 @@
 import warnings
 from typing import Any
 
+import torch
+
+from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.interventions.forward_sums import ForwardSums
+from lvlmscope.interventions.key_positions import crosses
 from lvlmscope.runtime.protocol import ForwardInfo, Session
 
 __all__ = ["ImageSession"]
@@ -14,6 +19,7 @@ class ImageSession(Session):
     Attributes:
         method: Name of the intervention, for the warning.
         sees_image: Whether any sample of the current forward has image keys.
+        sums: What the report is made of; settled at the end of each forward.
     """
 
     method = "the intervention"
@@ -21,7 +27,9 @@ class ImageSession(Session):
     def __init__(self) -> None:
         """A session before its first forward."""
         self.sees_image = False
+        self.sums = ForwardSums()
         self._warned = False
+        self._crossing: dict[int | None, bool] = {}
 
     def begin_forward(self, forward: ForwardInfo) -> None:
         """Look for image keys; warn at the first forward without any."""
@@ -30,6 +38,21 @@ class ImageSession(Session):
             self._warned = True
             text = f"{self.method} does nothing: the prompt holds no image. Put one in it, or remove the intervention."
             warnings.warn(text, UserWarning, stacklevel=2)
+
+    def end_forward(self, logits: torch.Tensor) -> None:
+        """Add up what the layers gave."""
+        del logits
+        self.sums.settle()
+
+    def crosses(self, rows: AttentionRows) -> bool:
+        """Whether the layer's keys are the image's alone, outside the sequence; found at its first forward.
+
+        Args:
+            rows: Rows of the layer.
+        """
+        if rows.layer not in self._crossing:
+            self._crossing[rows.layer] = crosses(rows)
+        return self._crossing[rows.layer]
 
     def report(self) -> dict[str, Any]:
         """Whether the last forward had image keys."""

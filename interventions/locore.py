@@ -11,9 +11,8 @@ from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.layer_bands import LayerSpec
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.attended_layers import chosen_layers
-from lvlmscope.interventions.forward_sums import ForwardSums
 from lvlmscope.interventions.image_session import ImageSession
-from lvlmscope.interventions.key_positions import after_image, crosses, on_keys
+from lvlmscope.interventions.key_positions import after_image, on_keys
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.runtime.parameters import InterventionConfig
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
@@ -80,7 +79,6 @@ class _LocoRESession(ImageSession):
         self._config = config
         self._layers = layers
         self.row_layers = frozenset(layers if config.beta else ())
-        self._sums = ForwardSums()
         self._forward: ForwardInfo | None = None
 
     def begin_forward(self, forward: ForwardInfo) -> None:
@@ -91,27 +89,24 @@ class _LocoRESession(ImageSession):
         elif forward.num_rows:
             self.changes_all_heads = self._reached(forward, 0) > 0
 
-    def end_forward(self, logits: torch.Tensor) -> None:
-        """Add up what the layers gave."""
-        del logits
-        self._sums.settle()
-
     def edit_attention(self, rows: AttentionRows) -> torch.Tensor | None:
         """Raise the weights of the window's keys; rows without one before them are not edited."""
         forward = self._forward
         if rows.layer not in self._layers or self._config.beta == 0 or forward is None:
             return None
         keys, device = rows.weights.shape[-1], rows.weights.device
+        if self.crosses(rows):
+            return None
         window = forward.once(("window", id(self), keys, device), lambda: self._window(rows, forward))
         if window is None:
             return None
         edited = self._reinforced(rows, window)
         for name, weights in (("before", rows.weights), ("after", edited)):
-            self._sums.add(name, rows.layer, window.part(weights))
+            self.sums.add(name, rows.layer, window.part(weights))
         if self.changes_all_heads:
-            self._sums.number("heads", rows.layer, math.prod(rows.weights.shape[:-1]))
+            self.sums.number("heads", rows.layer, math.prod(rows.weights.shape[:-1]))
             return edited
-        self._sums.add("heads", rows.layer, window.touched.expand(rows.weights.shape[:-1]))
+        self.sums.add("heads", rows.layer, window.touched.expand(rows.weights.shape[:-1]))
         return torch.where(window.touched.unsqueeze(-1), edited, rows.weights)
 
     def _reached(self, forward: ForwardInfo, row: int) -> int:
@@ -123,7 +118,7 @@ class _LocoRESession(ImageSession):
         """Keys of the last tokens in a layer; None where no row has any."""
         keys, nearest = rows.weights.shape[-1], 0 if self._config.own_key else 1
         if self._config.keys == "after_image":
-            if not self.sees_image or crosses(rows):
+            if not self.sees_image:
                 return None
             positions = torch.arange(forward.image_keys.shape[1], device=forward.image_keys.device)
             before = forward.row_positions.to(positions.device)[:, None] - positions
@@ -159,8 +154,8 @@ class _LocoRESession(ImageSession):
 
     def report(self) -> dict[str, Any]:
         """Mean attention on the window before and after, over the edited rows, heads and layers (shares of 1)."""
-        count = max(self._sums.total("heads"), 1)
-        mass = {f"window_mass_{name}": float(self._sums.total(name)) / count for name in ("before", "after")}
+        count = max(self.sums.total("heads"), 1)
+        mass = {f"window_mass_{name}": float(self.sums.total(name)) / count for name in ("before", "after")}
         return mass | (super().report() if self._config.keys == "after_image" else {})
 
 

@@ -188,12 +188,12 @@ class _PlaceboSession(Session):
 
     def report(self) -> dict[str, Any]:
         """Share of the asked change that was made, and the method's own report on the placebo's forwards."""
-        told: dict[str, Any] = {"method": self._inner.report()}
-        told["change_reached"] = self._moved / self._asked if self._asked else 1.0
+        report: dict[str, Any] = {"method": self._inner.report()}
+        report["change_reached"] = self._moved / self._asked if self._asked else 1.0
         if self._rejection is not None:
-            told |= {"replaced_by_method": self._rejection.owed_in_all, "replaced_tokens": self._rejection.replaced}
-            told["changed"] = self._rejection.replaced > 0
-        return told
+            report |= {"replaced_by_method": self._rejection.owed_in_all, "replaced_tokens": self._rejection.replaced}
+            report["changed"] = self._rejection.replaced > 0
+        return report
 
 
 class _RandomRejection(LogitsProcessor):

@@ -212,7 +212,7 @@ class AttentionRows:
 
     @cached_property
     def layer_image_entropy(self) -> Float[torch.Tensor, "*lead"]:
-        """``LIAE = - sum_j p_bar ln p_bar`` in nats, ``[...]`` in ``[0, ln n]`` (methods 1.3, our reading).
+        """``LIAE = - sum_j p_bar ln p_bar`` in nats, ``[...]`` in ``[0, ln n]`` (arXiv 2509.07864, our reading).
 
         NaN where the row has no image key or no image mass.
         """

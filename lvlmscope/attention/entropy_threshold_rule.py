@@ -1,12 +1,13 @@
 """D-LEAF's rule without a model: layers whose image attention entropy is above a running threshold."""
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import torch
 
 from lvlmscope.attention.layer_bands import LayerSpec
-from lvlmscope.errors import ModelInputError, message, task
+from lvlmscope.interface.declared_types import Range
+from lvlmscope.interface.parameter_checks import check_fields
 
 __all__ = ["FLAG_MARGIN", "EntropyRule", "RunningThreshold", "heads_to_edit"]
 
@@ -28,22 +29,15 @@ class EntropyRule:
 
     threshold: Literal["min", "max", "mean"] = "min"
     layers: LayerSpec = (0.0, 1.0)
-    heads: Literal["below_mean", "all"] | int = "below_mean"
+    heads: Literal["below_mean", "all"] | Annotated[int, Range(ge=1, noun="a number of heads")] = "below_mean"
 
-    @task("configure D-LEAF's rule")
     def __post_init__(self) -> None:
         """Check the parameters.
 
         Raises:
-            ModelInputError: A parameter outside its choices.
+            ModelInputError: A parameter of another type, or outside its choices or range.
         """
-        if self.threshold not in {"min", "max", "mean"}:
-            got, expected = f"threshold={self.threshold!r}", "min, max or mean"
-            raise ModelInputError(message(got, expected, "choose one of them"))
-        counted = isinstance(self.heads, int) and not isinstance(self.heads, bool) and self.heads >= 1
-        if self.heads not in {"below_mean", "all"} and not counted:
-            got, expected = f"heads={self.heads!r}", "below_mean, all, or a number of heads from 1"
-            raise ModelInputError(message(got, expected, "choose one of them"))
+        check_fields(self, "configure D-LEAF's rule")
 
 
 class RunningThreshold:

@@ -4,17 +4,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float, Int
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.attention.option_checks import require_kind, require_number, whole_number
+from lvlmscope.attention.option_checks import require_kind, require_number
 from lvlmscope.errors import ModelInputError, message, task
+from lvlmscope.interface.declared_types import Range
+from lvlmscope.interface.parameter_checks import check_fields
 
 __all__ = ["PRESETS", "HeadRule", "Preset", "head_ratio", "layer_at", "preset_named", "rule_by_share"]
 
 _TASK = "class heads by function"
+LayerNumber = Annotated[int, Range(ge=0, noun="a layer number")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +35,9 @@ class HeadRule:
         tau_reas: Greatest `S_v` of a reasoning head.
     """
 
-    l_perc: int
+    l_perc: LayerNumber
     tau_perc: float
-    l_reas: int
+    l_reas: LayerNumber
     tau_reas: float
 
     @task(_TASK)
@@ -43,20 +47,12 @@ class HeadRule:
         Raises:
             ModelInputError: `tau_reas` is not below `tau_perc`, or a layer is negative or no whole number.
         """
-        for name in ("tau_reas", "tau_perc"):
-            require_number(name, getattr(self, name))
-        for name in ("l_perc", "l_reas"):
-            if (number := whole_number(getattr(self, name))) is None:
-                raise ModelInputError(
-                    message(f"{name}={getattr(self, name)!r}"[:80], "a whole number", f"change {name}")
-                )
-            object.__setattr__(self, name, number)
+        check_fields(self, _TASK)
+        for name in ("l_perc", "l_reas"):  # numpy's and torch's whole numbers too
+            object.__setattr__(self, name, int(getattr(self, name)))
         if not self.tau_reas < self.tau_perc:
             got = f"tau_reas {self.tau_reas:.6g} and tau_perc {self.tau_perc:.6g}"
             raise ModelInputError(message(got, "tau_reas below tau_perc", "set them apart"))
-        if min(self.l_perc, self.l_reas) < 0:
-            got = f"l_perc {self.l_perc} and l_reas {self.l_reas}"
-            raise ModelInputError(message(got, "layer numbers from 0", "change them"))
 
     def masks(
         self, ratio: Float[torch.Tensor, "*shape"], layer: int | Int[torch.Tensor, "*#shape"]

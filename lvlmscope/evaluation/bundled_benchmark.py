@@ -59,24 +59,24 @@ def caption_scores(
 
 def questions(held_out: Sequence[Scene], against: Against) -> list[tuple[Scene, str, bool]]:
     """One question about a present and one about an absent category for each scene that offers both."""
-    asked: list[tuple[Scene, str, bool]] = []
+    found: list[tuple[Scene, str, bool]] = []
     for scene in held_out:
         rng = np.random.default_rng([scene.seed, scene.index, 1])
         present = str(rng.choice(sorted(scene.present)))
         absent = negatives(rng, scene.present, against)
         if absent:
-            asked += [(scene, present, True), (scene, str(rng.choice(absent)), False)]
-    return asked
+            found += [(scene, present, True), (scene, str(rng.choice(absent)), False)]
+    return found
 
 
 def probe_scores(
-    model: PreTrainedModel, processor: ProcessorMixin, asked: Sequence[tuple[Scene, str, bool]], *, blank: bool = False
+    model: PreTrainedModel, processor: ProcessorMixin, probes: Sequence[tuple[Scene, str, bool]], *, blank: bool = False
 ) -> dict[str, int | float]:
     """POPE scores of the questions; with `blank`, on a plain grey image instead of each scene's own."""
     grey = Image.new("RGB", (112, 112), (127, 127, 127))
-    pairs = [(grey if blank else s.image, f"Is there {with_article(name)} in the image?") for s, name, _ in asked]
+    pairs = [(grey if blank else s.image, f"Is there {with_article(name)} in the image?") for s, name, _ in probes]
     texts = answers(model, processor, pairs, max_new_tokens=12, batch_size=100, description="probes")
-    return pope(texts, [truth for *_, truth in asked]).summary()
+    return pope(texts, [truth for *_, truth in probes]).summary()
 
 
 @checked
@@ -105,9 +105,9 @@ def report_card(
     blank: dict[str, dict[str, int | float]] = {}
     for split, held in drawn.items():
         for against in ("random", "partner"):
-            asked = questions(held, "random" if against == "random" else "partner")
-            if not asked:
+            found = questions(held, "random" if against == "random" else "partner")
+            if not found:
                 continue  # few scenes, and each has all its usual company: nothing to ask
-            probes[f"{split}/{against}"] = probe_scores(model, processor, asked)
-            blank[f"{split}/{against}"] = probe_scores(model, processor, asked, blank=True)
+            probes[f"{split}/{against}"] = probe_scores(model, processor, found)
+            blank[f"{split}/{against}"] = probe_scores(model, processor, found, blank=True)
     return ReportCard(captions=captions, probes=probes, blank=blank, scenes=n, max_new_tokens=max_new_tokens)

@@ -85,13 +85,15 @@ def timed_answers(
     Returns:
         Texts, tokens and seconds.
     """
-    asked = list(pairs)
+    inputs = list(pairs)
     family = family_of(model)
     written: list[tuple[str, int, bool]] = []
     seconds = 0.0
-    with progress.bar(total=len(asked), desc=description, delay=2, leave=False) as bar:
-        for start in range(0, len(asked), batch_size):
-            chunk = [(image() if callable(image) else image, text) for image, text in asked[start : start + batch_size]]
+    with progress.bar(total=len(inputs), desc=description, delay=2, leave=False) as bar:
+        for start in range(0, len(inputs), batch_size):
+            chunk = [
+                (image() if callable(image) else image, text) for image, text in inputs[start : start + batch_size]
+            ]
             answered, took = _batch(model, processor, family, chunk, max_new_tokens)
             written += answered
             seconds += took

@@ -183,6 +183,6 @@ def _compared(row: Row, against: Row, metric: Metric, groups: np.ndarray, draws:
     gaps = paired_differences(before, after, groups, **draws)
     if "questions" not in row.counts or against.role == "length_matched":
         return Comparison(row=row.label, against=against.label, differences=gaps)
-    asked = row.counts["questions"] > 0
-    right, wrong, p = mcnemar_test(against.counts["correct"][asked] > 0, row.counts["correct"][asked] > 0)
+    is_question = row.counts["questions"] > 0
+    right, wrong, p = mcnemar_test(against.counts["correct"][is_question] > 0, row.counts["correct"][is_question] > 0)
     return Comparison(row=row.label, against=against.label, differences=gaps, made_right=right, made_wrong=wrong, p=p)

@@ -56,12 +56,12 @@ def intervention_label(intervention: Intervention) -> str:
     """
     if isinstance(intervention, Placebo):
         return f"placebo of {intervention_label(intervention.intervention)}"
-    told = intervention.describe()
+    description = intervention.describe()
     fields = getattr(type(intervention), "__dataclass_fields__", {})
     changed = [
         f"{name}={value}"
-        for name, value in told.get("parameters", {}).items()
+        for name, value in description.get("parameters", {}).items()
         if name not in fields or getattr(intervention, name) != fields[name].default
     ]
-    name = str(told.get("name", type(intervention).__name__))
+    name = str(description.get("name", type(intervention).__name__))
     return f"{name}({', '.join(changed)})" if changed else name

@@ -89,7 +89,7 @@ def evaluate(
     chosen: Metric = metric or data.metric
     count_answers(data, chosen, [""] * len(data), parser)  # refuses what cannot be scored before anything runs
     shams = _placebos(stacks, seed) if placebo else {}
-    pairs = [(item.open, _asked(item, prompt)) for item in data.items]
+    pairs = [(item.open, _question(item, prompt)) for item in data.items]
     if out is not None:
         require_folder(out)
     data.check_images()
@@ -102,9 +102,9 @@ def evaluate(
         with intervene(model, *stack) as handle:
             found = timed_answers(bare, reader, pairs, description=label, **options)
         row = _row(data, chosen, parser, label, found)
-        told = tuple(one.describe() for one in stack)
+        descriptions = tuple(one.describe() for one in stack)
         role: Role = "placebo" if control_of else "intervention"
-        rows.append(replace(row, role=role, control_of=control_of, interventions=told, edits=handle.report()))
+        rows.append(replace(row, role=role, control_of=control_of, interventions=descriptions, edits=handle.report()))
     settings = {"model": describe_model(model), "prompt": prompt or PROMPT, **options}
     return _evaluated(data, chosen, rows, settings | {"parser": parser, "resamples": resamples, "seed": seed}, out)
 
@@ -168,7 +168,7 @@ def _dataset(given: Any) -> Dataset:
     raise EvaluationError(message(got, f"a Dataset, or {' or '.join(map(repr, BUNDLED))}", fix))
 
 
-def _asked(item: Item, prompt: str | None) -> str:
+def _question(item: Item, prompt: str | None) -> str:
     if not item.question:
         return PROMPT if prompt is None else prompt
     if prompt is None:

@@ -45,12 +45,12 @@ def markdown(result: Evaluation) -> str:
 
 
 def _method(result: Evaluation) -> str:
-    told = result.settings
-    made = [f"model {told['model']['name']}"] if told.get("model") else ["answers from files"]
-    if told.get("max_new_tokens"):
-        made.append(f"greedy, at most {told['max_new_tokens']} new tokens, batches of {told['batch_size']}")
+    settings = result.settings
+    made = [f"model {settings['model']['name']}"] if settings.get("model") else ["answers from files"]
+    if settings.get("max_new_tokens"):
+        made.append(f"greedy, at most {settings['max_new_tokens']} new tokens, batches of {settings['batch_size']}")
     if any("unclear" in row.counts for row in result.rows):
-        made.append(f"answers read by the parser {told['parser']}")
+        made.append(f"answers read by the parser {settings['parser']}")
     tried = sum(row.role == "intervention" for row in result.rows)
     if tried > 1:
         made.append(f"{tried} settings compared; intervals and p values are not corrected for their number")

@@ -106,9 +106,9 @@ def save_run(result: Evaluation, folder: str | os.PathLike[str]) -> Path:
             pq.write_table(_answer_table(result), file, compression="zstd")
         with whole_file(target / TABLE) as file:
             file.write_text(markdown(result), encoding="utf-8")
-        told = as_json(result) | {"answers_sha256": _checksum(target / ANSWERS)}
+        results = as_json(result) | {"answers_sha256": _checksum(target / ANSWERS)}
         with whole_file(target / RESULTS) as file:
-            file.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         got, doing = str(error.strerror or error), f"write results to {target}"
         raise OutputError(message(got, "a folder that can be written to", "choose another out=", task=doing)) from error
@@ -156,33 +156,33 @@ def load_run(folder: str | os.PathLike[str]) -> Evaluation:
     import pyarrow.parquet as pq
 
     home = Path(folder)
-    told = read_json_object(home / RESULTS, _EXPECTED, EvaluationError)
-    if told.get("lvlmscope_evaluation") != _FORMAT:
-        got = f"{home / RESULTS} of format {told.get('lvlmscope_evaluation')!r}"
+    results = read_json_object(home / RESULTS, _EXPECTED, EvaluationError)
+    if results.get("lvlmscope_evaluation") != _FORMAT:
+        got = f"{home / RESULTS} of format {results.get('lvlmscope_evaluation')!r}"
         raise EvaluationError(message(got, f"format {_FORMAT}", "use the version that wrote it"))
     try:
-        if _checksum(home / ANSWERS) != told.get("answers_sha256"):
+        if _checksum(home / ANSWERS) != results.get("answers_sha256"):
             got = f"{home / ANSWERS}, which belongs to another run than {RESULTS} or was changed"
             raise EvaluationError(message(got, _EXPECTED, "run it again"))
         table = pq.read_table(home / ANSWERS)
     except (OSError, pa.ArrowInvalid) as error:
         raise EvaluationError(message(f"{home / ANSWERS}: {first_line(error)}", _EXPECTED, "run it again")) from error
-    count, rows = told["items"], []
+    count, rows = results["items"], []
     columns = {name: table.column(name).to_pylist() for name in table.column_names}
-    for number, row in enumerate(told["rows"]):
+    for number, row in enumerate(results["rows"]):
         part = slice(number * count, (number + 1) * count)
         rows.append(_row(row, {name: values[part] for name, values in columns.items()}))
     items = tuple(
         Item(image=None, **{name: _tuple(columns[name][number]) for name in _ITEM}) for number in range(count)
     )
     return Evaluation(
-        name=told["name"],
-        metric=told["metric"],
-        fingerprint=told["fingerprint"],
+        name=results["name"],
+        metric=results["metric"],
+        fingerprint=results["fingerprint"],
         items=items,
         rows=tuple(rows),
-        comparisons=tuple(map(_comparison, told["comparisons"])),
-        settings=told["settings"],
+        comparisons=tuple(map(_comparison, results["comparisons"])),
+        settings=results["settings"],
     )
 
 
@@ -190,13 +190,13 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _row(told: Mapping[str, Any], columns: Mapping[str, list[Any]]) -> Row:
+def _row(saved: Mapping[str, Any], columns: Mapping[str, list[Any]]) -> Row:
     known = {"row", *_ITEM, "answer", "tokens", "cut"}
     generated = columns["tokens"][:1] != [None]
-    facts = {name: _tuple(told[name]) for name in _ROW if name != "seconds"}
+    facts = {name: _tuple(saved[name]) for name in _ROW if name != "seconds"}
     return Row(
         **facts,
-        seconds=math.nan if told["seconds"] is None else told["seconds"],
+        seconds=math.nan if saved["seconds"] is None else saved["seconds"],
         answers=tuple(columns["answer"]),
         counts={name: np.array(values, dtype=np.int64) for name, values in columns.items() if name not in known},
         tokens=tuple(columns["tokens"]) if generated else (),
@@ -204,9 +204,9 @@ def _row(told: Mapping[str, Any], columns: Mapping[str, list[Any]]) -> Row:
     )
 
 
-def _comparison(told: Mapping[str, Any]) -> Comparison:
+def _comparison(saved: Mapping[str, Any]) -> Comparison:
     gaps = {
         name: Difference(**{part: math.nan if value is None else value for part, value in gap.items()})
-        for name, gap in told["differences"].items()
+        for name, gap in saved["differences"].items()
     }
-    return Comparison(**{**told, "differences": gaps})
+    return Comparison(**{**saved, "differences": gaps})

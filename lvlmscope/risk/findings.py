@@ -51,7 +51,7 @@ class FlaggedHead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadShares:
-    """Heads by function at some words, thresholds by the whole answer's own ratios (arXiv 2510.10285).
+    """Heads by the rule of arXiv 2510.10285 at some words; thresholds by the whole answer's own ratios are ours.
 
     Over the whole answer each class has 3.2 % of the heads, as the thresholds are chosen so; at some words it has more
     or less.

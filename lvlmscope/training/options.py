@@ -13,7 +13,7 @@ __all__ = ["TrainingOptions"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOptions:
-    """Settings of a run; the defaults are the paper's (arXiv 2506.17587: 1e-5, batch 10, 3 epochs); AdamW is ours.
+    """Settings of a run; rate, batch and epochs are the paper's (arXiv 2506.17587), all else is ours, AdamW too.
 
     Attributes:
         output: Folder for checkpoints, the cell and `training.json`.
@@ -27,8 +27,8 @@ class TrainingOptions:
         validation: Share of the records held out for the validation loss, in [0, 1).
         log_steps: Steps between two entries of loss and gates.
         save_steps: Steps between two checkpoints, and between two validation losses.
-        emphasis: Weight of the tokens that a record's own key `emphasis` stresses, against 1 for the others; 1 is the
-            paper's plain cross-entropy.
+        emphasis: Weight of the tokens that a record's own key `emphasis` stresses, against 1 for the others; 1 is
+            plain cross-entropy.
         max_tokens: Longest conversation; later turns are left out until it fits.
         workers: Processes that read images.
         seed: Seed of the order, the split and the cell.

@@ -56,7 +56,10 @@ def test_half_precision_and_nan() -> None:
     ("call", "text"),
     [
         (lambda: HeadRule(l_perc=1, tau_perc=0.1, l_reas=1, tau_reas=0.1), "tau_reas below tau_perc"),
-        (lambda: HeadRule(l_perc=-1, tau_perc=0.2, l_reas=1, tau_reas=0.1), "layer numbers from 0"),
+        (
+            lambda: HeadRule(l_perc=-1, tau_perc=0.2, l_reas=1, tau_reas=0.1),
+            "l_perc=-1; expected: a layer number from 0",
+        ),
         (lambda: preset_named("GPT"), "preset 'GPT'; expected: Kimi-VL-A3B-Thinking, Ocean-R1-7B, R1-Onevision-7B"),
         (lambda: rule_by_share(torch.rand(2, 2), (0, 1), share=0.0), "a share in"),
         (lambda: rule_by_share(torch.rand(2, 2), (0, 1), reasoning_from=1.5), "depths in"),

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import InterventionError, ModelInputError
 from lvlmscope.interventions import LocoRE
 from lvlmscope.runtime.attachment import intervene
@@ -98,6 +99,17 @@ def test_windows_with_and_without_a_cache_agree(name: str) -> None:
         whole = case.model.generate(**case.inputs, **options, use_cache=False).logits
     for one, two in zip(cached, whole, strict=True):
         torch.testing.assert_close(one, two, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, PAPER])
+def test_a_layer_that_crosses_to_as_many_image_keys_as_there_are_positions_is_left(options: dict[str, Any]) -> None:
+    started = session(LocoRE(**options), 2, prompt_length=3)
+    weights = torch.full((1, 1, 3, 4), 0.25)
+    own = {"answer_keys": answer(False, False, False, True), "scores": weights.log}
+    assert started.edit_attention(layer_rows(0, weights[0, 0].tolist(), **own)) is not None
+    image = torch.ones(1, 1, 4, dtype=torch.bool)
+    none = {"answer_keys": ~image, "scores": weights.log}
+    assert started.edit_attention(AttentionRows(weights, image, layer=1, **none)) is None
 
 
 def test_before_the_first_word_nothing_happens() -> None:

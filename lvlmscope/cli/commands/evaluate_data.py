@@ -95,9 +95,9 @@ def _options(given: Mapping[str, Any], *names: str) -> dict[str, Any]:
 def _refuse(given: Mapping[str, Any], names: Sequence[str], what: str) -> None:
     """Refuses options that were given and would have no effect."""
     if wrong := [name for name in names if given[name] not in (None, False, [])]:
-        told = ", ".join("DATA" if name == "data" else f"--{name.replace('_', '-')}" for name in wrong)
+        options = ", ".join("DATA" if name == "data" else f"--{name.replace('_', '-')}" for name in wrong)
         raise EvaluationError(
-            message(f"{told} for {what}", "options that belong to it", "leave it out", task="evaluate")
+            message(f"{options} for {what}", "options that belong to it", "leave it out", task="evaluate")
         )
 
 
@@ -121,18 +121,16 @@ def _dataset(given: Mapping[str, Any]) -> Dataset:
 
 def _print_card(given: Mapping[str, Any]) -> None:
     """The bundled model's report card: CHAIR of captions, POPE of probes, on the images and on a grey one."""
-    loaded, length = load(given["what"]), given["max_new_tokens"] or 48
+    loaded = load(given["what"])
     with intervene(loaded, *map(parse_intervention, given["intervention"] or ())) as handle:
-        card = report_card(
-            loaded.model, loaded.processor, n=given["n"] or 500, seed=given["seed"], max_new_tokens=length
-        )
+        card = report_card(loaded.model, loaded.processor, **_options(given, "n", "seed", "max_new_tokens"))
     edits = handle.report()
     if given["as_json"]:
         console.print_json(json.dumps(card.to_json() | {"interventions": edits}))
         return
     for report in edits:
         console.print(f"{report['name']}: {report}", soft_wrap=True)
-    console.print(score_table(f"captions, greedy, at most {length} new tokens", card.captions))
+    console.print(score_table(f"captions, greedy, at most {card.max_new_tokens} new tokens", card.captions))
     console.print(score_table("yes/no probes, by split / kind of negative", card.probes))
     console.print(score_table("the same questions on a grey image", card.blank))
 

@@ -120,11 +120,11 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of ids, questions, labels and objects: two runs with the same one asked and scored the same."""
-        told = [
+        scored = [
             [i.id, i.image_id, i.question, i.label, sorted(i.objects or ()), sorted(i.expected), i.kind]
             for i in self.items
         ]
-        return hashlib.sha256(json.dumps(told, ensure_ascii=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(scored, ensure_ascii=True).encode()).hexdigest()
 
     def sample(self, images: int, seed: int = 0) -> "Dataset":
         """All items of some images, drawn without replacement; the order stays.

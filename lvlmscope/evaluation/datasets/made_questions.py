@@ -64,7 +64,7 @@ def make_questions(
     if images is not None and images < len(fit):
         fit = [fit[n] for n in sorted(rng.choice(len(fit), images, replace=False).tolist())]
     together = _co_occurrences(dataset)
-    asked: list[Item] = []
+    questions: list[Item] = []
     for item in fit:
         present = [str(name) for name in rng.permutation(sorted(item.objects or ()))]
         absent = [str(name) for name in rng.permutation([name for name in known if name not in present])]
@@ -73,12 +73,12 @@ def make_questions(
         elif negatives == "adversarial":
             absent.sort(key=lambda name: -sum(together[name, one] for one in present))
         pairs = [pair for both in zip(present, absent, strict=False) for pair in zip(both, (True, False), strict=True)]
-        asked += [_question(item, number, *pair) for number, pair in enumerate(pairs[: 2 * per_image])]
+        questions += [_question(item, number, *pair) for number, pair in enumerate(pairs[: 2 * per_image])]
     options = {"negatives": negatives, "per_image": per_image, "images": images, "seed": seed}
     return Dataset(
         name=f"{dataset.name}-{negatives}",
         metric="pope",
-        items=tuple(asked),
+        items=tuple(questions),
         max_new_tokens=ANSWER_TOKENS,
         source={**dataset.source, "made_questions": options},
     )

@@ -55,8 +55,8 @@ def read_table(
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             got = f"{record.place} with objects={names!r}"[:120]
             raise EvaluationError(message(got, "a list of objects", "write [] where there is none"))
-        asked = record.text("question") if record.get("question") is not None else ""
-        items.append(_item(record, images, objects=tuple(sorted(set(names))), question=asked))
+        question = record.text("question") if record.get("question") is not None else ""
+        items.append(_item(record, images, objects=tuple(sorted(set(names))), question=question))
     require_known([item.objects for item in items if item.objects], words)
     return Dataset(
         name=Path(path).stem,
