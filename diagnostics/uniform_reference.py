@@ -45,9 +45,9 @@ def uniform_baseline(trace: Trace, signal: Callable[..., xr.DataArray], **option
     0.818
     """
     require_all_keys(trace)
-    asked: Any = signal
-    if not callable(asked):
-        got, fix = f"signal={asked!r}"[:80], "pass a function such as lvlmscope.visual_attention_ratio"
+    function: Any = signal
+    if not callable(function):
+        got, fix = f"signal={function!r}"[:80], "pass a function such as lvlmscope.visual_attention_ratio"
         raise ModelInputError(message(got, "a signal's function", fix))
     if isinstance(options.get("sinks"), str) and options["sinks"] == "exclude":
         options["sinks"] = attention_sinks(trace)

@@ -12,7 +12,7 @@ from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.attended_layers import chosen_layers
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.registry import intervention
-from lvlmscope.runtime.parameters import InterventionConfig
+from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 
 __all__ = ["DLEAF"]

@@ -15,7 +15,7 @@ from lvlmscope.interventions.depth_cell import CellOutput, DepthCell
 from lvlmscope.interventions.forward_sums import ForwardSums
 from lvlmscope.interventions.frozen_cell import FrozenCell
 from lvlmscope.interventions.registry import intervention
-from lvlmscope.runtime.parameters import InterventionConfig
+from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 
 __all__ = ["STAGNANT", "HalluRNN"]

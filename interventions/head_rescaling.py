@@ -12,7 +12,7 @@ from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.attended_layers import attention_layers
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.registry import intervention
-from lvlmscope.runtime.parameters import InterventionConfig
+from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 from lvlmscope.traces.requirements import OneStep, at_step, require_trace
 from lvlmscope.traces.trace import Trace

@@ -13,7 +13,7 @@ from lvlmscope.hooks.gradient_path import ForwardGraph
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.repeatable_noise import mixed, normal, uniform
 from lvlmscope.interventions.sgrs import SGRS
-from lvlmscope.runtime.parameters import InterventionConfig
+from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import ForwardInfo, Intervention, ModelInfo, Session
 
 __all__ = ["Placebo"]

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, cast
 
 from lvlmscope.errors import InterventionError, OutputError, message, task
 from lvlmscope.registry import Registry, close_match
-from lvlmscope.runtime.parameters import InterventionConfig
+from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import Intervention
 
 __all__ = [

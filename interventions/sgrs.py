@@ -18,7 +18,7 @@ from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.key_positions import after_image, on_keys
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.interventions.sgrs_rule import Choice, choose
-from lvlmscope.runtime.parameters import InterventionConfig
+from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 
 __all__ = ["SGRS"]

@@ -69,7 +69,7 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.lenses import internal_confidence as internal_confidence
     from lvlmscope.lenses import logit_lens as logit_lens
     from lvlmscope.models.loaded_model import LoadedModel as LoadedModel
-    from lvlmscope.models.supported import list_models as list_models
+    from lvlmscope.models.supported_types import list_models as list_models
     from lvlmscope.risk import Calibration as Calibration
     from lvlmscope.risk import Diagnosis as Diagnosis
     from lvlmscope.risk import calibrate as calibrate
@@ -78,7 +78,7 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.runtime.attachment import attached as attached
     from lvlmscope.runtime.attachment import detach as detach
     from lvlmscope.runtime.attachment import intervene as intervene
-    from lvlmscope.runtime.parameters import InterventionConfig as InterventionConfig
+    from lvlmscope.runtime.intervention_config import InterventionConfig as InterventionConfig
     from lvlmscope.runtime.protocol import Intervention as Intervention
     from lvlmscope.runtime.protocol import ModelInfo as ModelInfo
     from lvlmscope.runtime.protocol import Session as Session
@@ -119,7 +119,7 @@ _HOMES = {
     "occlusion": "lvlmscope.attribution",
     "max_sensitivity": "lvlmscope.attribution",
     "trace_many": "lvlmscope.capture.trace_many_examples",
-    "list_models": "lvlmscope.models.supported",
+    "list_models": "lvlmscope.models.supported_types",
     "check": "lvlmscope.verification.self_check",
     "effect": "lvlmscope.traces.intervention_effect",
     "resolve_layers": "lvlmscope.attention.layer_bands",
@@ -175,7 +175,7 @@ _HOMES = {
     "Trace": "lvlmscope.traces.trace",
     "AttentionRows": "lvlmscope.attention.attention_rows",
     "Intervention": "lvlmscope.runtime.protocol",
-    "InterventionConfig": "lvlmscope.runtime.parameters",
+    "InterventionConfig": "lvlmscope.runtime.intervention_config",
     "Session": "lvlmscope.runtime.protocol",
     "ModelInfo": "lvlmscope.runtime.protocol",
     "read_attention": "lvlmscope.traces.trace_file",

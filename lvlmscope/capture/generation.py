@@ -13,7 +13,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.hooks.instance_attributes import shadowed
 from lvlmscope.hooks.user_code import noting_callables
-from lvlmscope.inputs.limits import blame_inputs, is_image_input
+from lvlmscope.inputs.context_limits import blame_inputs, is_image_input
 from lvlmscope.interface.progress import bar as progress_bar
 from lvlmscope.models.families import Family
 from lvlmscope.runtime.generation_settings import refuse_unsupported

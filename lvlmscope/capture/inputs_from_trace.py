@@ -52,14 +52,14 @@ def rerun_inputs(
     crosses = bool(family.crossing_layers(model))
     if crosses and in_sequence:
         got = f"{type(model).__name__}, which looks at the image in cross-attention layers"
-        possible = "models with image tokens in the decoder's sequence"
-        raise UnsupportedModelError(message(got, possible, "use a model of another family"))
+        accepted = "models with image tokens in the decoder's sequence"
+        raise UnsupportedModelError(message(got, accepted, "use a model of another family"))
     expected = image.cpu() if crosses else trace.image_keys[: trace.num_prompt_keys]
     cut = trace.kept_keys != "all"  # then the trace has lost the positions of the other tokens
     if int(image.sum()) != int(expected.sum()) or not (cut or torch.equal(image.cpu(), expected)):
         got = f"a prompt of {len(image)} tokens, {int(image.sum())} of the image"
-        possible = f"the trace's {trace.num_prompt_keys}, {int(expected.sum())} of the image"
-        raise ModelInputError(message(got, possible, "give the model that made the trace"))
+        accepted = f"the trace's {trace.num_prompt_keys}, {int(expected.sum())} of the image"
+        raise ModelInputError(message(got, accepted, "give the model that made the trace"))
     dtype = getattr(model, "dtype", torch.float32)
     return {name: _placed(value, device, dtype) for name, value in found.items()}, image
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lvlmscope.capture.memory import Estimate, estimate_inputs
+from lvlmscope.capture.memory_limit import Estimate, estimate_inputs
 from lvlmscope.capture.options import Keep, Precision
 from lvlmscope.inputs.preparation import check_inputs, prepare
 from lvlmscope.interface.parameter_checks import checked

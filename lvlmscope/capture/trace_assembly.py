@@ -11,7 +11,7 @@ from lvlmscope.capture.replay import Replay
 from lvlmscope.inputs.detokenization import alternative_pieces, answer_pieces, collapsed_prompt, prompt_pieces
 from lvlmscope.inputs.preparation import ModelInputs
 from lvlmscope.models.families import Family
-from lvlmscope.traces.images import describe_images
+from lvlmscope.traces.image_identity import describe_images
 from lvlmscope.traces.token_layout import Kind, Layout
 from lvlmscope.traces.trace import Trace
 
@@ -52,7 +52,7 @@ def assemble_trace(
         The trace.
     """
     prepared, generation, replay = batch.prepared, batch.generation, batch.replay
-    asked = prepared.asked[sample] if prepared.asked else None
+    source = prepared.samples[sample] if prepared.samples else None
     steps = generation.steps[sample]
     padding = int((prepared.inputs["attention_mask"][sample] == 0).sum())
     end = generation.prompt_length + steps - 1
@@ -97,13 +97,13 @@ def assemble_trace(
         top_tokens=alternative_pieces(
             chosen.top_ids[sample, :steps].tolist(), ids[prompt_length - 1 :][:steps].tolist(), prepared.processor
         ),
-        prompt=asked.prompt if asked else "".join(prompt_texts),
+        prompt=source.prompt if source else "".join(prompt_texts),
         answer="".join(pieces),
-        images=asked.images if asked else (),
+        images=source.images if source else (),
         kept_keys="all" if replay.columns is None else "image_answer",
         provenance=provenance
-        | {"images": describe_images(asked.images, asked.names) if asked else [], "prompt_length": prompt_length}
-        | {"prompt_text": asked.text if asked else collapsed_prompt(prompt_texts[outside:], in_text)},
+        | {"images": describe_images(source.images, source.names) if source else [], "prompt_length": prompt_length}
+        | {"prompt_text": source.text if source else collapsed_prompt(prompt_texts[outside:], in_text)},
         effects=effects,
     )
 
@@ -139,9 +139,9 @@ def _layout(
     if seen is not None:
         keys = torch.arange(int(seen.sum()))
         outside = ["image"] * len(keys)
-    asked = prepared.asked[sample] if prepared.asked else None
-    sizes = [image.size for image in asked.images] if asked else []
-    inputs = asked.inputs if asked else family.sample_inputs(model, prepared.inputs, sample)
+    source = prepared.samples[sample] if prepared.samples else None
+    sizes = [image.size for image in source.images] if source else []
+    inputs = source.inputs if source else family.sample_inputs(model, prepared.inputs, sample)
     images = family.image_layouts(model, keys, inputs, processor=prepared.processor, sizes=sizes)
     prompt: list[Kind] = [
         "image" if is_image else "system" if number < first else "question"

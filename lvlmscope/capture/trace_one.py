@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lvlmscope.capture.generation import Generation, generate_answer, teacher_force
-from lvlmscope.capture.memory import choose_keeping, layerwise_needed
+from lvlmscope.capture.memory_limit import choose_keeping, layerwise_needed
 from lvlmscope.capture.options import Keep, Precision, TraceOptions
 from lvlmscope.capture.provenance import describe_origin
 from lvlmscope.capture.refusals import refuse_chance, refuse_gradients, refuse_streams
@@ -16,8 +16,8 @@ from lvlmscope.capture.replay import replay_answer
 from lvlmscope.capture.seeding import seeded
 from lvlmscope.capture.trace_assembly import TracedBatch, assemble_trace
 from lvlmscope.errors import ModelInputError, message
+from lvlmscope.inputs.context_limits import require_context, require_images
 from lvlmscope.inputs.given_answer import tokenize_answer
-from lvlmscope.inputs.limits import require_context, require_images
 from lvlmscope.inputs.preparation import ModelInputs, check_inputs, prepare
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.models.families import Family
@@ -255,8 +255,8 @@ def trace_prepared(
         instrumentation.restart()
         require_images(bare, family, prepared.inputs)
         prompt = prepared.inputs["input_ids"].shape[1]
-        asked = generation.get("max_new_tokens") or 1 if answer is None else len(answer)
-        require_context(bare, family, prompt, asked)
+        new_tokens = generation.get("max_new_tokens") or 1 if answer is None else len(answer)
+        require_context(bare, family, prompt, new_tokens)
         layerwise = False
         if options.max_memory is not None:
             steps = len(answer) if answer is not None else answer_limit(family.core(bare), prompt, generation)

@@ -13,7 +13,7 @@ from lvlmscope.cli.commands.evaluate import evaluate
 from lvlmscope.cli.commands.train import train_app
 from lvlmscope.cli.completion import complete_intervention
 from lvlmscope.cli.library_progress import quieten
-from lvlmscope.cli.limits import MAX_SEED
+from lvlmscope.cli.option_limits import MAX_SEED
 from lvlmscope.errors import LvlmscopeError
 from lvlmscope.models.torchvision_check import blame_torchvision
 

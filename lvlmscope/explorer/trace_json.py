@@ -10,7 +10,7 @@ from lvlmscope.explorer.packed_numbers import plain_number
 from lvlmscope.explorer.signal_values import signals_at_words
 from lvlmscope.explorer.word_maps import QUANTITIES, WordMaps
 from lvlmscope.traces.formatting import facts, shortened
-from lvlmscope.traces.images import data_uri
+from lvlmscope.traces.image_identity import data_uri
 from lvlmscope.traces.layout_images import image_of_layout, same_aspect
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word, marked_words

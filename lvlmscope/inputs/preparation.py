@@ -12,8 +12,8 @@ from PIL import Image
 from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, message, task
 from lvlmscope.inputs.prompt_text import fill_prompt, is_messages, render_messages, split_messages
 from lvlmscope.models.families import Family
+from lvlmscope.traces.image_identity import names_of, read_images
 from lvlmscope.traces.image_sources import is_file, kind_of_text
-from lvlmscope.traces.images import names_of, read_images
 
 __all__ = ["ModelInputs", "Sample", "check_inputs", "join", "prepare"]
 
@@ -43,12 +43,12 @@ class ModelInputs:
 
     Attributes:
         inputs: Tensors for ``generate``, among them input_ids and attention_mask ``[batch, prompt]``.
-        asked: What each sample was made from, empty for inputs that came prepared.
+        samples: What each sample was made from, empty for inputs that came prepared.
         processor: What made the inputs, None for prepared ones.
     """
 
     inputs: dict[str, Any]
-    asked: tuple[Sample, ...] = ()
+    samples: tuple[Sample, ...] = ()
     processor: Any = None
 
 
@@ -87,7 +87,7 @@ def prepare(image: Any, prompt: Any, processor: Any, family: Family) -> ModelInp
         expected = f"what {type(processor).__name__} takes"
         raise ImageInputError(message(got, expected, fix, task="prepare images")) from error
     sample = Sample(images=images, names=names, prompt=prompt, text=text, inputs=inputs)
-    return ModelInputs(inputs=inputs, asked=(sample,), processor=processor)
+    return ModelInputs(inputs=inputs, samples=(sample,), processor=processor)
 
 
 def _read(source: Any, family: Family) -> tuple[Image.Image, ...]:
@@ -119,30 +119,30 @@ def _processed(processor: Any, images: Any, text: Any, **options: Any) -> dict[s
     return dict(processor(images=images, text=text, return_tensors="pt", **added, **options))
 
 
-def join(samples: Sequence[ModelInputs], family: Family) -> ModelInputs:
+def join(parts: Sequence[ModelInputs], family: Family) -> ModelInputs:
     """One batch, padded on the left, of samples prepared one by one.
 
     Args:
-        samples: At least one, of one processor.
+        parts: At least one, of one processor.
         family: The model's family, which knows how many images it takes.
 
     Returns:
         The batch, by one call of the processor.
     """
-    if len(samples) == 1:
-        return samples[0]
-    asked = tuple(one for sample in samples for one in sample.asked)
-    processor = samples[0].processor
-    images: Any = [list(one.images) for one in asked]
+    if len(parts) == 1:
+        return parts[0]
+    samples = tuple(one for part in parts for one in part.samples)
+    processor = parts[0].processor
+    images: Any = [list(one.images) for one in samples]
     if family.max_images == 1:
-        images = [one.images[0] for one in asked]
+        images = [one.images[0] for one in samples]
     tokenizer = getattr(processor, "tokenizer", processor)
     side, tokenizer.padding_side = tokenizer.padding_side, "left"
     try:
-        inputs = _processed(processor, images, [one.text for one in asked], padding=True)
+        inputs = _processed(processor, images, [one.text for one in samples], padding=True)
     finally:
         tokenizer.padding_side = side
-    return ModelInputs(inputs=check_inputs(inputs), asked=asked, processor=processor)
+    return ModelInputs(inputs=check_inputs(inputs), samples=samples, processor=processor)
 
 
 def _refuse_swapped(image: Any, prompt: Any) -> None:

@@ -8,8 +8,8 @@ import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.interface.parameter_checks import checked
-from lvlmscope.plot.data.scale import Scale, scale_of
-from lvlmscope.plot.data.signals import head_image_attention, layer_by_head
+from lvlmscope.plot.data.colour_scale import Scale, scale_of
+from lvlmscope.plot.data.signal_arrays import head_image_attention, layer_by_head
 from lvlmscope.plot.data.unit_labels import axis_label, counted, name_of
 from lvlmscope.plot.drawing.head_map import draw_map, hovering_map, map_height
 from lvlmscope.plot.drawing.plotly_figures import beside_each_other, check_backend

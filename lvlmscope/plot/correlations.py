@@ -6,8 +6,8 @@ import xarray as xr
 
 from lvlmscope.errors import task
 from lvlmscope.interface.parameter_checks import checked
-from lvlmscope.plot.data.scale import Scale, scale_of
-from lvlmscope.plot.data.signals import axis_numbers, matrix_of
+from lvlmscope.plot.data.colour_scale import Scale, scale_of
+from lvlmscope.plot.data.signal_arrays import axis_numbers, matrix_of
 from lvlmscope.plot.data.unit_labels import name_of
 from lvlmscope.plot.drawing.matrix import draw_matrix, heading_of
 from lvlmscope.plot.drawing.plotly_figures import check_backend

@@ -8,7 +8,7 @@ import xarray as xr
 
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.interface.parameter_checks import checked
-from lvlmscope.plot.data.signals import head_image_attention, word_means
+from lvlmscope.plot.data.signal_arrays import head_image_attention, word_means
 from lvlmscope.plot.data.unit_labels import axis_label, counted, name_of
 from lvlmscope.plot.data.word_kinds import kinds_of_words
 from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, plotly_figure

@@ -6,9 +6,9 @@ import xarray as xr
 
 from lvlmscope.errors import task
 from lvlmscope.interface.parameter_checks import checked
+from lvlmscope.plot.data.colour_scale import scale_of
 from lvlmscope.plot.data.head_order import head_order
-from lvlmscope.plot.data.scale import scale_of
-from lvlmscope.plot.data.signals import layer_by_head
+from lvlmscope.plot.data.signal_arrays import layer_by_head
 from lvlmscope.plot.data.unit_labels import axis_label, name_of
 from lvlmscope.plot.drawing.head_map import draw_map, hovering_map, map_height, ordered_cells
 from lvlmscope.plot.drawing.matrix import heading_of, write_numbers

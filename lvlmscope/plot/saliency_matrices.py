@@ -8,8 +8,8 @@ import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.interface.parameter_checks import checked
-from lvlmscope.plot.data.scale import scale_of
-from lvlmscope.plot.data.signals import matrix_of
+from lvlmscope.plot.data.colour_scale import scale_of
+from lvlmscope.plot.data.signal_arrays import matrix_of
 from lvlmscope.plot.data.unit_labels import axis_label, name_of
 from lvlmscope.plot.drawing.matrix import draw_matrix, heading_of
 from lvlmscope.plot.drawing.plotly_figures import check_backend

@@ -9,7 +9,7 @@ import xarray as xr
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.palette import GROUNDED, HALLUCINATED, OTHER
-from lvlmscope.plot.data.signals import head_image_attention, word_means
+from lvlmscope.plot.data.signal_arrays import head_image_attention, word_means
 from lvlmscope.plot.data.unit_labels import axis_label, name_of
 from lvlmscope.plot.data.word_kinds import kinds_of_words
 from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, stacked_figure

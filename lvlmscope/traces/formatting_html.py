@@ -8,7 +8,7 @@ import numpy as np
 
 from lvlmscope.palette import SEQUENTIAL_STOPS, UNDEFINED
 from lvlmscope.traces.formatting import facts, shortened
-from lvlmscope.traces.images import data_uri
+from lvlmscope.traces.image_identity import data_uri
 from lvlmscope.traces.word_values import defined_mean
 
 if TYPE_CHECKING:

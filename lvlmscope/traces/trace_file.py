@@ -19,7 +19,7 @@ from lvlmscope.errors import ImageInputError, TraceFileError, first_line, messag
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.traces.encoded_images import DECODING_ERRORS, name_format
-from lvlmscope.traces.images import read_images
+from lvlmscope.traces.image_identity import read_images
 from lvlmscope.traces.tensor_checksums import checksums_of, require_checksums
 from lvlmscope.traces.trace_header import MAX_HEADER_BYTES, header_of, parse_header
 

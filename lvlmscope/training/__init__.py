@@ -4,8 +4,8 @@ from lvlmscope.training.cell_learner import CellLearner
 from lvlmscope.training.collation import Collator
 from lvlmscope.training.llava_instruct import Record, read_records
 from lvlmscope.training.options import TrainingOptions
-from lvlmscope.training.run import TrainingResult, train_cell
 from lvlmscope.training.scene_dataset import write_scenes
+from lvlmscope.training.training_run import TrainingResult, train_cell
 
 __all__ = [
     "CellLearner",

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import torch
 
 from lvlmscope.errors import TrainingDataError, message
-from lvlmscope.traces.images import read_images
+from lvlmscope.traces.image_identity import read_images
 from lvlmscope.training.llava_instruct import Record
 
 __all__ = ["IGNORED", "Collator", "Spoken", "speak"]

@@ -27,7 +27,7 @@ from lvlmscope.explorer.trace_json import describe_side
 from lvlmscope.explorer.word_maps import WordMaps
 from lvlmscope.risk import diagnose
 from lvlmscope.tiny import scene
-from lvlmscope.traces.images import data_uri
+from lvlmscope.traces.image_identity import data_uri
 from lvlmscope.traces.token_layout import Cell, ImageLayout
 from tests.support.random_traces import blind
 from tests.support.varied_traces import varied_trace, words_and_pieces

@@ -14,7 +14,7 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 import lvlmscope as lv
 from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, UnsupportedModelError
-from lvlmscope.inputs.limits import context_length
+from lvlmscope.inputs.context_limits import context_length
 from lvlmscope.inputs.preparation import prepare
 from lvlmscope.models.families import family_of
 from lvlmscope.models.loaded_model import LoadedModel

@@ -12,7 +12,7 @@ from lvlmscope.errors import InterventionError
 from lvlmscope.interventions import CLVA, DLEAF, SGRS, HalluRNN, HeadRescaling, LocoRE, Placebo
 from lvlmscope.interventions.repeatable_noise import mixed, normal, uniform
 from lvlmscope.runtime.attachment import intervene
-from lvlmscope.runtime.parameters import InterventionConfig
+from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import Intervention, ModelInfo, Session
 from tests.support import tiny_models
 from tests.support.depth_cells import saved

@@ -27,7 +27,7 @@ from lvlmscope.interventions import (
 )
 from lvlmscope.interventions.registry import INTERVENTIONS
 from lvlmscope.runtime.attachment import intervene
-from lvlmscope.runtime.parameters import InterventionConfig
+from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import ModelInfo, Session
 from tests.support import tiny_models
 from tests.support.depth_cells import saved

@@ -22,7 +22,7 @@ from lvlmscope.errors import ImageInputError, TraceFileError
 from lvlmscope.tiny import scene
 from lvlmscope.traces import image_sources
 from lvlmscope.traces.encoded_images import FORMATS, MAX_PIXELS, name_format
-from lvlmscope.traces.images import names_of, read_images
+from lvlmscope.traces.image_identity import names_of, read_images
 
 SCENE = scene("prior", 0).image.convert("RGB")
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"

@@ -10,7 +10,7 @@ from PIL import Image
 from lvlmscope.errors import ModelInputError
 from lvlmscope.explorer.html_report import page
 from lvlmscope.plot import compare
-from lvlmscope.traces.images import describe_images
+from lvlmscope.traces.image_identity import describe_images
 from lvlmscope.traces.intervention_effect import effect, side_names
 from tests.traces.test_trace import make_trace
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from rich.table import Table
 
 from lvlmscope.cli.console import console
-from lvlmscope.models.supported import list_models
+from lvlmscope.models.supported_types import list_models
 
 __all__ = ["run_models"]
 

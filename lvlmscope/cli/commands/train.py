@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from lvlmscope.cli.library_progress import quieten
-from lvlmscope.cli.limits import MAX_SEED
+from lvlmscope.cli.option_limits import MAX_SEED
 
 __all__ = ["train_app"]
 

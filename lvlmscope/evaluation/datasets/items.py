@@ -11,7 +11,7 @@ import numpy as np
 
 from lvlmscope.errors import EvaluationError, ImageInputError, message
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
-from lvlmscope.traces.images import read_images
+from lvlmscope.traces.image_identity import read_images
 
 if TYPE_CHECKING:
     from PIL.Image import Image

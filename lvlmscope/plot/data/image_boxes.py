@@ -77,6 +77,6 @@ def background_of(trace: Trace, image_index: int, image: "Image | str | Path | N
 
 
 def _opened(path: str | Path) -> "Image":
-    from lvlmscope.traces.images import read_images
+    from lvlmscope.traces.image_identity import read_images
 
     return read_images(path)[0]

@@ -9,7 +9,7 @@ import xarray as xr
 from lvlmscope.errors import ShapeError, message
 from lvlmscope.palette import GROUNDED, HALLUCINATED, OTHER
 from lvlmscope.plot.data.aggregates import is_average, over_traces
-from lvlmscope.plot.data.signals import axis_numbers, over_other_axes
+from lvlmscope.plot.data.signal_arrays import axis_numbers, over_other_axes
 
 __all__ = ["Line", "Lines", "lines_of"]
 

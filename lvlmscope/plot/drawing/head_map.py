@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.palette import UNDEFINED
+from lvlmscope.plot.data.colour_scale import Scale
 from lvlmscope.plot.data.head_order import HeadOrder
-from lvlmscope.plot.data.scale import Scale
-from lvlmscope.plot.data.signals import axis_numbers
+from lvlmscope.plot.data.signal_arrays import axis_numbers
 from lvlmscope.plot.data.unit_labels import axis_label, name_of
 from lvlmscope.plot.drawing.plotly_figures import hover_map
 from lvlmscope.plot.figure_style import LAYER_AXIS, WIDTH, add_note, inscription, mark_positions, wrapped

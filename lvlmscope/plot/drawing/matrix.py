@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.palette import UNDEFINED
-from lvlmscope.plot.data.scale import Scale
+from lvlmscope.plot.data.colour_scale import Scale
 from lvlmscope.plot.data.unit_labels import name_of
 from lvlmscope.plot.drawing.plotly_figures import hover_map
 from lvlmscope.plot.figure_style import add_note, inscription, is_narrow, new_figure, paper_style, thinned, wrapped

@@ -7,8 +7,8 @@ import numpy as np
 
 from lvlmscope.palette import OTHER, UNDEFINED
 from lvlmscope.plot.data.box_raster import rastered
+from lvlmscope.plot.data.colour_scale import Scale, scale_of
 from lvlmscope.plot.data.overlay_maps import LEVELS, OverlayMaps, OverlayStyle, PatchMap
-from lvlmscope.plot.data.scale import Scale, scale_of
 from lvlmscope.plot.figure_style import add_note, inscription, is_narrow, new_figure, wrapped
 
 if TYPE_CHECKING:

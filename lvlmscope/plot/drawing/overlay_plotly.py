@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from lvlmscope.plot.data.box_raster import gridded
+from lvlmscope.plot.data.colour_scale import scale_of
 from lvlmscope.plot.data.overlay_maps import LEVELS, OverlayMaps, OverlayStyle, PatchMap
-from lvlmscope.plot.data.scale import scale_of
 from lvlmscope.plot.drawing.plotly_figures import PIXELS, plain, plotly_figure
 from lvlmscope.plot.figure_style import is_narrow, wrapped
-from lvlmscope.traces.images import data_uri
+from lvlmscope.traces.image_identity import data_uri
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -7,7 +7,7 @@ import numpy as np
 
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.palette import UNDEFINED
-from lvlmscope.plot.data.scale import Scale
+from lvlmscope.plot.data.colour_scale import Scale
 from lvlmscope.plot.figure_style import wrapped
 
 __all__ = ["PIXELS", "beside_each_other", "check_backend", "hover_map", "plain", "plotly_figure", "stacked_figure"]

@@ -77,13 +77,13 @@ def turns(rng: np.random.Generator, scene: Scene) -> list[Turn]:
         else:
             name = str(rng.choice(partners)) if partners and rng.random() < PARTNER_PROBE_RATE else others[number]
         result.append((*captions.probe(rng, name, name in present), VERDICT_WEIGHT))
-    asked = captions.where_question(rng, o, scene.boxes) if rng.random() < 0.5 else captions.count_question(rng, o)
-    return [*result, (*asked, 1.0)]
+    question = captions.where_question(rng, o, scene.boxes) if rng.random() < 0.5 else captions.count_question(rng, o)
+    return [*result, (*question, 1.0)]
 
 
-def batch(tokenizer: PreTrainedTokenizerFast, prefixes: Sequence[list[int]], asked: Sequence[list[Turn]]) -> Batch:
+def batch(tokenizer: PreTrainedTokenizerFast, prefixes: Sequence[list[int]], turns: Sequence[list[Turn]]) -> Batch:
     """Packs each sample's prefix and turns into one padded row with the mask that keeps turns apart."""
-    rows: list[Row] = [_row(tokenizer, prefix, sample) for prefix, sample in zip(prefixes, asked, strict=True)]
+    rows: list[Row] = [_row(tokenizer, prefix, sample) for prefix, sample in zip(prefixes, turns, strict=True)]
     size, length = len(rows), max(len(row[0]) for row in rows)
     ids = torch.zeros(size, length, dtype=torch.long)
     positions, turn = torch.zeros_like(ids), torch.full_like(ids, -1)
@@ -97,13 +97,13 @@ def batch(tokenizer: PreTrainedTokenizerFast, prefixes: Sequence[list[int]], ask
     return Batch(input_ids=ids, position_ids=positions, mask=mask[:, None], labels=labels, weights=weights)
 
 
-def _row(tokenizer: PreTrainedTokenizerFast, prefix: list[int], asked: list[Turn]) -> Row:
+def _row(tokenizer: PreTrainedTokenizerFast, prefix: list[int], turns: list[Turn]) -> Row:
     """Ids, positions, turns (0: prefix), labels moved to their predicting positions, and weights of one sample."""
     ids, positions, turn = list(prefix), list(range(len(prefix))), [0] * len(prefix)
     labels, weights = [-100] * len(prefix), [0.0] * len(prefix)
-    prompts = tokenizer([f"\n{q} ASSISTANT:" for q, *_ in asked], add_special_tokens=False).input_ids
-    answers = tokenizer([f" {a}</s>" for _, a, _ in asked], add_special_tokens=False).input_ids
-    for number, (prompt, answer, (_, _, first)) in enumerate(zip(prompts, answers, asked, strict=True), start=1):
+    prompts = tokenizer([f"\n{q} ASSISTANT:" for q, *_ in turns], add_special_tokens=False).input_ids
+    answers = tokenizer([f" {a}</s>" for _, a, _ in turns], add_special_tokens=False).input_ids
+    for number, (prompt, answer, (_, _, first)) in enumerate(zip(prompts, answers, turns, strict=True), start=1):
         size = len(prompt) + len(answer)
         ids += prompt + answer
         positions += range(len(prefix), len(prefix) + size)

@@ -157,12 +157,12 @@ def alignment_loss(run: Run, projected: Tensor, chosen: np.ndarray) -> Tensor:
 
 def language_step(run: Run, rng: np.random.Generator, chosen: np.ndarray) -> Tensor:
     """Loss of captions without an image and of dialogues about written-out scenes."""
-    prefixes, asked = [], []
+    prefixes, turns = [], []
     for n in chosen:
         one = run.pool[n]
         if rng.random() < BLIND_RATE:
             prefixes.append(run.tokenizer("USER: ").input_ids)
-            asked.append(
+            turns.append(
                 [(str(rng.choice(captions.DESCRIBE)), captions.describe(rng, one.objects, one.boxes, one.setting), 1.0)]
             )
             continue
@@ -172,8 +172,8 @@ def language_step(run: Run, rng: np.random.Generator, chosen: np.ndarray) -> Ten
             if rng.random() < DROP_RATE:
                 grid[grid == CATEGORIES.index(name)] = ground
         prefixes.append(dialogues.written_prefix(run.tokenizer, run.words, grid))
-        asked.append(dialogues.turns(rng, one))
-    return token_loss(run, dialogues.batch(run.tokenizer, prefixes, asked), None)[0]
+        turns.append(dialogues.turns(rng, one))
+    return token_loss(run, dialogues.batch(run.tokenizer, prefixes, turns), None)[0]
 
 
 def align_step(run: Run, _: np.random.Generator, chosen: np.ndarray) -> Tensor:
@@ -184,8 +184,8 @@ def align_step(run: Run, _: np.random.Generator, chosen: np.ndarray) -> Tensor:
 
 def joint_step(run: Run, rng: np.random.Generator, chosen: np.ndarray) -> Tensor:
     """Loss of dialogues about images, and of their patches."""
-    asked = [dialogues.turns(rng, run.pool[n]) for n in chosen]
-    packed = dialogues.batch(run.tokenizer, [dialogues.image_prefix(run.tokenizer)] * len(chosen), asked)
+    turns = [dialogues.turns(rng, run.pool[n]) for n in chosen]
+    packed = dialogues.batch(run.tokenizer, [dialogues.image_prefix(run.tokenizer)] * len(chosen), turns)
     loss, projected = token_loss(run, packed, run.pixels(chosen))
     assert projected is not None  # pixels were given
     return loss + ALIGN_WEIGHT * alignment_loss(run, projected, chosen)

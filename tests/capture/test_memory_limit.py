@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import lvlmscope as lv
-from lvlmscope.capture.memory import estimate_inputs, parse_size
+from lvlmscope.capture.memory_limit import estimate_inputs, parse_size
 from lvlmscope.errors import MemoryLimitError, ModelInputError, UnsupportedOptionError
 from lvlmscope.models.families import family_of
 from lvlmscope.traces.trace import Trace

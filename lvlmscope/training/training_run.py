@@ -121,6 +121,6 @@ def _write(result: TrainingResult, model: LoadedModel, options: TrainingOptions)
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
     notes = {"model": model.name, "family": model.family.name, "records": result.records[0], "torch": torch.__version__}
     result.cell.save(options.output, notes=notes)
-    told: dict[str, Any] = {"model": model.name, "cell": asdict(result.cell.config), "options": settings}
-    told |= {"records": result.records, "history": result.history}
-    (options.output / "training.json").write_text(json.dumps(told))
+    summary: dict[str, Any] = {"model": model.name, "cell": asdict(result.cell.config), "options": settings}
+    summary |= {"records": result.records, "history": result.history}
+    (options.output / "training.json").write_text(json.dumps(summary))

@@ -9,9 +9,9 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as NAMES
 
 from lvlmscope.errors import UnsupportedModelError
-from lvlmscope.models import supported
+from lvlmscope.models import supported_types
 from lvlmscope.models.families import DefaultFamily
-from lvlmscope.models.supported import VERIFIED_FILE, list_models
+from lvlmscope.models.supported_types import VERIFIED_FILE, list_models
 from tests.support.verify_models import CASES, entry
 
 HELD: dict[str, Any] = json.loads(VERIFIED_FILE.read_text(encoding="utf-8"))
@@ -48,7 +48,7 @@ def test_the_list_holds_every_type_with_its_status_and_reason() -> None:
 
 
 def test_another_version_of_transformers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supported, "version", lambda _: "5.99")
+    monkeypatch.setattr(supported_types, "version", lambda _: "5.99")
     listed = {model.model_type: model.note for model in list_models()}
     assert listed["llava"].endswith(f"with transformers {HELD['transformers']}")
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lvlmscope.errors import InterventionError, ModelInputError
 from lvlmscope.interface.declared_types import Range, allows
 from lvlmscope.interventions.registry import list_interventions
-from lvlmscope.runtime.parameters import InterventionConfig
+from lvlmscope.runtime.intervention_config import InterventionConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
