@@ -1,7 +1,7 @@
 """How much of each head's attention falls on the image, and how it is spread: S_v, IAF and LIAE."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import xarray as xr
@@ -168,24 +168,37 @@ def layer_image_entropy(
     rows = image_rows(trace, sinks)
     keys = rows.image_keys.sum(-1).expand(trace.num_layers)
     sizes = torch.full_like(keys, trace.num_heads) if mode == "mass" else keys
-    values = _entropy(rows, mode)
-    size = int(sizes.max())
+    options = {"mode": mode, "sinks": sinks_name(sinks)}
+    name = "layer image entropy"
+    return layer_entropies(trace, _entropy(rows, mode), sizes, normalise, long_name=name, reference=_DLEAF, **options)
+
+
+def layer_entropies(
+    trace: Trace, values: torch.Tensor, sizes: torch.Tensor, normalise: bool, **described: Any
+) -> xr.DataArray:
+    """Entropies with their axes, unit and bounds.
+
+    Args:
+        trace: The trace that they are of.
+        values: ``[step, layer]`` in nats.
+        sizes: ``[layer]``, how many image keys or heads each is over.
+        normalise: Divide by ``ln`` of that.
+        **described: `long_name`, `reference` and the signal's options.
+
+    Returns:
+        Dims (layer, step), nats, or a share of 1 when normalised.
+
+    Raises:
+        ModelInputError: `normalise` with fewer than two.
+    """
     if normalise:
         if int(sizes.min()) < 2:
             got, fix = f"normalise=True over {int(sizes.min())} image key or head", "leave normalise out"
             raise ModelInputError(message(got, "two or more", fix))
         values = values / sizes.log()
-    return labelled_array(
-        trace,
-        values.permute(1, 0),
-        ("layer", "step"),
-        long_name="layer image entropy",
-        units="1" if normalise else "nats",
-        bounds=(0.0, 1.0 if normalise else math.log(size)),
-        reference=_DLEAF,
-        mode=mode,
-        sinks=sinks_name(sinks),
-    )
+    unit, highest = ("1", 1.0) if normalise else ("nats", math.log(max(int(sizes.max()), 1)))
+    axes = ("layer", "step")
+    return labelled_array(trace, values.permute(1, 0), axes, units=unit, bounds=(0.0, highest), **described)
 
 
 def _entropy(rows: AttentionRows, mode: Literal["module", "head", "mass"]) -> torch.Tensor:

@@ -1,14 +1,13 @@
 """The heads of each layer that look at the image most, and how spread out they look."""
 
-import math
 from typing import Literal
 
-import torch
 import xarray as xr
 
 from lvlmscope.attention.sensitive_head_rule import HeadFraction, extreme_heads
+from lvlmscope.diagnostics.image_attention import layer_entropies
 from lvlmscope.diagnostics.sinks import Sinks, image_rows, sinks_name
-from lvlmscope.errors import ModelInputError, message, task
+from lvlmscope.errors import task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.labelled_arrays import labelled_array
 from lvlmscope.traces.requirements import OneStep, at_step
@@ -107,19 +106,6 @@ def sensitive_head_entropy(
     chosen = extreme_heads(rows.image_mass, fraction, most=True)
     values = rows.head_image_entropy.where(chosen, float("nan")).nanmean(-1)
     keys = rows.image_keys.sum(-1).expand(trace.num_layers)
-    if normalise:
-        if int(keys.min()) < 2:
-            got, fix = f"normalise=True over {int(keys.min())} image key", "leave normalise out"
-            raise ModelInputError(message(got, "two or more", fix))
-        values = values / keys.log()
-    return labelled_array(
-        trace,
-        values.permute(1, 0),
-        ("layer", "step"),
-        long_name="sensitive head entropy",
-        units="1" if normalise else "nats",
-        bounds=(0.0, 1.0 if normalise else math.log(int(torch.clamp(keys.max(), min=1)))),
-        reference=_CLVA,
-        fraction=fraction,
-        sinks=sinks_name(sinks),
-    )
+    options = {"fraction": fraction, "sinks": sinks_name(sinks)}
+    name = "sensitive head entropy"
+    return layer_entropies(trace, values, keys, normalise, long_name=name, reference=_CLVA, **options)

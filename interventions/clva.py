@@ -10,9 +10,9 @@ from lvlmscope.attention.layer_bands import DEEP, INITIAL, MIDDLE, LayerSpec
 from lvlmscope.attention.sensitive_head_rule import HeadFraction, extreme_heads, gathered_distribution
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interface.declared_types import Range
-from lvlmscope.interventions.attended_layers import chosen_layers
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.key_positions import on_keys, on_positions
+from lvlmscope.interventions.layers_with_attention import chosen_layers
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session

@@ -9,8 +9,8 @@ from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.entropy_threshold_rule import FLAG_MARGIN, EntropyRule, RunningThreshold, heads_to_edit
 from lvlmscope.attention.layer_bands import LayerSpec
 from lvlmscope.interface.declared_types import Range
-from lvlmscope.interventions.attended_layers import chosen_layers
 from lvlmscope.interventions.image_session import ImageSession
+from lvlmscope.interventions.layers_with_attention import chosen_layers
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session

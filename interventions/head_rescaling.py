@@ -9,8 +9,8 @@ from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.functional_head_rule import HeadRule, head_ratio, layer_at, preset_named, rule_by_share
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.interface.declared_types import Range
-from lvlmscope.interventions.attended_layers import attention_layers
 from lvlmscope.interventions.image_session import ImageSession
+from lvlmscope.interventions.layers_with_attention import attention_layers
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session

@@ -10,9 +10,9 @@ import torch
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.layer_bands import LayerSpec
 from lvlmscope.interface.declared_types import Range
-from lvlmscope.interventions.attended_layers import chosen_layers
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.key_positions import after_image, on_keys
+from lvlmscope.interventions.layers_with_attention import chosen_layers
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session

@@ -13,9 +13,9 @@ from lvlmscope.attention.layer_bands import LayerSpec
 from lvlmscope.errors import UnsupportedOptionError, message
 from lvlmscope.hooks.gradient_path import ForwardGraph
 from lvlmscope.interface.declared_types import Range
-from lvlmscope.interventions.attended_layers import chosen_layers
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.key_positions import after_image, on_keys
+from lvlmscope.interventions.layers_with_attention import chosen_layers
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.interventions.sgrs_rule import Choice, choose
 from lvlmscope.runtime.intervention_config import InterventionConfig

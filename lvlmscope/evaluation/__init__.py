@@ -19,6 +19,7 @@ from lvlmscope.evaluation.datasets import (
 )
 from lvlmscope.evaluation.detector_table import Detection, Detector
 from lvlmscope.evaluation.intervention_trials import Outcome, differences, mcnemar, measure
+from lvlmscope.evaluation.joined_runs import compare_runs
 from lvlmscope.evaluation.length_control import cut_to_mentions
 from lvlmscope.evaluation.metrics.amber import (
     AmberAnswers,
@@ -38,7 +39,6 @@ from lvlmscope.evaluation.metrics.yes_no import Verdict, verdict
 from lvlmscope.evaluation.model_evaluation import evaluate, score_answers
 from lvlmscope.evaluation.paired_differences import Difference
 from lvlmscope.evaluation.result_tables import markdown
-from lvlmscope.evaluation.run_comparison import compare_runs
 from lvlmscope.evaluation.run_folder import load_run, save_run
 from lvlmscope.evaluation.signal_detection import score_signals
 from lvlmscope.evaluation.tuning import Tuning, tune

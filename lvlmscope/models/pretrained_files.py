@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, first_line, message, task
-from lvlmscope.models.image_half import read_image_half
+from lvlmscope.models.image_only_processor import read_image_half
 from lvlmscope.models.torchvision_check import require_working_torchvision
 
 __all__ = ["hub_options", "load_processor", "next_step"]

@@ -4,10 +4,18 @@ import math
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy, planted_trace, visual_attention_ratio
+from lvlmscope.diagnostics import (
+    attention_sinks,
+    image_attention_focus,
+    layer_image_entropy,
+    planted_trace,
+    sensitive_head_entropy,
+    visual_attention_ratio,
+)
 from lvlmscope.errors import ModelInputError
 from tests.reference import attention_signals as twin
 from tests.support.random_traces import as_lists, blind, random_trace
@@ -70,6 +78,14 @@ def test_signals_stay_in_their_bounds(seed: int, steps: int, heads: int, side: i
         assert float(signal.min()) >= low - 1e-6
         assert float(signal.max()) <= high + 1e-6
         assert signal.dtype == np.float32
+
+
+def test_an_image_of_sinks_alone_has_no_entropy() -> None:
+    trace = planted_trace()
+    sinks = xr.ones_like(attention_sinks(trace))
+    for found in (layer_image_entropy(trace, sinks=sinks), sensitive_head_entropy(trace, sinks=sinks)):
+        assert found.isnull().all()
+        assert found.attrs["bounds"] == (0.0, 0.0)
 
 
 def test_entropy_ignores_how_much_is_on_the_image() -> None:

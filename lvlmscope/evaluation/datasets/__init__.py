@@ -4,10 +4,10 @@ from lvlmscope.evaluation.datasets.amber import read_amber
 from lvlmscope.evaluation.datasets.answer_files import read_answers
 from lvlmscope.evaluation.datasets.bundled import BUNDLED, bundled_dataset
 from lvlmscope.evaluation.datasets.coco import read_coco
+from lvlmscope.evaluation.datasets.dataset_readers import read_dataset
 from lvlmscope.evaluation.datasets.items import METRICS, Dataset, Item
 from lvlmscope.evaluation.datasets.made_questions import make_questions
 from lvlmscope.evaluation.datasets.mme import read_mme
-from lvlmscope.evaluation.datasets.reading import read_dataset
 from lvlmscope.evaluation.datasets.tables import read_questions, read_table
 
 __all__ = [
