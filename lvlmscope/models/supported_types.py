@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from lvlmscope.models.families.refused_image_paths import NO_IMAGE_TOKENS
+from lvlmscope.models.families.refused_model_types import NO_IMAGE_TOKENS
 
 __all__ = ["VERIFIED_FILE", "ModelSupport", "list_models"]
 

@@ -22,7 +22,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 import lvlmscope as lv
 from lvlmscope.errors import LvlmscopeError, UnsupportedModelError
-from lvlmscope.models.families.refused_image_paths import NO_IMAGE_TOKENS, NOT_TOKEN_BY_TOKEN
+from lvlmscope.models.families.refused_model_types import NO_IMAGE_TOKENS, NOT_TOKEN_BY_TOKEN
 from lvlmscope.models.supported_types import VERIFIED_FILE
 from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.verification.self_check import check

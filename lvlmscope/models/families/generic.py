@@ -8,7 +8,7 @@ import torch
 from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.hooks.attention_tap import AttentionTap, FirstRow, Handler, Tap
 from lvlmscope.models.families.key_columns import columns_beside_tokens
-from lvlmscope.models.families.refused_image_paths import NO_IMAGE_TOKENS, NOT_TOKEN_BY_TOKEN
+from lvlmscope.models.families.refused_model_types import NO_IMAGE_TOKENS, NOT_TOKEN_BY_TOKEN
 from lvlmscope.traces.token_layout import Cell, ImageLayout
 
 __all__ = ["DefaultFamily"]

@@ -1,4 +1,4 @@
-"""Vision-language models that keep the image where no image token id in the prompt says so."""
+"""Model types that cannot be traced, and why: no image token id in the prompt, or no writing token by token."""
 
 from collections.abc import Mapping
 from typing import Final
