@@ -1,5 +1,7 @@
 """Hugging Face `Trainer` for a cell: its gates in the log, and a loadable cell in every checkpoint."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -7,6 +9,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from lvlmscope.interface.progress import bars_shown
 from lvlmscope.training.cell_learner import CellLearner
+from lvlmscope.training.checkpoints import write_digests
 from lvlmscope.training.options import TrainingOptions
 
 __all__ = ["CellTrainer", "arguments"]
@@ -64,7 +67,7 @@ class CellTrainer(Trainer):
             **parts: Arguments of `Trainer`; the model is a `CellLearner`.
         """
         super().__init__(**parts)
-        self.add_callback(_SaveCell(self.learner))
+        self.add_callback(_SaveCell(self.learner, self.accelerator.wait_for_everyone))
 
     @property
     def learner(self) -> CellLearner:
@@ -87,12 +90,16 @@ class CellTrainer(Trainer):
 
 
 class _SaveCell(TrainerCallback):
-    """Puts `cell.json` and `cell.safetensors` into each checkpoint."""
+    """Puts `cell.json` and `cell.safetensors` into each checkpoint, and last the digests of all its files."""
 
-    def __init__(self, learner: CellLearner) -> None:
+    def __init__(self, learner: CellLearner, wait_for_everyone: Callable[[], None]) -> None:
         self._learner = learner
+        self._wait_for_everyone = wait_for_everyone
 
     def on_save(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
         del control
+        self._wait_for_everyone()  # each process writes its own random state
         if state.is_world_process_zero:
-            self._learner.cell.save(f"{args.output_dir}/checkpoint-{state.global_step}")
+            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            self._learner.cell.save(folder)
+            write_digests(folder)

@@ -32,7 +32,7 @@ class TrainingOptions:
         max_tokens: Longest conversation; later turns are left out until it fits.
         workers: Processes that read images.
         seed: Seed of the order, the split and the cell.
-        resume: Go on from the last checkpoint in `output`, if there is one.
+        resume: Go on from the last whole checkpoint in `output`, if there is one; damaged ones are warned of.
     """
 
     output: Path

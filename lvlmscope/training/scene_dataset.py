@@ -13,6 +13,7 @@ from lvlmscope.interface import progress
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.tiny import Scene, captions, scene
 from lvlmscope.tiny.world import SETTINGS, vocabulary_words
+from lvlmscope.traces.atomic_write import whole_file
 
 __all__ = ["write_scenes"]
 
@@ -54,7 +55,8 @@ def write_scenes(
         one.image.save(folder / "images" / f"{name}.png", compress_level=1)
         records.append(_record(name, one))
     path = folder / "llava_instruct.json"
-    path.write_text(json.dumps(records, indent=1))
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(records, indent=1))
     return path
 
 

@@ -13,7 +13,9 @@ from lvlmscope.errors import TrainingDataError, UnsupportedOptionError, message,
 from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
 from lvlmscope.models.decoder_shape import require_one_stream
 from lvlmscope.models.loaded_model import LoadedModel
+from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.training.cell_learner import CellLearner
+from lvlmscope.training.checkpoints import last_whole_checkpoint
 from lvlmscope.training.collation import Collator
 from lvlmscope.training.llava_instruct import Record, split_records
 from lvlmscope.training.options import TrainingOptions
@@ -57,17 +59,18 @@ def train_cell(
 
     Raises:
         UnsupportedOptionError: The extra ``train`` is not installed.
-        CellError: A cell of another hidden size than the model's.
+        CellError: A cell of another hidden size than the model's, or a run to go on with whose checkpoints are all
+            damaged.
         TrainingDataError: Nothing to train on, or a processor without a chat template.
     """
     _require_training(model)
+    start = last_whole_checkpoint(options.output) if options.resume else None
     learner = _learner(model, cell, options.seed)
     training, held_out = split_records(records, options.validation, options.seed)
     trainer = _trainer(learner, training, held_out, model.processor, options)
     learner.backbone.to(trainer.args.device)
-    resume = options.resume and any(options.output.glob("checkpoint-*"))
     with learner.attached(gradient_checkpointing=options.gradient_checkpointing):
-        trainer.train(resume_from_checkpoint=resume or None)
+        trainer.train(resume_from_checkpoint=None if start is None else str(start))
         if held_out:
             trainer.evaluate()
     trained = learner.cell.cpu().requires_grad_(False)
@@ -123,4 +126,5 @@ def _write(result: TrainingResult, model: LoadedModel, options: TrainingOptions)
     result.cell.save(options.output, notes=notes)
     summary: dict[str, Any] = {"model": model.name, "cell": asdict(result.cell.config), "options": settings}
     summary |= {"records": result.records, "history": result.history}
-    (options.output / "training.json").write_text(json.dumps(summary))
+    with whole_file(options.output / "training.json") as temporary:
+        temporary.write_text(json.dumps(summary))

@@ -44,7 +44,7 @@ def hallurnn(  # noqa: PLR0917 - typer reads options from parameters
     max_tokens: Annotated[int, typer.Option(help="Longest conversation; later turns are left out.")] = 2048,
     workers: Annotated[int, typer.Option(help="Processes that read images.")] = 0,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of order, split and cell.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the output.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last whole checkpoint in output.")] = False,
     skip: Annotated[bool, typer.Option("--skip", help="Leave unusable records out instead of stopping.")] = False,
 ) -> None:
     """Trains a depth cell for HalluRNN on images with conversations; the model itself is frozen.
