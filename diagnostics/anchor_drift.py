@@ -148,7 +148,7 @@ def layer_correlation(trace: Trace, *, step: OneStep | Literal["each"] = "mean",
 def _over_depth(trace: Trace, sinks: Sinks) -> tuple[AttentionRows, torch.Tensor]:
     """Rows, and the image keys that are compared: the same in all layers, or maps would not be comparable."""
     dropped = sink_mask(trace, sinks).any(0)
-    everywhere = xr.DataArray(dropped.expand(trace.num_layers, -1).numpy(), dims=("layer", "key"))
+    everywhere = xr.DataArray(dropped.expand(trace.num_layers, -1).cpu().numpy(), dims=("layer", "key"))
     rows = image_rows(trace, everywhere if bool(dropped.any()) else "keep")
     return rows, trace.image_keys & ~dropped
 

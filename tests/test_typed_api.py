@@ -111,7 +111,7 @@ def test_mypy_knows_signatures_and_refuses_unknown_names(repository: Path, user_
     types = re.findall(r'Revealed type is "(.*)"', told)
     assert len(types) == 6, told
     assert not [one for one in types if one == "Any"]
-    by_start = ("def (model: ", "lvlmscope.traces.trace.Trace", "def (*, gamma: float", "def (trace: ")
+    by_start = ("Overload(def (model: ", "lvlmscope.traces.trace.Trace", "def (*, gamma: float", "def (trace: ")
     for start in (*by_start, "def (signal: ", "def (model: Any, examples: "):
         assert [one for one in types if one.startswith(start)], (start, types)
     (error,) = [line for line in told.splitlines() if ": error: " in line]
@@ -134,7 +134,7 @@ def test_pyright_knows_signatures_and_refuses_unknown_names(user_files: tuple[Pa
     types = dict(re.findall(r'information: Type of "(.*)" is "(.*)', told))
     assert types.pop(r'lv.load_trace("case.safetensors")') == 'Trace"', told
     for name, start in {
-        "lv.trace": "(model: ",
+        "lv.trace": "Overload[(model: ",
         "lv.DLEAF": "type[DLEAF]",
         "lv.saliency": "(trace: Trace, ",
         "lv.plot.heatmap": "(signal: ",

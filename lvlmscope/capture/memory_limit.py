@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -98,28 +98,26 @@ def parse_size(size: int | str) -> int:
     return int(number * unit)
 
 
-def choose_keeping(
-    model: torch.nn.Module, family: Family, generation: Generation, *, keep: Keep, precision: Precision
-) -> KeyFilter:
+def choose_keeping(model: torch.nn.Module, family: Family, generation: Generation, options: TraceOptions) -> KeyFilter:
     """Which columns of a generation's rows are kept.
 
     Args:
         model: The bare model.
         family: Its family's rules.
         generation: What will be replayed.
-        keep: As for ``trace``.
-        precision: As for ``trace``.
+        options: What the trace is to keep; rows that are reduced to signals stay on the device of the answer.
 
     Returns:
         What the replay's recorder needs.
     """
     columns = None
-    if keep == "image_answer":
+    if options.keep == "image_answer":
         wanted = family.image_mask(model, generation.ids[:, :-1]).any(0).cpu()
         wanted[generation.prompt_length :] = True
         columns = wanted.nonzero().flatten()
-    dtype = torch.float16 if precision == "float16" else torch.float32
-    return KeyFilter(columns=columns, dtype=dtype, whole_layers=family.crossing_layers(model))
+    dtype = torch.float16 if options.precision == "float16" else torch.float32
+    device = generation.ids.device if options.signals else torch.device("cpu")
+    return KeyFilter(columns=columns, dtype=dtype, whole_layers=family.crossing_layers(model), device=device)
 
 
 def estimate_inputs(
@@ -256,5 +254,6 @@ def layerwise_needed(
     Raises:
         MemoryLimitError: It does not fit either way.
     """
-    kept = asdict(options)
-    return fit_into(parse_size(kept.pop("max_memory")), model, family, inputs, steps, **kept)
+    names = ("gradients", "hidden_states", "keep", "precision")
+    kept = {name: getattr(options, name) for name in names}
+    return fit_into(parse_size(options.max_memory or ""), model, family, inputs, steps, **kept)

@@ -57,7 +57,7 @@ class RowRecorder:
             got, fix = f"layer {layer} outside the graph", "trace without gradients"
             raise ReplayError(message(got, "rows that carry gradients", fix, task="differentiate attention"))
         self.visible[layer] = rows.visible_keys
-        self.image_scores[layer] = _image_scores(rows).float().cpu()
+        self.image_scores[layer] = _image_scores(rows).float().to(self.keeping.device)
         self.rows[layer] = self.kept(rows.weights, layer)
         if self.differentiable and not (self.lowest_only and self.leaves):
             self.leaves[layer] = rows.weights
@@ -84,7 +84,7 @@ class RowRecorder:
             layer: Decoder layer number.
 
         Returns:
-            ``[batch, row, head, kept key]`` on the CPU.
+            ``[batch, row, head, kept key]`` on the device of what is kept.
         """
         return self.keeping.kept(values, layer)
 
@@ -95,7 +95,7 @@ class RowRecorder:
             layer: Decoder layer number, -1 for the embedding.
             hidden: ``[batch, row, hidden]``.
         """
-        self.hidden[layer] = hidden.detach().float().cpu()
+        self.hidden[layer] = hidden.detach().float().to(self.keeping.device)
 
     def seen_keys(self, layer: int) -> torch.Tensor:
         """Which keys of a layer some row may see, bool ``[batch, key]``.
@@ -114,5 +114,8 @@ class RowRecorder:
 
 def _image_scores(rows: AttentionRows) -> torch.Tensor:
     """Sum of the scores of the image keys that each row may see, ``[batch, row, head]``."""
+    if rows.image_span is not None:
+        seen = rows.scores.detach()[..., slice(*rows.image_span)]
+        return (seen if rows.sees_all_keys else seen.masked_fill(seen == float("-inf"), 0.0)).sum(-1)
     counted = rows.image_keys if rows.visible_keys is None else rows.image_keys & rows.visible_keys
     return torch.where(counted.unsqueeze(-2), rows.scores.detach(), 0.0).sum(-1)

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, ParamSpec, TypeVar
 
 from lvlmscope.capture.options import Keep, Precision, TraceOptions
-from lvlmscope.capture.trace_one import trace_prepared
+from lvlmscope.capture.traced_batch import trace_prepared
 from lvlmscope.errors import (
     InterventionError,
     ModelInputError,

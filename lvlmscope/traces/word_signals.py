@@ -71,7 +71,9 @@ class WordSignal:
         return known[key].sel(self.part, drop=True)
 
 
-SIGNALS: Final[Registry[WordSignal]] = Registry("signal", "lvlmscope.signals", EvaluationError)
+SIGNALS: Final[Registry[WordSignal]] = Registry(
+    "signal", "lvlmscope.signals", EvaluationError, built_in=("lvlmscope.diagnostics", "lvlmscope.lenses")
+)
 
 
 def signal(

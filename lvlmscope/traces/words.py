@@ -15,7 +15,7 @@ from lvlmscope.traces.word_search import find_words
 if TYPE_CHECKING:
     from lvlmscope.traces.trace import Trace
 
-__all__ = ["Word", "find_word", "marked_words", "steps_of", "words_of"]
+__all__ = ["Word", "find_word", "marked_words", "steps_of", "words_in", "words_of"]
 
 _LISTED: Final = 12
 _FIRST_BYTES: Final = 3  # of a character of four bytes: what can stand in tokens before the one that completes it
@@ -56,7 +56,18 @@ def words_of(trace: "Trace") -> tuple[Word, ...]:
         >>> [(word.text, word.steps) for word in words_of(planted_trace(steps=2))]
         [('word0', (0,)), ('word1', (1,))]
     """
-    pieces = require_trace(trace).answer_tokens
+    return words_in(require_trace(trace).answer_tokens)
+
+
+def words_in(pieces: Sequence[str]) -> tuple[Word, ...]:
+    """As `words_of`, from the texts of an answer's tokens.
+
+    Args:
+        pieces: Text of each token; joined they are the answer.
+
+    Returns:
+        Words with their steps.
+    """
     text = "".join(pieces)
     spans = word_spans(text) or [match.span() for match in re.finditer(r"\S+", text)]
     steps = steps_of(pieces, spans)

@@ -1,0 +1,194 @@
+"""A batch that is ready, generated and replayed under the interventions that are on: its traces, or their signals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lvlmscope.capture.generation import Generation, generate_answer, teacher_force
+from lvlmscope.capture.memory_limit import choose_keeping, layerwise_needed
+from lvlmscope.capture.options import TraceOptions
+from lvlmscope.capture.provenance import describe_origin
+from lvlmscope.capture.refusals import refuse_chance, refuse_gradients, refuse_streams
+from lvlmscope.capture.replay import replay_answer
+from lvlmscope.capture.seeding import own_noise, seeded
+from lvlmscope.capture.signal_reduction import reduce_trace
+from lvlmscope.capture.trace_assembly import TracedBatch, assemble_trace
+from lvlmscope.errors import ModelInputError, message
+from lvlmscope.inputs.context_limits import require_context, require_images
+from lvlmscope.inputs.preparation import ModelInputs
+from lvlmscope.models.families import Family
+from lvlmscope.models.loaded_model import LoadedModel, unwrap
+from lvlmscope.runtime.attachment import instrumentation_of
+from lvlmscope.runtime.compiled_modules import running_originals
+from lvlmscope.runtime.generation_settings import answer_limit, plain_settings
+from lvlmscope.runtime.model_hooks import Instrumentation
+from lvlmscope.runtime.model_lock import model_lock
+from lvlmscope.traces.signal_trace import SignalTrace
+from lvlmscope.traces.trace import Trace
+
+__all__ = ["reduce_prepared", "trace_prepared"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Replayed:
+    """A batch with what all its samples share.
+
+    Attributes:
+        batch: Generation and replay.
+        provenance: JSON values.
+        effects: Reports of the interventions that were on.
+    """
+
+    batch: TracedBatch
+    provenance: dict[str, Any]
+    effects: tuple[dict[str, Any], ...]
+
+    @property
+    def size(self) -> int:
+        """Number of samples."""
+        return int(self.batch.generation.ids.shape[0])
+
+    def trace(self, sample: int) -> Trace:
+        """One sample's trace."""
+        return assemble_trace(self.batch, sample, provenance=self.provenance, effects=self.effects)
+
+
+def trace_prepared(
+    model: Any,
+    family: Family,
+    prepared: ModelInputs,
+    options: TraceOptions,
+    *,
+    answer: torch.Tensor | None = None,
+    generation: dict[str, Any],
+    seed: int | Sequence[int] | None = None,
+    progress: bool = False,
+) -> list[Trace]:
+    """Traces of a batch that is ready, under the interventions that are on.
+
+    Args:
+        model: What ``load`` gave, or a bare model.
+        family: Its family's rules.
+        prepared: The batch.
+        options: What to keep.
+        answer: Ids given in advance ``[step]``, None to generate.
+        generation: Keyword arguments of ``generate``.
+        seed: Seed of torch's generators, or a seed for each sample's own noise.
+        progress: Show a bar.
+
+    Returns:
+        One trace per sample.
+
+    Raises:
+        LvlmscopeError: As for ``trace``.
+    """
+    given: dict[str, Any] = {"answer": answer, "generation": generation, "seed": seed, "progress": progress}
+    replayed = _replayed(model, family, prepared, options, **given)
+    return [replayed.trace(sample) for sample in range(replayed.size)]
+
+
+def reduce_prepared(
+    model: Any,
+    family: Family,
+    prepared: ModelInputs,
+    options: TraceOptions,
+    *,
+    answer: torch.Tensor | None = None,
+    generation: dict[str, Any],
+    seed: int | Sequence[int] | None = None,
+    progress: bool = False,
+) -> list[SignalTrace]:
+    """As ``trace_prepared``, reduced to ``options.signals`` on the model's device, one sample after the other.
+
+    Args:
+        model: As for ``trace_prepared``.
+        family: As for ``trace_prepared``.
+        prepared: As for ``trace_prepared``.
+        options: What to keep, with signals.
+        answer: As for ``trace_prepared``.
+        generation: As for ``trace_prepared``.
+        seed: As for ``trace_prepared``.
+        progress: As for ``trace_prepared``.
+
+    Returns:
+        The signals of each sample.
+
+    Raises:
+        LvlmscopeError: As for ``trace``.
+    """
+    given: dict[str, Any] = {"answer": answer, "generation": generation, "seed": seed, "progress": progress}
+    replayed = _replayed(model, family, prepared, options, **given)
+    return [reduce_trace(replayed.trace(sample), options.signals) for sample in range(replayed.size)]
+
+
+def _replayed(
+    model: Any,
+    family: Family,
+    prepared: ModelInputs,
+    options: TraceOptions,
+    *,
+    answer: torch.Tensor | None,
+    generation: dict[str, Any],
+    seed: int | Sequence[int] | None,
+    progress: bool,
+) -> _Replayed:
+    bare = unwrap(model)
+    outer = model.model if isinstance(model, LoadedModel) else model
+    noise = own_noise(family.core(bare), seed) if isinstance(seed, Sequence) else seeded(seed)
+    with model_lock(bare), running_originals(outer), noise:
+        instrumentation = instrumentation_of(bare) or Instrumentation(bare, family)
+        instrumentation.require_kernels()
+        refuse_chance(bare)
+        refuse_streams(bare, family, hidden_states=options.hidden_states)
+        instrumentation.restart()
+        require_images(bare, family, prepared.inputs)
+        prompt = prepared.inputs["input_ids"].shape[1]
+        new_tokens = generation.get("max_new_tokens") or 1 if answer is None else len(answer)
+        require_context(bare, family, prompt, new_tokens)
+        layerwise = False
+        if options.max_memory is not None:
+            steps = len(answer) if answer is not None else answer_limit(family.core(bare), prompt, generation)
+            layerwise = layerwise_needed(options, bare, family, prepared.inputs, steps)
+        if options.gradients:
+            refuse_gradients(bare, family, layerwise=layerwise, interventions=instrumentation.active)
+        made = _generate(bare, family, prepared, answer, generation, progress=progress)
+        switched = [p.intervention for p in instrumentation.active]
+        replay = replay_answer(
+            bare,
+            instrumentation,
+            made,
+            gradients=options.gradients,
+            hidden_states=options.hidden_states,
+            keeping=choose_keeping(bare, family, made, options),
+            layerwise=layerwise,
+        )
+        if answer is not None:
+            instrumentation.count_replay()
+        effects = tuple(p.report() for p in instrumentation.active)
+    name = model.name if isinstance(model, LoadedModel) else str(getattr(bare, "name_or_path", "") or "")
+    settings = made.settings | {"seed": seed}
+    origin = describe_origin(bare, name=name, settings=settings, interventions=switched, replay=replay)
+    batch = TracedBatch(model=bare, family=family, prepared=prepared, generation=made, replay=replay)
+    return _Replayed(batch=batch, provenance=origin, effects=effects)
+
+
+def _generate(
+    model: Any,
+    family: Family,
+    prepared: ModelInputs,
+    answer: torch.Tensor | None,
+    options: dict[str, Any],
+    *,
+    progress: bool,
+) -> Generation:
+    if answer is None:
+        return generate_answer(model, family, prepared.inputs, options, progress=progress)
+    if options:
+        got, fix = f"answer= and {', '.join(options)}", "leave the generation options out"
+        raise ModelInputError(message(got, "answer= alone", fix, task="trace a given answer"))
+    # One greedy step fills the cache with the prompt as generate itself does
+    one = plain_settings(family.core(model)) | {"max_new_tokens": 1, "do_sample": False}
+    first = generate_answer(model, family, prepared.inputs, one, progress=False)
+    return teacher_force(first, answer)
