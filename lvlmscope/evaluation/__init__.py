@@ -8,6 +8,7 @@ from lvlmscope.evaluation.datasets import (
     Dataset,
     Item,
     bundled_dataset,
+    disturbed,
     make_questions,
     read_amber,
     read_answers,
@@ -40,6 +41,7 @@ from lvlmscope.evaluation.model_evaluation import evaluate, score_answers
 from lvlmscope.evaluation.paired_differences import Difference
 from lvlmscope.evaluation.result_tables import markdown
 from lvlmscope.evaluation.run_folder import load_run, save_run
+from lvlmscope.evaluation.sample_size import SampleSize, sample_sizes
 from lvlmscope.evaluation.signal_detection import score_signals
 from lvlmscope.evaluation.tuning import Tuning, tune
 from lvlmscope.evaluation.word_labels import LabelledWord, label_words
@@ -64,6 +66,7 @@ __all__ = [
     "PopeScores",
     "ReportCard",
     "Row",
+    "SampleSize",
     "Tuning",
     "Verdict",
     "Vocabulary",
@@ -79,6 +82,7 @@ __all__ = [
     "compare_runs",
     "cut_to_mentions",
     "differences",
+    "disturbed",
     "evaluate",
     "flagged_heads",
     "label_words",
@@ -97,6 +101,7 @@ __all__ = [
     "read_questions",
     "read_table",
     "report_card",
+    "sample_sizes",
     "save_run",
     "score_answers",
     "score_signals",

@@ -43,7 +43,7 @@ class Answers:
 def answers(
     model: PreTrainedModel,
     processor: ProcessorMixin,
-    pairs: "Iterable[tuple[Image, str]]",
+    pairs: "Iterable[tuple[Image | Callable[[], Image], str]]",
     *,
     max_new_tokens: int,
     batch_size: int = 50,

@@ -1,7 +1,7 @@
 """What an answer counts for each metric, item by item; every score is a sum of counts over another."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
@@ -22,7 +22,16 @@ from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.evaluation.metrics.yes_no import Parser
 from lvlmscope.evaluation.paired_differences import Ratios
 
-__all__ = ["SCORES", "Counts", "caption_vocabulary", "count_answers", "counted_over", "described", "ratios"]
+__all__ = [
+    "DIRECTIONS",
+    "SCORES",
+    "Counts",
+    "caption_vocabulary",
+    "count_answers",
+    "counted_over",
+    "described",
+    "ratios",
+]
 
 _MENTIONS: Final[Formulas] = {"mentions": (("named",), ("captions",))}
 SCORES: Final[Mapping[Metric, Formulas]] = {
@@ -34,6 +43,13 @@ SCORES: Final[Mapping[Metric, Formulas]] = {
         **_MENTIONS,
         **{name: AMBER_ANSWER_SCORES[name] for name in ("accuracy", "f1", "yes_rate")},
     },
+}
+
+
+# Which way a score is better; mentions, words and the share of yes are neither good nor bad
+DIRECTIONS: Final[Mapping[str, Literal["lower", "higher"]]] = {
+    **dict.fromkeys(("chair_i", "chair_s", "chair", "hal", "cog"), "lower"),
+    **dict.fromkeys(("recall", "cover", "accuracy", "acc", "acc_plus", "score", "precision", "f1"), "higher"),
 }
 
 

@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
 
-import numpy as np
-
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.comparison import Comparison, Evaluation, Row, compare_rows
+from lvlmscope.evaluation.datasets.items import image_groups
 from lvlmscope.evaluation.run_folder import load_run
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interface.parameter_checks import checked
@@ -54,8 +53,7 @@ def compare_runs(
             if mine != its:
                 got = f"run {number} ({other.name}) with other {what} than run 1 ({first.name})"
                 raise EvaluationError(message(got, "runs on the same items, scored alike", "compare these apart"))
-    ids: dict[str, int] = {}
-    groups = np.array([ids.setdefault(item.image_id, len(ids)) for item in first.items])
+    groups = image_groups(first.items)
     rows: dict[str, Row] = {}
     comparisons: dict[tuple[str, str], Comparison] = {}
     for number, run in enumerate(loaded, start=1):

@@ -9,9 +9,10 @@ from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.captioning import Answers, timed_answers
 from lvlmscope.evaluation.comparison import Evaluation, Role, Row, compare_rows
 from lvlmscope.evaluation.datasets import BUNDLED, Dataset, bundled_dataset
-from lvlmscope.evaluation.datasets.items import Item, Metric
+from lvlmscope.evaluation.datasets.items import Metric
 from lvlmscope.evaluation.intervention_labels import Stack, labelled_stacks
 from lvlmscope.evaluation.item_counts import caption_vocabulary, count_answers, described
+from lvlmscope.evaluation.item_prompts import prompt_of
 from lvlmscope.evaluation.labelled_images import PROMPT
 from lvlmscope.evaluation.length_control import cut_to_mentions
 from lvlmscope.evaluation.metrics.yes_no import Parser
@@ -27,7 +28,6 @@ from lvlmscope.runtime.protocol import Intervention
 __all__ = ["evaluate", "score_answers"]
 
 PLAIN: Final = "plain"
-_QUESTION: Final = "{question}"
 Resamples = Annotated[int, Range(ge=100)]
 Seed = Annotated[int, Range(ge=0)]
 
@@ -89,7 +89,7 @@ def evaluate(
     chosen: Metric = metric or data.metric
     count_answers(data, chosen, [""] * len(data), parser)  # refuses what cannot be scored before anything runs
     shams = _placebos(stacks, seed) if placebo else {}
-    pairs = [(item.open, _question(item, prompt)) for item in data.items]
+    pairs = [(item.open, prompt_of(item, prompt)) for item in data.items]
     if out is not None:
         require_folder(out)
     data.check_images()
@@ -166,17 +166,6 @@ def _dataset(given: Any) -> Dataset:
     got = f"{given!r}"[:80] + " as data set"
     fix = "read one with lvlmscope.evaluation.datasets.read_coco, read_questions, read_table, read_amber or read_mme"
     raise EvaluationError(message(got, f"a Dataset, or {' or '.join(map(repr, BUNDLED))}", fix))
-
-
-def _question(item: Item, prompt: str | None) -> str:
-    if not item.question:
-        return PROMPT if prompt is None else prompt
-    if prompt is None:
-        return item.question
-    if _QUESTION not in prompt:
-        got = f"the prompt {prompt!r}"[:80] + " for items with a question of their own"
-        raise EvaluationError(message(got, f"a template with {_QUESTION}", f"write '{_QUESTION} Answer yes or no.'"))
-    return prompt.replace(_QUESTION, item.question)
 
 
 def _placebos(stacks: Mapping[str, Stack], seed: int) -> dict[str, Stack]:

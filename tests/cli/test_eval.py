@@ -60,6 +60,47 @@ def test_answers_are_scored_without_a_model(coco: CocoFiles, answered: tuple[Pat
     assert (tmp_path / "both" / "table.md").read_text("utf-8") in out
 
 
+def test_power_says_how_many_images_a_run_would_need(
+    coco: CocoFiles, answered: tuple[Path, Path], tmp_path: Path
+) -> None:
+    files = [argument for path in answered for argument in ("--captions", str(path))]
+    assert run("eval", "chair", str(coco.instances), *files, "--resamples", "100", "-o", str(tmp_path))[0] == 0
+    code, out, err = run("power", str(tmp_path), "--score", "recall", "--effect", "0.01", "--json")
+    assert code == 0, err
+    first = json.loads(out)[0]
+    assert (first["row"], first["against"], first["images"]) == ("short", "long", 6)
+    expected = ((1.959964 + 0.841621) * first["deviation"] / 0.01) ** 2
+    assert expected <= first["needed"] <= expected + 1
+    code, out, _ = run("power", str(tmp_path), "--score", "recall", "--effect", "0.01")
+    assert code == 0
+    assert "images for 0.01" in out
+    for wrong, sentence in (
+        (("--score", "f1"), "the score 'f1' of"),
+        (("--score", "recall", "--power", "1"), "power=1"),
+        (("--score", "recall", "--effect", "nan"), "effect=nan"),
+    ):
+        code, _, err = run("power", str(tmp_path), *wrong)
+        assert code == 2
+        assert sentence in err
+
+
+@pytest.mark.parametrize(
+    "text", ["noise", "noise=x", "noise=nan", "fog=1", "noise=0.1,noise=0.2", "noise=0", "blur=-1"]
+)
+def test_disturbances_that_cannot_be_read_are_refused(coco: CocoFiles, text: str) -> None:
+    given = ("eval", "chair", str(coco.instances), "--images", str(coco.images), "--perturb", text)
+    code, _, err = run(*given)
+    assert code == 2
+    assert "perturb" in err or "disturb" in err
+
+
+def test_disturbing_images_of_answers_that_exist_is_refused(coco: CocoFiles, answered: tuple[Path, Path]) -> None:
+    given = ("--captions", str(answered[0]), "--perturb", "noise=0.1")
+    code, _, err = run("eval", "chair", str(coco.instances), *given)
+    assert code == 2
+    assert "--perturb for answers from files" in err
+
+
 @pytest.mark.slow
 def test_a_model_is_run_on_ones_own_data(coco: CocoFiles, tmp_path: Path) -> None:
     code, out, err = run(

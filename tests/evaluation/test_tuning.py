@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from lvlmscope.errors import EvaluationError, InterventionError
-from lvlmscope.evaluation import tuning
+from lvlmscope.evaluation import bundled_dataset, evaluate, tuning
+from lvlmscope.evaluation.datasets.bundled import Bundled
+from lvlmscope.evaluation.item_counts import DIRECTIONS, SCORES
 from lvlmscope.evaluation.labelled_images import Example, known_images
 from lvlmscope.evaluation.metrics.chair import chair
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
@@ -36,7 +38,8 @@ def ruled(monkeypatch: pytest.MonkeyPatch) -> None:
             found = 20 if gamma < 0.6 else 10
             captions = ["A dog."] * found + ["A."] * (20 - found)
             captions = [text + " A cat." if n < hallucinated else text for n, text in enumerate(captions)]
-            return chair(captions, [{"dog"}] * 20, WORDS), 7
+            scores = chair(captions, [{"dog"}] * 20, WORDS).summary()
+            return {name: float(value) for name, value in scores.items()}, 7
 
         return measured
 
@@ -82,22 +85,58 @@ def test_settings_that_the_method_refuses_are_passed_over() -> None:
         tune(None, "DLEAF", images(), space={"gamma": (2.0, 3.0)}, trials=2, words=WORDS)
 
 
-def test_no_trial_within_the_limit_tells_the_least_loss() -> None:
+def trial(**scores: float) -> Trial:
+    return Trial(intervention=DLEAF(), scores=scores, edited=1)
+
+
+def test_no_trial_within_the_limits_tells_the_least_loss() -> None:
     plain = {"chair_i": 0.3, "recall": 0.8}
-    found = Tuning(
-        plain=plain,
-        trials=(Trial(intervention=DLEAF(), scores={"chair_i": 0.1, "recall": 0.7}, edited=1),),
-        max_recall_loss=0.02,
-    )
+    trials = (trial(chair_i=0.2, recall=0.6), trial(chair_i=0.1, recall=0.7))
+    found = Tuning(plain=plain, trials=trials, score="chair_i", max_loss={"recall": 0.02})
     assert found.feasible == ()
-    with pytest.raises(EvaluationError, match=r"none that loses at most 0\.020; expected: 0\.100 or more"):
+    with pytest.raises(
+        EvaluationError, match=r"none that loses at most 0\.020 of recall; expected: 0\.100 of recall or more"
+    ):
         _ = found.best
 
 
+def test_the_best_trial_is_best_in_the_direction_of_its_score() -> None:
+    plain = {"accuracy": 0.5, "recall": 0.8, "hal": 0.4}
+    low, high = trial(accuracy=0.6, recall=0.9, hal=0.1), trial(accuracy=0.7, recall=0.79, hal=0.5)
+
+    def best(score: str, **max_loss: float) -> Trial:
+        return Tuning(plain=plain, trials=(low, high), score=score, max_loss=max_loss).best
+
+    assert best("accuracy") is high
+    assert best("hal") is low
+    assert best("accuracy", recall=0.02) is high
+    assert best("accuracy", recall=0.005) is low
+    assert best("accuracy", hal=0.05) is low
+    found = Tuning(plain=plain, trials=(), score="accuracy", max_loss={"recall": 0.0, "hal": 0.0})
+    assert found.objective(high.scores) == pytest.approx(-0.2 + 10 * (0.01 + 0.1))
+
+
+def test_every_score_has_a_direction_or_none() -> None:
+    scores = {name for formulas in SCORES.values() for name in formulas}
+    assert scores - set(DIRECTIONS) == {"mean_words", "mentions", "yes_rate"}
+    assert set(DIRECTIONS) <= scores
+
+
 def test_the_bundled_model_is_tuned_through_generate() -> None:
-    found = tune(load("tiny"), CLVA, scenes("tune", n=2), trials=1, max_new_tokens=8, max_recall_loss=1.0)
+    found = tune(load("tiny"), CLVA, scenes("tune", n=2), trials=1, max_new_tokens=8, max_loss={"recall": 1.0})
     assert found.best.edited > 0
-    assert found.plain["captions"] == 2
+    assert set(found.plain) == set(SCORES["chair"])
+
+
+@pytest.mark.parametrize(("name", "score"), [("tiny-pope", "accuracy"), ("tiny-chair", "recall")])
+def test_a_data_set_is_tuned_by_its_own_metric(name: Bundled, score: str) -> None:
+    model, data = load("tiny"), bundled_dataset(name, n=1)
+    found = tune(model, DLEAF, data, trials=2, space={"gamma": (0.9, 1.0)}, score=score, max_loss={})
+    for one in (*found.trials, None):
+        stack = () if one is None else (one.intervention,)
+        result = evaluate(model, data, stack, resamples=100)
+        assert (found.plain if one is None else one.scores) == pytest.approx(list(result.scores.values())[len(stack)])
+    assert found.best.scores[score] == max(one.scores[score] for one in found.trials)
 
 
 @pytest.mark.usefixtures("ruled")
@@ -116,6 +155,16 @@ def test_examples_are_pairs_or_objects() -> None:
 def test_what_cannot_be_tuned_is_refused() -> None:
     with pytest.raises(EvaluationError, match="0 images"):
         tune(None, "DLEAF", [])
+    with pytest.raises(EvaluationError, match="score 'mean_words' for chair; expected: chair_i, chair_s, recall"):
+        tune(None, "DLEAF", images(), words=WORDS, score="mean_words")
+    with pytest.raises(EvaluationError, match="score 'accuracy' for chair"):
+        tune(None, "DLEAF", images(), words=WORDS, max_loss={"accuracy": 0.1})
+    wrong: Any
+    for wrong in (-0.1, float("nan"), True, "0.1"):
+        with pytest.raises(EvaluationError, match=r"max_loss=.*numbers from 0"):
+            tune(None, "DLEAF", images(), words=WORDS, max_loss={"recall": wrong})
+    with pytest.raises(EvaluationError, match="words= with a data set"):
+        tune(None, "DLEAF", bundled_dataset("tiny-chair", n=1), words=WORDS)
     with pytest.raises(EvaluationError, match="0 parameters to vary"):
         tune(None, "DLEAF", images(), space={}, words=WORDS)
     with pytest.raises(EvaluationError, match="0 trials"):

@@ -78,7 +78,9 @@ def widen(name: str, trials: int, scenes: int) -> None:
         say(told[-1])
 
     model = lv.load("tiny")
-    found = lv.tune(model, kind, held, space=WIDE[name], trials=trials, max_recall_loss=0.01, seed=1, progress=keep)
+    found = lv.tune(
+        model, kind, held, space=WIDE[name], trials=trials, max_loss={"recall": 0.01}, seed=1, progress=keep
+    )
     text = json.dumps({"scenes": scenes, "plain": found.plain, "trials": told})
     (DATA / f"{name}.wide.trials.json").write_text(text + "\n")
     choose(kind)

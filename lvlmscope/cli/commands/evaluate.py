@@ -38,6 +38,10 @@ def evaluate(  # noqa: PLR0917 - typer reads options from parameters
     grid: Annotated[
         list[str] | None, typer.Option(help="Such as 'dleaf:gamma=0.1|0.3|0.5': a row for each combination.")
     ] = None,
+    perturb: Annotated[
+        str | None,
+        typer.Option(help="Disturb the images: noise=0.1 (share of the range), blur=2 (pixels), or noise=0.1,blur=2."),
+    ] = None,
     placebo: Annotated[bool, typer.Option(help="Also run edits as large at random places.")] = False,
     captions: Annotated[
         list[Path] | None,

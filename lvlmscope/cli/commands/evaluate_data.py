@@ -1,6 +1,7 @@
 """What `lvlmscope eval` and `lvlmscope compare` do."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from lvlmscope.evaluation import (
     chair_synonyms,
     coco_vocabulary,
     compare_runs,
+    disturbed,
     evaluate,
     markdown,
     read_answers,
@@ -44,7 +46,7 @@ _READING: Final = (
     "queries",
     "subtask",
 )
-_RUNNING: Final = ("model", "placebo", "prompt", "batch_size", "max_new_tokens", "intervention", "grid")
+_RUNNING: Final = ("model", "perturb", "placebo", "prompt", "batch_size", "max_new_tokens", "intervention", "grid")
 _SCORING: Final = ("captions", "parser", "resamples", "out")
 _CARD: Final = ("n", "max_new_tokens", "intervention")
 
@@ -81,6 +83,8 @@ def run_evaluation(given: Mapping[str, Any]) -> None:
         if len(set(settings)) < len(settings):
             raise EvaluationError(message("a setting twice", "every setting once", "leave one out", task="evaluate"))
         stacks = {text: parse_stack(text) for text in settings}
+        if given["perturb"] is not None:
+            data = disturbed(data, **_disturbances(given["perturb"]), seed=given["seed"])
         data.items[0].open()  # no images at all: found before a model is loaded
         model = load(given["model"] or "tiny", dtype=given["dtype"], device_map=given["device_map"])
         names = ("placebo", "prompt", "batch_size", "max_new_tokens", "resamples", "parser", "seed", "out")
@@ -90,6 +94,24 @@ def run_evaluation(given: Mapping[str, Any]) -> None:
 
 def _options(given: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: given[name] for name in names if given[name] is not None}
+
+
+def _disturbances(text: str) -> dict[str, float]:
+    """`noise=0.1,blur=2` as options of `disturbed`."""
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = part.strip().partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if name not in ("noise", "blur") or name in found or math.isnan(number):
+            got = f"--perturb {text!r}"[:80]
+            raise EvaluationError(
+                message(got, "noise=NUMBER, blur=NUMBER or both with a comma", "correct it", task="disturb images")
+            )
+        found[name] = number
+    return found
 
 
 def _refuse(given: Mapping[str, Any], names: Sequence[str], what: str) -> None:

@@ -5,6 +5,7 @@ from lvlmscope.evaluation.datasets.answer_files import read_answers
 from lvlmscope.evaluation.datasets.bundled import BUNDLED, bundled_dataset
 from lvlmscope.evaluation.datasets.coco import read_coco
 from lvlmscope.evaluation.datasets.dataset_readers import read_dataset
+from lvlmscope.evaluation.datasets.disturbed_images import disturbed
 from lvlmscope.evaluation.datasets.items import METRICS, Dataset, Item
 from lvlmscope.evaluation.datasets.made_questions import make_questions
 from lvlmscope.evaluation.datasets.mme import read_mme
@@ -16,6 +17,7 @@ __all__ = [
     "Dataset",
     "Item",
     "bundled_dataset",
+    "disturbed",
     "make_questions",
     "read_amber",
     "read_answers",

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
@@ -16,7 +16,7 @@ from lvlmscope.traces.image_identity import read_images
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["METRICS", "Dataset", "Item", "Metric"]
+__all__ = ["METRICS", "Dataset", "Item", "Metric", "image_groups"]
 
 Metric = Literal["chair", "pope", "mme", "amber"]
 METRICS: Final[tuple[Metric, ...]] = get_args(Metric)
@@ -62,6 +62,16 @@ class Item:
             return read_images(self.image() if callable(self.image) else self.image)[0]
         except ImageInputError as error:
             raise ImageInputError(f"{self.place or f'item {self.id}'}: {error}") from error
+
+
+def image_groups(items: Sequence[Item]) -> np.ndarray:
+    """Number of each item's image, 0, 1, ... in order of appearance, int64 [item].
+
+    Args:
+        items: Items, of which several may share an image.
+    """
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(item.image_id, len(numbers)) for item in items], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -114,8 +124,7 @@ class Dataset:
     @property
     def image_groups(self) -> np.ndarray:
         """Number of each item's image, 0, 1, ... in order of appearance, int64 [item]."""
-        numbers: dict[str, int] = {}
-        return np.array([numbers.setdefault(item.image_id, len(numbers)) for item in self.items], dtype=np.int64)
+        return image_groups(self.items)
 
     @property
     def fingerprint(self) -> str:

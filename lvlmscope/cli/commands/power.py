@@ -1,0 +1,41 @@
+"""`lvlmscope power`: how many images an effect needs, from a run that was made."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["power"]
+
+
+def power(
+    run: Annotated[Path, typer.Argument(help="A folder that lvlmscope eval --out wrote, with an intervention.")],
+    *,
+    score: Annotated[str, typer.Option(help="Such as chair_i, recall or accuracy.")],
+    effect: Annotated[
+        float | None, typer.Option(help="Difference to be seen, in the score's unit: 0.02 is two points of 100.")
+    ] = None,
+    power: Annotated[float, typer.Option(help="Probability of seeing it.")] = 0.8,
+    alpha: Annotated[float, typer.Option(help="Level of the two-sided test.")] = 0.05,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of a table.")] = False,
+) -> None:
+    """Says how many images an effect of a given size needs, by the scatter of a run's paired answers."""
+    from rich.table import Table
+
+    from lvlmscope.cli.console import console
+    from lvlmscope.evaluation import load_run, sample_sizes
+
+    found = sample_sizes(load_run(run), score, effect=effect, power=power, alpha=alpha)
+    if as_json:
+        console.print_json(json.dumps([asdict(one) for one in found]))
+        return
+    title = f"{score}: {found[0].images} images, power {power:g}, two-sided level {alpha:g}"
+    columns = ["", "difference", "detectable with these images"]
+    table = Table(*columns, *([] if effect is None else [f"images for {effect:g}"]), title=title, title_justify="left")
+    for one in found:
+        needed = [] if one.needed is None else [str(one.needed)]
+        numbers = (f"{one.difference:+.4f}", f"{one.detectable:.4f}")
+        table.add_row(f"{one.row} - {one.against}", *numbers, *needed)
+    console.print(table)
