@@ -1,16 +1,12 @@
 """Which decoder layers have attention, and the ones among them that an intervention's option names."""
 
-from typing import Any, Final
+from typing import Any
 
 from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
+from lvlmscope.models import decoder_shape
 from lvlmscope.runtime.protocol import ModelInfo
 
 __all__ = ["attention_layers", "chosen_layers"]
-
-# As transformers names them in a config's layer_types, before version 5 and since
-_WITHOUT: Final = frozenset(
-    {"conv", "dense", "linear_attention", "mamba", "mamba2", "mlp", "moe", "recurrent", "sparse"}
-)
 
 
 def attention_layers(model_info: ModelInfo) -> tuple[int, ...]:
@@ -24,10 +20,7 @@ def attention_layers(model_info: ModelInfo) -> tuple[int, ...]:
     """
     config: Any = getattr(model_info.model, "config", None)
     text = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
-    kinds = getattr(text, "layer_types", None) or ()
-    if len(kinds) != model_info.num_layers:
-        return model_info.layer_indices
-    return tuple(layer for layer, kind in enumerate(kinds) if kind not in _WITHOUT)
+    return decoder_shape.attention_layers(text, model_info.num_layers)
 
 
 def chosen_layers(spec: LayerSpec, model_info: ModelInfo, *, name: str = "layers") -> tuple[int, ...]:

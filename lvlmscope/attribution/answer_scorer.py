@@ -1,15 +1,18 @@
 """A traced answer given once more, with other images or other image embeddings: log-probability of each token."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
+from torch.autograd.graph import allow_mutation_on_saved_tensors
 
+from lvlmscope.capture.agreement import decoder_dtype
 from lvlmscope.capture.generation import Generation, generate_answer, teacher_force
 from lvlmscope.capture.inputs_from_trace import rerun_inputs
-from lvlmscope.capture.replayed_forwards import replayed_arguments, whole_arguments
+from lvlmscope.capture.replayed_forwards import logits_step_by_step, replayed_arguments, whole_arguments
+from lvlmscope.capture.stepwise_replay import SEEN_LAST_ROW, steps_reason
 from lvlmscope.errors import ModelInputError, ReplayError, message
 from lvlmscope.hooks.hidden_states import HiddenHooks
 from lvlmscope.inputs.preparation import join, prepare
@@ -44,6 +47,8 @@ class AnswerScorer:
         processor: Makes inputs from images, None where inputs were given.
         inputs: The prompt's own inputs.
         image: Which of its positions hold image tokens, bool `[position]`.
+        stepwise: Whether the forwards of `generate` run again one by one, for one image at a time, as where the trace
+            was replayed so: what a block of rows gives would differ.
     """
 
     trace: Trace
@@ -52,6 +57,7 @@ class AnswerScorer:
     processor: Any
     inputs: dict[str, Any]
     image: torch.Tensor
+    stepwise: bool = False
 
     @torch.no_grad()
     def with_images(self, images: "Sequence[Image]", *, place: int = 0) -> torch.Tensor:
@@ -66,10 +72,19 @@ class AnswerScorer:
         """
         own, prompt = self.trace.images, self.trace.prompt
         shown = [[*own[:place], image, *own[place + 1 :]] for image in images]
-        batch = join([prepare(one, prompt, self.processor, self.family) for one in shown], self.family)
-        made = self._forced(batch.inputs)
+        ready = [prepare(one, prompt, self.processor, self.family) for one in shown]
+        alone = self.stepwise or bool(self.family.padding_reason(self.model))
+        batches = [[one] for one in ready] if alone else [ready]
+        return torch.cat([self._log_probs(self._logits(join(batch, self.family).inputs)) for batch in batches])
+
+    def _logits(self, inputs: dict[str, Any]) -> torch.Tensor:
+        """Of the predicting rows, last of all `[sample, row, vocabulary]`."""
+        made = self._forced(inputs)
+        if self.stepwise:
+            return logits_step_by_step(self.model, self.family, made, prompt=nullcontext())
         arguments, _ = replayed_arguments(self.model, self.family, made)
-        return self._log_probs(self.family.core(self.model)(**arguments, return_dict=True).logits)
+        logits: torch.Tensor = self.family.core(self.model)(**arguments, return_dict=True).logits
+        return logits
 
     @torch.no_grad()
     def embeddings_of(self, images: "Sequence[Image]") -> torch.Tensor:
@@ -88,12 +103,8 @@ class AnswerScorer:
             if layer == -1:
                 handed.append(stream[0].float())
 
-        hooks = self._hooks(keep)
-        hooks.set(True)
-        try:
+        with _switched_on(self._hooks(keep)):
             self._forced(inputs)
-        finally:
-            hooks.set(False)
         return handed[0][self.image.to(handed[0].device)]
 
     def _hooks(self, edit: Callable[[int, torch.Tensor], torch.Tensor | None]) -> HiddenHooks:
@@ -113,43 +124,38 @@ class AnswerScorer:
             The model's own embeddings `[image token, hidden]`, float32, and a function from up to `batch` others
             `[variant, image token, hidden]` to log-probabilities `[variant, step]`, which can be differentiated.
         """
-        copies = {n: torch.cat([v] * batch) if isinstance(v, torch.Tensor) else v for n, v in self.inputs.items()}
+        together = 1 if self.stepwise else batch
+        copies = _copies(self.inputs, together)
         core = self.family.core(self.model)
         with torch.no_grad():
-            arguments = whole_arguments(core, self._forced(copies))
-        positions = self.image.nonzero().flatten()
-        handed: list[torch.Tensor] = []
-        given: list[torch.Tensor] = []
-
-        def edit(layer: int, stream: torch.Tensor) -> torch.Tensor | None:
-            if layer != -1:
-                return None
-            if not given:
-                handed.append(stream[0, positions.to(stream.device)].detach().float())
-                return None
-            return stream.index_copy(1, positions.to(stream.device), given[-1].to(stream.device, stream.dtype))
-
-        hooks = self._hooks(edit)
+            made = self._forced(copies)
+        handed = _Handed(self.image.nonzero().flatten())
+        hooks = self._hooks(handed)
 
         def run() -> torch.Tensor:
-            hooks.set(True)
-            try:
-                return self._log_probs(core(**arguments, return_dict=True).logits)
-            finally:
-                hooks.set(False)
+            if self.stepwise:
+                logits = logits_step_by_step(self.model, self.family, made, prompt=_switched_on(hooks))
+            else:
+                with _switched_on(hooks):
+                    logits = core(**whole_arguments(core, made), return_dict=True).logits
+            return self._log_probs(logits)
 
-        def score(embeddings: torch.Tensor) -> torch.Tensor:
-            missing = batch - len(embeddings)
-            given.append(torch.cat([embeddings, embeddings[-1:].expand(missing, -1, -1)]) if missing else embeddings)
+        def score_some(embeddings: torch.Tensor) -> torch.Tensor:
+            missing = together - len(embeddings)
+            handed.others = torch.cat([embeddings, embeddings[-1:].expand(missing, -1, -1)]) if missing else embeddings
             try:
                 return run()[: len(embeddings)]
             finally:
-                given.clear()
+                handed.others = None
 
-        with _frozen(self.model):
+        def score(embeddings: torch.Tensor) -> torch.Tensor:
+            return torch.cat([score_some(some) for some in embeddings.split(together)])
+
+        # Recurrent layers write their state in place
+        with _frozen(self.model), allow_mutation_on_saved_tensors() if self.stepwise else nullcontext():
             with torch.no_grad():
                 self.confirm(run()[:1])
-            yield handed[0], score
+            yield handed.own, score
 
     def confirm(self, log_probs: torch.Tensor) -> None:
         """Refuse to go on from an answer that the trace does not hold.
@@ -162,7 +168,7 @@ class AnswerScorer:
         """
         expected = self.trace.log_probs
         gap = (log_probs[0].cpu() - expected).abs().max()
-        share = _TOLERANCE.get(getattr(self.model, "dtype", torch.float32), 2e-3)
+        share = _TOLERANCE.get(decoder_dtype(self.model, self.family), 2e-3)
         if not bool(gap <= share * expected.abs().max().clamp(min=1.0)):
             got = f"log-probabilities that differ from the trace's by {float(gap):.3g} nats"
             possible = "the model that made the trace, without interventions"
@@ -207,7 +213,54 @@ def answer_scorer_of(
     family = family_for(model)
     found = find_processor(model, processor) if inputs is None and trace.images else processor
     recalled, image = rerun_inputs(trace, bare, family, processor=found, inputs=inputs, in_sequence=in_sequence)
-    return AnswerScorer(trace=trace, model=bare, family=family, processor=found, inputs=recalled, image=image)
+    replayed = trace.provenance.get("replay", {})
+    differed = replayed.get("path") == "steps" and replayed.get("reason") != SEEN_LAST_ROW
+    return AnswerScorer(
+        trace=trace,
+        model=bare,
+        family=family,
+        processor=found,
+        inputs=recalled,
+        image=image,
+        stepwise=differed or bool(steps_reason(bare, family, gradients=False)),
+    )
+
+
+def _copies(inputs: dict[str, Any], count: int) -> dict[str, Any]:
+    """One batch of the same sample several times."""
+    found = {}
+    for name, value in inputs.items():
+        # MiniCPM-V packs the patches of all images into one row
+        axis = -1 if name == "pixel_values" and "target_sizes" in inputs else 0
+        found[name] = torch.cat([value] * count, axis) if isinstance(value, torch.Tensor) else value
+    return found
+
+
+@contextmanager
+def _switched_on(hooks: HiddenHooks) -> Iterator[None]:
+    hooks.set(True)
+    try:
+        yield
+    finally:
+        hooks.set(False)
+
+
+class _Handed:
+    """Keeps what the decoder is handed at the image positions, and hands it others."""
+
+    def __init__(self, positions: torch.Tensor) -> None:
+        self._positions = positions
+        self.own = torch.empty(0)
+        self.others: torch.Tensor | None = None
+
+    def __call__(self, layer: int, stream: torch.Tensor) -> torch.Tensor | None:
+        if layer != -1:
+            return None
+        places = self._positions.to(stream.device)
+        if self.others is None:
+            self.own = stream[0, places].detach().float()
+            return None
+        return stream.index_copy(1, places, self.others.to(stream.device, stream.dtype))
 
 
 @contextmanager

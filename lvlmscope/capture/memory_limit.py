@@ -13,7 +13,13 @@ from lvlmscope.capture.options import Keep, KeyFilter, Precision, TraceOptions
 from lvlmscope.capture.replayed_forwards import ends_in_image
 from lvlmscope.capture.stepwise_replay import steps_reason
 from lvlmscope.errors import MemoryLimitError, UnsupportedOptionError, message
-from lvlmscope.models.decoder_shape import inner_width, parallel_streams, refuse_unequal_heads, require_one_stream
+from lvlmscope.models.decoder_shape import (
+    attention_layers,
+    inner_width,
+    parallel_streams,
+    refuse_unequal_heads,
+    require_one_stream,
+)
 from lvlmscope.models.families import Family
 
 __all__ = [
@@ -162,7 +168,7 @@ def estimate_inputs(
     images = int(family.image_mask(model, ids).any(0).sum())
     keys = outside + (images + steps - 1 if keep == "image_answer" else columns)
     row = batch * steps * heads
-    kept = layers * row * keys * (2 if precision == "float16" else 4)
+    kept = len(attention_layers(config, layers)) * row * keys * (2 if precision == "float16" else 4)
     inner, streams = inner_width(config), parallel_streams(config) or 1
     activations = (4 + 4 * streams) * width + 4 * inner  # of a token in a layer
     # Scores, masked scores, weights and their gradient of a layer, and its stream and inner activations

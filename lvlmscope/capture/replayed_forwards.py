@@ -1,15 +1,25 @@
-"""Arguments of the forwards that repeat an answer: one block over the cut cache, from the start, or step by step."""
+"""Forwards that repeat an answer and their arguments: one block over the cut cache, from the start, step by step."""
 
 import inspect
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from transformers.cache_utils import DynamicLayer
 
-from lvlmscope.capture.generation import Generation
+from lvlmscope.capture.generation import Generation, whole_cache
 from lvlmscope.models.families import Family
 
-__all__ = ["cut_cache", "ends_in_image", "prompt_arguments", "replayed_arguments", "step_arguments", "whole_arguments"]
+__all__ = [
+    "cut_cache",
+    "ends_in_image",
+    "logits_step_by_step",
+    "prompt_arguments",
+    "replayed_arguments",
+    "step_arguments",
+    "whole_arguments",
+]
 
 
 def ends_in_image(model: Any, family: Family, prompt: torch.Tensor) -> bool:
@@ -140,3 +150,28 @@ def step_arguments(generation: Generation, step: int) -> dict[str, Any]:
     if generation.position_ids is not None:
         arguments["position_ids"] = generation.position_ids[..., step : step + 1]
     return arguments | {"attention_mask": generation.attention_mask[:, : position + 1]}
+
+
+def logits_step_by_step(
+    model: Any, family: Family, generation: Generation, *, prompt: AbstractContextManager[Any]
+) -> Float[torch.Tensor, "batch step vocabulary"]:
+    """What the forwards of ``generate`` give, run again one by one with a cache of their own.
+
+    Args:
+        model: The bare model.
+        family: Its family's rules.
+        generation: What to repeat.
+        prompt: Entered around the forward of the prompt alone.
+
+    Returns:
+        Logits of the predicting rows, with a graph where gradients are on.
+    """
+    core, cache = family.core(model), whole_cache(model).get("past_key_values")
+    found = []
+    for step in range(generation.num_steps):
+        given = step_arguments(generation, step) if step else prompt_arguments(core, generation)
+        with nullcontext() if step else prompt:
+            output = core(**given, past_key_values=cache, return_dict=True)
+        cache = output.past_key_values
+        found.append(output.logits[:, -1])
+    return torch.stack(found, 1)

@@ -24,7 +24,6 @@ from lvlmscope.runtime.model_hooks import Instrumentation
 __all__ = ["SEEN_LAST_ROW", "StepRecorder", "replay_steps", "sees_its_image", "steps_reason"]
 
 _HALF: Final = {torch.float16, torch.bfloat16}
-_PREFIX_MODELS: Final = frozenset({"paligemma"})  # the whole prompt sees itself
 SEEN_LAST_ROW: Final = "earlier tokens of the prompt see its last one, and pass its gradient on"
 
 
@@ -57,8 +56,8 @@ def steps_reason(model: torch.nn.Module, family: Family, *, gradients: bool) -> 
         for prompts whose earlier tokens see the last one, as the loss depends on its row through them, too; empty for
         others.
     """
-    dtype, config = decoder_dtype(model, family), model.config
-    if gradients and getattr(config, "model_type", "") in _PREFIX_MODELS:
+    dtype = decoder_dtype(model, family)
+    if gradients and family.prompt_sees_itself(model):
         return SEEN_LAST_ROW
     for name, module in family.decoder(model).named_modules():
         threshold = getattr(getattr(module, "state", None), "threshold", 0.0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, ParamSpec, TypeVar
 
+from lvlmscope.capture.generate_keywords import refuse_unknown_keywords
 from lvlmscope.capture.options import Keep, Precision, TraceOptions
 from lvlmscope.capture.traced_batch import trace_prepared
 from lvlmscope.errors import (
@@ -100,6 +101,7 @@ def trace_many(
     _check_examples(examples, prompt)
     family = family or family_for(model)
     family.require_vision(unwrap(model))
+    refuse_unknown_keywords(trace_many, unwrap(model), family, generation)
     stack = stack_of(interventions)
     trace_options = TraceOptions(
         gradients=gradients, hidden_states=hidden_states, keep=keep, precision=precision, max_memory=max_memory

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar, overload
 
 import torch
 
+from lvlmscope.capture.generate_keywords import refuse_unknown_keywords
 from lvlmscope.capture.options import Keep, KeepOrReduce, Precision, TraceOptions
 from lvlmscope.capture.signal_reduction import reducing
 from lvlmscope.capture.traced_batch import reduce_prepared, trace_prepared
@@ -148,6 +149,7 @@ def trace(
     options = reducing(signals, **kept) if keep == "signals" else TraceOptions(keep=keep, **kept)
     family = family or family_for(model)
     family.require_vision(unwrap(model))
+    refuse_unknown_keywords(trace, unwrap(model), family, generation)
     prepared = prepare(image, prompt, find_processor(model, processor), family)
     rest: dict[str, Any] = {"answer": answer, "interventions": interventions, "generation": generation}
     rest |= {"seed": seed, "progress": progress}
@@ -211,6 +213,7 @@ def trace_inputs(
     )
     family = family or family_for(model)
     family.require_vision(unwrap(model))
+    refuse_unknown_keywords(trace_inputs, unwrap(model), family, generation)
     found = model.processor if processor is None and isinstance(model, LoadedModel) else processor
     prepared = ModelInputs(inputs=check_inputs(inputs), processor=found)
     return _made(

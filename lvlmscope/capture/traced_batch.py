@@ -20,6 +20,7 @@ from lvlmscope.inputs.context_limits import require_context, require_images
 from lvlmscope.inputs.preparation import ModelInputs
 from lvlmscope.models.families import Family
 from lvlmscope.models.loaded_model import LoadedModel, unwrap
+from lvlmscope.models.padded_batches import refuse_padding
 from lvlmscope.runtime.attachment import instrumentation_of
 from lvlmscope.runtime.compiled_modules import running_originals
 from lvlmscope.runtime.generation_settings import answer_limit, plain_settings
@@ -144,6 +145,7 @@ def _replayed(
         refuse_streams(bare, family, hidden_states=options.hidden_states)
         instrumentation.restart()
         require_images(bare, family, prepared.inputs)
+        refuse_padding(bare, family, prepared.inputs["attention_mask"])
         prompt = prepared.inputs["input_ids"].shape[1]
         new_tokens = generation.get("max_new_tokens") or 1 if answer is None else len(answer)
         require_context(bare, family, prompt, new_tokens)

@@ -79,7 +79,7 @@ def timed_answers(
         processor: Its processor.
         pairs: Images with their questions; instead of an image a function that opens it, called for its batch.
         max_new_tokens: The same for all.
-        batch_size: Pairs in one `generate` call.
+        batch_size: Pairs in one `generate` call; 1 for a model to which padding gives other logits.
         description: Label of the progress bar.
 
     Returns:
@@ -87,6 +87,7 @@ def timed_answers(
     """
     inputs = list(pairs)
     family = family_of(model)
+    batch_size = 1 if family.padding_reason(model) else batch_size
     written: list[tuple[str, int, bool]] = []
     seconds = 0.0
     with progress.bar(total=len(inputs), desc=description, delay=2, leave=False) as bar:

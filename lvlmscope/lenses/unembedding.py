@@ -12,7 +12,7 @@ from lvlmscope.models.loaded_model import LoadedModel, unwrap
 
 __all__ = ["Unembedding", "bare_and_family", "unembeddings_of", "verified_unembedding"]
 
-_NORMS: Final = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "final_norm", "embedding_norm")
+_NORMS: Final = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "final_norm", "embedding_norm", "norm_f")
 _TOLERANCE: Final = {torch.float64: 1e-6, torch.float16: 1e-2, torch.bfloat16: 5e-2}  # of the largest logit
 _CHECKED: Final = 64  # states
 _LOGITS_AT_ONCE: Final = 2**24  # 64 MiB of float32

@@ -1,4 +1,4 @@
-"""What a decoder's config says of its shape where layers differ: heads, inner widths, parallel residual streams."""
+"""What a decoder's config says of its shape: which layers have attention, heads, inner widths, parallel streams."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -8,12 +8,31 @@ import torch
 from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.models.families import Family
 
-__all__ = ["inner_width", "parallel_streams", "refuse_unequal_heads", "require_one_stream"]
+__all__ = ["attention_layers", "inner_width", "parallel_streams", "refuse_unequal_heads", "require_one_stream"]
 
 # Gemma3n's AltUp, manifold hyper-connections (GLM5), Qwen4's hyper-connections
 _STREAMS: Final = ("altup_num_inputs", "hc_mult", "hc_count")
 # Heads of windowed layers where the config names them beside the others'
 _OTHER_HEADS: Final = ("swa_num_attention_heads", "num_sliding_attention_heads")
+
+# As transformers names them in a config's layer_types, before version 5 and since
+_WITHOUT_ATTENTION: Final = frozenset(
+    {"conv", "dense", "linear_attention", "mamba", "mamba2", "mlp", "moe", "recurrent", "sparse"}
+)
+
+
+def attention_layers(config: Any, count: int) -> tuple[int, ...]:
+    """Numbers of the decoder layers that have attention, by the config's `layer_types`.
+
+    Args:
+        config: The decoder's config.
+        count: Number of its layers.
+
+    Returns:
+        Ascending numbers: all, unless the decoder has recurrent or convolutional layers (Qwen3.5, LFM2-VL).
+    """
+    kinds = getattr(config, "layer_types", None) or ()
+    return tuple(n for n in range(count) if len(kinds) != count or kinds[n] not in _WITHOUT_ATTENTION)
 
 
 def parallel_streams(config: Any) -> int | None:

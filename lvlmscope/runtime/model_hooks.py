@@ -307,7 +307,8 @@ class Instrumentation:
             ("rows", hidden.shape[1], hidden.device),
             lambda: torch.arange(start, hidden.shape[1], device=hidden.device),
         )
-        edited = edit_stream(self.active, layer, hidden, rows)
+        editing = [each for each in self.active if _overrides(each.session, "edit_hidden")]
+        edited = edit_stream(editing, layer, hidden, rows) if editing else hidden  # parallel streams have another shape
         if self.recorder is not None and self.recorder.differentiable and layer == -1:
             edited = edited.detach().requires_grad_()
         if self.recorder is not None and self.recorder.wants_hidden:

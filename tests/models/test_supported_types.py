@@ -32,7 +32,8 @@ def test_what_is_called_verified_was_measured_and_within_limits(model_type: str)
         assert measured["batch"]["attention"] < 1e-4
         assert measured["batch"]["gradient"] < 1e-3 * max(1.0, measured["gradient"])
     else:
-        assert "got logits that differ" in measured["batch"]
+        assert "use a padded batch: got a padded batch for" in measured["batch"]
+        assert measured["padding_moves_logits"] > 1e-2  # transformers' own fault is still there
     assert measured.get("empty_intervention_changes_nothing") or "cross-attention" in measured["interventions"]
 
 
@@ -42,8 +43,7 @@ def test_the_list_holds_every_type_with_its_status_and_reason() -> None:
     assert {name for name, model in listed.items() if model.status == "verified"} == set(VERIFIED)
     assert listed["florence2"].status == "unsupported"
     assert "encoder-decoder" in listed["florence2"].note
-    assert listed["minimax_m3_vl"].status == "generic"
-    assert "a padded batch gives other rows" in listed["minimax_m3_vl"].note
+    assert "padded batches are refused" in listed["minimax_m3_vl"].note
     assert all(model.note for model in listed.values() if model.status != "verified")
 
 

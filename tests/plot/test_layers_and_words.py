@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from lvlmscope import plot
 from lvlmscope.diagnostics import anchor_correlation, layer_correlation, layer_image_entropy, planted_trace, saliency
 from lvlmscope.errors import ModelInputError, ShapeError
+from lvlmscope.plot.data.layer_lines import lines_of
 from tests.support.drawn_figures import overlapping_labels, texts_outside, with_answer
 
 
@@ -37,6 +38,20 @@ def test_undefined_layers_are_a_gap_and_said_so():
     figure = plot.layers(per_layer([1, np.nan, 2]))
     assert np.isnan(figure.axes[0].lines[0].get_ydata()[1])
     assert figure.axes[0].get_title(loc="right") == "not defined for 1 of 3 layers"
+
+
+@pytest.mark.parametrize(
+    ("second", "note"),
+    [
+        ([1.0, np.nan, 2.0], "not defined for 1 of 3 layers"),
+        ([1.0, 2.0, 3.0], "not defined for 1 of 3 layers, in some lines only"),
+        ([np.nan, np.nan, 3.0], "not defined for 2 of 3 layers, in some lines only"),
+    ],
+)
+def test_undefined_layers_of_several_lines_are_counted_once(second, note):
+    values = np.array([[1.0, np.nan, 2.0], second])
+    signal = xr.DataArray(values, dims=("word", "layer"), coords={"word": ["a", "b"]}, attrs={"units": "nats"})
+    assert lines_of(signal).note == note
 
 
 @pytest.mark.parametrize("width", [3.6, 7.0])

@@ -27,7 +27,7 @@ from lvlmscope.models.supported_types import VERIFIED_FILE
 from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.verification.self_check import check
 from tests.support import tiny_models
-from tests.support.tiny_families import FAMILIES
+from tests.support.tiny_families import FAMILIES, FamilyCase
 from tests.support.tiny_latest import LATEST
 from tests.support.tiny_more import MORE
 from tests.support.tiny_others import OTHERS
@@ -73,6 +73,7 @@ def measured(name: str) -> dict[str, Any]:
         }
     except LvlmscopeError as error:
         found["batch"] = str(error)
+        found["padding_moves_logits"] = _moved_by_padding(case)
     try:
         plain = _logits(model, case.inputs)
         with lv.intervene(model, lv.DLEAF(gamma=0.0)):
@@ -85,6 +86,13 @@ def measured(name: str) -> dict[str, Any]:
 
 def _logits(model: Any, inputs: dict[str, Any]) -> Any:
     return model.generate(**inputs, **OPTIONS, return_dict_in_generate=True, output_logits=True).logits
+
+
+def _moved_by_padding(case: FamilyCase) -> float:
+    """How far transformers' own logits of the first token of a padded batch are from each sample's alone."""
+    together = _logits(case.model, case.inputs)[0]
+    alone = [_logits(case.model, sample)[0][0] for sample in case.samples]
+    return max(float((one - other).abs().max()) for one, other in zip(together, alone, strict=True))
 
 
 def batch_agrees(found: dict[str, Any]) -> bool:
@@ -106,8 +114,8 @@ def entry(name: str) -> tuple[str, dict[str, Any]]:
     notes = [NOTES[model_type]] if model_type in NOTES else []
     paths = {"full": "replayed from the start", "steps": "replayed step by step"}
     notes += [paths[found["replay"]]] if found.get("replay") in paths else []
-    notes += ["one image at a time: padded batches are refused"] if isinstance(found.get("batch"), str) else []
-    notes += [] if batch_agrees(found) else ["a padded batch gives other rows: trace one image at a time"]
+    notes += ["padded batches are refused: one image at a time"] if isinstance(found.get("batch"), str) else []
+    notes += [] if batch_agrees(found) else ["a padded batch gives other rows"]
     note = found["refused"] if status == "unsupported" else "; ".join(notes)
     return model_type, {"status": status, "note": note, "measured": found}
 

@@ -7,7 +7,7 @@ import torch
 
 from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.hooks.attention_tap import AttentionTap, FirstRow, Handler, Tap
-from lvlmscope.models.families.key_columns import columns_beside_tokens
+from lvlmscope.models.families.key_columns import columns_beside_tokens, shifted_by_padding
 from lvlmscope.models.families.refused_model_types import NO_IMAGE_TOKENS, NOT_TOKEN_BY_TOKEN
 from lvlmscope.traces.token_layout import Cell, ImageLayout
 
@@ -84,6 +84,15 @@ class DefaultFamily:
     def crossing_layers(self, model: torch.nn.Module) -> frozenset[int]:
         """The config's ``cross_attention_layers``; most models have none."""
         return frozenset(getattr(self.text_config(model), "cross_attention_layers", None) or ())
+
+    def prompt_sees_itself(self, model: torch.nn.Module) -> bool:
+        """False: a token sees those before it, at most those of its own image too."""
+        del model
+        return False
+
+    def padding_reason(self, model: torch.nn.Module) -> str:
+        """By the decoder's layer types."""
+        return shifted_by_padding(self.text_config(model))
 
     def outside_keys(self, model: torch.nn.Module, inputs: Mapping[str, Any]) -> int:
         """0: image tokens are in the sequence."""

@@ -46,3 +46,8 @@ class PaliGemmaFamily(LlavaFamily):
     name = "paligemma"
     max_images: int | None = None
     model_types = ("paligemma",)
+
+    def prompt_sees_itself(self, model: torch.nn.Module) -> bool:
+        """True: a prefix language model."""
+        del model
+        return True

@@ -42,6 +42,14 @@ class Family(Protocol):
         """Numbers of the decoder layers that attend to the image by cross-attention, with keys of their own."""
         ...
 
+    def prompt_sees_itself(self, model: torch.nn.Module) -> bool:
+        """Whether every token of a prompt sees all the others, those after it too."""
+        ...
+
+    def padding_reason(self, model: torch.nn.Module) -> str:
+        """Why a sample of a padded batch gets other logits than alone; empty where it gets the same."""
+        ...
+
     def outside_keys(self, model: torch.nn.Module, inputs: Mapping[str, Any]) -> int:
         """Image keys per sample that only cross-attention layers see, at most."""
         ...

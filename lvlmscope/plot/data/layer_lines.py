@@ -58,9 +58,12 @@ class Lines:
 
     @property
     def note(self) -> str:
-        """What line and band are, and how many points have no value; may be empty."""
-        count = sum(int((~np.isfinite(line.mean)).sum()) for line in self.each)
-        missing = f"not defined for {count} of {len(self.each) * len(self.numbers)} layers" if count else ""
+        """What line and band are, and how many layers have no value; may be empty."""
+        undefined = [~np.isfinite(line.mean) for line in self.each]
+        count = int(np.logical_or.reduce(undefined).sum())
+        missing = f"not defined for {count} of {len(self.numbers)} layers" if count else ""
+        if any((one != undefined[0]).any() for one in undefined):
+            missing += ", in some lines only"
         return "; ".join(text for text in (self.meaning, missing) if text)
 
 
