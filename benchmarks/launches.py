@@ -17,6 +17,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import lvlmscope as lv
@@ -38,6 +39,7 @@ SYNCS = frozenset(
         "masked_select",
     )
 )
+READS = frozenset({"cpu", "numpy", "tolist"})
 _VIEWS = """view t transpose expand unsqueeze slice select permute _unsafe_view alias detach as_strided split squeeze
 unbind _reshape_alias chunk split_with_sizes unfold diagonal view_as_real lift_fresh"""
 VIEWS = frozenset(f"aten::{name}" for name in _VIEWS.split())
@@ -53,8 +55,20 @@ class _Count(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-class Counted(tuple[float, float]):
-    """Kernels and host synchronisations."""
+class _Reads(TorchFunctionMode):
+    """Counts whole tensors that are read on the host, which no operator shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += getattr(func, "__name__", "") in READS
+        return func(*args, **(kwargs or {}))
+
+
+class Counted(tuple[float, float, float]):
+    """Kernels, host synchronisations and reads of whole tensors."""
 
     __slots__ = ()
 
@@ -68,6 +82,11 @@ class Counted(tuple[float, float]):
         """Operators that wait for the device."""
         return self[1]
 
+    @property
+    def reads(self) -> float:
+        """Calls of `tolist`, `cpu` and `numpy`, which wait for it too."""
+        return self[2]
+
 
 def count(run: Callable[[], Any]) -> Counted:
     """What a call launches in all.
@@ -75,11 +94,11 @@ def count(run: Callable[[], Any]) -> Counted:
     Args:
         run: The call.
     """
-    with _Count() as counted:
+    with _Count() as counted, _Reads() as read:
         run()
     operators = counted.operators
     kernels = sum(number for name, number in operators.items() if name not in VIEWS)
-    return Counted((kernels, sum(operators[name] for name in SYNCS)))
+    return Counted((kernels, sum(operators[name] for name in SYNCS), read.count))
 
 
 def generation(model: Any, inputs: Mapping[str, Any], tokens: int) -> Callable[[], Any]:

@@ -11,6 +11,7 @@ from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import InterventionError, message
 from lvlmscope.hooks.gradient_path import ForwardGraph
 from lvlmscope.interface.declared_types import Range
+from lvlmscope.interventions.forward_sums import ForwardSums
 from lvlmscope.interventions.repeatable_noise import mixed, normal, uniform
 from lvlmscope.interventions.sgrs import SGRS
 from lvlmscope.runtime.intervention_config import InterventionConfig
@@ -90,8 +91,10 @@ class _PlaceboSession(Session):
         self._config, self._inner = config, inner
         self.gain_rows = inner.gain_rows
         self.chooses_tokens = inner.chooses_tokens
+        self.row_layers = inner.row_layers
         self._rows = torch.zeros(0, 0, dtype=torch.int64)
-        self._asked = self._moved = 0.0
+        self._sums = ForwardSums()
+        self._orders: dict[tuple[int, torch.device], torch.Tensor] = {}
         method = config.intervention
         self._rejection = _RandomRejection(config.seed, method.k) if isinstance(method, SGRS) else None
 
@@ -118,8 +121,8 @@ class _PlaceboSession(Session):
         towards = self._reordered(rows)
         reach = (towards - weights).abs().sum(-1).detach()
         share = torch.where(reach > 0, size / reach.clamp_min(1e-12), 0.0).clamp_max(1.0)
-        self._asked += float(size.sum())
-        self._moved += float((share * reach).sum())
+        self._sums.add("asked", rows.layer or 0, size)
+        self._sums.add("moved", rows.layer or 0, share * reach)
         moved = weights + share.unsqueeze(-1) * (towards - weights)
         return torch.where((share > 0).unsqueeze(-1), moved, weights)
 
@@ -130,8 +133,11 @@ class _PlaceboSession(Session):
 
     def _order(self, rows: AttentionRows) -> torch.Tensor:
         """A random order of the heads of a layer, the same throughout, int64 ``[head]``."""
-        state = mixed(mixed(mixed(self._config.seed, _HEADS), rows.layer or 0), torch.arange(rows.weights.shape[-2]))
-        return uniform(state).argsort().to(rows.weights.device)
+        layer, device = rows.layer or 0, rows.weights.device
+        if (layer, device) not in self._orders:
+            state = mixed(mixed(mixed(self._config.seed, _HEADS), layer), torch.arange(rows.weights.shape[-2]))
+            self._orders[layer, device] = uniform(state).argsort().to(device)
+        return self._orders[layer, device]
 
     def _reordered(self, rows: AttentionRows) -> torch.Tensor:
         """The weights in a random order over the keys that each row sees; keys are counted from its last one."""
@@ -156,8 +162,8 @@ class _PlaceboSession(Session):
         state = mixed(mixed(self._rows, _STREAM), layer).to(hidden.device)
         direction = normal(mixed(state.unsqueeze(-1), torch.arange(hidden.shape[-1], device=hidden.device)))
         change = size * direction / direction.norm(dim=-1, keepdim=True)
-        self._asked += float(size.detach().sum())
-        self._moved += float(change.detach().norm(dim=-1).sum())
+        self._sums.add("asked", layer, size)
+        self._sums.add("moved", layer, change.norm(dim=-1))
         moved = hidden.clone()
         moved[:, rows] = hidden[:, rows] + change.to(hidden.dtype)
         return moved
@@ -179,8 +185,9 @@ class _PlaceboSession(Session):
         return self._rejection
 
     def end_forward(self, logits: torch.Tensor) -> None:
-        """The method's."""
+        """The method's; add up what the layers gave."""
         self._inner.end_forward(logits)
+        self._sums.settle()
 
     def no_effect_reason(self) -> str | None:
         """The method's reason."""
@@ -189,55 +196,68 @@ class _PlaceboSession(Session):
     def report(self) -> dict[str, Any]:
         """Share of the asked change that was made, and the method's own report on the placebo's forwards."""
         report: dict[str, Any] = {"method": self._inner.report()}
-        report["change_reached"] = self._moved / self._asked if self._asked else 1.0
+        asked, moved = self._sums.total("asked"), self._sums.total("moved")
+        report["change_reached"] = moved / asked if asked else 1.0
         if self._rejection is not None:
-            report |= {"replaced_by_method": self._rejection.owed_in_all, "replaced_tokens": self._rejection.replaced}
-            report["changed"] = self._rejection.replaced > 0
+            owed, replaced = self._rejection.counts
+            report |= {"replaced_by_method": owed, "replaced_tokens": replaced, "changed": replaced > 0}
         return report
 
 
 class _RandomRejection(LogitsProcessor):
-    """Leaves one token for each sample: the most probable one, or another candidate while a rejection is owed."""
+    """Leaves one token for each sample: the most probable one, or another candidate while a rejection is owed.
+
+    Nothing is read from the device: what is owed, who has ended and the counts stay there.
+    """
 
     def __init__(self, seed: int, candidates: int) -> None:
         self.method: LogitsProcessor | None = None
         self._seed, self._candidates = seed, candidates
-        self._ends: frozenset[int] = frozenset()
-        self._owed: list[int] = []
-        self._finished: list[bool] = []
+        self._ends: torch.Tensor | None = None
+        self._owed: torch.Tensor | None = None
+        self._finished: torch.Tensor | None = None
         self._step = 0
-        self.owed_in_all = 0
-        self.replaced = 0
+        self._counts: torch.Tensor | None = None
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Tokens that the method replaced, and those replaced here; this waits for the device."""
+        owed, replaced = (0, 0) if self._counts is None else self._counts.tolist()
+        return owed, replaced
 
     def begin(self, options: Mapping[str, Any]) -> None:
         """A new answer: nothing is owed, no sample has ended."""
         ends = options.get("eos_token_id")
-        self._ends = frozenset() if ends is None else frozenset(torch.as_tensor(ends).flatten().tolist())
-        self._owed, self._finished, self._step = [], [], 0
+        self._ends = None if ends is None else torch.as_tensor(ends).flatten()
+        self._owed = self._finished = None
+        self._step = 0
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Scores ``[batch, vocabulary]``, -inf for all tokens but the chosen one."""
         assert self.method is not None
         first, meant = scores.argmax(-1), self.method(input_ids, scores).argmax(-1)
         top, tokens = scores.topk(min(self._candidates, scores.shape[-1]), -1)
-        others = torch.isfinite(top).sum(-1) - 1  # suppressed tokens are no candidates
-        self._owed = self._owed or [0] * len(scores)
-        self._finished = self._finished or [False] * len(scores)
-        state = mixed(mixed(mixed(self._seed, _TOKENS), self._step), input_ids[:, -1].cpu())
-        chances = torch.stack([uniform(state), uniform(mixed(state, 1))], -1).tolist()
-        chosen = first.clone()
-        for number, (reject, which) in enumerate(chances):
-            self._finished[number] |= self._step > 0 and int(input_ids[number, -1]) in self._ends
-            if self._finished[number]:
-                continue
-            owed = int(meant[number] != first[number])
-            self._owed[number] += owed
-            self.owed_in_all += owed
-            if self._owed[number] and others[number] > 0 and (self._owed[number] > 1 or reject < _REJECTS):
-                rank = 1 + int(which * int(others[number]))
-                chosen[number] = tokens[number, rank]
-                self._owed[number] -= 1
-                self.replaced += 1
+        others = (top > float("-inf")).sum(-1) - 1  # suppressed tokens are no candidates
+        running = self._running(input_ids[:, -1])
+        state = mixed(mixed(mixed(self._seed, _TOKENS), self._step), input_ids[:, -1])
+        owed = (meant != first) & running
+        waiting = owed.long() if self._owed is None else self._owed + owed
+        due = (waiting > 1) | (uniform(state) < _REJECTS)
+        replaced = (waiting > 0) & due & (others > 0) & running
+        rank = 1 + (uniform(mixed(state, 1)) * others).long()
+        other = tokens.gather(-1, rank.clamp_max(tokens.shape[-1] - 1).unsqueeze(-1)).squeeze(-1)
+        self._owed = waiting - replaced.long()
+        counted = torch.stack([owed, replaced]).sum(-1)
+        self._counts = counted if self._counts is None else self._counts + counted
         self._step += 1
-        kept = chosen.unsqueeze(-1)
+        kept = torch.where(replaced, other, first).unsqueeze(-1)
         return torch.full_like(scores, float("-inf")).scatter(-1, kept, scores.gather(-1, kept))
+
+    def _running(self, last: torch.Tensor) -> torch.Tensor:
+        """Samples that no end token has ended."""
+        if self._finished is None:
+            self._finished = torch.zeros_like(last, dtype=torch.bool)
+        elif self._ends is not None:
+            self._ends = self._ends.to(last.device)
+            self._finished = self._finished | torch.isin(last, self._ends)
+        return ~self._finished

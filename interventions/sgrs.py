@@ -17,7 +17,7 @@ from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.key_positions import after_image, on_keys
 from lvlmscope.interventions.layers_with_attention import chosen_layers
 from lvlmscope.interventions.registry import intervention
-from lvlmscope.interventions.sgrs_rule import Choice, choose
+from lvlmscope.interventions.sgrs_rule import AcceptedScores, Choice, choose
 from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 
@@ -106,11 +106,11 @@ class _SGRSSession(ImageSession):
         self._layers = layers
         self._graph: ForwardGraph | None = None
         self._keys: torch.Tensor | None = None
-        self._history: list[list[float]] = []
-        self._chosen: list[int] = []
-        self._finished: list[bool] = []
-        self._ends: frozenset[int] = frozenset()
-        self._choices: list[Choice] = []
+        self._history: AcceptedScores | None = None
+        self._chosen: torch.Tensor | None = None
+        self._finished: torch.Tensor | None = None
+        self._ends: torch.Tensor | None = None
+        self._totals: torch.Tensor | None = None  # what `_count` adds up; read when a report is asked for
 
     def begin_generate(self, options: Mapping[str, Any]) -> None:
         """Refuse options that choose tokens otherwise, and clear the last answer.
@@ -123,8 +123,8 @@ class _SGRSSession(ImageSession):
                 got, expected = f"{name}={options[name]!r}"[:80], "greedy or sampled answers, one per prompt"
                 raise UnsupportedOptionError(message(got, expected, f"leave {name} out", task="generate with SGRS"))
         ends = options.get("eos_token_id")
-        self._ends = frozenset() if ends is None else frozenset(torch.as_tensor(ends).flatten().tolist())
-        self._history, self._chosen, self._finished, self._graph = [], [], [], None
+        self._ends = None if ends is None else torch.as_tensor(ends).flatten()
+        self._history = self._chosen = self._finished = self._graph = None
 
     def begin_forward(self, forward: ForwardInfo) -> None:
         """Free the last graph; an image is needed only for keys after the image."""
@@ -151,41 +151,45 @@ class _SGRSSession(ImageSession):
         """The chosen token of each sample, int64 ``[batch]``."""
         config = self._config
         log_probs, tokens = torch.log_softmax(scores.float(), -1).topk(min(config.k, scores.shape[-1]), -1)
-        proposed, scored = _proposal_order(log_probs, config.proposal), self._scores(tokens)
-        # One read for all that the choice is made of; float64 holds token ids exactly
-        parts = (proposed, scored, torch.isfinite(log_probs), tokens, ids[:, -1:])
-        read = torch.cat([part.to(tokens.device, torch.float64) for part in parts], -1).tolist()
-        count = tokens.shape[-1]
-        order, found, allowed, candidates = (
-            [row[place * count : (place + 1) * count] for row in read] for place in range(4)
+        found = self._scores(tokens)
+        if self._history is None:
+            self._history = AcceptedScores(config.W, found[:, 0])
+        choice = choose(
+            found,
+            _proposal_order(log_probs, config.proposal),
+            (log_probs > float("-inf")).sum(-1).clamp_min(1),  # suppressed tokens are never proposed
+            self._history.threshold(config.alpha),
+            attempts=config.R,
         )
-        self._follow_ends([int(row[-1]) for row in read])
-        picked = []
-        for number, history in enumerate(self._history):
-            proposals = [index for index in map(int, order[number]) if allowed[number][index]] or [0]
-            choice = choose(found[number], proposals, history[-config.W :], alpha=config.alpha, attempts=config.R)
-            picked.append(choice.index)
-            if not self._finished[number]:
-                self._choices.append(choice)
-            if choice.score is not None:
-                history.append(choice.score)
-        chosen = tokens.gather(-1, torch.tensor(picked, device=tokens.device).unsqueeze(-1)).squeeze(-1)
-        self._chosen = [int(candidates[number][index]) for number, index in enumerate(picked)]
-        return chosen
+        self._history.add(choice.score)
+        self._count(choice, self._running(ids[:, -1]))
+        self._chosen = tokens.gather(-1, choice.index.unsqueeze(-1)).squeeze(-1)
+        return self._chosen
 
-    def _follow_ends(self, last: list[int]) -> None:
-        """A sample has ended when it chose an end token, or when generate wrote something else (padding)."""
-        if not self._history:
-            self._history, self._finished = [[] for _ in last], [False] * len(last)
-            return
-        for number, (token, chosen) in enumerate(zip(last, self._chosen, strict=True)):
-            self._finished[number] |= token != chosen or chosen in self._ends
+    def _running(self, last: torch.Tensor) -> torch.Tensor:
+        """Samples that have not ended: by an end token, or as generate wrote something else (padding)."""
+        if self._finished is None or self._chosen is None:
+            self._finished = torch.zeros_like(last, dtype=torch.bool)
+            return ~self._finished
+        self._finished = self._finished | (last != self._chosen)
+        if self._ends is not None:
+            self._ends = self._ends.to(last.device)
+            self._finished = self._finished | torch.isin(self._chosen, self._ends)
+        return ~self._finished
+
+    def _count(self, choice: Choice, running: torch.Tensor) -> None:
+        """Add up what the report is made of, on the device."""
+        known = ~choice.score.isnan()
+        numbers = running, choice.rejections, choice.fallback, choice.changed, known
+        each = *numbers, choice.score.nan_to_num(0.0), choice.threshold * known
+        counted = (torch.stack([part.double() for part in each]) * running).sum(-1)
+        self._totals = counted if self._totals is None else self._totals + counted
 
     def _scores(self, tokens: torch.Tensor) -> torch.Tensor:
         """Each candidate's score ``[batch, candidate]``; NaN where there is none."""
         graph, self._graph = self._graph, None
         if graph is None:
-            return torch.full(tokens.shape, float("nan"))
+            return torch.full(tokens.shape, float("nan"), device=tokens.device)
         slopes = torch.softmax(at_least_float32(graph.logits.detach()), -1).expand(tokens.shape[1], -1, -1).clone()
         # d(-log p(c)) / d logits = p - 1[c]
         slopes.scatter_add_(-1, tokens.T.to(slopes.device).unsqueeze(-1), slopes.new_full((*tokens.T.shape, 1), -1.0))
@@ -194,29 +198,30 @@ class _SGRSSession(ImageSession):
             for layer, gradient in graph.gradients(slopes).items()
             if layer in self._layers
         ]
-        return torch.stack(per_layer).mean(0).T
+        return torch.stack(per_layer).mean(0).T.to(tokens.device)
 
     def no_effect_reason(self) -> str | None:
         """Why no token was changed."""
         blind = self._config.J == "after_image" and not self.sees_image
-        if self._config.alpha == 0 or not self._choices or blind:
+        if self._config.alpha == 0 or self._totals is None or blind:
             return None
-        return f"all {len(self._choices)} first proposals were accepted; raise alpha, or look at other layers"
+        tokens = int(self._totals.tolist()[0])
+        return f"all {tokens} first proposals were accepted; raise alpha, or look at other layers" if tokens else None
 
     def report(self) -> dict[str, Any]:
         """Rejections, resamples per token, fallbacks, and mean scores and thresholds of the tokens that had one."""
-        tokens, scored = len(self._choices), [c for c in self._choices if c.score is not None]
-        rejections = sum(c.rejections for c in self._choices)
+        totals = [0.0] * 7 if self._totals is None else self._totals.tolist()
+        tokens, rejections, fallbacks, changed, scored = (int(total) for total in totals[:5])
         return {
             "tokens": tokens,
             "rejections": rejections,
             "resamples_per_token": rejections / tokens if tokens else 0.0,
-            "fallbacks": sum(c.fallback for c in self._choices),
-            "changed_tokens": sum(c.changed for c in self._choices),
-            "scored_tokens": len(scored),
-            "mean_accepted_score": sum(c.score or 0.0 for c in scored) / len(scored) if scored else 0.0,
-            "mean_threshold": sum(c.threshold for c in scored) / len(scored) if scored else 0.0,
-            "changed": any(c.changed for c in self._choices),
+            "fallbacks": fallbacks,
+            "changed_tokens": changed,
+            "scored_tokens": scored,
+            "mean_accepted_score": totals[5] / scored if scored else 0.0,
+            "mean_threshold": totals[6] / scored if scored else 0.0,
+            "changed": changed > 0,
         } | (super().report() if self._config.J == "after_image" else {})
 
 
@@ -236,7 +241,7 @@ class _Selector(LogitsProcessor):
 def _proposal_order(log_probs: torch.Tensor, proposal: str) -> torch.Tensor:
     """Indices of the candidates in the order in which they are proposed, ``[batch, candidate]``."""
     if proposal == "greedy":
-        return torch.arange(log_probs.shape[-1]).expand(log_probs.shape)
+        return torch.arange(log_probs.shape[-1], device=log_probs.device).expand(log_probs.shape)
     # Sorting log p plus Gumbel noise draws without replacement from the renormalised p
     noise = -torch.empty_like(log_probs).exponential_().log()
     return (log_probs + noise).argsort(-1, descending=True)

@@ -81,10 +81,10 @@ def compare_logits(
         gaps.append((ours - theirs).abs().masked_fill((ours == theirs) | ~own, 0.0).amax((0, 2)))
         sizes.append(theirs.abs().masked_fill(theirs.isinf() | ~own, 0.0).amax((0, 2)))
     # One transfer for all steps
-    nan, gap, size = torch.stack([torch.cat(nans).float(), torch.cat(gaps), torch.cat(sizes)]).cpu()
-    if bool(nan.any()):
-        got = f"logits that are NaN at step {int(nan.nonzero()[0])}"
+    nan, gap, size = torch.stack([torch.cat(nans).float(), torch.cat(gaps), torch.cat(sizes)]).tolist()
+    if any(nan):
+        got = f"logits that are NaN at step {nan.index(1.0)}"
         fix = "look for NaN or infinite weights and inputs; float16 overflows where bfloat16 does not"
         raise ReplayError(message(got, "numbers", fix, task=_TASK))
-    tolerance = _TOLERANCE.get(dtype, _TOLERANCE[torch.float32]) * size.max().clamp(min=1.0).item()
-    return Agreement(difference=gap.max().item(), tolerance=tolerance)
+    tolerance = _TOLERANCE.get(dtype, _TOLERANCE[torch.float32]) * max(*size, 1.0)
+    return Agreement(difference=max(gap), tolerance=tolerance)

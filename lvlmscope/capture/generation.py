@@ -94,9 +94,10 @@ class _ForwardLog:
         self.logits: list[torch.Tensor] = []
 
     def keep_logits(self, _: torch.nn.Module, __: tuple[Any, ...], output: Any) -> None:
-        """Keep the last row's, which processors cannot write into as they can into those of ``output_logits``."""
+        """Keep the last row's: processors write into a copy of generate's, and into those of ``output_logits``."""
         if threading.get_ident() == self.thread:
-            self.logits.append(output.logits[:, -1].clone())
+            last = output.logits[:, -1]
+            self.logits.append(last if output.logits.shape[1] == 1 else last.clone())  # the other rows can be freed
 
     def __call__(self, _: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del args
@@ -276,9 +277,9 @@ def _answer_lengths(ends: list[torch.Tensor], steps: int, batch: int) -> tuple[i
         got, expected = f"{len(ends)} checks of the stopping criteria for {steps} tokens", "one check per token"
         fix = "trace a model on the generate of transformers"
         raise UnsupportedModelError(message(got, expected, fix, task="follow a generation"))
-    ended = torch.stack([flags.expand(batch) for flags in ends[:steps]], 1).cpu()
+    ended = torch.stack([flags.expand(batch) for flags in ends[:steps]], 1).tolist()
     # The first True; the last step of all where there is none
-    return tuple(int(row.nonzero()[0]) + 1 if bool(row.any()) else steps for row in ended)
+    return tuple(row.index(True) + 1 if True in row else steps for row in ended)
 
 
 def _settings(settings: Any, options: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import threading
 
 from lvlmscope.runtime.active_intervention import ActiveIntervention, Recorder
-from lvlmscope.runtime.row_reading import RowCheck
+from lvlmscope.runtime.row_check import RowCheck
 
 __all__ = ["PerThread", "ReplayState"]
 
@@ -15,6 +15,7 @@ class PerThread(threading.local):
         seen_layers: Layers that have called the tap.
         check: Comparison of their rows with the kernel's output.
         generating: Whether ``generate`` runs the forward.
+        differentiating: Interventions that asked for the forward's graph.
     """
 
     def __init__(self) -> None:
@@ -22,6 +23,7 @@ class PerThread(threading.local):
         self.seen_layers: list[int] = []
         self.check = RowCheck()
         self.generating = False
+        self.differentiating: list[ActiveIntervention] = []
 
 
 class ReplayState:

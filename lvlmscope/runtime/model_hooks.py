@@ -232,14 +232,13 @@ class Instrumentation:
             each.call("begin_forward", forward)
         # A replay, or a forward that the user runs, chooses no token
         asking = self.active if here.generating and self.recorder is None else []
-        self._path.request({layer for each in asking for layer in each.call("gradient_layers", forward)})
+        asked = [(each, each.call("gradient_layers", forward)) for each in asking]
+        here.differentiating = [each for each, layers in asked if layers]
+        self._path.request({layer for _, layers in asked for layer in layers})
 
     def _deliver(self, graph: ForwardGraph) -> None:
-        forward = self.tracker.current
-        assert forward is not None
-        for each in self.active:
-            if each.call("gradient_layers", forward):
-                each.call("on_graph", graph)
+        for each in self._here.differentiating:
+            each.call("on_graph", graph)
 
     def _end(self, logits: torch.Tensor, cache: Any) -> None:
         here = self._here

@@ -1,24 +1,19 @@
-"""Attention rows read from one call, and the check that they reproduce what the kernel made of the same call."""
+"""Attention rows read from one call."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 
-from lvlmscope.attention.attention_rows import AttentionRows, at_least_float32
-from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
+from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.errors import UnsupportedOptionError, message
 from lvlmscope.hooks.attention_call import AttentionCall
-from lvlmscope.hooks.attention_math import hides_nothing, mix_values, row_scores, softmax_rows, visibility
-from lvlmscope.hooks.attention_options import require_readable, unknown_options
-from lvlmscope.hooks.attention_registry import KernelOutput
+from lvlmscope.hooks.attention_math import hides_nothing, row_scores, softmax_rows, visibility
+from lvlmscope.hooks.attention_options import require_readable
 from lvlmscope.runtime.protocol import ForwardInfo
 
-__all__ = ["RowCheck", "read_rows"]
-
-# Share of the largest value by which head outputs may differ: rounding of scores, which half precision makes large
-_LEAST, _MOST, _ROUNDINGS = 1e-3, 0.25, 4
+__all__ = ["read_rows"]
 
 
 def read_rows(call: AttentionCall, forward: ForwardInfo, layer: int, *, differentiable: bool) -> AttentionRows:
@@ -112,84 +107,3 @@ def _aligned(flags: Bool[torch.Tensor, "... position"], keys: int) -> Bool[torch
     if length >= keys:
         return flags[..., length - keys :]
     return torch.nn.functional.pad(flags, (0, keys - length))
-
-
-class RowCheck:
-    """Compares the head outputs that the rows give with the kernel's own, once per call, judged at the forward's end.
-
-    An option that changes the weights and is not understood, a kernel that ignores one, or an attention function that
-    reads something from its module shows here, whatever its name.
-    """
-
-    def __init__(self) -> None:
-        """Start without a forward."""
-        self._found: list[tuple[AttentionCall, int, Float[torch.Tensor, ""]]] = []
-
-    @property
-    def is_due(self) -> bool:
-        """Whether calls of this forward wait for their judgement."""
-        return bool(self._found)
-
-    def begin(self) -> None:
-        """Forget the last forward."""
-        self._found = []
-
-    def watched(
-        self, run: Callable[[], KernelOutput], call: AttentionCall, rows: AttentionRows
-    ) -> Callable[[], KernelOutput]:
-        """The kernel with a comparison after it.
-
-        Args:
-            run: Calls the kernel.
-            call: The attention call.
-            rows: Its rows of interest before any edit.
-
-        Returns:
-            A function that gives the kernel's output.
-        """
-
-        def watch() -> KernelOutput:
-            output = run()
-            self._compare(call, rows, output[0])
-            return output
-
-        return watch
-
-    @torch.no_grad()
-    def _compare(
-        self, call: AttentionCall, rows: AttentionRows, output: Float[torch.Tensor, "batch query head value_dim"]
-    ) -> None:
-        """Measure one call; nothing is moved from the device yet."""
-        own = at_least_float32(output[:, call.first_row :])
-        mixed = at_least_float32(mix_values(rows.weights.transpose(1, 2), call))
-        known = own.isfinite()  # weights of NaN are refused by the comparison of logits
-        gap = torch.where(known, (mixed - own).abs(), 0.0).nan_to_num(nan=float("inf")).max()
-        size = at_least_float32(call.value).abs().max().clamp(min=1e-30)
-        scores = rows.scores.abs().nan_to_num(posinf=0.0).max().clamp(min=1.0)
-        allowed = (_ROUNDINGS * torch.finfo(call.value.dtype).eps * scores).clamp(_LEAST, _MOST)
-        self._found.append((call, rows.layer or 0, gap / (size * allowed)))
-
-    def judge(self) -> None:
-        """Refuse the forward if a call's rows do not reproduce its output.
-
-        Raises:
-            UnsupportedOptionError: They do not, and the call has options that are not understood.
-            UnsupportedModelError: They do not, and every option is understood.
-        """
-        found, self._found = self._found, []
-        if not found:
-            return
-        worst = torch.stack([ratio.float().cpu() for _, _, ratio in found])
-        if bool((worst <= 1).all()):
-            return
-        call, layer, _ = found[int(worst.argmax())]
-        names = unknown_options(call)
-        where = f"{type(call.module).__name__} (layer {layer}, {call.kernel})"
-        expected, doing = "rows that give the kernel's own output", "read attention rows"
-        if names:
-            got = f"{where} called with {', '.join(f'{name}=' for name in names)}, which changes the weights"
-            raise UnsupportedOptionError(message(got, expected, "leave it out, or register a Family", task=doing))
-        given = ", ".join(f"{name}=" for name, value in call.options.items() if value is not None)
-        got = f"{where}, whose output is not that of softmax weights made from {given or 'its scores'}"
-        fix = "choose another kernel with model.set_attn_implementation, or register a Family"
-        raise UnsupportedModelError(message(got, expected, fix, task=doing))

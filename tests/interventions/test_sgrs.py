@@ -8,7 +8,7 @@ import torch
 
 from lvlmscope.errors import InterventionError, ModelInputError, UnsupportedOptionError
 from lvlmscope.interventions import SGRS, LocoRE, sgrs
-from lvlmscope.interventions.sgrs_rule import choose
+from lvlmscope.interventions.sgrs_rule import AcceptedScores, choose
 from lvlmscope.runtime.attachment import intervene
 from tests.reference import sgrs as twin
 from tests.support import tiny_models
@@ -32,7 +32,7 @@ def test_agrees_with_its_twin(intervention: SGRS, monkeypatch: pytest.MonkeyPatc
     case, seen = tiny_models.llava(), []
 
     def watched(scores: Any, *args: Any, **options: Any) -> Any:
-        seen.append(scores)
+        seen.append(scores[0].tolist())
         return choose(scores, *args, **options)
 
     monkeypatch.setattr(sgrs, "choose", watched)
@@ -176,13 +176,30 @@ def test_tokens_after_an_end_are_not_counted() -> None:
 
 
 def test_by_hand() -> None:
-    scores = [0.1, 0.2, 0.4]
-    accepted = choose(scores, [0, 1, 2], [0.3, 0.5], alpha=0.5, attempts=3)
-    assert (accepted.index, accepted.rejections, accepted.threshold) == (1, 1, pytest.approx(0.2))
-    fallen = choose(scores, [0, 1, 2], [1.0], alpha=0.9, attempts=2)
-    assert (fallen.index, fallen.rejections, fallen.fallback, fallen.changed) == (2, 2, True, True)
-    assert choose(scores, [1, 0, 2], [], alpha=0.9, attempts=1).index == 1
-    assert choose([float("nan")] * 2, [1, 0], [1.0], alpha=0.9, attempts=1).score is None
+    """Four samples: accepted second, fallen back to the best, its second candidate first, and without scores."""
+    nan = float("nan")
+    scores = torch.tensor([[0.1, 0.2, 0.4], [0.1, 0.2, 0.4], [0.1, 0.2, 0.4], [nan, nan, nan]])
+    order = torch.tensor([[0, 1, 2], [0, 1, 2], [1, 0, 2], [1, 0, 2]])
+    found = choose(scores, order, torch.full((4,), 3), torch.tensor([0.2, 0.9, 0.0, 1.0]), attempts=2)
+    assert found.index.tolist() == [1, 2, 1, 1]
+    assert found.rejections.tolist() == [1, 2, 0, 0]
+    assert found.fallback.tolist() == [False, True, False, False]
+    assert found.changed.tolist() == [True, True, False, False]
+    assert found.score.isnan().tolist() == [False, False, False, True]
+
+
+def test_candidates_that_are_suppressed_are_neither_proposed_nor_fallen_back_to() -> None:
+    scores, order = torch.tensor([[0.1, 0.2, 0.9]]), torch.tensor([[0, 1, 2]])
+    found = choose(scores, order, torch.tensor([2]), torch.tensor([0.5]), attempts=3)
+    assert (found.index.item(), found.rejections.item(), found.fallback.item()) == (1, 2, True)
+
+
+def test_the_threshold_is_that_of_the_last_known_scores_of_each_sample() -> None:
+    history = AcceptedScores(2, torch.zeros(2))
+    assert history.threshold(0.5).tolist() == [0.0, 0.0]
+    for scores in ([0.3, float("nan")], [0.5, 0.4], [0.1, float("nan")]):
+        history.add(torch.tensor(scores))
+    assert history.threshold(0.5).tolist() == pytest.approx([0.15, 0.2])
 
 
 def test_without_an_image_there_is_nothing_after_it() -> None:
