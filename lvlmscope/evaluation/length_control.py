@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
+from lvlmscope.interface.parameter_checks import checked
 
 __all__ = ["cut_to_mentions"]
 
 
+@checked
 def cut_to_mentions(plain: Sequence[str], counts: Sequence[int], words: Vocabulary) -> list[str]:
     """Captions cut so that each has at most a given number of object mentions.
 

@@ -3,9 +3,12 @@
 from importlib.resources import files
 from pathlib import Path
 
+from lvlmscope.interface.parameter_checks import checked
+
 __all__ = ["path"]
 
 
+@checked
 def path(name: str) -> Path:
     """A file or folder that ships with lvlmscope.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lvlmscope.errors import TrainingDataError, message
+from lvlmscope.interface.parameter_checks import checked
 
 __all__ = ["IMAGE_MARK", "Record", "read_records", "split_records"]
 
@@ -31,6 +32,7 @@ class Record:
     emphasis: tuple[str, ...] = ()
 
 
+@checked
 def read_records(data: Path, images: Path, *, skip: bool = False) -> tuple[list[Record], int]:
     """Records of a LLaVA-Instruct file, each with an image that is there.
 

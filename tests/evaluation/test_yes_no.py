@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lvlmscope.errors import EvaluationError
+from lvlmscope.errors import EvaluationError, ModelInputError
 from lvlmscope.evaluation import pope, verdict
 from tests.support.yes_no_answers import ANSWERS
 
@@ -111,8 +111,8 @@ def test_answers_that_are_no_texts_are_refused(answers, told: str) -> None:
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_an_unknown_parser_is_refused() -> None:
     with pytest.raises(
-        EvaluationError, match="read a verdict: got parser='fast'; expected: strict, official, first_word"
+        ModelInputError, match="call verdict: got parser='fast'; expected: 'strict', 'official', 'first"
     ):
         verdict("yes", "fast")  # type: ignore[arg-type]
-    with pytest.raises(EvaluationError, match="score answers: got parser='fast'"):
+    with pytest.raises(ModelInputError, match="call pope: got parser='fast'"):
         pope(["yes"], [True], parser="fast")  # type: ignore[arg-type]

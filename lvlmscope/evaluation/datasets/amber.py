@@ -6,12 +6,14 @@ from pathlib import Path
 from lvlmscope.evaluation.datasets.items import Dataset, Item
 from lvlmscope.evaluation.datasets.record_files import image_file
 from lvlmscope.evaluation.metrics.published_files import AmberQuery, amber_files
+from lvlmscope.interface.parameter_checks import checked
 
 __all__ = ["read_amber"]
 
 _DESCRIPTION_TOKENS = 512
 
 
+@checked
 def read_amber(
     folder: str | os.PathLike[str],
     images: str | os.PathLike[str] | None = None,

@@ -10,12 +10,14 @@ from lvlmscope.evaluation.datasets.items import Dataset, Item
 from lvlmscope.evaluation.datasets.record_files import read_file, usable_name
 from lvlmscope.evaluation.datasets.tables import ANSWER_TOKENS
 from lvlmscope.evaluation.metrics.answer_rows import label_rows
+from lvlmscope.interface.parameter_checks import checked
 
 __all__ = ["read_mme"]
 
 _ENDINGS: Final = (".jpg", ".jpeg", ".png", ".webp")
 
 
+@checked
 @task("read MME's folders")
 def read_mme(folder: str | os.PathLike[str], subtasks: tuple[str, ...] | None = None) -> Dataset:
     """MME's questions with their images.

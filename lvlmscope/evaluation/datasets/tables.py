@@ -14,6 +14,7 @@ from lvlmscope.evaluation.metrics.answer_rows import label_rows
 from lvlmscope.evaluation.metrics.chair import require_known
 from lvlmscope.evaluation.metrics.coco import coco_vocabulary
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
+from lvlmscope.interface.parameter_checks import checked
 
 __all__ = ["ANSWER_TOKENS", "read_questions", "read_table"]
 
@@ -68,6 +69,7 @@ def read_table(
     )
 
 
+@checked
 @task("read yes/no questions")
 def read_questions(
     path: str | os.PathLike[str], images: str | os.PathLike[str] | None = None, *, metric: Metric = "pope"

@@ -12,6 +12,7 @@ from lvlmscope.evaluation.metrics.ratios import Counts, Formulas, score, scores
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.evaluation.metrics.yes_no import Parser, Verdict, read_verdicts
 from lvlmscope.evaluation.metrics.yes_no_scores import YesNoScores
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.word_boundaries import word_spans
 
 __all__ = [
@@ -103,6 +104,7 @@ class AmberDescriptions:
         return {"descriptions": len(self.words), **scores(self.counts, AMBER_DESCRIPTION_SCORES)}
 
 
+@checked
 @task("score AMBER's descriptions")
 def amber_descriptions(
     responses: Iterable[str],
@@ -260,6 +262,7 @@ class AmberAnswers(YesNoScores):
         }
 
 
+@checked
 @task("score AMBER's answers")
 def amber_answers(
     responses: Iterable[str],
@@ -281,8 +284,7 @@ def amber_answers(
         Verdicts per question, with the scores in `summary()`.
 
     Raises:
-        EvaluationError: No responses, lengths that differ, a row that is no text or no label, or no parser of that
-            name.
+        EvaluationError: No responses, lengths that differ, or a row that is no text or no label.
 
     Reference:
         Wang et al. 2023, arXiv 2311.07397, section 3.3.
@@ -308,6 +310,7 @@ def _official(answer: str) -> Verdict:
     return "yes" if answer == "Yes" else "no" if answer == "No" else "unclear"
 
 
+@checked
 def amber_score(descriptions: AmberDescriptions, answers: AmberAnswers) -> float:
     """The AMBER score, `(1 - CHAIR + F1) / 2` in [0, 1].
 

@@ -10,6 +10,7 @@ from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.metrics.answer_rows import object_rows, require_paired, text_rows
 from lvlmscope.evaluation.metrics.ratios import Counts, Formulas, score, scores
 from lvlmscope.evaluation.metrics.vocabulary import Mention, Vocabulary, require_vocabulary
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.word_boundaries import word_spans
 
 __all__ = ["CHAIR_SCORES", "ChairScores", "chair", "require_known"]
@@ -78,6 +79,7 @@ class ChairScores:
         return {"captions": len(self.words), **scores(self.counts, CHAIR_SCORES)}
 
 
+@checked
 @task("score captions")
 def chair(
     captions: Iterable[str],

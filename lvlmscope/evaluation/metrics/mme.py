@@ -11,6 +11,7 @@ from lvlmscope.evaluation.metrics.answer_rows import label_rows, require_paired,
 from lvlmscope.evaluation.metrics.ratios import Counts, Formulas, scores
 from lvlmscope.evaluation.metrics.yes_no import Parser, Verdict, read_verdicts
 from lvlmscope.evaluation.metrics.yes_no_scores import YesNoScores, verdict_counts
+from lvlmscope.interface.parameter_checks import checked
 
 __all__ = ["MME_SCORES", "MmeScores", "mme"]
 
@@ -66,6 +67,7 @@ class MmeScores(YesNoScores):
         return {name: self.summary(name) for name in dict.fromkeys(self.subtask.tolist())}
 
 
+@checked
 @task("score MME")
 def mme(
     answers: Iterable[str],
@@ -91,8 +93,8 @@ def mme(
         Verdicts per question, with the scores in `summary()` and `by_subtask()`.
 
     Raises:
-        EvaluationError: No answers, lengths that differ, a row that is no text or no label, an image of a subtask
-            without exactly two questions, or no parser of that name.
+        EvaluationError: No answers, lengths that differ, a row that is no text or no label, or an image of a
+            subtask without exactly two questions.
 
     Reference:
         Fu et al. 2023, arXiv 2306.13394, section 2.2.

@@ -9,6 +9,7 @@ from lvlmscope.evaluation.metrics.answer_rows import label_rows, require_paired,
 from lvlmscope.evaluation.metrics.ratios import Formulas, scores
 from lvlmscope.evaluation.metrics.yes_no import Parser, read_verdicts
 from lvlmscope.evaluation.metrics.yes_no_scores import YesNoScores
+from lvlmscope.interface.parameter_checks import checked
 
 __all__ = ["POPE_SCORES", "PopeScores", "pope"]
 
@@ -43,6 +44,7 @@ class PopeScores(YesNoScores):
         }
 
 
+@checked
 @task("score answers")
 def pope(answers: Iterable[str], truths: Iterable[Any], *, parser: Parser = "strict") -> PopeScores:
     """Scores answers to yes/no probes.
@@ -57,8 +59,8 @@ def pope(answers: Iterable[str], truths: Iterable[Any], *, parser: Parser = "str
         Verdicts per question, with the scores in `summary()` and the parsers' `disagreements`.
 
     Raises:
-        EvaluationError: No answers, lengths that differ, an answer that is no text, a label that is neither yes nor
-            no (with its row), or no parser of that name.
+        EvaluationError: No answers, lengths that differ, an answer that is no text, or a label that is neither yes nor
+            no (with its row).
 
     Reference:
         Li et al. 2023, arXiv 2305.10355.

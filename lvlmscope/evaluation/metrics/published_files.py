@@ -11,6 +11,7 @@ from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.metrics.answer_rows import label_rows
 from lvlmscope.evaluation.metrics.synonym_files import read_text
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
+from lvlmscope.interface.parameter_checks import checked
 
 __all__ = ["Amber", "AmberQuery", "amber_files"]
 
@@ -68,6 +69,7 @@ class Amber:
         return tuple(query for query in self.queries if query.truth is not None)
 
 
+@checked
 @task("read AMBER's files")
 def amber_files(folder: str | os.PathLike[str], queries: str = "query_all.json") -> Amber:
     """AMBER's annotations, relations, safe words and queries.

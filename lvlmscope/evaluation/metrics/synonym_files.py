@@ -6,10 +6,12 @@ from pathlib import Path
 from lvlmscope.errors import EvaluationError, first_line, message, task
 from lvlmscope.evaluation.metrics.coco import with_chair_rules
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
+from lvlmscope.interface.parameter_checks import checked
 
 __all__ = ["chair_synonyms", "read_text"]
 
 
+@checked
 @task("read CHAIR's synonyms")
 def chair_synonyms(path: str | os.PathLike[str]) -> Vocabulary:
     """The vocabulary of a file of synonyms in CHAIR's format, with CHAIR's rules for compounds (`coco_vocabulary`).

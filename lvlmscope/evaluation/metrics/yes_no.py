@@ -3,11 +3,11 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import numpy as np
 
-from lvlmscope.errors import EvaluationError, message, task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.text_folding import fold
 
 __all__ = ["PARSERS", "Parser", "Verdict", "read_verdicts", "verdict"]
@@ -60,7 +60,7 @@ _AFFIRMED: Final = re.compile(
 )
 
 
-@task("read a verdict")
+@checked
 def verdict(answer: str, parser: Parser = "strict") -> Verdict:
     """A yes, a no, or neither, read from an answer.
 
@@ -74,7 +74,7 @@ def verdict(answer: str, parser: Parser = "strict") -> Verdict:
         The verdict.
 
     Raises:
-        EvaluationError: No parser of that name.
+        ModelInputError: No parser of that name.
 
     Examples:
         >>> verdict("There isn't any."), verdict("No doubt, yes."), verdict("I'm not sure.")
@@ -82,11 +82,11 @@ def verdict(answer: str, parser: Parser = "strict") -> Verdict:
         >>> verdict("There isn't any.", "official"), verdict("There isn't any.", "first_word")
         ('yes', 'unclear')
     """
-    return _named(parser, PARSERS)(answer)
+    return PARSERS[parser](answer)
 
 
 def read_verdicts(
-    answers: Sequence[str], parser: str, *, official: "Callable[[str], Verdict] | None" = None
+    answers: Sequence[str], parser: Parser, *, official: "Callable[[str], Verdict] | None" = None
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Verdicts of answers by one parser, and where the others read something else.
 
@@ -97,21 +97,11 @@ def read_verdicts(
 
     Returns:
         Verdicts, str [answer], and by each other parser whether its verdict is another, bool [answer].
-
-    Raises:
-        EvaluationError: No parser of that name.
     """
     parsers = PARSERS if official is None else {**PARSERS, "official": official}
-    read = _named(parser, parsers)
-    verdicts = np.array([read(answer) for answer in answers])
+    verdicts = np.array([parsers[parser](answer) for answer in answers])
     others = {name: other for name, other in parsers.items() if name != parser}
     return verdicts, {n: np.array([other(answer) for answer in answers]) != verdicts for n, other in others.items()}
-
-
-def _named(parser: str, parsers: "Mapping[str, Callable[[str], Verdict]]") -> "Callable[[str], Verdict]":
-    if parser not in parsers:
-        raise EvaluationError(message(f"parser={parser!r}", ", ".join(get_args(Parser)), "choose one of these"))
-    return parsers[parser]
 
 
 def _strict(answer: str) -> Verdict:
