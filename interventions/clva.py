@@ -132,7 +132,7 @@ class _CLVASession(ImageSession):
         if self._config.update == "logit":
             anchor, noise = _peaking_at_one(anchor), _peaking_at_one(noise)
         pull = self._pulls[key] = torch.sub(self._config.alpha * anchor, noise, alpha=self._config.beta)
-        self.sums.add("pull", rows.layer or 0, pull.abs().amax(-1), above=0.0)
+        self.sums.add("pull", rows.own_layer, pull.abs().amax(-1), above=0.0)
         return pull
 
     def no_effect_reason(self) -> str | None:

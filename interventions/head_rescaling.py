@@ -197,7 +197,7 @@ class _RescalingSession(ImageSession):
 
     def head_gain(self, rows: AttentionRows) -> torch.Tensor | None:
         """Gains by the class of each head."""
-        config, layer = self._config, rows.layer or 0
+        config, layer = self._config, rows.own_layer
         if not self.sees_image or (config.g_perc == 1 and config.g_reas == 1):
             return None
         perceives, reasons = layer <= self._rule.l_perc, layer >= self._rule.l_reas

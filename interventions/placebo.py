@@ -121,8 +121,8 @@ class _PlaceboSession(Session):
         towards = self._reordered(rows)
         reach = (towards - weights).abs().sum(-1).detach()
         share = torch.where(reach > 0, size / reach.clamp_min(1e-12), 0.0).clamp_max(1.0)
-        self._sums.add("asked", rows.layer or 0, size)
-        self._sums.add("moved", rows.layer or 0, share * reach)
+        self._sums.add("asked", rows.own_layer, size)
+        self._sums.add("moved", rows.own_layer, share * reach)
         moved = weights + share.unsqueeze(-1) * (towards - weights)
         return torch.where((share > 0).unsqueeze(-1), moved, weights)
 
@@ -133,7 +133,7 @@ class _PlaceboSession(Session):
 
     def _order(self, rows: AttentionRows) -> torch.Tensor:
         """A random order of the heads of a layer, the same throughout, int64 ``[head]``."""
-        layer, device = rows.layer or 0, rows.weights.device
+        layer, device = rows.own_layer, rows.weights.device
         if (layer, device) not in self._orders:
             state = mixed(mixed(mixed(self._config.seed, _HEADS), layer), torch.arange(rows.weights.shape[-2]))
             self._orders[layer, device] = uniform(state).argsort().to(device)
@@ -145,7 +145,7 @@ class _PlaceboSession(Session):
         visible = (weights > 0).any(-2) if rows.visible_keys is None else rows.visible_keys
         visible = visible.expand(*weights.shape[:2], -1)
         rank = visible.flip(-1).cumsum(-1).flip(-1)
-        state = mixed(mixed(self._rows, _KEYS), rows.layer or 0).to(weights.device)
+        state = mixed(mixed(self._rows, _KEYS), rows.own_layer).to(weights.device)
         heads = mixed(state.unsqueeze(-1), torch.arange(weights.shape[-2], device=weights.device))
         noise = uniform(mixed(heads.unsqueeze(-1), rank.unsqueeze(-2)))
         drawn = noise.masked_fill(~visible.unsqueeze(-2), 2.0).argsort(-1)

@@ -104,6 +104,18 @@ class AttentionRows:
         self.scores_version: int | None = None
         self._make_scores = scores
 
+    @property
+    def own_layer(self) -> int:
+        """Number of the one decoder layer that the rows are of.
+
+        Raises:
+            ShapeError: They are a trace's, of all its layers.
+        """
+        if self.layer is None:
+            fix = "take the rows of one layer"
+            raise ShapeError(message("rows of no one layer", "rows inside a model", fix, task="read attention rows"))
+        return self.layer
+
     def as_leaf(self) -> "AttentionRows":
         """The same rows with weights that a graph begins with."""
         return self.replace(weights=self.weights.detach().requires_grad_())

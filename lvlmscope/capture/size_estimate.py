@@ -53,9 +53,11 @@ def estimate(
         ImageInputError: As for ``trace``.
         PromptError: As for ``trace``.
         ModelInputError: As for ``trace``.
+        UnsupportedModelError: As for ``trace``.
     """
     bare = unwrap(model)
     family = family or family_for(model)
+    family.require_vision(bare)
     if inputs is None:
         ready: Mapping[str, Any] = prepare(image, prompt, find_processor(model, processor), family).inputs
     else:

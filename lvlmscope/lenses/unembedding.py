@@ -103,6 +103,8 @@ def unembeddings_of(model: Any, family: Family) -> tuple[Unembedding, ...]:
     norm, beside = _final_norm(model, family)
     plain = Unembedding(norm=norm, head=_output(model, family), project=getattr(beside, "project_out", None))
     text, ways = family.text_config(model), [plain]
+    if multiplier := getattr(text, "output_multiplier", None):  # MuseGlimmer, which also caps
+        ways.append(replace(plain, scale=float(multiplier), softcap=getattr(text, "final_logit_softcapping", None)))
     if cap := getattr(text, "final_logit_softcapping", None):
         ways.append(replace(plain, softcap=float(cap)))
     if scale := getattr(text, "logit_scale", None):  # Cohere

@@ -1,5 +1,6 @@
 """One object with model, processor and family rules, from a name, a folder, or parts already loaded."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,11 @@ from lvlmscope.interface.progress import transformers_bars
 from lvlmscope.models.families import Family, family_of
 from lvlmscope.models.pretrained_files import hub_options, load_processor, next_step
 from lvlmscope.models.torchvision_check import require_working_torchvision
+from lvlmscope.registry import close_match
 
 __all__ = ["LoadedModel", "family_for", "find_processor", "read_model", "unwrap"]
 
+_UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 _SOURCES = "'tiny', a hub id, a folder, or (model, processor)"
 
 
@@ -100,11 +103,14 @@ def read_model(
 
     Raises:
         UnsupportedModelError: Nothing of that name, a text-only model, or no processor.
-        UnsupportedOptionError: A dtype that torch does not have.
+        UnsupportedOptionError: A dtype that torch does not have, or an option that nothing takes.
     """
     path = None
     if isinstance(source, tuple) and len(source) == 2:
         model, found = source
+        if isinstance(found, torch.nn.Module) and not isinstance(model, torch.nn.Module):
+            got = f"({type(model).__name__}, {type(found).__name__})"
+            raise UnsupportedModelError(message(got, "(model, processor)", "swap the two", task="load a model"))
         name = str(getattr(model, "name_or_path", "") or type(model).__name__)
     else:
         path, name = _resolve(source), str(source)
@@ -200,6 +206,13 @@ def _load_model(path: str, *, hub: dict[str, Any], **options: Any) -> Any:
                 fix = "choose a vision-language model, for example 'tiny'"
                 raise UnsupportedModelError(message(got, expected, fix))
             return AutoModelForImageTextToText.from_pretrained(path, **hub, **options)
+        except TypeError as error:  # an option that neither transformers nor the model's class knows
+            if (unknown := _UNEXPECTED.search(str(error))) is None:
+                raise
+            close = close_match(unknown[1], ("processor", "check", "device_map", "dtype", *hub))
+            fix = f"did you mean {close!r}" if close else f"leave {unknown[1]} out"
+            expected = "a parameter of lv.load, or an option of from_pretrained"
+            raise UnsupportedOptionError(message(f"{unknown[1]}=", expected, fix)) from error
         except (OSError, ValueError, ImportError) as error:
             raise UnsupportedModelError(message(first_line(error), _SOURCES, next_step(error))) from error
 

@@ -77,7 +77,7 @@ class EditRecord:
         hidden_keys = ~rows.visible_keys.unsqueeze(-2) if hides else None  # type: ignore[union-attr]
         edit = _Edit(
             hook="edit_attention",
-            layer=rows.layer or 0,
+            layer=rows.own_layer,
             new=weights.detach(),
             old=rows.weights.detach(),
             hidden_keys=hidden_keys,
@@ -95,7 +95,7 @@ class EditRecord:
             InterventionError: Another shape; where edits are checked at once, not finite.
         """
         validate_gain(gain, rows, self._name)
-        self._add(_Edit(hook="head_gain", layer=rows.layer or 0, new=gain.detach(), old=None), waits=True)
+        self._add(_Edit(hook="head_gain", layer=rows.own_layer, new=gain.detach(), old=None), waits=True)
 
     def stream(
         self, layer: int, new: Float[torch.Tensor, "..."], hidden: Float[torch.Tensor, "..."], start: int

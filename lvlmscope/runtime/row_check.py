@@ -97,7 +97,7 @@ class RowCheck:
         scores = rows.scores.nan_to_num(0.0, 0.0, 0.0)  # -inf on hidden keys
         measured = _Measured(
             call=call,
-            layer=rows.layer or 0,
+            layer=rows.own_layer,
             gaps=_largest(gap, -1),
             sizes=_largest(own, -1),
             value=_largest(call.value),

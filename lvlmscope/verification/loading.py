@@ -36,7 +36,7 @@ def load(
 
     Raises:
         UnsupportedModelError: Nothing of that name, a text-only model, no processor, or a failed check.
-        UnsupportedOptionError: A dtype that torch does not have.
+        UnsupportedOptionError: A dtype that torch does not have, or an option that nothing takes.
         ReplayError: The check's replay disagrees with its generation.
     """
     loaded, path = read_model(source, processor=processor, device_map=device_map, dtype=dtype, **options)

@@ -113,6 +113,7 @@ def check(model: Any, *, inputs: Any = None, processor: Any = None, family: Fami
     """
     bare = unwrap(model)
     family = family or family_for(model)
+    family.require_vision(bare)
     if inputs is None:
         inputs = prepare(_test_image(), "Describe the image.", find_processor(model, processor), family).inputs
     options = plain_settings(family.core(bare)) | {"max_new_tokens": _STEPS, "do_sample": False}

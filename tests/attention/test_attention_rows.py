@@ -54,3 +54,9 @@ def test_half_precision_is_read_in_float32() -> None:
 def test_key_axes_must_agree() -> None:
     with pytest.raises(ShapeError, match="key"):
         AttentionRows(torch.zeros(1, 1, 5), IMAGE)
+
+
+def test_rows_of_a_trace_are_of_no_one_layer() -> None:
+    assert AttentionRows(torch.full((1, 1, 6), 1 / 6), IMAGE, layer=0).own_layer == 0
+    with pytest.raises(ShapeError, match="got rows of no one layer; expected: rows inside a model"):
+        _ = AttentionRows(torch.full((1, 1, 6), 1 / 6), IMAGE).own_layer

@@ -39,7 +39,7 @@ class DefaultFamily:
 
         Raises:
             UnsupportedModelError: The config names no image token, the model cannot generate, or its key columns are
-                no tokens.
+                no tokens; or it is a part of a model.
         """
         config: Any = getattr(model, "config", None)
         kind = getattr(config, "model_type", "")
@@ -56,6 +56,10 @@ class DefaultFamily:
         if why := columns_beside_tokens(text):
             got, fix = f"{type(model).__name__}, {why}", "use a model of another family: `lvlmscope models` lists them"
             raise UnsupportedModelError(message(got, "decoders with a key for each token", fix, task="trace a model"))
+        if not hasattr(model, "generate"):
+            got, expected = f"{type(model).__name__}, a part of a model", "the whole model, which has generate"
+            fix = "pass what holds it, a class named ...ForConditionalGeneration"
+            raise UnsupportedModelError(message(got, expected, fix, task="trace a model"))
 
     def decoder(self, model: torch.nn.Module) -> torch.nn.Module:
         """The text decoder, by ``get_decoder``."""
