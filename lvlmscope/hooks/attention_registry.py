@@ -3,6 +3,7 @@
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterable
+from contextlib import ExitStack
 from functools import partial, wraps
 from typing import Any, Final
 
@@ -64,8 +65,10 @@ def remove_route(modules: Iterable[torch.nn.Module], route: Route) -> None:
             else:
                 _ROUTES.pop(id(module), None)
         if not _ROUTES:
-            while _REPLACED:
-                _put_back(*_REPLACED.pop())
+            with ExitStack() as steps:  # one that fails does not keep the others; the last one replaced goes first
+                for each in _REPLACED:
+                    steps.callback(_put_back, *each)
+                _REPLACED.clear()
 
 
 def _routed(kernel: str, function: AttentionFunction) -> AttentionFunction:
