@@ -1,5 +1,7 @@
 """Scores, visibility and softmax of chosen query rows, read from what a transformers attention call receives."""
 
+from typing import Final
+
 import torch
 from jaxtyping import Bool, Float, Int
 
@@ -9,6 +11,8 @@ from lvlmscope.hooks.attention_call import AttentionCall
 from lvlmscope.hooks.attention_options import sink_scores
 
 __all__ = ["hides_nothing", "mix_values", "own_key_columns", "row_scores", "softmax_rows", "visibility"]
+
+_HALF: Final = (torch.bfloat16, torch.float16)
 
 
 def own_key_columns(call: AttentionCall) -> Int[torch.Tensor, "row"]:
@@ -35,6 +39,10 @@ def _grouped(
 def row_scores(call: AttentionCall, *, differentiable: bool = False) -> Float[torch.Tensor, "batch head row key"]:
     """Scaled scores of the rows of interest before mask and softmax, float32 ``[batch, head, row, key]``.
 
+    The product is taken in the model's dtype, so that no cache is copied: as in the kernels it is summed in float32. An
+    accelerator gives it in float32, as its fused kernels do; elsewhere it is rounded to the model's dtype, as the
+    scores of eager attention are.
+
     Args:
         call: The attention call.
         differentiable: Detach the keys of other positions and keep each row's own key in the graph, so that one
@@ -44,8 +52,8 @@ def row_scores(call: AttentionCall, *, differentiable: bool = False) -> Float[to
         Scores.
     """
     differentiable = differentiable and not call.whole_graph
-    query = at_least_float32(call.query[:, :, call.first_row :])
-    key = at_least_float32(call.key.detach() if differentiable else call.key)
+    query = call.query[:, :, call.first_row :]
+    key = call.key.detach() if differentiable else call.key
     scaling = call.options.get("scaling")
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     batch, heads, rows, _ = query.shape
@@ -53,7 +61,7 @@ def row_scores(call: AttentionCall, *, differentiable: bool = False) -> Float[to
     if differentiable and not call.crosses:
         own = at_least_float32(_own(call.key, call))
         own = own if own.shape[1] == heads else own.repeat_interleave(heads // own.shape[1], 1)
-        zero = (query.detach() * (own - own.detach())).sum(-1) * scaling
+        zero = (at_least_float32(query.detach()) * (own - own.detach())).sum(-1) * scaling
         scores = scores + _on_own_columns(zero, call)
     if call.options.get("position_bias") is not None:
         scores = scores + call.options["position_bias"][:, :, call.first_row :]
@@ -73,13 +81,23 @@ def _scaled_product(
     key: Float[torch.Tensor, "batch kv_head key dim"],
     scaling: float | Float[torch.Tensor, ""],
 ) -> Float[torch.Tensor, "batch kv_head grouped_row key"]:
-    """``scaling q k^T``; in one kernel where the factor is a number."""
-    if isinstance(scaling, torch.Tensor):
-        return query @ key.transpose(2, 3) * scaling
+    """``scaling q k^T`` in float32, of half precision without a copy; in one kernel where the factor is a number."""
     batch, heads, rows, _ = query.shape
     left, right = query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2)
-    unused = left.detach()[:1, :1, :1]  # an addend that beta=0 leaves out
-    return torch.baddbmm(unused, left, right, beta=0, alpha=scaling).view(batch, heads, rows, -1)
+    if _widens(left, right):
+        product = torch.bmm(left, right, out_dtype=torch.float32) * scaling
+    elif isinstance(scaling, torch.Tensor):
+        product = at_least_float32(torch.bmm(left, right)) * scaling
+    else:
+        unused = left.detach()[:1, :1, :1]  # an addend that beta=0 leaves out
+        product = at_least_float32(torch.baddbmm(unused, left, right, beta=0, alpha=scaling))
+    return product.view(batch, heads, rows, -1)
+
+
+def _widens(left: Float[torch.Tensor, "*shape"], right: Float[torch.Tensor, "*other"]) -> bool:
+    """Whether the device gives float32 products of half precision: CUDA's since torch 2.8, which have no backward."""
+    graph = torch.is_grad_enabled() and (left.requires_grad or right.requires_grad)
+    return left.is_cuda and left.dtype in _HALF and not graph and hasattr(torch.ops.aten.bmm, "dtype")
 
 
 def _on_own_columns(
@@ -185,6 +203,8 @@ def mix_values(
 ) -> Float[torch.Tensor, "batch row head value_dim"]:
     """Head outputs ``a @ v`` of the rows of interest, ``[batch, row, head, value dim]`` in the value's dtype.
 
+    The weights are rounded to that dtype first, as every kernel does it: no cache is copied.
+
     Args:
         weights: float32 ``[batch, head, row, key]``.
         call: The attention call.
@@ -194,9 +214,9 @@ def mix_values(
         Outputs as an attention function returns them.
     """
     differentiable = differentiable and not call.whole_graph
-    value = at_least_float32(call.value.detach() if differentiable else call.value)
+    value = call.value.detach() if differentiable else call.value
     batch, heads, rows, _ = weights.shape
-    mixed = (_grouped(weights, value.shape[1]) @ value).reshape(batch, heads, rows, value.shape[-1])
+    mixed = (_grouped(weights.to(value.dtype), value.shape[1]) @ value).reshape(batch, heads, rows, value.shape[-1])
     if differentiable and not call.crosses:
         columns = own_key_columns(call)
         own = at_least_float32(_own(call.value, call))
