@@ -67,7 +67,7 @@ def prompt_pieces(ids: Sequence[int], image: Sequence[bool], processor: Any) -> 
     if processor is None:
         return tuple(f"{token} " for token in ids)
     tokenizer = getattr(processor, "tokenizer", processor)
-    label = getattr(processor, "image_token", None) or "<image>"
+    label = str(getattr(processor, "image_token", None) or "<image>")  # an AddedToken in BLIP-2's processor
     texts: list[str] = []
     for number, (token, is_image) in enumerate(zip(ids, image, strict=True)):
         if is_image:

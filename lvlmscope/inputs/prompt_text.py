@@ -132,6 +132,8 @@ def fill_prompt(prompt: str, processor: Any, count: int) -> str:
         PromptError: A placeholder of another model, or another number of placeholders than of images.
     """
     names = _image_tokens(processor)
+    if getattr(processor, "num_query_tokens", None) is not None:
+        return _behind_queries(prompt, processor, names)
     if _PLACEHOLDER in prompt and _PLACEHOLDER not in names:
         got, expected = f"{_PLACEHOLDER} in the prompt", f"a question alone, or a whole prompt with {names[0]}"
         fix = f"leave {_PLACEHOLDER} out: the chat template puts the image in"
@@ -157,6 +159,16 @@ def fill_prompt(prompt: str, processor: Any, count: int) -> str:
     return _render_question([{"type": "image"}] * count + [_text(prompt.strip())], processor)
 
 
+def _behind_queries(prompt: str, processor: Any, names: Sequence[str]) -> str:
+    """A question without placeholders: BLIP-2's and InstructBLIP's processors put the query tokens before the text."""
+    if named := next((name for name in names if name in prompt), ""):
+        got, expected = f"{named} in the prompt", f"a question alone: {type(processor).__name__} puts the image first"
+        raise PromptError(message(got, expected, f"leave {named} out"))
+    if not getattr(processor, "chat_template", None):
+        return prompt
+    return _render_question([_text(prompt.strip())], processor)
+
+
 def _text(text: str) -> dict[str, str]:
     return {"type": "text", "text": text}
 
@@ -168,7 +180,7 @@ def _render_question(content: list[dict[str, str]], processor: Any) -> str:
 def _image_tokens(processor: Any) -> list[str]:
     """The texts that may stand for an image in a prompt; a template writes one of them."""
     names = [getattr(processor, name, None) for name in ("image_token", "boi_token")]
-    return [name for name in names if isinstance(name, str) and name] or [_PLACEHOLDER]
+    return [str(name) for name in names if name] or [_PLACEHOLDER]
 
 
 def _image_text(frame: str, token: str, processor: Any) -> str:

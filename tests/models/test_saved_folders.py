@@ -13,13 +13,18 @@ import pytest
 from PIL import Image
 
 import lvlmscope as lv
-from lvlmscope.errors import MissingExtraError, UnsupportedModelError, UnsupportedOptionError
+from lvlmscope.errors import MissingExtraError, PromptError, UnsupportedModelError, UnsupportedOptionError
 from lvlmscope.tiny import scene
 from tests.support.saved_folders import FOLDERS, load_folder, save_folder
 from tests.support.tiny_models import SUPPRESSED, UNKNOWN
 
 OPTIONS: dict[str, Any] = {"max_new_tokens": 3, "suppress_tokens": [*SUPPRESSED, UNKNOWN], "progress": False}
-NO_GEOMETRY = "the geometry of Glm4vForConditionalGeneration is not known to this version"
+UNKNOWN_GEOMETRY = "the geometry of {}ForConditionalGeneration is not known to this version"
+QUERIES = "a query token of a Q-Former looks at the whole image, not at a part"
+UNPLACED = {"blip_2": QUERIES, "instructblip": QUERIES} | {
+    name: UNKNOWN_GEOMETRY.format(kind)
+    for name, kind in (("glm4v", "Glm4v"), ("idefics2", "Idefics2"), ("vipllava", "VipLlava"))
+}
 
 
 # transformers' Glm4vImageProcessorPil calls np.array on a tensor, which numpy 2 warns of
@@ -30,8 +35,24 @@ def test_a_saved_folder_is_loaded_and_traced_without_torchvision(name: str, tmp_
     model = load_folder(tmp_path, name)
     traced = lv.trace(model, scene("prior", 0).image, "w7 w8", **OPTIONS)
     (layout,) = traced.layout.images
-    assert layout.reason == (NO_GEOMETRY if name == "glm4v" else "")
+    assert layout.reason == UNPLACED.get(name, "")
     assert len(layout.cells) == int(traced.image_keys.sum()) > 0
+
+
+@pytest.mark.parametrize("name", ["blip_2", "instructblip"])
+def test_query_tokens_come_before_the_text_once(name: str, tmp_path: Path) -> None:
+    save_folder(name, tmp_path)
+    model = load_folder(tmp_path, name)
+    traces = list(lv.trace_many(model, [scene("prior", 0).image] * 2, prompt="w7 w8", batch_size=2, **OPTIONS))
+    for traced in traces:
+        assert traced.image_keys[:19].tolist() == [True] * 16 + [False] * 3  # and BOS, w7, w8
+        assert set(traced.tokens[:16]) == {"<image>"}
+        traced.save(tmp_path / "one.safetensors")
+        assert lv.load_trace(tmp_path / "one.safetensors").tokens == traced.tokens
+    with pytest.raises(
+        PromptError, match=r"got <image> in the prompt; expected: a question alone: .*leave <image> out"
+    ):
+        lv.trace(model, scene("prior", 0).image, "<image> w7", **OPTIONS)
 
 
 def test_the_warning_is_shown_once(tmp_path: Path) -> None:

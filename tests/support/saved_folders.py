@@ -30,17 +30,19 @@ class Saved:
         processor: Class of the processor.
         images: The image processor.
         words: Makes the tokenizer.
-        image: The text that the chat template writes for an image.
+        image: The text that the chat template writes for an image; None without a template.
         settings: Of the processor.
         names: Special tokens that the tokenizer knows by a name.
+        second: Whether a second tokenizer is kept beside the first: that of InstructBLIP's Q-Former.
     """
 
     processor: str
     images: Callable[[], Any]
     words: Callable[[], Any]
-    image: str
+    image: str | None
     settings: dict[str, Any] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    second: bool = False
 
 
 def _qwen_images() -> Any:
@@ -143,6 +145,38 @@ FOLDERS: dict[str, Saved] = {
         "PixtralProcessor", _pixtral_images, _pixtral_words, "[IMG]", {"patch_size": 4, "spatial_merge_size": 2}
     ),
     "pixtral": Saved("PixtralProcessor", _pixtral_images, _pixtral_words, "[IMG]", {"patch_size": 8}),
+    "paligemma": Saved(
+        "PaliGemmaProcessor", lambda: pil("Siglip", size=PAIR, image_seq_length=16), tokenizer, "<image>"
+    ),
+    "instructblip": Saved(
+        "InstructBlipProcessor",
+        lambda: pil("Blip", size=PAIR),
+        tokenizer,
+        None,
+        {"num_query_tokens": 16},
+        second=True,
+    ),
+    "blip_2": Saved("Blip2Processor", lambda: pil("Blip", size=PAIR), tokenizer, None, {"num_query_tokens": 16}),
+    "mllama": Saved(
+        "MllamaProcessor",
+        lambda: pil("Mllama", size=PAIR, max_image_tiles=4),
+        lambda: tokenizer("<|image|>", ["<|python_tag|>"]),
+        "<|image|>",
+    ),
+    "vipllava": Saved(
+        "LlavaProcessor",
+        lambda: pil("CLIP", size={"shortest_edge": 32}, crop_size=PAIR),
+        tokenizer,
+        "<image>",
+        {"patch_size": 8, "num_additional_image_tokens": 1, "vision_feature_select_strategy": "default"},
+    ),
+    "idefics2": Saved(
+        "Idefics2Processor",
+        lambda: pil("Idefics2", size={"shortest_edge": 32, "longest_edge": 32}, do_image_splitting=False),
+        lambda: tokenizer("<image>", ["<fake_token_around_image>", "<end_of_utterance>"]),
+        "<image>",
+        {"image_seq_len": 8},
+    ),
 }
 _WITH_VIDEO = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v", "smolvlm", "llava_onevision", "internvl")
 
@@ -160,8 +194,11 @@ def save_folder(name: str, folder: Path) -> None:
     written = folder / "tokenizer_config.json"
     config = json.loads(written.read_text(encoding="utf-8"))
     written.write_text(json.dumps(config | ({"extra_special_tokens": saved.names} if saved.names else {})))
+    if saved.second:
+        saved.words().save_pretrained(folder / "qformer_tokenizer")
     saved.images().save_pretrained(folder)
-    (folder / "chat_template.jinja").write_text(TEMPLATE.format(image=saved.image), encoding="utf-8")
+    if saved.image is not None:
+        (folder / "chat_template.jinja").write_text(TEMPLATE.format(image=saved.image), encoding="utf-8")
     settings = {"processor_class": saved.processor} | saved.settings
     (folder / "processor_config.json").write_text(json.dumps(settings), encoding="utf-8")
 
