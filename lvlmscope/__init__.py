@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope import lenses as lenses
     from lvlmscope import plot as plot
     from lvlmscope import risk as risk
+    from lvlmscope import sweeps as sweeps
     from lvlmscope import tiny as tiny
     from lvlmscope import training as training
     from lvlmscope.attention.attention_rows import AttentionRows as AttentionRows
@@ -82,6 +83,9 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.runtime.protocol import Intervention as Intervention
     from lvlmscope.runtime.protocol import ModelInfo as ModelInfo
     from lvlmscope.runtime.protocol import Session as Session
+    from lvlmscope.sweeps import Sweep as Sweep
+    from lvlmscope.sweeps import load_sweep as load_sweep
+    from lvlmscope.sweeps import sweep as sweep
     from lvlmscope.traces.intervention_effect import effect as effect
     from lvlmscope.traces.labelled_arrays import labelled_array as labelled_array
     from lvlmscope.traces.token_layout import Cell as Cell
@@ -107,6 +111,7 @@ _MODULES = (
     "interventions",
     "plot",
     "tiny",
+    "sweeps",
     "training",
 )
 _HOMES = {
@@ -179,6 +184,9 @@ _HOMES = {
     "Session": "lvlmscope.runtime.protocol",
     "ModelInfo": "lvlmscope.runtime.protocol",
     "read_attention": "lvlmscope.traces.trace_file",
+    "Sweep": "lvlmscope.sweeps",
+    "load_sweep": "lvlmscope.sweeps",
+    "sweep": "lvlmscope.sweeps",
     "trace": "lvlmscope.capture.trace_one",
     "trace_inputs": "lvlmscope.capture.trace_one",
     "explore": "lvlmscope.explorer",
@@ -212,6 +220,7 @@ __all__ += [
 ]
 __all__ += ["intervene", "list_models", "load", "occlusion", "read_attention", "report", "resolve_layers"]
 __all__ += ["max_sensitivity", "trace", "trace_inputs", "trace_many", "tune"]
+__all__ += ["Sweep", "load_sweep", "sweep"]
 __all__ += ["CLVA", "DLEAF", "SGRS", "HalluRNN", "HeadRescaling", "LocoRE", "list_interventions", "load_interventions"]
 __all__ += ["InterventionConfig", "Placebo", "intervention", "save_interventions"]
 __all__ += ["WordSignal", "labelled_array", "list_signals", "signal"]
@@ -220,7 +229,7 @@ __all__ += ["internal_confidence", "layer_correlation", "layer_image_entropy", "
 __all__ += ["representation_drift", "saliency", "saliency_to_answer", "saliency_to_image", "saliency_to_previous"]
 __all__ += ["sensitive_head_entropy", "sensitive_heads", "uniform_baseline", "visual_attention_ratio"]
 __all__ += ["attribution", "diagnostics", "errors", "evaluation", "explorer", "interventions", "lenses"]
-__all__ += ["plot", "risk", "tiny", "training"]
+__all__ += ["plot", "risk", "sweeps", "tiny", "training"]
 
 
 def load_trace(path: str | os.PathLike[str]) -> "Trace":

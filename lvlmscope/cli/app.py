@@ -11,6 +11,7 @@ from lvlmscope import __version__
 from lvlmscope.cli.commands.compare import compare
 from lvlmscope.cli.commands.evaluate import evaluate
 from lvlmscope.cli.commands.power import power
+from lvlmscope.cli.commands.sweep import sweep
 from lvlmscope.cli.commands.train import train_app
 from lvlmscope.cli.completion import complete_intervention
 from lvlmscope.cli.library_progress import quieten
@@ -31,6 +32,7 @@ app.add_typer(train_app, name="train")
 app.command(name="eval")(evaluate)
 app.command()(compare)
 app.command()(power)
+app.command()(sweep)
 
 
 def _print_version(requested: bool) -> bool:

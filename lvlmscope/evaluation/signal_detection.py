@@ -1,11 +1,13 @@
 """How well each signal, and all together, tell hallucinated object words from grounded ones."""
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Final
 
 import numpy as np
 import xarray as xr
 
+from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.cross_validation import Chosen, best_layer_scores, combined_scores, fold_of
 from lvlmscope.evaluation.detector_table import Detection, Detector
 from lvlmscope.evaluation.metrics.ranking import (
@@ -17,6 +19,7 @@ from lvlmscope.evaluation.metrics.ranking import (
     estimate,
     resampled_weights,
 )
+from lvlmscope.evaluation.sweep_tables import sweep_words
 from lvlmscope.evaluation.word_labels import LabelledWord
 from lvlmscope.evaluation.word_table import WordTable, read_words
 from lvlmscope.interface.declared_types import Range
@@ -36,8 +39,8 @@ Folds = Annotated[int, Range(ge=2)]
 
 @checked
 def score_signals(
-    traces: Iterable[Trace],
-    labels: Iterable[Sequence[LabelledWord]],
+    traces: Iterable[Trace] | str | os.PathLike[str],
+    labels: Iterable[Sequence[LabelledWord]] | None = None,
     *,
     signals: Sequence[str] | None = None,
     tokens: Tokens = "first",
@@ -57,8 +60,9 @@ def score_signals(
     folds. The tables by layer are descriptive: with that many layers some differ from 0.5 by chance.
 
     Args:
-        traces: Traces of one model, a generator too: each is read once and let go.
-        labels: The words of each trace, as `label_words` gives them.
+        traces: Traces of one model, a generator too: each is read once and let go. Or a sweep's folder, of which only
+            the labelled words and the signals' columns are read.
+        labels: The words of each trace, as `label_words` gives them; None for a sweep, which has labelled its own.
         signals: Names that `lvlmscope signals` lists; None for all that the traces allow.
         tokens: Read at the `"first"` token of a word, which decided on it, or the `"mean"` over all its tokens.
         model: The model, for signals that run it once more; without it they are left out.
@@ -83,7 +87,17 @@ def score_signals(
     >>> found["image_attention_focus"].auroc.value, found["image_attention_focus"].direction
     (1.0, 'lower')
     """
-    table = read_words(traces, labels, signals=signals, tokens=tokens, model=model)
+    if isinstance(traces, str | os.PathLike):
+        if labels is not None or model is not None:
+            got = "a sweep's folder with " + ("labels" if labels is not None else "a model")
+            fix = "leave them out: a sweep holds labels and signals"
+            raise EvaluationError(message(got, "a sweep's folder alone", fix, task="score signals"))
+        table = sweep_words(traces, signals=signals, tokens=tokens)
+    elif labels is None:
+        got, fix = "traces without labels", "pass what label_words gives"
+        raise EvaluationError(message(got, "the words of each trace", fix, task="score signals"))
+    else:
+        table = read_words(traces, labels, signals=signals, tokens=tokens, model=model)
     found = detect(table, folds=folds, resamples=resamples, level=level, seed=seed)
     found.settings["tokens"] = tokens
     return found

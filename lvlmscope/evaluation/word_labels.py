@@ -1,6 +1,6 @@
 """Which words of an answer name an object, whether it is in the image, and which tokens wrote the word."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -10,9 +10,9 @@ from lvlmscope.evaluation.metrics.chair import require_known
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary, require_vocabulary
 from lvlmscope.traces.requirements import require_trace
 from lvlmscope.traces.trace import Trace
-from lvlmscope.traces.words import steps_of, words_of
+from lvlmscope.traces.words import steps_of, words_in
 
-__all__ = ["LABELS", "Label", "LabelledWord", "label_words", "unlabelled_words"]
+__all__ = ["LABELS", "Label", "LabelledWord", "label_words", "labels_in", "unlabelled_in", "unlabelled_words"]
 
 Label = Literal["grounded", "hallucinated", "other"]
 LABELS: Final[tuple[Label, ...]] = get_args(Label)
@@ -65,13 +65,30 @@ def label_words(trace: Trace, present: Collection[str], vocabulary: Vocabulary) 
     >>> [(word.text, word.label, word.steps) for word in label_words(planted_trace(), {"dog"}, words)]
     [('word0', 'grounded', (0,)), ('word1', 'hallucinated', (1,)), ('word2', 'other', (2,))]
     """
-    trace = require_trace(trace)
+    return labels_in(require_trace(trace).answer_tokens, present, vocabulary)
+
+
+@task("label words")
+def labels_in(pieces: Sequence[str], present: Collection[str], vocabulary: Vocabulary) -> tuple[LabelledWord, ...]:
+    """As `label_words`, from the texts of an answer's tokens.
+
+    Args:
+        pieces: Text of each token; joined they are the answer.
+        present: As in `label_words`.
+        vocabulary: As in `label_words`.
+
+    Returns:
+        Words with their labels.
+
+    Raises:
+        EvaluationError: As in `label_words`.
+    """
     words = require_vocabulary(vocabulary)
     (known,) = object_rows([present], "objects in the image")
     require_known([known], words)
-    text = "".join(trace.answer_tokens)
+    text = "".join(pieces)
     mentions = words.mentions(text)
-    steps = steps_of(trace.answer_tokens, [(mention.start, mention.end) for mention in mentions])
+    steps = steps_of(pieces, [(mention.start, mention.end) for mention in mentions])
     found = [
         LabelledWord(
             text=text[mention.start : mention.end],
@@ -84,7 +101,7 @@ def label_words(trace: Trace, present: Collection[str], vocabulary: Vocabulary) 
         for mention, wrote in zip(mentions, steps, strict=True)
     ]
     named = tuple(found)
-    others = [word for word in unlabelled_words(trace) if not any(_overlap(word, one) for one in named)]
+    others = [word for word in unlabelled_in(pieces) if not any(_overlap(word, one) for one in named)]
     return tuple(sorted([*named, *others], key=lambda word: word.start))
 
 
@@ -100,9 +117,21 @@ def unlabelled_words(trace: Trace) -> tuple[LabelledWord, ...]:
     Raises:
         ModelInputError: No trace.
     """
+    return unlabelled_in(require_trace(trace).answer_tokens)
+
+
+def unlabelled_in(pieces: Sequence[str]) -> tuple[LabelledWord, ...]:
+    """As `unlabelled_words`, from the texts of an answer's tokens.
+
+    Args:
+        pieces: Text of each token; joined they are the answer.
+
+    Returns:
+        Words with the steps that wrote them.
+    """
     return tuple(
         LabelledWord(text=word.text, category=None, label="other", start=word.start, end=word.end, steps=word.steps)
-        for word in words_of(trace)
+        for word in words_in(pieces)
     )
 
 

@@ -1,5 +1,6 @@
 """``calibrate``: reference ranges of a model from answers about images whose objects are known."""
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Sized
 from itertools import chain, combinations
 from typing import Any, Final, Literal
@@ -13,12 +14,14 @@ from lvlmscope.evaluation.detector_table import Detector
 from lvlmscope.evaluation.labelled_images import PROMPT, Example, known_images, known_vocabulary
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.evaluation.signal_detection import detect
+from lvlmscope.evaluation.sweep_tables import read_manifest, sweep_words
 from lvlmscope.evaluation.word_labels import LabelledWord, label_words
 from lvlmscope.evaluation.word_table import WordTable, read_words
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.interface.progress import bar
-from lvlmscope.models.loaded_model import LoadedModel
+from lvlmscope.models.loaded_model import LoadedModel, family_for, unwrap
 from lvlmscope.risk.calibration import SHARES, Calibration, Probe, Reference
+from lvlmscope.sweeps.run_signature import model_fingerprint
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import Tokens
 
@@ -32,7 +35,7 @@ _DIRECTIONS: Final[dict[str, Literal["higher", "lower", "mixed"]]] = {"higher": 
 @checked
 def calibrate(
     model: Any,
-    examples: Iterable[Example | tuple[Any, Collection[str]]],
+    examples: Iterable[Example | tuple[Any, Collection[str]]] | str | os.PathLike[str],
     *,
     words: Vocabulary | None = None,
     prompt: str = PROMPT,
@@ -53,6 +56,8 @@ def calibrate(
     Args:
         model: What `load` gave, or a bare model.
         examples: Images with the categories in them: pairs, or objects with `image` and `present`; a generator too.
+            Or the folder of a sweep of this model over known images, whose signals and labels are read as they are;
+            the options of an answer, and `lens`, are then the sweep's.
         words: Which words stand for which category; may be left out for the bundled model alone.
         prompt: Asked about every image.
         max_new_tokens: Length allowed to each answer.
@@ -69,11 +74,13 @@ def calibrate(
         EvaluationError: No examples, or too few correct or hallucinated words.
     """
     known = known_vocabulary(model, words)
+    if isinstance(examples, str | os.PathLike):
+        return _of_sweep(model, examples, known, tokens=tokens, seed=seed)
+    pairs, total = known_images(examples), len(examples) if isinstance(examples, Sized) else None
     labels: list[tuple[LabelledWord, ...]] = []
     first: list[Trace] = []
 
     def traced() -> Iterator[Trace]:
-        pairs, total = known_images(examples), len(examples) if isinstance(examples, Sized) else None
         for image, present in bar(pairs, shown=progress, total=total, desc="calibrating", delay=2):
             options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": False}
             found = trace(
@@ -146,6 +153,27 @@ def calibration_of(
         probes=_probes(table, references),
         words=words.forms,
         made_with=made_with or {},
+    )
+
+
+def _of_sweep(
+    model: Any, folder: str | os.PathLike[str], words: Vocabulary, *, tokens: Tokens, seed: int
+) -> Calibration:
+    about = read_manifest(folder)
+    swept = about["signature"]["model"]
+    if swept["weights"] != model_fingerprint(model):
+        got, expected = f"a sweep of {swept['name']} with other weights", "a sweep of this model"
+        raise EvaluationError(message(got, expected, "sweep this one first", task=_TASK))
+    config = family_for(model).text_config(unwrap(model))
+    return calibration_of(
+        sweep_words(folder, tokens=tokens),
+        model=swept["name"],
+        num_layers=len(about["layers"]),
+        num_heads=int(config.num_attention_heads),
+        words=words,
+        tokens=tokens,
+        seed=seed,
+        made_with={"versions": about["versions"], **about["settings"], "examples": about["items"], "seed": seed},
     )
 
 

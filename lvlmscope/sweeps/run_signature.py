@@ -1,0 +1,90 @@
+"""What a sweep's rows depend on: two runs of one signature may fill one folder."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import torch
+
+from lvlmscope import __version__
+from lvlmscope.evaluation.datasets.items import Dataset
+from lvlmscope.evaluation.run_settings import describe_model
+from lvlmscope.evaluation.sweep_tables import FORMAT
+from lvlmscope.models.loaded_model import LoadedModel, unwrap
+from lvlmscope.sweeps.settings import SweepSettings
+
+__all__ = ["changed", "model_fingerprint", "signature_of"]
+
+_SAMPLED: Final = 64  # values of each weight
+
+
+def signature_of(
+    model: LoadedModel, dataset: Dataset, settings: SweepSettings, signals: Mapping[str, bool]
+) -> dict[str, Any]:
+    """Model, data, signals, interventions, options and schema, as JSON values.
+
+    The device and the batch size are no part of it: they change values by rounding alone, and every row says its batch.
+
+    Args:
+        model: The model.
+        dataset: The items.
+        settings: What is done.
+        signals: By name, whether it has layers.
+    """
+    described = {name: text for name, text in describe_model(model).items() if name != "device"}
+    return {
+        "schema": FORMAT,
+        "lvlmscope": __version__,
+        "model": described | {"weights": model_fingerprint(model)},
+        "data": dataset.fingerprint,
+        "signals": dict(signals),
+        "interventions": [each.describe() for each in settings.interventions],
+        "options": {
+            "tokens": settings.tokens,
+            "prompt": settings.prompt,
+            "part_size": settings.part_size,
+            "seed": settings.seed,
+            "generation": {name: str(value) for name, value in sorted(settings.generation.items())},
+        },
+    }
+
+
+def model_fingerprint(model: Any) -> str:
+    """SHA-256 of the config and of 64 values of each weight, spread over it: another training gives another one.
+
+    Weights that lie on no device, waiting to be fetched, count by name and shape alone.
+
+    Args:
+        model: What `load` gave, or a bare model.
+    """
+    bare: Any = unwrap(model)
+    config = {name: value for name, value in bare.config.to_dict().items() if name != "_name_or_path"}
+    found = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    for name, weight in sorted(bare.named_parameters()):
+        found.update(f"{name} {tuple(weight.shape)}".encode())
+        if not weight.is_meta and weight.numel():
+            places = torch.linspace(0, weight.numel() - 1, min(_SAMPLED, weight.numel())).long()
+            values = weight.detach().reshape(-1)[places.to(weight.device)]
+            found.update(values.double().cpu().numpy().tobytes())
+    return found.hexdigest()
+
+
+def changed(known: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """The names of what differs between two signatures, options by their own names.
+
+    Args:
+        known: The folder's.
+        given: This run's.
+
+    >>> changed({"schema": 1, "options": {"seed": 0}}, {"schema": 1, "options": {"seed": 1}})
+    ['seed']
+    """
+    found: list[str] = []
+    for name in dict.fromkeys([*known, *given]):
+        one, other = known.get(name), given.get(name)
+        if one == other:
+            continue
+        parts = isinstance(one, Mapping) and isinstance(other, Mapping) and name == "options"
+        found += changed(one or {}, other or {}) if parts else [name]
+    return found
