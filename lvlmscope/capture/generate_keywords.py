@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from transformers import GenerationConfig, GenerationMixin
 
@@ -11,6 +11,18 @@ from lvlmscope.models.families import Family
 from lvlmscope.registry import close_match
 
 __all__ = ["refuse_unknown_keywords"]
+
+# What ``generate`` or a model's preparation takes out of its keywords by name, beside what signatures say
+_TAKEN: Final = frozenset(
+    {
+        "tokenizer",
+        "assistant_tokenizer",
+        "trust_remote_code",
+        "mm_encoder_outputs",
+        "mm_token_type_ids",
+        "token_type_ids",
+    }
+)
 
 
 def refuse_unknown_keywords(
@@ -27,8 +39,10 @@ def refuse_unknown_keywords(
     Raises:
         UnsupportedOptionError: One of them, with the close name.
     """
-    known = {name for name in vars(GenerationConfig()) if not name.startswith("_")}
     core = family.core(model)
+    configs = (GenerationConfig(), getattr(core, "generation_config", None))
+    known = {name for config in configs if config is not None for name in vars(config) if not name.startswith("_")}
+    known |= _TAKEN
     for owner, method in ((GenerationMixin, "generate"), (model, "generate"), (model, "forward"), (core, "forward")):
         if (taken := getattr(owner, method, None)) is not None:
             known |= inspect.signature(taken).parameters.keys()

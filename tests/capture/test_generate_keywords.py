@@ -10,6 +10,7 @@ import lvlmscope as lv
 from lvlmscope.capture.generate_keywords import refuse_unknown_keywords
 from lvlmscope.errors import UnsupportedOptionError
 from lvlmscope.models.families import family_of
+from lvlmscope.tiny import scene
 from tests.support import tiny_models
 from tests.support.tiny_families import FAMILIES
 
@@ -62,5 +63,12 @@ def test_other_functions_name_the_close_parameter_too() -> None:
 @pytest.mark.parametrize("name", ["llava", "instructblip", "qwen2_vl"])
 def test_what_generate_or_the_model_takes_is_handed_on(name: str) -> None:
     model = FAMILIES[name]().model
-    names = ("max_new_tokens", "do_sample", "stop_strings", "logits_processor", "streamer", "pixel_values")
+    names = ("max_new_tokens", "do_sample", "stop_strings", "logits_processor", "streamer", "tokenizer", "pixel_values")
     refuse_unknown_keywords(lv.trace, model, family_of(model), dict.fromkeys(names))
+
+
+def test_stop_strings_take_their_tokenizer_along() -> None:
+    model, image = lv.load("tiny"), scene("neutral", 3).image
+    options = {"stop_strings": ["image"], "tokenizer": model.processor.tokenizer, "max_new_tokens": 8}
+    (stopped,) = lv.trace_many(model, [(image, "Describe the image.")], progress=False, **options)
+    assert stopped.answer == " The image"

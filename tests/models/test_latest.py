@@ -16,8 +16,9 @@ REFUSED = {
     "unlimited_ocr": "reference_sliding_attention layers have as key columns the prompt and the last tokens",
     "deepseek_v4": "heavily_compressed_attention layers have as key columns blocks of tokens",
 }
-# Each takes up to ten seconds or more
+# Each takes five seconds or more
 SLOW = {"molmo2", "emu3", "granite4_vision", "deepseek_ocr2", "minicpmv4_6", "minicpmv4_7", "minicpm_ocr", "fast_vlm"}
+SLOW |= {"cosmos3_omni", "cosmos3_edge", "nemotron_h_omni"}
 NAMES = [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in LATEST if n not in REFUSED]
 
 
