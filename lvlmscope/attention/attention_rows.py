@@ -196,7 +196,7 @@ class AttentionRows:
         """
         return (self.image_mass > 0).any(-1)
 
-    @cached_property
+    @property
     def image_weights(self) -> Float[torch.Tensor, "*lead head key"]:
         """``a`` on image keys and 0 elsewhere, ``[..., head, key]``."""
         return torch.where(self._mask, self.weights, 0.0)
@@ -220,6 +220,12 @@ class AttentionRows:
     def layer_image_distribution(self) -> Float[torch.Tensor, "*lead key"]:
         """``p_bar = sum_h a / sum_h M`` on image keys, 0 elsewhere, ``[..., key]``; NaN on them where no head looks."""
         mass = self.image_mass.sum(-1, keepdim=True)
+        if self.image_span is not None:
+            first, end = self.image_span
+            together = torch.nn.functional.pad(
+                self.weights[..., first:end].sum(-2), (first, self.weights.shape[-1] - end)
+            )
+            return together / mass.where(self.image_keys, 1.0)
         return self.image_weights.sum(-2) / mass.where(self.image_keys, 1.0)
 
     @cached_property
@@ -239,5 +245,10 @@ class AttentionRows:
     @cached_property
     def head_image_entropy(self) -> Float[torch.Tensor, "*lead head"]:
         """Entropy of each head's image distribution in nats, ``[..., head]``; NaN where it has none."""
+        if self.image_span is not None and self.image_span[0] < self.image_span[1]:
+            seen = self.weights[..., slice(*self.image_span)]
+            # One leading entry at a time: of a trace, each is a copy of a step's rows
+            each = zip(seen, self.image_mass.unsqueeze(-1), strict=True)
+            return torch.stack([torch.special.entr(own / mass).sum(-1) for own, mass in each])
         entropy: torch.Tensor = torch.special.entr(self.image_distribution).sum(-1)
         return entropy.masked_fill(~self.has_image.unsqueeze(-1).expand(entropy.shape), float("nan"))

@@ -15,6 +15,7 @@ from lvlmscope.explorer.map_budget import kept_maps
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.risk import Diagnosis
 from lvlmscope.traces.atomic_write import whole_file
+from lvlmscope.traces.shared_rows import sharing_rows
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["page", "report"]
@@ -72,6 +73,7 @@ def report(
     return target
 
 
+@sharing_rows()
 def page(
     trace: Trace,
     *,

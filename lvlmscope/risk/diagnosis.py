@@ -28,6 +28,7 @@ from lvlmscope.risk.report_tables import Block, as_html, as_rich, as_text
 from lvlmscope.risk.word_risk import WordRisk, judged_words, read, word_risks
 from lvlmscope.runtime.attachment import Handle, intervene
 from lvlmscope.traces.requirements import require_trace
+from lvlmscope.traces.shared_rows import sharing_rows
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -120,6 +121,7 @@ class Diagnosis:
 
 @checked
 @task("diagnose a trace")
+@sharing_rows()
 def diagnose(
     trace: Trace,
     calibration: Calibration | None = None,

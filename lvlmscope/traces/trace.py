@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.attention.image_layout import ImageLayout
 from lvlmscope.errors import ShapeError, TraceFileError, describe, message
+from lvlmscope.traces.shared_rows import once_a_trace
 from lvlmscope.traces.token_layout import Layout
 
 if TYPE_CHECKING:
@@ -146,13 +148,17 @@ class Trace:
         """The attention as a row object ``[step, layer, head, key]`` with image mass and distribution.
 
         Returns:
-            A new row object; keep it to compute each signal once.
+            A new row object; keep it to compute each signal once. Inside `sharing_rows` the same one each time.
         """
+        return once_a_trace(self, "rows", self._rows)
+
+    def _rows(self) -> AttentionRows:
         steps = torch.arange(self.num_steps).view(-1, 1, 1)
         positions = torch.arange(len(self.tokens))
         visible = positions <= self.num_prompt_keys - 1 + steps
         answer = visible & (positions >= self.num_prompt_keys)
-        return AttentionRows(self.attention, self.image_keys, answer_keys=answer, visible_keys=visible)
+        span = ImageLayout.of(self.image_keys.unsqueeze(0)).span
+        return AttentionRows(self.attention, self.image_keys, answer_keys=answer, visible_keys=visible, image_span=span)
 
     def to_xarray(self) -> "xr.Dataset":
         """All tensors as one labelled ``xarray.Dataset`` (dims step, layer, head, key, hidden, rank)."""

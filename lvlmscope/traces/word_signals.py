@@ -9,6 +9,7 @@ import xarray as xr
 
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.registry import Registry
+from lvlmscope.traces.shared_rows import once_a_trace
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["SIGNALS", "Kind", "Needed", "WordSignal", "signal"]
@@ -67,7 +68,7 @@ class WordSignal:
         key = (self.compute, repr(sorted(self.options.items())))
         if key not in known:
             given = (trace, model) if "model" in self.needs else (trace,)
-            known[key] = self.compute(*given, **self.options)
+            known[key] = once_a_trace(trace, key, lambda: self.compute(*given, **self.options))
         return known[key].sel(self.part, drop=True)
 
 
