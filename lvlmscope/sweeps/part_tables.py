@@ -12,7 +12,7 @@ from lvlmscope.evaluation.sweep_tables import ERRORS, IMAGES, WORDS
 from lvlmscope.evaluation.word_labels import LabelledWord, labels_in, unlabelled_in
 from lvlmscope.sweeps.part_run import FailedItem, SweptItem
 from lvlmscope.traces.signal_trace import SignalTrace
-from lvlmscope.traces.word_values import Tokens, at_words
+from lvlmscope.traces.word_values import Tokens, defined_mean, word_steps
 
 __all__ = ["Columns", "part_tables"]
 
@@ -137,9 +137,10 @@ def _word_table(swept: Sequence[SweptItem], words: Sequence[Sequence[LabelledWor
 def _values(trace: SignalTrace, name: str, words: Sequence[LabelledWord], columns: Columns) -> np.ndarray:
     """float64 [word, layer] on the sweep's layers."""
     signal = trace.signals[name]
-    if "layer" in signal.dims:
+    if "layer" in signal.dims and trace.layers != columns.layers:
         signal = signal.reindex(layer=list(columns.layers))
-    return at_words(signal, [word.steps for word in words], columns.tokens)
+    values = signal.to_numpy().reshape(trace.num_steps, -1)
+    return np.array([defined_mean(values[word_steps(word.steps, columns.tokens)], 0) for word in words])
 
 
 def _word_row(one: SweptItem, number: int, word: LabelledWord, vocabulary: Vocabulary | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from lvlmscope.errors import MissingExtraError, UnsupportedOptionError, message
 from lvlmscope.sweeps.engines import Job
 from lvlmscope.verification.loading import load
 
-__all__ = ["Workers", "run_on_ray"]
+__all__ = ["Workers", "require_resources", "run_on_ray"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ def run_on_ray(
         return
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
-    _require_resources(ray.cluster_resources(), workers)  # type: ignore[no-untyped-call]
+    require_resources(ray.cluster_resources(), workers)  # type: ignore[no-untyped-call]
     numbers = ray.data.from_items([{"part": number} for number in missing], override_num_blocks=len(missing))
     done = numbers.map_batches(
         _PartActor,
@@ -79,19 +79,27 @@ def run_on_ray(
         progress(len(job.parts[int(row["part"])]))
 
 
-def _require_resources(there: Mapping[str, float], workers: Workers) -> None:
-    """Refuse what could never be scheduled: Ray would wait without an end."""
+def require_resources(there: Mapping[str, float], workers: Workers) -> None:
+    """Refuse what could never be scheduled: Ray would wait without an end.
+
+    Args:
+        there: The cluster's resources by kind.
+        workers: Actors.
+
+    Raises:
+        UnsupportedOptionError: There is less than the actors and one reader need.
+    """
     # Ray Data reads with tasks of one CPU each, which the actors must leave
     needed = {"CPU": workers.count * workers.cpus + 1, "GPU": workers.count * workers.gpus}
     for kind, amount in needed.items():
         if amount > there.get(kind, 0.0):
             reader = " and one for the reader" if kind == "CPU" else ""
-            got = f"{workers.count} workers of {amount_of(workers, kind):g} {kind}s{reader}: {amount:g} in all"
+            got = f"{workers.count} workers of {_amount_of(workers, kind):g} {kind}s{reader}: {amount:g} in all"
             expected = f"up to the cluster's {there.get(kind, 0.0):g}"
             fix = "take fewer workers or less for each"
             raise UnsupportedOptionError(message(got, expected, fix, task="sweep on Ray"))
 
 
-def amount_of(workers: Workers, kind: str) -> float:
+def _amount_of(workers: Workers, kind: str) -> float:
     """What one worker takes of a kind, "CPU" or "GPU"."""
     return workers.cpus if kind == "CPU" else workers.gpus

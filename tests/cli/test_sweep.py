@@ -1,0 +1,35 @@
+"""`lvlmscope sweep`: a folder of images into tables, gone on with, and one sentence for what does not fit."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from lvlmscope.cli.app import app
+from lvlmscope.errors import EvaluationError
+from lvlmscope.tiny import scene
+
+RUNNER = CliRunner()
+
+
+def test_a_folder_of_images_is_swept_and_gone_on_with(tmp_path: Path) -> None:
+    for number in range(2):
+        scene("neutral", number).image.save(tmp_path / f"{number}.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    options = ["--signals", "entropy,layer_image_entropy", "--max-new-tokens", "6", "--intervention", "dleaf:gamma=0.5"]
+    command = ["sweep", str(tmp_path), "-o", str(tmp_path / "out"), *options]
+    done = RUNNER.invoke(app, command, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert done.stdout.startswith("2 images, ")
+    assert " 1 errors in " in done.stdout
+    again = RUNNER.invoke(app, [*command, "--json"], catch_exceptions=False)
+    facts = json.loads(again.stdout)
+    assert (facts["images"], facts["errors"], facts["parts"], facts["missing"]) == (2, 1, 1, [])
+    with pytest.raises(EvaluationError, match="made with other interventions"):
+        RUNNER.invoke(app, command[:-2], catch_exceptions=False)
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match="without images"):
+        RUNNER.invoke(app, ["sweep", str(tmp_path), "-o", str(tmp_path / "out")], catch_exceptions=False)
