@@ -7,6 +7,7 @@ import torch
 
 from lvlmscope.errors import UnsupportedModelError
 from lvlmscope.interventions import DLEAF
+from lvlmscope.models.families import family_of
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.traces.trace import Trace
 from tests.reference.attention_gradients import rows_and_gradients
@@ -156,3 +157,16 @@ def test_layers_without_attention_are_absent_and_gradients_do_not_leak_between_t
         for place in range(2):
             found, expected = traced.gradient[step, place, :, :width], gradients[step][place]
             assert (found - expected).norm() / expected.norm() < 1e-4
+
+
+@pytest.mark.parametrize("name", ["llava_next", "llava_onevision", "pixtral", "qwen2_5_vl"])
+def test_a_familys_own_image_token_divides_a_batch(name: str) -> None:
+    case = FAMILIES[name](2)
+    base = family_of(case.model)
+    expected = [base.sample_inputs(case.model, case.inputs, sample) for sample in (0, 1)]
+    own = type("Own", (type(base),), {"image_token_id": lambda *_: tiny_models.IMAGE})()
+    case.model.config.image_token_id = tiny_models.IMAGE + 1  # a name that this config does not use
+    for sample, inputs in enumerate(expected):
+        found = own.sample_inputs(case.model, case.inputs, sample)
+        assert found.keys() == inputs.keys()
+        assert all(torch.equal(torch.as_tensor(found[key]), torch.as_tensor(inputs[key])) for key in inputs)

@@ -80,12 +80,12 @@ class Counted:
 
     Attributes:
         name: Name of the input.
-        token: Id of the tokens that its entries become.
+        token: Id of the tokens that its entries become; None in a model without such a token.
         counts: Tokens per entry.
     """
 
     name: str
-    token: int
+    token: int | None
     counts: tuple[int, ...]
 
     def part(self, ids: torch.Tensor, index: int) -> slice | None:
@@ -99,6 +99,8 @@ class Counted:
             Its entries, None when the numbers of tokens and entries do not match.
         """
         edges = [0, *accumulate(self.counts)]
+        if self.token is None:
+            return None
         before = int((ids[:index] == self.token).sum())
         after = before + int((ids[index] == self.token).sum())
         if before not in edges or after not in edges:

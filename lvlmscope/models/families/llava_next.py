@@ -37,7 +37,7 @@ class LlavaNextFamily(GridFamily):
         config: Any = model.config
         rows = torch.as_tensor(inputs.get("image_sizes", ())).tolist()
         counts = tuple(self._tiled(config, (width, height)).tokens for height, width in rows)
-        return (Counted(name="image_sizes", token=config.image_token_id, counts=counts),) if rows else ()
+        return (Counted(name="image_sizes", token=self.image_token_id(model), counts=counts),) if rows else ()
 
     def _tiled(self, config: Any, size: Size) -> Visual:
         (across, down), rows, columns = mosaic(config, size)
@@ -71,7 +71,7 @@ class LlavaOnevisionFamily(LlavaNextFamily):
         images = [self._image(config, (w, h), one).tokens for (h, w), one in zip(rows, tiled, strict=True)]
         clips = [_video(config, int(clip.shape[0])).tokens for clip in inputs.get("pixel_values_videos", ())]
         entries = (
-            Counted(name="image_sizes", token=config.image_token_id, counts=tuple(images)),
+            Counted(name="image_sizes", token=self.image_token_id(model), counts=tuple(images)),
             Counted(name="pixel_values_videos", token=config.video_token_id, counts=tuple(clips)),
         )
         return tuple(entry for entry in entries if entry.name in inputs)

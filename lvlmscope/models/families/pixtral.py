@@ -40,7 +40,7 @@ class PixtralFamily(GridFamily):
         config: Any = model.config
         rows, cell = torch.as_tensor(inputs.get("image_sizes", ())).tolist(), _pixels_per_token(config)
         counts = tuple((height // cell) * (width // cell) for height, width in rows)
-        return (Counted(name="image_sizes", token=config.image_token_id, counts=counts),) if rows else ()
+        return (Counted(name="image_sizes", token=self.image_token_id(model), counts=counts),) if rows else ()
 
 
 def _pixels_per_token(config: Any) -> int:

@@ -12,7 +12,7 @@ from lvlmscope.models.families.registry import family
 
 __all__ = ["QwenVLFamily"]
 
-_INPUTS = (("image_grid_thw", "image_token_id"), ("video_grid_thw", "video_token_id"))
+_GRIDS = ("image_grid_thw", "video_grid_thw")
 
 
 @family
@@ -24,7 +24,7 @@ class QwenVLFamily(GridFamily):
 
     def visuals(self, sample: Sample) -> Sequence[Visual]:
         """One grid per row of ``image_grid_thw``; one per group of frames for ``video_grid_thw``."""
-        images, videos = (sample.rows_of(name) for name, _ in _INPUTS)
+        images, videos = (sample.rows_of(name) for name in _GRIDS)
         if not images and not videos:
             raise PlacementError("the inputs have no image_grid_thw and no video_grid_thw")
         vision = sample.config.vision_config
@@ -39,10 +39,10 @@ class QwenVLFamily(GridFamily):
         return tuple(
             Counted(
                 name=name,
-                token=getattr(config, token),
+                token=token,
                 counts=tuple(prod(row) // merge**2 for row in torch.as_tensor(inputs[name]).tolist()),
             )
-            for name, token in _INPUTS
+            for name, token in zip(_GRIDS, (self.image_token_id(model), config.video_token_id), strict=True)
             if inputs.get(name) is not None
         )
 

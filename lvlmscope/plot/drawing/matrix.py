@@ -52,7 +52,7 @@ def draw_matrix(
         The matplotlib or plotly figure.
     """
     (values, scale), (backend, ax, width, tall) = shown, canvas
-    label, note = texts.pop("label"), _note(values, words=not tall)
+    label, note = texts.pop("label"), _note(values, words=_are_words(names[0]))
     height = width * tall if tall else float(min(max(0.2 * len(values) + 1.9, 2.9), 9.5))
     upside_down = not tall
     if backend == "plotly":
@@ -113,7 +113,11 @@ def _draw_cells(
         if along == "y":
             ax.set_yticks(chosen, texts)
         else:
-            ax.set_xticks(chosen, texts, rotation=90 if upside_down else 0)
+            ax.set_xticks(chosen, texts, rotation=90 if _are_words(labels) else 0)
+
+
+def _are_words(labels: Sequence[Any]) -> bool:
+    return any(isinstance(label, str) for label in labels)
 
 
 def _short(label: Any) -> str:
