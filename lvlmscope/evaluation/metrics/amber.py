@@ -312,10 +312,5 @@ def _official(answer: str) -> Verdict:
 
 @checked
 def amber_score(descriptions: AmberDescriptions, answers: AmberAnswers) -> float:
-    """The AMBER score, `(1 - CHAIR + F1) / 2` in [0, 1].
-
-    Args:
-        descriptions: The generative task.
-        answers: The discriminative task.
-    """
+    """The AMBER score, `(1 - CHAIR + F1) / 2` in [0, 1], of descriptions and yes/no answers."""
     return (1 - descriptions.chair + float(answers.summary()["f1"])) / 2
