@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any, Generic, TypeVar
@@ -42,7 +41,6 @@ class Registry(Mapping[str, Item], Generic[Item]):
         what: What an item is called in messages.
         group: Entry-point group.
         error: Class of the errors raised.
-        built_in: Modules of this package that register items.
     """
 
     def __init__(
@@ -52,7 +50,6 @@ class Registry(Mapping[str, Item], Generic[Item]):
         error: type[LvlmscopeError],
         *,
         adopt: Callable[[Any], Item] | None = None,
-        built_in: tuple[str, ...] = (),
     ) -> None:
         """An empty registry.
 
@@ -61,10 +58,8 @@ class Registry(Mapping[str, Item], Generic[Item]):
             group: Entry-point group.
             error: Raised for a name that is taken or unknown, and for an entry point that cannot be loaded.
             adopt: Gives the item for what an entry point's value names; raises `error` where that is no item.
-            built_in: Modules of this package that register items; without `adopt` they are imported on the first
-                look-up, before entry points.
         """
-        self.what, self.group, self.error, self.built_in = what, group, error, built_in
+        self.what, self.group, self.error = what, group, error
         self._adopt = adopt
         self._items: dict[str, Item] = {}
         self._sources: dict[str, Any] = {}
@@ -191,8 +186,6 @@ class Registry(Mapping[str, Item], Generic[Item]):
             return
         self._loaded = True  # what is imported below may look a name up
         try:
-            for module in self.built_in:
-                import_module(module)
             for point in sorted(entry_points(group=self.group), key=lambda each: each.name):
                 found = self._imported(point)
                 registered = any(source is found for source in self._sources.values())

@@ -9,6 +9,7 @@ import xarray as xr
 
 from lvlmscope.capture.options import TraceOptions
 from lvlmscope.errors import EvaluationError, message, task
+from lvlmscope.traces.shared_rows import sharing_rows
 from lvlmscope.traces.signal_trace import SignalTrace
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_signals import SIGNALS, WordSignal
@@ -77,10 +78,9 @@ def reduce_trace(trace: Trace, signals: Sequence[WordSignal]) -> SignalTrace:
             raise EvaluationError(message(got, "traces of an image", fix, task=doing))
     device = trace.attention.device
     here = _on(device, trace)
-    computed: dict[Any, xr.DataArray] = {}
     # What a signal makes itself, such as the numbers of the steps, is made beside the rows
-    with torch.device(device):
-        found = {each.name: _over_layers(each.read(here, computed=computed)) for each in signals}
+    with sharing_rows(), torch.device(device):
+        found = {each.name: _over_layers(each.read(here)) for each in signals}
     return SignalTrace(
         signals=xr.Dataset(found),
         answer_ids=trace.answer_ids,

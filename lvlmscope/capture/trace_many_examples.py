@@ -1,16 +1,16 @@
 """``trace_many``: traces of many examples in order, in batches, with failures recorded rather than fatal."""
 
 import threading
-import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
+from lvlmscope.capture.batch_fallback import attempted, done_or_failed, without_frames
 from lvlmscope.capture.generate_keywords import refuse_unknown_keywords
 from lvlmscope.capture.options import Keep, Precision, TraceOptions
-from lvlmscope.capture.traced_batch import trace_prepared
+from lvlmscope.capture.traced_batch import replay_prepared
 from lvlmscope.errors import (
     InterventionError,
     ModelInputError,
@@ -33,8 +33,6 @@ from lvlmscope.traces.trace import Trace
 
 __all__ = ["FailedExample", "trace_many"]
 
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
 # The call itself is wrong: raised at the first example, when no other would fare better
 _OF_THE_CALL = (UnsupportedModelError, UnsupportedOptionError, InterventionError)
 
@@ -191,7 +189,7 @@ class _Runner:
         for index, example in group:
             if index == 0:
                 _require_prompt(index, example, self.prompt)
-            found = _tried(self._prepare, index, example)
+            found = attempted(self._prepare, index, example)
             if isinstance(found, ModelInputs):
                 ready.append((index, example, found))
             else:
@@ -210,20 +208,17 @@ class _Runner:
         """The example's record; an error of the call itself is raised while no example has been traced."""
         if isinstance(error, _OF_THE_CALL) and not self.succeeded:
             raise error
-        return FailedExample(index=index, example=example, error=_without_frames(error))
+        return FailedExample(index=index, example=example, error=without_frames(error))
 
     def _together(self, ready: list[tuple[int, Any, ModelInputs]]) -> dict[int, Trace | FailedExample]:
-        if not ready:
-            return {}
-        found = _tried(self._trace, [prepared for *_, prepared in ready], ready[0][0])
-        if not isinstance(found, Exception):
-            return {index: each for (index, *_), each in zip(ready, found, strict=True)}
-        if len(ready) == 1:
-            index, example, _ = ready[0]
-            return {index: self._failed(index, example, found)}
-        _without_frames(found)
-        alone = [self._together([one]) for one in ready]
-        return {index: result for each in alone for index, result in each.items()}
+        def run(some: Sequence[tuple[int, Any, ModelInputs]]) -> list[Trace]:
+            return self._trace([prepared for *_, prepared in some], some[0][0])
+
+        pairs = zip(ready, done_or_failed(ready, run), strict=True)
+        return {
+            index: self._failed(index, example, each) if isinstance(each, Exception) else each.result
+            for (index, example, _), each in pairs
+        }
 
     def _trace(self, samples: list[ModelInputs], index: int, answer: Any = None) -> list[Trace]:
         batch = join(samples, self.family)
@@ -231,28 +226,10 @@ class _Runner:
         given = None if answer is None else tokenize_answer(answer, batch, vocabulary)
         seed = None if self.seed is None else self.seed + index
         options = self.generation if given is None else {}
-        traces = trace_prepared(
-            self.model, self.family, batch, self.trace_options, answer=given, generation=options, seed=seed
-        )
+        given_options: dict[str, Any] = {"answer": given, "generation": options, "seed": seed}
+        traces = replay_prepared(self.model, self.family, batch, self.trace_options, **given_options).traces()
         self.succeeded = True
         return traces
-
-
-def _tried(call: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result | Exception:
-    """What a call gives, or what it raises: whatever it is, it is an example's."""
-    try:
-        return call(*args, **kwargs)
-    except Exception as error:  # noqa: BLE001 - the caller records it
-        return error
-
-
-def _without_frames(error: Exception) -> Exception:
-    """The error without its frames' variables: they would hold the failed batch in memory as long as the record."""
-    each: BaseException | None = error
-    while each is not None:
-        traceback.clear_frames(each.__traceback__)
-        each = each.__cause__ or each.__context__
-    return error
 
 
 def _read(example: Any, prompt: Any) -> tuple[Any, Any, Any]:

@@ -1,16 +1,16 @@
 """``trace``: what a model attended to while it wrote an answer about an image."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, overload
 
 import torch
 
 from lvlmscope.capture.generate_keywords import refuse_unknown_keywords
 from lvlmscope.capture.options import Keep, KeepOrReduce, Precision, TraceOptions
 from lvlmscope.capture.signal_reduction import reducing
-from lvlmscope.capture.traced_batch import reduce_prepared, trace_prepared
+from lvlmscope.capture.traced_batch import ReplayedBatch, replay_prepared
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.inputs.given_answer import tokenize_answer
 from lvlmscope.inputs.preparation import ModelInputs, check_inputs, prepare
@@ -23,8 +23,6 @@ from lvlmscope.traces.signal_trace import SignalTrace
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["trace", "trace_inputs"]
-
-Made = TypeVar("Made", Trace, SignalTrace)
 
 
 @overload
@@ -153,12 +151,11 @@ def trace(
     prepared = prepare(image, prompt, find_processor(model, processor), family)
     rest: dict[str, Any] = {"answer": answer, "interventions": interventions, "generation": generation}
     rest |= {"seed": seed, "progress": progress}
-    made: list[Trace] | list[SignalTrace]
-    if keep == "signals":
-        made = _made(reduce_prepared, model, family, prepared, options, **rest)
-    else:
-        made = _made(trace_prepared, model, family, prepared, options, **rest)
-    return made[0]
+    batch = _replayed(model, family, prepared, options, **rest)
+    (made,) = batch.signals() if keep == "signals" else batch.traces()
+    if answer is None:
+        _warn_of_silence([made], prepared)
+    return made
 
 
 @checked
@@ -216,22 +213,14 @@ def trace_inputs(
     refuse_unknown_keywords(trace_inputs, unwrap(model), family, generation)
     found = model.processor if processor is None and isinstance(model, LoadedModel) else processor
     prepared = ModelInputs(inputs=check_inputs(inputs), processor=found)
-    return _made(
-        trace_prepared,
-        model,
-        family,
-        prepared,
-        options,
-        answer=answer,
-        interventions=interventions,
-        generation=generation,
-        seed=seed,
-        progress=progress,
-    )
+    rest: dict[str, Any] = {"answer": answer, "interventions": interventions, "generation": generation}
+    made = _replayed(model, family, prepared, options, **rest, seed=seed, progress=progress).traces()
+    if answer is None:
+        _warn_of_silence(made, prepared)
+    return made
 
 
-def _made(
-    make: Callable[..., list[Made]],
+def _replayed(
     model: Any,
     family: Family,
     prepared: ModelInputs,
@@ -240,20 +229,18 @@ def _made(
     answer: str | Sequence[int] | torch.Tensor | None,
     interventions: Sequence[Intervention] | Intervention,
     **rest: Any,
-) -> list[Made]:
-    """What a batch gives with further interventions on, and a warning for each answer without words."""
+) -> ReplayedBatch:
+    """The batch with further interventions on."""
     vocabulary = getattr(family.text_config(unwrap(model)), "vocab_size", None)
     given = None if answer is None else tokenize_answer(answer, prepared, vocabulary)
     stack = stack_of(interventions)
     with intervene(model, *stack, family=family) if stack else nullcontext():
-        made = make(model, family, prepared, options, answer=given, **rest)
-    if answer is None and prepared.processor is not None:
-        _warn_of_silence(made)
-    return made
+        return replay_prepared(model, family, prepared, options, answer=given, **rest)
 
 
-def _warn_of_silence(traces: Sequence[Trace | SignalTrace]) -> None:
-    for each in traces:
+def _warn_of_silence(traces: Sequence[Trace | SignalTrace], prepared: ModelInputs) -> None:
+    """A warning for each generated answer without words; without a processor tokens have no text."""
+    for each in traces if prepared.processor is not None else ():
         if not each.answer.strip():
             ended = "its first token ends it" if each.num_steps == 1 else "its tokens have no text"
             fix = "ask in other words, or with the question alone"

@@ -1,6 +1,6 @@
 """A batch that is ready, generated and replayed under the interventions that are on: its traces, or their signals."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,35 +28,45 @@ from lvlmscope.runtime.model_hooks import Instrumentation
 from lvlmscope.runtime.model_lock import model_lock
 from lvlmscope.traces.signal_trace import SignalTrace
 from lvlmscope.traces.trace import Trace
+from lvlmscope.traces.word_signals import WordSignal
 
-__all__ = ["reduce_prepared", "trace_prepared"]
+__all__ = ["ReplayedBatch", "replay_prepared"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Replayed:
-    """A batch with what all its samples share.
+class ReplayedBatch:
+    """A batch that was generated and replayed, with what all its samples share.
 
     Attributes:
         batch: Generation and replay.
+        reduced_to: What rows are reduced to, where they are kept on the model's device for that.
         provenance: JSON values.
         effects: Reports of the interventions that were on.
     """
 
     batch: TracedBatch
+    reduced_to: tuple[WordSignal, ...]
     provenance: dict[str, Any]
     effects: tuple[dict[str, Any], ...]
 
-    @property
-    def size(self) -> int:
-        """Number of samples."""
-        return int(self.batch.generation.ids.shape[0])
+    def traces(self) -> list[Trace]:
+        """One trace for each sample."""
+        return list(self._each())
 
-    def trace(self, sample: int) -> Trace:
-        """One sample's trace."""
-        return assemble_trace(self.batch, sample, provenance=self.provenance, effects=self.effects)
+    def signals(self) -> list[SignalTrace]:
+        """The signals of each sample, reduced on the model's device, one sample after the other.
+
+        Raises:
+            EvaluationError: A signal needs an image, and there is none.
+        """
+        return [reduce_trace(each, self.reduced_to) for each in self._each()]
+
+    def _each(self) -> Iterator[Trace]:
+        for sample in range(int(self.batch.generation.ids.shape[0])):
+            yield assemble_trace(self.batch, sample, provenance=self.provenance, effects=self.effects)
 
 
-def trace_prepared(
+def replay_prepared(
     model: Any,
     family: Family,
     prepared: ModelInputs,
@@ -66,76 +76,26 @@ def trace_prepared(
     generation: dict[str, Any],
     seed: int | Sequence[int] | None = None,
     progress: bool = False,
-) -> list[Trace]:
-    """Traces of a batch that is ready, under the interventions that are on.
+) -> ReplayedBatch:
+    """Generates and replays a batch that is ready, under the interventions that are on.
 
     Args:
         model: What ``load`` gave, or a bare model.
         family: Its family's rules.
         prepared: The batch.
-        options: What to keep.
+        options: What to keep, or the signals to which rows are reduced.
         answer: Ids given in advance ``[step]``, None to generate.
         generation: Keyword arguments of ``generate``.
         seed: Seed of torch's generators, or a seed for each sample's own noise.
         progress: Show a bar.
 
     Returns:
-        One trace per sample.
+        What traces or signals are made of.
 
     Raises:
         LvlmscopeError: As for ``trace``.
     """
-    given: dict[str, Any] = {"answer": answer, "generation": generation, "seed": seed, "progress": progress}
-    replayed = _replayed(model, family, prepared, options, **given)
-    return [replayed.trace(sample) for sample in range(replayed.size)]
-
-
-def reduce_prepared(
-    model: Any,
-    family: Family,
-    prepared: ModelInputs,
-    options: TraceOptions,
-    *,
-    answer: torch.Tensor | None = None,
-    generation: dict[str, Any],
-    seed: int | Sequence[int] | None = None,
-    progress: bool = False,
-) -> list[SignalTrace]:
-    """As ``trace_prepared``, reduced to ``options.signals`` on the model's device, one sample after the other.
-
-    Args:
-        model: As for ``trace_prepared``.
-        family: As for ``trace_prepared``.
-        prepared: As for ``trace_prepared``.
-        options: What to keep, with signals.
-        answer: As for ``trace_prepared``.
-        generation: As for ``trace_prepared``.
-        seed: As for ``trace_prepared``.
-        progress: As for ``trace_prepared``.
-
-    Returns:
-        The signals of each sample.
-
-    Raises:
-        LvlmscopeError: As for ``trace``.
-    """
-    given: dict[str, Any] = {"answer": answer, "generation": generation, "seed": seed, "progress": progress}
-    replayed = _replayed(model, family, prepared, options, **given)
-    return [reduce_trace(replayed.trace(sample), options.signals) for sample in range(replayed.size)]
-
-
-def _replayed(
-    model: Any,
-    family: Family,
-    prepared: ModelInputs,
-    options: TraceOptions,
-    *,
-    answer: torch.Tensor | None,
-    generation: dict[str, Any],
-    seed: int | Sequence[int] | None,
-    progress: bool,
-) -> _Replayed:
-    bare = unwrap(model)
+    bare: Any = unwrap(model)
     outer = model.model if isinstance(model, LoadedModel) else model
     noise = own_noise(family.core(bare), seed) if isinstance(seed, Sequence) else seeded(seed)
     with model_lock(bare), running_originals(outer), noise:
@@ -149,10 +109,13 @@ def _replayed(
         prompt = prepared.inputs["input_ids"].shape[1]
         new_tokens = generation.get("max_new_tokens") or 1 if answer is None else len(answer)
         require_context(bare, family, prompt, new_tokens)
-        layerwise = False
-        if options.max_memory is not None:
-            steps = len(answer) if answer is not None else answer_limit(family.core(bare), prompt, generation)
-            layerwise = layerwise_needed(options, bare, family, prepared.inputs, steps)
+        layerwise = options.max_memory is not None and layerwise_needed(
+            options,
+            bare,
+            family,
+            prepared.inputs,
+            answer_limit(family.core(bare), prompt, generation) if answer is None else len(answer),
+        )
         if options.gradients:
             refuse_gradients(bare, family, layerwise=layerwise, interventions=instrumentation.active)
         made = _generate(bare, family, prepared, answer, generation, progress=progress)
@@ -173,7 +136,7 @@ def _replayed(
     settings = made.settings | {"seed": seed}
     origin = describe_origin(bare, name=name, settings=settings, interventions=switched, replay=replay)
     batch = TracedBatch(model=bare, family=family, prepared=prepared, generation=made, replay=replay)
-    return _Replayed(batch=batch, provenance=origin, effects=effects)
+    return ReplayedBatch(batch=batch, reduced_to=options.signals, provenance=origin, effects=effects)
 
 
 def _generate(

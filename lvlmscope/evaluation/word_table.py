@@ -11,6 +11,7 @@ from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.signal_registry import WordSignal, chosen_signals
 from lvlmscope.evaluation.word_labels import LabelledWord
 from lvlmscope.traces.requirements import require_traces
+from lvlmscope.traces.shared_rows import sharing_rows
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import Tokens, at_words
 
@@ -110,11 +111,11 @@ def read_words(
             continue
         words += objects
         numbers += [number] * len(objects)
-        computed: dict[Any, Any] = {}
-        for signal in chosen:
-            array = signal.read(trace, model, computed=computed)
-            layers[signal.name] = tuple(array["layer"].values.tolist()) if "layer" in array.dims else ()
-            rows.setdefault(signal.name, []).append(at_words(array, [word.steps for word in objects], tokens))
+        with sharing_rows():
+            for signal in chosen:
+                array = signal.read(trace, model)
+                layers[signal.name] = tuple(array["layer"].values.tolist()) if "layer" in array.dims else ()
+                rows.setdefault(signal.name, []).append(at_words(array, [word.steps for word in objects], tokens))
     if not words:
         raise EvaluationError(
             message("no object word", "answers that name objects", "give more traces", task="read words")

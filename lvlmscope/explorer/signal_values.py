@@ -9,6 +9,7 @@ from lvlmscope.evaluation.signal_registry import WordSignal, chosen_signals
 from lvlmscope.explorer.packed_numbers import plain_number
 from lvlmscope.explorer.word_maps import WordMaps
 from lvlmscope.traces.array_attributes import unit_of
+from lvlmscope.traces.shared_rows import sharing_rows
 from lvlmscope.traces.word_values import at_words
 
 __all__ = ["RANK", "RISK", "Shown", "merged", "signals_at_words"]
@@ -30,6 +31,7 @@ RANK: Final[Shown] = {
 _ORDER: Final = ("attention", "gradient", "hidden", "lens", "confidence")
 
 
+@sharing_rows()
 def signals_at_words(maps: WordMaps) -> tuple[list[Shown], dict[str, list[float | None]], list[str]]:
     """Every signal that the trace alone allows, as the mean over each word's tokens, layers and heads.
 
@@ -39,13 +41,12 @@ def signals_at_words(maps: WordMaps) -> tuple[list[Shown], dict[str, list[float 
     """
     trace = maps.trace
     shown, values, notes = [], {}, []
-    computed: dict[Any, Any] = {}
     allowed = chosen_signals(None, trace)[0] if trace.num_steps else ()
     if not (trace.num_layers and trace.num_heads):
         allowed = tuple(each for each in allowed if each.kind == "confidence")
     for signal in sorted((each for each in allowed if each.kind in _ORDER), key=lambda each: _ORDER.index(each.kind)):
         try:
-            array = signal.read(trace, computed=computed)
+            array = signal.read(trace)
         except LvlmscopeError as error:
             notes.append(f"{signal.name} is not shown: {error}")
             continue

@@ -14,7 +14,7 @@ from lvlmscope.diagnostics import anchor_correlation
 from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.errors import ModelInputError
 from lvlmscope.traces.requirements import chosen_layers
-from lvlmscope.traces.shared_rows import once_a_trace
+from lvlmscope.traces.shared_rows import computed_once
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["Drift", "FlaggedHead", "FlaggedLayer", "HeadShares", "drift_of", "flags_of", "head_shares"]
@@ -134,8 +134,7 @@ def head_shares(trace: Trace, steps: Sequence[int]) -> HeadShares | None:
 
 def drift_of(trace: Trace) -> Drift | None:
     """Whether deep layers drift back to the first layers' noise; None where no layer can be compared."""
-    whole = once_a_trace(trace, (anchor_correlation, "[]"), lambda: anchor_correlation(trace))
-    means = whole.mean("step")
+    means = computed_once(anchor_correlation, trace).mean("step")
     found: dict[str, float] = {}
     for name, band in (("middle", MIDDLE), ("deep", DEEP)):
         places = chosen_layers(trace, band)

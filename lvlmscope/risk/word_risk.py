@@ -11,6 +11,7 @@ from lvlmscope.evaluation.signal_registry import WordSignal
 from lvlmscope.evaluation.word_labels import LabelledWord, label_words, unlabelled_words
 from lvlmscope.risk.calibration import Calibration, Probe
 from lvlmscope.risk.function_words import FUNCTION_WORDS
+from lvlmscope.traces.shared_rows import sharing_rows
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import Tokens, at_words, defined_mean
 
@@ -125,6 +126,7 @@ def judged_words(trace: Trace, vocabulary: Vocabulary | None) -> tuple[LabelledW
     return tuple(word for word in unlabelled_words(trace) if word.steps and word.text.lower() not in FUNCTION_WORDS)
 
 
+@sharing_rows()
 def read(
     trace: Trace,
     words: tuple[LabelledWord, ...],
@@ -145,9 +147,8 @@ def read(
         tokens: Which tokens of a word are read.
     """
     values, layers = {}, {}
-    computed: dict[Any, Any] = {}
     for signal in signals:
-        array = signal.read(trace, model, computed=computed)
+        array = signal.read(trace, model)
         layers[signal.name] = tuple(array["layer"].values.tolist()) if "layer" in array.dims else ()
         values[signal.name] = at_words(array, [word.steps for word in words], tokens)
     sides = {signal.name: signal.suspicious for signal in signals if signal.kind != "baseline"}

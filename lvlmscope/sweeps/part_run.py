@@ -3,18 +3,16 @@
 All engines run this function on the same parts, so that they give the same rows.
 """
 
-import gc
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-import torch
-
+from lvlmscope.capture.batch_fallback import attempted, done_or_failed
 from lvlmscope.capture.options import TraceOptions
-from lvlmscope.capture.traced_batch import reduce_prepared
-from lvlmscope.errors import InterventionError, LvlmscopeError, UnsupportedModelError, UnsupportedOptionError
+from lvlmscope.capture.traced_batch import replay_prepared
+from lvlmscope.errors import InterventionError, UnsupportedModelError, UnsupportedOptionError
 from lvlmscope.evaluation.datasets.items import Item
 from lvlmscope.evaluation.item_prompts import prompt_of
 from lvlmscope.inputs.preparation import ModelInputs, join, prepare
@@ -25,10 +23,8 @@ from lvlmscope.traces.signal_trace import SignalTrace
 
 __all__ = ["FailedItem", "SweptItem", "run_part"]
 
-Result = TypeVar("Result")
-# Errors of the call, which no other item would escape, and errors that an item may have for itself
+# The call itself is wrong, and no other item would fare better
 _OF_THE_CALL: Final = (UnsupportedModelError, UnsupportedOptionError, InterventionError)
-_OF_AN_ITEM: Final = (LvlmscopeError, RuntimeError, ValueError, OSError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -102,12 +98,17 @@ def _batch(
     results: dict[str, SweptItem | FailedItem] = {}
     ready: list[_Ready] = []
     for item in items:
-        inputs = _tried(partial(_prepared, model, item, settings))
-        if isinstance(inputs, BaseException):
+        inputs = attempted(_prepared, model, item, settings)
+        if isinstance(inputs, Exception):
             results[item.id] = _failed(item, "image", inputs)
         else:
             ready.append(_Ready(item, inputs))
-    results |= {result.item.id: result for result in _together(model, ready, settings, options)}
+    run = partial(_traced, model, settings=settings, options=options)
+    for one, found in zip(ready, done_or_failed(ready, run), strict=True):
+        if isinstance(found, Exception):
+            results[one.item.id] = _failed(one.item, "trace", found)
+        else:
+            results[one.item.id] = SweptItem(item=one.item, trace=found.result, batch_size=found.batch_size)
     return [results[item.id] for item in items]
 
 
@@ -115,54 +116,17 @@ def _prepared(model: LoadedModel, item: Item, settings: SweepSettings) -> ModelI
     return prepare(item.open(), prompt_of(item, settings.prompt), model.processor, model.family)
 
 
-def _together(
-    model: LoadedModel, ready: Sequence[_Ready], settings: SweepSettings, options: TraceOptions
-) -> list[SweptItem | FailedItem]:
-    """Results of one batch: halved where memory is too small for it, one by one where an item spoils it."""
-    if not ready:
-        return []
-    found = _tried(partial(_traced, model, ready, settings, options))
-    if not isinstance(found, BaseException):
-        pairs = zip(ready, found, strict=True)
-        return [SweptItem(item=one.item, trace=trace, batch_size=len(ready)) for one, trace in pairs]
-    if len(ready) == 1:
-        return [_failed(ready[0].item, "trace", found)]
-    size = (len(ready) + 1) // 2 if _out_of_memory(found) else 1
-    del found  # its frames hold the batch
-    _free_memory()
-    parts = [ready[start : start + size] for start in range(0, len(ready), size)]
-    return [result for part in parts for result in _together(model, part, settings, options)]
-
-
 def _traced(
-    model: LoadedModel, ready: Sequence[_Ready], settings: SweepSettings, options: TraceOptions
+    model: LoadedModel, ready: Sequence[_Ready], *, settings: SweepSettings, options: TraceOptions
 ) -> list[SignalTrace]:
     batch = join([one.inputs for one in ready], model.family)
     seeds = [item_seed(settings.seed, one.item.id) for one in ready]
-    return reduce_prepared(model, model.family, batch, options, generation=dict(settings.generation), seed=seeds)
+    generation = dict(settings.generation)
+    return replay_prepared(model, model.family, batch, options, generation=generation, seed=seeds).signals()
 
 
-def _tried(call: Callable[[], Result]) -> Result | BaseException:
-    """What a call gives, or the error that it raises for the item."""
-    try:
-        return call()
-    except _OF_THE_CALL:
-        raise
-    except _OF_AN_ITEM as error:
-        return error.with_traceback(None)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether memory was too small: that of a GPU, of the process, or what `max_memory` allows."""
-    # On the CPU torch raises a plain RuntimeError of its allocator
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-
-
-def _free_memory() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def _failed(item: Item, stage: str, error: BaseException) -> FailedItem:
+def _failed(item: Item, stage: str, error: Exception) -> FailedItem:
+    """The item's record; an error of the call itself is raised."""
+    if isinstance(error, _OF_THE_CALL):
+        raise error
     return FailedItem(item=item, stage=stage, kind=type(error).__name__, text=str(error))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import torch
 from PIL import Image
 
-from lvlmscope.capture.traced_batch import reduce_prepared
+from lvlmscope.capture.traced_batch import replay_prepared
 from lvlmscope.errors import OutputError, UnsupportedOptionError, first_line, message, task
 from lvlmscope.evaluation.datasets import BUNDLED, Dataset, bundled_dataset
 from lvlmscope.evaluation.item_counts import caption_vocabulary
@@ -189,7 +189,7 @@ def _columns(model: LoadedModel, data: Dataset, settings: SweepSettings) -> Colu
     prepared = prepare(grey, prompt_of(data.items[0], settings.prompt), model.processor, model.family)
     generation = {**settings.generation, "max_new_tokens": 1}
     unlimited = replace(settings, max_memory=None).trace_options()
-    (found,) = reduce_prepared(model, model.family, prepared, unlimited, generation=generation, seed=[0])
+    (found,) = replay_prepared(model, model.family, prepared, unlimited, generation=generation, seed=[0]).signals()
     layered = {str(name): "layer" in signal.dims for name, signal in found.signals.items()}
     return Columns(signals=layered, layers=found.layers, tokens=settings.tokens, vocabulary=vocabulary)
 

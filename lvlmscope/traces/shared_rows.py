@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
-__all__ = ["once_a_trace", "sharing_rows"]
+__all__ = ["computed_once", "once_a_trace", "sharing_rows"]
 
 Made = TypeVar("Made")
 
@@ -57,3 +57,19 @@ def once_a_trace(trace: object, key: Any, make: Callable[[], Made]) -> Made:
         shared[id(trace), key] = (trace, make())
     found: Made = shared[id(trace), key][1]
     return found
+
+
+def computed_once(compute: Callable[..., Made], trace: object, *given: Any, **options: Any) -> Made:
+    """What a function gives of a trace, computed once for each of its options inside `sharing_rows`, else anew.
+
+    Args:
+        compute: The function.
+        trace: Its first argument.
+        *given: Further arguments, such as the model.
+        **options: Its options.
+
+    Returns:
+        Its result, which is not to be written into.
+    """
+    key = (compute, tuple(map(id, given)), repr(sorted(options.items())))
+    return once_a_trace(trace, key, lambda: compute(trace, *given, **options))

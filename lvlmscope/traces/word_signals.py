@@ -1,7 +1,7 @@
 """Signals read at words, by name: what each is computed from, what it needs, which values are suspicious."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar, get_args
 
@@ -9,7 +9,7 @@ import xarray as xr
 
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.registry import Registry
-from lvlmscope.traces.shared_rows import once_a_trace
+from lvlmscope.traces.shared_rows import computed_once
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["SIGNALS", "Kind", "Needed", "WordSignal", "signal"]
@@ -53,28 +53,21 @@ class WordSignal:
         given = {"model": model, "gradient": trace.gradient, "hidden_states": trace.hidden_states}
         return next((part for part in self.needs if given[part] is None), "")
 
-    def read(
-        self, trace: Trace, model: Any = None, *, computed: MutableMapping[Any, xr.DataArray] | None = None
-    ) -> xr.DataArray:
+    def read(self, trace: Trace, model: Any = None) -> xr.DataArray:
         """The signal of one trace; heads, where there are any, are kept.
+
+        Inside `sharing_rows` a function that stands for several signals is computed once.
 
         Args:
             trace: A trace.
             model: For signals that run it once more.
-            computed: Arrays of this trace by function and options, filled here: a function that stands for several
-                signals is then computed once.
         """
-        known = {} if computed is None else computed
-        key = (self.compute, repr(sorted(self.options.items())))
-        if key not in known:
-            given = (trace, model) if "model" in self.needs else (trace,)
-            known[key] = once_a_trace(trace, key, lambda: self.compute(*given, **self.options))
-        return known[key].sel(self.part, drop=True)
+        given = (model,) if "model" in self.needs else ()
+        return computed_once(self.compute, trace, *given, **self.options).sel(self.part, drop=True)
 
 
-SIGNALS: Final[Registry[WordSignal]] = Registry(
-    "signal", "lvlmscope.signals", EvaluationError, built_in=("lvlmscope.diagnostics", "lvlmscope.lenses")
-)
+# The signals of this package come by entry points too, as those of any other
+SIGNALS: Final[Registry[WordSignal]] = Registry("signal", "lvlmscope.signals", EvaluationError)
 
 
 def signal(

@@ -1,5 +1,7 @@
 """`keep="signals"`: the values of a full trace, without its rows; and noise of its own for each sample."""
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import lvlmscope as lv
 from lvlmscope.capture.options import TraceOptions
 from lvlmscope.capture.row_recorder import RowRecorder
 from lvlmscope.capture.signal_reduction import reducing
-from lvlmscope.capture.traced_batch import reduce_prepared, trace_prepared
+from lvlmscope.capture.traced_batch import replay_prepared
 from lvlmscope.errors import EvaluationError, ModelInputError
 from lvlmscope.inputs.preparation import join, prepare
 from lvlmscope.models.loaded_model import find_processor, unwrap
@@ -67,7 +69,7 @@ def test_rows_stay_where_the_model_is(model: lv.LoadedModel, monkeypatch: pytest
     family, bare = model.family, unwrap(model)
     batch = prepare(scene("prior", 0).image, PROMPT, find_processor(model), family)
     options = reducing(["layer_image_entropy"], gradients=False, hidden_states=False)
-    reduce_prepared(model, family, batch, options, generation={"max_new_tokens": 2})
+    replay_prepared(model, family, batch, options, generation={"max_new_tokens": 2}).signals()
     assert set(placed) == {bare.device}
 
 
@@ -93,7 +95,7 @@ def sampled(model: lv.LoadedModel, numbers: list[int], **options: Any) -> list[l
     each = [prepare(scene("prior", n).image, PROMPT, processor, model.family) for n in numbers]
     generation = {"do_sample": True, "temperature": 1.5, "max_new_tokens": 12} | options
     batch = join(each, model.family)
-    return trace_prepared(model, model.family, batch, TraceOptions(), generation=generation, seed=numbers)
+    return replay_prepared(model, model.family, batch, TraceOptions(), generation=generation, seed=numbers).traces()
 
 
 def test_sampling_noise_is_a_samples_own(model: lv.LoadedModel) -> None:
@@ -112,9 +114,9 @@ def test_own_noise_samples_from_the_models_distribution(model: lv.LoadedModel) -
     generation = {"do_sample": True, "temperature": 1.0, "top_k": 0, "max_new_tokens": 1}
     for start in range(0, 200, 100):
         batch = join([inputs] * 100, model.family)
-        found = trace_prepared(
-            model, model.family, batch, TraceOptions(), generation=generation, seed=list(range(start, start + 100))
-        )
+        seeds = list(range(start, start + 100))
+        made = replay_prepared(model, model.family, batch, TraceOptions(), generation=generation, seed=seeds)
+        found = made.traces()
         for each in found:
             counts[int(each.answer_ids[0])] = counts.get(int(each.answer_ids[0]), 0) + 1
     probabilities = found[0].top_log_probs[0].exp().tolist()
@@ -128,3 +130,13 @@ def test_greedy_answers_have_no_noise(model: lv.LoadedModel) -> None:
     plain = lv.trace(model, scene("prior", 0).image, PROMPT, max_new_tokens=12, progress=False)
     assert greedy.answer == plain.answer
     torch.testing.assert_close(greedy.log_probs, plain.log_probs, atol=0, rtol=0)
+
+
+def test_a_fresh_process_knows_the_signals() -> None:
+    """Nothing has imported the rooms that define them."""
+    code = (
+        "from lvlmscope.capture.signal_reduction import reducing\n"
+        "print(*(each.name for each in reducing(None, gradients=True, hidden_states=True).signals))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert sorted(found) == sorted(EVERY)

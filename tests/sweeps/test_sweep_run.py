@@ -126,7 +126,7 @@ def test_a_batch_out_of_memory_is_halved(
     model: lv.LoadedModel, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two items fit; the one with the longest id never does."""
-    whole = part_run.reduce_prepared
+    whole = part_run.replay_prepared
     worst = part_run.item_seed(0, data.items[2].id)
 
     def small(*args: Any, seed: list[int], **options: Any) -> Any:
@@ -134,7 +134,7 @@ def test_a_batch_out_of_memory_is_halved(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return whole(*args, seed=seed, **options)
 
-    monkeypatch.setattr(part_run, "reduce_prepared", small)
+    monkeypatch.setattr(part_run, "replay_prepared", small)
     found = lv.sweep(model, replace(data, items=data.items[:4]), tmp_path, **SHORT)
     assert found.images.to_table()["batch_size"].to_pylist() == [2, 2, 1]
     (row,) = found.errors.to_table().to_pylist()
