@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.captioning import Answers, timed_answers
 from lvlmscope.evaluation.comparison import Evaluation, Role, Row, compare_rows
-from lvlmscope.evaluation.datasets import BUNDLED, Dataset, bundled_dataset
+from lvlmscope.evaluation.datasets import Dataset
+from lvlmscope.evaluation.datasets.bundled import require_dataset
 from lvlmscope.evaluation.datasets.items import Metric
 from lvlmscope.evaluation.intervention_labels import Stack, labelled_stacks
 from lvlmscope.evaluation.item_counts import caption_vocabulary, count_answers, described
@@ -85,7 +86,7 @@ def evaluate(
         InterventionError: Something that is no intervention, or one without a placebo.
         OutputError: The folder cannot be written to; found before the model runs.
     """
-    data, stacks = _dataset(dataset), labelled_stacks(interventions, reserved=PLAIN)
+    data, stacks = require_dataset(dataset), labelled_stacks(interventions, reserved=PLAIN)
     chosen: Metric = metric or data.metric
     count_answers(data, chosen, [""] * len(data), parser)  # refuses what cannot be scored before anything runs
     shams = _placebos(stacks, seed) if placebo else {}
@@ -139,7 +140,7 @@ def score_answers(
         EvaluationError: No answers, another number of answers than of items, or items that the metric cannot score.
         OutputError: The folder cannot be written to.
     """
-    data = _dataset(dataset)
+    data = require_dataset(dataset)
     if not answers:
         raise EvaluationError(message("no answers", "a list of texts by label", "pass {'plain': [...]}"))
     chosen: Metric = metric or data.metric
@@ -156,16 +157,6 @@ def score_answers(
     ]
     settings = {"model": None, "parser": parser, "resamples": resamples, "seed": seed}
     return _evaluated(data, chosen, rows, settings, out)
-
-
-def _dataset(given: Any) -> Dataset:
-    if isinstance(given, Dataset):
-        return given
-    if isinstance(given, str) and given in BUNDLED:
-        return bundled_dataset(given)
-    got = f"{given!r}"[:80] + " as data set"
-    fix = "read one with lvlmscope.evaluation.datasets.read_coco, read_questions, read_table, read_amber or read_mme"
-    raise EvaluationError(message(got, f"a Dataset, or {' or '.join(map(repr, BUNDLED))}", fix))
 
 
 def _placebos(stacks: Mapping[str, Stack], seed: int) -> dict[str, Stack]:

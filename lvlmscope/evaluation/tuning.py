@@ -101,8 +101,9 @@ class Tuning:
 
 
 def _loss(score: str, plain: Mapping[str, float], scores: Mapping[str, float]) -> float:
-    """How much worse a score is than the untouched model's."""
-    return (scores[score] - plain[score]) * (1 if DIRECTIONS[score] == "lower" else -1)
+    """How much worse a score is than the untouched model's; infinitely where it is not defined: nothing was named."""
+    lost = (scores[score] - plain[score]) * (1 if DIRECTIONS[score] == "lower" else -1)
+    return math.inf if math.isnan(lost) else lost
 
 
 def _named(losses: Mapping[str, float]) -> str:

@@ -11,7 +11,8 @@ from PIL import Image
 
 from lvlmscope.capture.traced_batch import replay_prepared
 from lvlmscope.errors import OutputError, UnsupportedOptionError, first_line, message, task
-from lvlmscope.evaluation.datasets import BUNDLED, Dataset, bundled_dataset
+from lvlmscope.evaluation.datasets import Dataset
+from lvlmscope.evaluation.datasets.bundled import require_dataset
 from lvlmscope.evaluation.item_counts import caption_vocabulary
 from lvlmscope.evaluation.item_prompts import prompt_of
 from lvlmscope.evaluation.run_folder import require_folder
@@ -107,11 +108,7 @@ def sweep(
         UnsupportedOptionError: A Ray cluster that is too small, or a model in memory for it.
         ModelInputError: An option of another type, out of range, or not among the choices.
     """
-    data = bundled_dataset(dataset) if isinstance(dataset, str) and dataset in BUNDLED else dataset
-    if not isinstance(data, Dataset):
-        got, expected = f"{dataset!r}"[:80], f"a Dataset, or {' or '.join(map(repr, BUNDLED))}"
-        fix = "read one with lvlmscope.evaluation.read_dataset"
-        raise UnsupportedOptionError(message(got, expected, fix))
+    data = require_dataset(dataset)
     length = data.max_new_tokens if max_new_tokens is None else max_new_tokens
     settings = SweepSettings(
         signals=None if signals is None else tuple(signals),
@@ -131,19 +128,19 @@ def sweep(
         raise UnsupportedOptionError(message(got, expected, "pass the model's name"))
     share = Share() if engine == "ray" else Share.of_environment()
     options = dict(loading or {})
-    folder = require_folder(out)
+    folder, parts = require_folder(out), parts_of(data, part_size)
     with only_writer(folder, share):
         loaded = _loaded(model, options if engine == "ray" else _on_own_gpu(options))
         columns = _columns(loaded, data, settings)
         facts = {
-            "parts": len(parts_of(data, part_size)),
+            "parts": len(parts),
             "items": len(data),
             "layers": list(columns.layers),
             "signals": dict(columns.signals),
             "settings": {"tokens": tokens, "batch_size": batch_size, "max_new_tokens": length, "prompt": prompt},
         }
         begun = _begun(folder, signature_of(loaded, data, settings, columns.signals), facts)
-        job = Job(sweep=begun, parts=parts_of(data, part_size), settings=settings, columns=columns)
+        job = Job(sweep=begun, parts=parts, settings=settings, columns=columns)
         with _shown(job, share, progress) as advance:
             if engine == "ray":
                 count = Workers(count=workers, cpus=worker_cpus, gpus=worker_gpus)

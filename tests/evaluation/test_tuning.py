@@ -116,6 +116,31 @@ def test_the_best_trial_is_best_in_the_direction_of_its_score() -> None:
     assert found.objective(high.scores) == pytest.approx(-0.2 + 10 * (0.01 + 0.1))
 
 
+def test_captions_that_name_nothing_are_never_the_best() -> None:
+    plain = {"chair_i": 0.3, "recall": 0.8}
+    empty, some = trial(chair_i=float("nan"), recall=0.0), trial(chair_i=0.2, recall=0.7)
+    for limits in ({}, {"recall": 1.0}, {"recall": 0.2}):
+        found = Tuning(plain=plain, trials=(empty, some), score="chair_i", max_loss=limits)
+        assert found.best is some
+        assert found.objective(empty.scores) == float("inf")
+    assert Tuning(plain=plain, trials=(empty,), score="recall", max_loss={"chair_i": 9.0}).feasible == ()
+
+
+@pytest.mark.usefixtures("ruled")
+def test_a_search_passes_over_settings_without_a_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(*_: Any, **__: Any) -> Callable[[Any], Any]:
+        def measured(intervention: DLEAF | None) -> Any:
+            silent = intervention is not None and intervention.gamma > 0.5
+            return {"chair_i": float("nan") if silent else 0.3, "recall": 0.0 if silent else 0.8}, 0
+
+        return measured
+
+    monkeypatch.setattr(tuning, "_measure", measure)
+    found = tune(None, DLEAF, images(), space={"gamma": (0.0, 1.0)}, trials=12, words=WORDS, max_loss={})
+    assert len(found.trials) == 12
+    assert found.best.scores["chair_i"] == 0.3
+
+
 def test_every_score_has_a_direction_or_none() -> None:
     scores = {name for formulas in SCORES.values() for name in formulas}
     assert scores - set(DIRECTIONS) == {"mean_words", "mentions", "yes_rate"}

@@ -212,7 +212,7 @@ def test_two_writers_are_refused(model: lv.LoadedModel, data: Dataset, tmp_path:
 def test_wrong_options_are_refused(model: lv.LoadedModel, data: Dataset, tmp_path: Path) -> None:
     with pytest.raises(ModelInputError, match="got part_size=3; expected: a whole number from 4 to 64"):
         lv.sweep(model, data, tmp_path, part_size=3)
-    with pytest.raises(UnsupportedOptionError, match="expected: a Dataset, or 'tiny-chair'"):
+    with pytest.raises(EvaluationError, match="expected: a Dataset, or 'tiny-chair'"):
         lv.sweep(model, "coco", tmp_path)
     with pytest.raises(UnsupportedOptionError, match="a name or folder, which every worker loads"):
         lv.sweep(model, data, tmp_path, engine="ray")

@@ -1,9 +1,9 @@
 """The bundled world as data sets: `tiny-chair` and `tiny-pope`, held-out scenes of the bundled model."""
 
 from collections.abc import Iterator
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
-from lvlmscope.errors import task
+from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.bundled_benchmark import SPLITS, questions
 from lvlmscope.evaluation.datasets.items import Dataset, Item
 from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS
@@ -13,7 +13,7 @@ from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.tiny import Scene, scenes
 from lvlmscope.tiny.world import with_article
 
-__all__ = ["BUNDLED", "bundled_dataset"]
+__all__ = ["BUNDLED", "bundled_dataset", "require_dataset"]
 
 Bundled = Literal["tiny-chair", "tiny-pope"]
 BUNDLED: Final[tuple[Bundled, ...]] = get_args(Bundled)
@@ -48,6 +48,24 @@ def bundled_dataset(
         max_new_tokens=MAX_NEW_TOKENS if described else 12,
         source={"n": n, "seed": seed},
     )
+
+
+def require_dataset(given: Any) -> Dataset:
+    """A data set as it is given, or the bundled one of that name.
+
+    Args:
+        given: A data set, `"tiny-chair"` or `"tiny-pope"`.
+
+    Raises:
+        EvaluationError: Neither.
+    """
+    if isinstance(given, Dataset):
+        return given
+    if isinstance(given, str) and given in BUNDLED:
+        return bundled_dataset(given)
+    got = f"{given!r}"[:80] + " as data set"
+    fix = "read one with lvlmscope.evaluation.datasets.read_coco, read_questions, read_table, read_amber or read_mme"
+    raise EvaluationError(message(got, f"a Dataset, or {' or '.join(map(repr, BUNDLED))}", fix))
 
 
 def _described(scene: Scene) -> Item:
