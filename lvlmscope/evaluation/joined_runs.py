@@ -26,7 +26,8 @@ def compare_runs(
     """The rows of several runs, each against its own run's plain row, and the plain rows against the first one.
 
     Controls stay with their interventions. Where two runs have a row of one label and the same answers it appears once;
-    where the answers differ, the later one gets its run's number behind it.
+    where the answers differ, the later one gets its run's number behind it, and the data set's name where that is
+    another one (the same items with disturbed images).
 
     Args:
         runs: Folders that `lvlmscope eval --out` wrote, or evaluations; two or more.
@@ -57,7 +58,8 @@ def compare_runs(
     rows: dict[str, Row] = {}
     comparisons: dict[tuple[str, str], Comparison] = {}
     for number, run in enumerate(loaded, start=1):
-        own = _renamed(rows, run, number)
+        where = f"run {number}" if run.name == first.name else f"run {number}, {run.name}"
+        own = _renamed(rows, run, where)
         rows |= {row.label: row for row in own}
         plain = [loaded[0].rows[0], replace(own[0], role="intervention")]
         for listed in (own, plain if own[0].label != plain[0].label else []):
@@ -77,10 +79,10 @@ def compare_runs(
     )
 
 
-def _renamed(known: Mapping[str, Row], run: Evaluation, number: int) -> list[Row]:
+def _renamed(known: Mapping[str, Row], run: Evaluation, where: str) -> list[Row]:
     """The run's rows under labels that no other answers have."""
     taken = {row.label for row in run.rows if row.label in known and known[row.label].answers != row.answers}
-    labels = {row.label: f"{row.label} (run {number})" if row.label in taken else row.label for row in run.rows}
+    labels = {row.label: f"{row.label} ({where})" if row.label in taken else row.label for row in run.rows}
     return [
         replace(row, label=labels[row.label], control_of=labels.get(row.control_of, row.control_of)) for row in run.rows
     ]

@@ -32,8 +32,9 @@ class SampleSize:
         deviation: Standard deviation of one image's share in the difference, times the square root of the images: the
             standard error of the difference is `deviation / sqrt(images)`.
         images: Images of this run.
-        detectable: Smallest effect that this many images show with the power asked for.
-        needed: Images that the effect asked for needs; None when no effect was named.
+        detectable: Smallest effect that this many images show with the power asked for; None where the images
+            do not scatter: nothing can be told then.
+        needed: Images that the effect asked for needs; None when no effect was named, or without scatter.
     """
 
     row: str
@@ -42,7 +43,7 @@ class SampleSize:
     difference: float
     deviation: float
     images: int
-    detectable: float
+    detectable: float | None
     needed: int | None
 
 
@@ -98,7 +99,7 @@ def _sized(run: Evaluation, pair: Sequence[str], score: str, *, quantiles: float
     images = int(groups.max()) + 1
     per_image = np.bincount(groups, weights=shares - subtracted) * images / len(groups)
     deviation = float(per_image.std(ddof=1))
-    needed = None if effect is None else ceil((quantiles * deviation / effect) ** 2)
+    needed = None if effect is None or not deviation else ceil((quantiles * deviation / effect) ** 2)
     return SampleSize(
         row=row.label,
         against=against.label,
@@ -106,7 +107,7 @@ def _sized(run: Evaluation, pair: Sequence[str], score: str, *, quantiles: float
         difference=after - before,
         deviation=deviation,
         images=images,
-        detectable=quantiles * deviation / images**0.5,
+        detectable=quantiles * deviation / images**0.5 if deviation else None,
         needed=needed,
     )
 

@@ -65,15 +65,18 @@ def test_power_says_how_many_images_a_run_would_need(
 ) -> None:
     files = [argument for path in answered for argument in ("--captions", str(path))]
     assert run("eval", "chair", str(coco.instances), *files, "--resamples", "100", "-o", str(tmp_path))[0] == 0
-    code, out, err = run("power", str(tmp_path), "--score", "recall", "--effect", "0.01", "--json")
+    code, out, err = run("power", str(tmp_path), "--score", "mean_words", "--effect", "0.01", "--json")
     assert code == 0, err
     first = json.loads(out)[0]
     assert (first["row"], first["against"], first["images"]) == ("short", "long", 6)
     expected = ((1.959964 + 0.841621) * first["deviation"] / 0.01) ** 2
     assert expected <= first["needed"] <= expected + 1
-    code, out, _ = run("power", str(tmp_path), "--score", "recall", "--effect", "0.01")
+    code, out, _ = run("power", str(tmp_path), "--score", "mean_words", "--effect", "0.01")
     assert code == 0
     assert "images for 0.01" in out
+    assert str(first["needed"]) in out
+    code, out, _ = run("power", str(tmp_path), "--score", "recall", "--effect", "0.01")
+    assert "unknown: no scatter" in " ".join(out.split()), out  # every caption has recall 1, or 0
     for wrong, sentence in (
         (("--score", "f1"), "the score 'f1' of"),
         (("--score", "recall", "--power", "1"), "power=1"),

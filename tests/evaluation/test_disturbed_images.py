@@ -58,8 +58,8 @@ def test_runs_on_clean_and_disturbed_images_stand_in_one_table() -> None:
     noisy = evaluate(model, disturbed(data, noise=0.5), resamples=100, max_new_tokens=24)
     assert clean.rows[0].answers != noisy.rows[0].answers
     both = compare_runs([clean, noisy])
-    assert len(both.rows) == 2
-    assert len(both.comparisons) == 1
+    assert both.labels == ("plain", "plain (run 2, tiny-chair-noise0.5)")
+    assert [(one.row, one.against) for one in both.comparisons] == [both.labels[::-1]]
 
 
 def test_nothing_to_do_and_nothing_to_disturb_are_refused() -> None:

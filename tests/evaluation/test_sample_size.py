@@ -85,6 +85,14 @@ def test_more_power_and_smaller_effects_need_more_images() -> None:
     }
 
 
+def test_of_rows_that_never_differ_nothing_can_be_told() -> None:
+    items = tuple(Item(id=str(n), image=None, image_id=str(n), objects=("dog",)) for n in range(5))
+    data = Dataset(name="made", metric="chair", items=items, vocabulary=WORDS)
+    found = score_answers(data, {"plain": ["a dog"] * 5, "edited": ["a dog"] * 5}, resamples=100)
+    for one in sample_sizes(found, "chair_i", effect=0.01):
+        assert (one.difference, one.deviation, one.detectable, one.needed) == (0.0, 0.0, None, None)
+
+
 def test_what_gives_no_answer_is_refused() -> None:
     with pytest.raises(EvaluationError, match=r"the score 'accuracy' of .*; expected: chair_i, chair_s"):
         sample_sizes(run(5), "accuracy")

@@ -35,7 +35,8 @@ def power(
     columns = ["", "difference", "detectable with these images"]
     table = Table(*columns, *([] if effect is None else [f"images for {effect:g}"]), title=title, title_justify="left")
     for one in found:
-        needed = [] if one.needed is None else [str(one.needed)]
-        numbers = (f"{one.difference:+.4f}", f"{one.detectable:.4f}")
-        table.add_row(f"{one.row} - {one.against}", *numbers, *needed)
+        unknown = "unknown: no scatter"
+        detectable = unknown if one.detectable is None else f"{one.detectable:.4f}"
+        needed = [] if effect is None else [unknown if one.needed is None else str(one.needed)]
+        table.add_row(f"{one.row} - {one.against}", f"{one.difference:+.4f}", detectable, *needed)
     console.print(table)
