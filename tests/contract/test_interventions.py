@@ -53,7 +53,15 @@ def generate(case: tiny_models.TinyCase, inputs: dict[str, Any] | None = None, *
 
 
 def test_every_registered_intervention_has_both_entries() -> None:
-    assert set(INTERVENTIONS) == set(IDENTITIES) == set(list_interventions())
+    assert set(INTERVENTIONS) == set(IDENTITIES) == set(list_interventions()), "enter it in both dictionaries above"
+
+
+@pytest.mark.parametrize("name", INTERVENTIONS)
+def test_every_registered_intervention_says_where_it_is_from(name: str) -> None:
+    kind: Any = type(INTERVENTIONS[name])
+    assert kind.reference
+    assert kind.card.paper
+    assert kind.card.cost
 
 
 @pytest.mark.parametrize("intervention", IDENTITIES.values(), ids=IDENTITIES)
