@@ -129,6 +129,14 @@ def tests_fail(folder: Path, tests: list[str], seconds: int) -> bool:
     return code > 0  # negative: the time was spent
 
 
+def require_passing(folder: Path, module: str, seconds: int, known: dict[str, bool]) -> None:
+    """Refuse a module whose tests fail without a fault: each of its faults would count as noticed."""
+    if module not in known:
+        known[module] = not tests_fail(folder, narrow_tests(folder, module), seconds)
+    if not known[module]:
+        raise RuntimeError(f"the tests of {module} fail without a fault:\n{(folder / 'tests.log').read_text()[-3000:]}")
+
+
 def _run_tests(folder: Path, tests: list[str], seconds: int) -> int:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     with (folder / "tests.log").open("w") as log:
@@ -181,9 +189,11 @@ def main() -> None:
         drawn = random.Random(given.seed).sample(possible, given.mutants)
         noticed: Counter[str] = Counter()
         tried: Counter[str] = Counter()
+        passing: dict[str, bool] = {}
         for each in drawn:
             if time.monotonic() > end:
                 break
+            require_passing(folder, each.module, given.seconds, passing)
             killed, line = judged(folder, each, given.cosmic_ray, given.seconds)
             room = str(Path(each.module).parent)
             tried[room] += 1
