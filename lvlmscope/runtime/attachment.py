@@ -243,16 +243,18 @@ def switch_on(
         replaced = [each for each in before if thread is None is each.thread and each.intervention in interventions]
         kept = [each for each in before if each not in replaced]
         _refuse_two_choosers(kept, active, thread)
+        handle = Handle(instrumentation, active)
         instrumentation.attached[:] = [*kept, *active]
         try:
             _settle(instrumentation)
+            for each in replaced:  # a warning may be an error
+                text = f"{each.name} was attached already with these parameters; this one replaces it."
+                warnings.warn(text, stacklevel=4)
         except BaseException:
             instrumentation.attached[:] = before
-            _settle(instrumentation)
+            (_settle if before else _take_down)(instrumentation)
             raise
-    for each in replaced:
-        warnings.warn(f"{each.name} was attached already with these parameters; this one replaces it.", stacklevel=4)
-    return Handle(instrumentation, active)
+    return handle
 
 
 def _require_interventions(interventions: Sequence[Any]) -> None:
@@ -282,15 +284,12 @@ def _take_off(instrumentation: Instrumentation, active: Sequence[ActiveIntervent
     with _ACCESS:
         if active:
             instrumentation.attached[:] = [each for each in instrumentation.attached if each not in active]
-            _settle(instrumentation)
+            (_settle if instrumentation.attached else _take_down)(instrumentation)
 
 
 def _settle(instrumentation: Instrumentation) -> None:
-    """Set up what the attached interventions need, or take everything down after the last one."""
+    """Set up what the attached interventions need."""
     model = instrumentation.model
-    if not instrumentation.attached:
-        _take_down(instrumentation)
-        return
     instrumentation.sync_hooks()
     if model not in _WRAPPED:
         with ExitStack() as steps:
@@ -315,4 +314,5 @@ def _lifted(instrumentation: Instrumentation) -> Iterator[None]:
         try:
             yield
         finally:
-            _settle(instrumentation)
+            if instrumentation.attached:
+                _settle(instrumentation)

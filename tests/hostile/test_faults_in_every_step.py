@@ -15,13 +15,17 @@ from tests.support import tiny_models
 from tests.support.injected_faults import Point, failing, points
 from tests.support.model_state import changed, model_state
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* changed nothing in")
+# As users run it: the shape checker calls properties of its own, and tells their errors in its own words
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.* changed nothing in"),
+    pytest.mark.usefixtures("unchecked_shapes"),
+]
 
 OPTIONS: dict[str, Any] = {"max_new_tokens": 2, "suppress_tokens": tiny_models.SUPPRESSED, "do_sample": False}
 # Without these nothing is undone: they fail once their work is done, and not before it
 UNDOING = ("remove", "remove_route", "_put_back", "_take_off", "_take_down", "withdraw", "_end_replay", "close", "set")
-# A hook without its handle could not be removed by anybody; and what a removal is told by is part of it
-WHOLE = ("register_forward_hook", "register_forward_pre_hook", "_left")
+# Without its handle nobody could remove a hook or an intervention; what a removal is told by is part of it
+WHOLE = ("register_forward_hook", "register_forward_pre_hook", "switch_on", "attach", "_left")
 
 
 @cache
@@ -113,7 +117,12 @@ def test_many_steps_are_reached(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", USES)
-@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow], derandomize=True, database=None)
+@settings(
+    max_examples=12,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    derandomize=True,
+    database=None,
+)
 @given(data=st.data())
 def test_whichever_step_fails_all_is_as_before(name: str, data: st.DataObject) -> None:
     fail(name, data.draw(st.sampled_from(steps(name))))

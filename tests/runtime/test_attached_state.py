@@ -296,3 +296,17 @@ def test_two_choosers_clash_only_where_they_act_together() -> None:
         with pytest.raises(InterventionError, match="SGRS and SGRS"):
             lv.attach(case.model, lv.SGRS(k=3))
         generate(case)
+
+
+def test_a_replacement_whose_warning_is_an_error_leaves_the_first() -> None:
+    case = tiny_models.llava()
+    generate(case)  # which leaves attributes of its own
+    before = tiny_models.footprint(case.model)
+    first = lv.attach(case.model, Toy(TowardsImage))
+    edited = generate(case).logits
+    with pytest.raises(UserWarning, match="this one replaces"):  # pytest makes warnings errors
+        lv.attach(case.model, Toy(TowardsImage))
+    assert lv.attached(case.model) == first.interventions
+    assert all(torch.equal(a, b) for a, b in zip(generate(case).logits, edited, strict=True))
+    first.remove()
+    assert tiny_models.footprint(case.model) == before
