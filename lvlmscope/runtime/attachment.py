@@ -252,7 +252,7 @@ def switch_on(
                 warnings.warn(text, stacklevel=4)
         except BaseException:
             instrumentation.attached[:] = before
-            (_settle if before else _take_down)(instrumentation)
+            (_settle if before else _take_down)(instrumentation)  # nothing may stand between here and taking down
             raise
     return handle
 
@@ -288,8 +288,11 @@ def _take_off(instrumentation: Instrumentation, active: Sequence[ActiveIntervent
 
 
 def _settle(instrumentation: Instrumentation) -> None:
-    """Set up what the attached interventions need."""
+    """Set up what the attached interventions need; without any, take everything down."""
     model = instrumentation.model
+    if not instrumentation.attached:
+        _take_down(instrumentation)
+        return
     instrumentation.sync_hooks()
     if model not in _WRAPPED:
         with ExitStack() as steps:
@@ -314,5 +317,4 @@ def _lifted(instrumentation: Instrumentation) -> Iterator[None]:
         try:
             yield
         finally:
-            if instrumentation.attached:
-                _settle(instrumentation)
+            _settle(instrumentation)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import lvlmscope as lv
 from lvlmscope.errors import InterventionError
@@ -296,6 +297,19 @@ def test_two_choosers_clash_only_where_they_act_together() -> None:
         with pytest.raises(InterventionError, match="SGRS and SGRS"):
             lv.attach(case.model, lv.SGRS(k=3))
         generate(case)
+
+
+def test_a_block_without_interventions_changes_nothing() -> None:
+    case = tiny_models.llava()
+    plain, before = generate(case).logits, tiny_models.footprint(case.model)
+    functions = dict(ALL_ATTENTION_FUNCTIONS)
+    with lv.intervene(case.model) as handle:
+        assert handle.interventions == ()
+        assert dict(ALL_ATTENTION_FUNCTIONS) == functions
+    lv.attach(case.model)
+    assert dict(ALL_ATTENTION_FUNCTIONS) == functions
+    assert tiny_models.footprint(case.model) == before
+    assert all(torch.equal(a, b) for a, b in zip(generate(case).logits, plain, strict=True))
 
 
 def test_a_replacement_whose_warning_is_an_error_leaves_the_first() -> None:
