@@ -40,3 +40,13 @@ doctest.DocTestFinder._from_module = _unwrapped_defined_in_module  # noqa: SLF00
 def _seeded():
     """Every test starts from the same random state, whatever ran before it."""
     torch.manual_seed(SEED)
+
+
+SLOW_NOTEBOOKS = ("03_", "04_", "06_")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest notebooks run where all that takes longer does."""
+    for item in items:
+        if item.path.suffix == ".ipynb" and item.path.name.startswith(SLOW_NOTEBOOKS):
+            item.add_marker(pytest.mark.slow)

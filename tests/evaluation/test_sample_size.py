@@ -24,7 +24,7 @@ def run(images: int, seed: int = 0, *, gap: float = 0.1) -> Evaluation:
         cat = rng.random(images) < rate
         return ["a dog" + " and a cat" * bool(c) + " and an owl" * bool(o) for c, o in zip(cat, owl, strict=True)]
 
-    return score_answers(data, {"plain": captions(0.5), "edited": captions(0.5 - gap)}, resamples=200, seed=seed)
+    return score_answers(data, {"plain": captions(0.5), "edited": captions(0.5 - gap)}, resamples=100, seed=seed)
 
 
 def test_the_deviation_equals_the_formula_written_out() -> None:
@@ -45,9 +45,9 @@ def test_the_deviation_equals_the_formula_written_out() -> None:
 
 
 def test_the_standard_error_is_that_of_repeated_runs() -> None:
-    repeated = [run(200, seed) for seed in range(60)]
+    repeated = [run(80, seed) for seed in range(50)]
     differences = [one.difference("edited", "plain").differences["chair_i"].value for one in repeated]
-    errors = [sample_sizes(one, "chair_i")[0].deviation / math.sqrt(200) for one in repeated]
+    errors = [sample_sizes(one, "chair_i")[0].deviation / math.sqrt(80) for one in repeated]
     assert np.mean(errors) == pytest.approx(np.std(differences, ddof=1), rel=0.25)
 
 

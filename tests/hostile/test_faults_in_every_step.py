@@ -118,7 +118,7 @@ def test_many_steps_are_reached(name: str) -> None:
 
 @pytest.mark.parametrize("name", USES)
 @settings(
-    max_examples=12,
+    max_examples=8,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     derandomize=True,
     database=None,
