@@ -93,7 +93,6 @@ def sink_mask(trace: Trace, sinks: Sinks) -> torch.Tensor:
     """Keys to leave out of each layer.
 
     Args:
-        trace: A trace.
         sinks: `"keep"` for none; `"exclude"` for those that `attention_sinks` finds by itself, or its result;
             `"first_key"` for key 0 alone.
 
@@ -127,11 +126,7 @@ def _is_named(sinks: Any) -> bool:
 
 
 def sinks_name(sinks: Sinks) -> str:
-    """What the option says, for attrs: keep, exclude, first_key, or given.
-
-    Args:
-        sinks: The option.
-    """
+    """What the option says, for attrs: keep, exclude, first_key, or given."""
     return sinks if isinstance(sinks, str) else "given"
 
 
@@ -158,7 +153,6 @@ def image_rows(trace: Trace, sinks: Sinks = "keep") -> AttentionRows:
     """The rows of a trace with an image, sinks left out where that is wished.
 
     Args:
-        trace: A trace.
         sinks: As in `sink_mask`.
 
     Returns:

@@ -48,11 +48,7 @@ def crosses(rows: AttentionRows) -> bool:
 
 
 def after_image(forward: ForwardInfo) -> torch.Tensor:
-    """Positions after the last image key, bool `[batch, position]`; none in a sample without an image.
-
-    Args:
-        forward: The forward.
-    """
+    """Positions after the last image key, bool `[batch, position]`; none in a sample without an image."""
     image = forward.image_keys
     later = image.flip(-1).cumsum(-1).flip(-1) == 0
     return later & image.any(-1, keepdim=True)

@@ -12,9 +12,6 @@ __all__ = ["attention_layers", "chosen_layers"]
 def attention_layers(model_info: ModelInfo) -> tuple[int, ...]:
     """Numbers of the decoder layers that have attention, by the config's `layer_types`.
 
-    Args:
-        model_info: The model.
-
     Returns:
         Ascending numbers: all, unless the decoder has recurrent or convolutional layers (Qwen3.5, LFM2-VL).
     """
@@ -28,7 +25,6 @@ def chosen_layers(spec: LayerSpec, model_info: ModelInfo, *, name: str = "layers
 
     Args:
         spec: As in `lvlmscope.resolve_layers`.
-        model_info: The model.
         name: What the option is called, for messages.
 
     Raises:

@@ -154,7 +154,6 @@ def first_line(error: BaseException, most: int = 200) -> str:
     r"""The first line of another error's text that is not empty, cut to a length; its class name where there is none.
 
     Args:
-        error: The error.
         most: Characters at most.
 
     Returns:

@@ -70,7 +70,6 @@ class Registry(Mapping[str, Item], Generic[Item]):
 
         Args:
             name: Its name.
-            item: The item.
             source: The class or function that it was made from; the item itself when None.
 
         Raises:
@@ -99,7 +98,6 @@ class Registry(Mapping[str, Item], Generic[Item]):
         """The item of a name in any letter case.
 
         Args:
-            name: The name.
             task: What is being done, for the message.
             fix: What to do about an unknown name.
 

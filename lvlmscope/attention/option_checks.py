@@ -32,7 +32,6 @@ def require_number(name: str, value: Any) -> None:
     """Refuse what is no finite number.
 
     Args:
-        name: The option.
         value: What was given.
 
     Raises:
@@ -46,9 +45,7 @@ def require_kind(name: str, value: Any, kind: type, expected: str) -> None:
     """Refuse what is of another class.
 
     Args:
-        name: The option.
         value: What was given.
-        kind: The class.
         expected: What is accepted, in words.
 
     Raises:

@@ -117,7 +117,6 @@ def presence_scorer(
 
     Args:
         answerer: Gives the answer again.
-        words: The words.
         shape: Rows and columns of parts.
         baseline: What stands where a part is not there, as in `occlusion`.
         image_index: Which image of the prompt.

@@ -40,9 +40,6 @@ def chosen_words(trace: Trace, words: Words) -> tuple[Word, ...]:
 def word_coordinates(words: Sequence[Word]) -> dict[str, Any]:
     """Labels along the axis of words: their texts, and the first and last step that wrote each.
 
-    Args:
-        words: The words.
-
     Returns:
         What `xarray.DataArray(coords=...)` takes.
     """
@@ -58,7 +55,6 @@ def word_scores(log_probs: torch.Tensor, words: Sequence[Word]) -> torch.Tensor:
 
     Args:
         log_probs: `[..., step]`.
-        words: The words.
 
     Returns:
         `[..., word]`.

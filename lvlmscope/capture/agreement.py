@@ -41,7 +41,6 @@ def decoder_dtype(model: torch.nn.Module, family: Family) -> torch.dtype:
     """The dtype in which the decoder rounds: the coarsest of its weights; the vision tower may have another.
 
     Args:
-        model: The bare model.
         family: Its family's rules.
 
     Returns:

@@ -32,7 +32,6 @@ def refuse_unknown_keywords(
 
     Args:
         function: The public function that was called.
-        model: The bare model.
         family: Its family's rules.
         keywords: What it would hand on.
 

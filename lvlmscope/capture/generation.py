@@ -129,7 +129,6 @@ def generate_answer(
     """Run ``model.generate`` untouched.
 
     Args:
-        model: The bare model.
         family: Its family's rules.
         inputs: Prepared inputs, left-padded.
         options: Keyword arguments for ``generate``.
@@ -222,9 +221,6 @@ def teacher_force(generation: Generation, answer: torch.Tensor) -> Generation:
 
 def whole_cache(model: Any) -> dict[str, Any]:
     """A cache that keeps what sliding windows would drop, so that it can be cut; the masks still window.
-
-    Args:
-        model: The bare model.
 
     Returns:
         ``past_key_values``, empty; nothing where the model's own can be cut, or cannot be cut at all.

@@ -25,7 +25,6 @@ def rerun_inputs(
 
     Args:
         trace: A trace of images and a prompt, or of the inputs given.
-        model: The bare model.
         family: Its family's rules.
         processor: The model's processor, where inputs are to be made from the trace's images.
         inputs: Prepared inputs of the trace, one sample, where it was made from such.

@@ -108,7 +108,6 @@ def choose_keeping(model: torch.nn.Module, family: Family, generation: Generatio
     """Which columns of a generation's rows are kept.
 
     Args:
-        model: The bare model.
         family: Its family's rules.
         generation: What will be replayed.
         options: What the trace is to keep; rows that are reduced to signals stay on the device of the answer.
@@ -141,7 +140,6 @@ def estimate_inputs(
     """As ``estimate``, for inputs that are ready.
 
     Args:
-        model: The bare model.
         family: Its family's rules.
         inputs: Model inputs ``[batch, prompt]``.
         steps: Answer tokens at most.
@@ -208,7 +206,6 @@ def fit_into(
 
     Args:
         limit: Bytes.
-        model: The bare model.
         family: Its family's rules.
         inputs: Model inputs.
         steps: Answer tokens at most.
@@ -249,9 +246,7 @@ def layerwise_needed(
 
     Args:
         options: What the trace is to keep.
-        model: The bare model.
         family: Its family's rules.
-        inputs: The batch.
         steps: Answer tokens at most.
 
     Returns:

@@ -24,11 +24,9 @@ def describe_origin(
     """All of it as JSON values.
 
     Args:
-        model: The bare model.
         name: What it was loaded from.
         settings: Generation settings and seed; objects among them are told by their class.
         interventions: Interventions that were on, in order.
-        replay: The replay.
 
     Returns:
         A dict with versions, model, generation, interventions, replay.

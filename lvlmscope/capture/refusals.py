@@ -19,9 +19,6 @@ __all__ = ["refuse_chance", "refuse_gradients", "refuse_streams"]
 def refuse_chance(model: Any) -> None:
     """Refuse modes in which the same forward gives something else the second time, or in another precision.
 
-    Args:
-        model: The bare model.
-
     Raises:
         UnsupportedModelError: A module in train mode with dropout.
         UnsupportedOptionError: ``torch.autocast`` is on.
@@ -50,7 +47,6 @@ def refuse_streams(model: torch.nn.Module, family: Family, *, hidden_states: boo
     """Refuse hidden states of a decoder with parallel residual streams.
 
     Args:
-        model: The bare model.
         family: Its family's rules.
         hidden_states: Whether they are wanted.
 
@@ -65,7 +61,6 @@ def refuse_gradients(model: torch.nn.Module, family: Family, *, layerwise: bool,
     """Refuse a trace with gradients that could not be differentiated.
 
     Args:
-        model: The bare model.
         family: Its family's rules.
         layerwise: Whether the graph of one layer at a time is to be held.
         interventions: What is on.

@@ -82,7 +82,6 @@ def replay_answer(
     ``generate`` run again instead, one by one.
 
     Args:
-        model: The bare model.
         instrumentation: Its hooks, with the interventions that were on while it generated.
         generation: What to repeat; its cache is cut back to the prompt.
         gradients: Keep ``d loss_t / d attention`` of every token, in one backward.

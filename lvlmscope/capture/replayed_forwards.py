@@ -26,7 +26,6 @@ def ends_in_image(model: Any, family: Family, prompt: torch.Tensor) -> bool:
     """Whether the last position of a prompt shows an image, in any sample.
 
     Args:
-        model: The bare model.
         family: Its family's rules.
         prompt: Ids with padding ``[batch, prompt]``.
 
@@ -101,7 +100,6 @@ def replayed_arguments(model: Any, family: Family, generation: Generation) -> tu
     """Keyword arguments of the forward that repeats an answer, and whether that is one block over the cut cache.
 
     Args:
-        model: The bare model.
         family: Its family's rules.
         generation: What to repeat; its cache is cut back to the prompt where it can be.
 
@@ -158,7 +156,6 @@ def logits_step_by_step(
     """What the forwards of ``generate`` give, run again one by one with a cache of their own.
 
     Args:
-        model: The bare model.
         family: Its family's rules.
         generation: What to repeat.
         prompt: Entered around the forward of the prompt alone.

@@ -62,7 +62,6 @@ def reduce_trace(trace: Trace, signals: Sequence[WordSignal]) -> SignalTrace:
     """The signals of a trace whose rows may lie on any device.
 
     Args:
-        trace: The trace.
         signals: What to read.
 
     Returns:

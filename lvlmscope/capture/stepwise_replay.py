@@ -31,7 +31,6 @@ def sees_its_image(model: torch.nn.Module, family: Family, generation: Generatio
     """Whether a prompt ends in an image whose tokens see each other, as Gemma3 lets them.
 
     Args:
-        model: The bare model.
         family: Its family's rules.
         generation: What is to be repeated.
 
@@ -46,7 +45,6 @@ def steps_reason(model: torch.nn.Module, family: Family, *, gradients: bool) -> 
     """Why a block of rows is known to give something else than its rows one by one.
 
     Args:
-        model: The bare model.
         family: Its family's rules.
         gradients: Whether they are wanted.
 
@@ -129,7 +127,6 @@ def replay_steps(
     """Run prompt and answer once more as ``generate`` ran them, inside the recording of their rows.
 
     Args:
-        model: The bare model.
         instrumentation: Its hooks.
         generation: What to repeat.
         recorder: Takes the rows, and gradients where it asks for them.

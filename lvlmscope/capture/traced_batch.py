@@ -82,7 +82,6 @@ def replay_prepared(
     Args:
         model: What ``load`` gave, or a bare model.
         family: Its family's rules.
-        prepared: The batch.
         options: What to keep, or the signals to which rows are reduced.
         answer: Ids given in advance ``[step]``, None to generate.
         generation: Keyword arguments of ``generate``.

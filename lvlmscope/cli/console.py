@@ -21,7 +21,6 @@ def coloured(answer: str, mentions: Sequence[Mention], present: frozenset[str] |
     Where colours are not shown (a file, a pipe, `NO_COLOR`) hallucinated words stand between asterisks.
 
     Args:
-        answer: The answer.
         mentions: Its object words.
         present: Categories in the image; None when they are not known: nothing is coloured.
     """

@@ -159,7 +159,6 @@ def compare_rows(
 
     Args:
         rows: The plain row first.
-        metric: The metric.
         groups: Number of each item's image, int64 [item].
         resamples: Draws of the bootstrap.
         seed: Of the draws.

@@ -47,9 +47,6 @@ def labelled_stacks(given: Any, *, reserved: str) -> dict[str, Stack]:
 def intervention_label(intervention: Intervention) -> str:
     """Its name with the parameters that are not the default ones.
 
-    Args:
-        intervention: The intervention.
-
     >>> from lvlmscope.interventions import DLEAF
     >>> intervention_label(DLEAF(gamma=0.5)), intervention_label(DLEAF())
     ('DLEAF(gamma=0.5)', 'DLEAF')

@@ -81,7 +81,6 @@ def count_answers(dataset: Dataset, metric: Metric, answers: Sequence[str], pars
     """What each answer counts.
 
     Args:
-        dataset: The items.
         metric: How they are scored.
         answers: One text for each item, in order.
         parser: How a yes or a no is read.
@@ -108,7 +107,6 @@ def ratios(counts: Counts, metric: Metric, chosen: np.ndarray | None = None) -> 
 
     Args:
         counts: Of `count_answers`.
-        metric: The metric.
         chosen: Which items, bool [item]; None for all.
 
     Returns:
@@ -128,7 +126,6 @@ def counted_over(score: str, metric: Metric) -> str:
 
     Args:
         score: Its name.
-        metric: The metric.
     """
     if metric == "amber":
         return "questions" if score in AMBER_ANSWER_SCORES else "captions"

@@ -15,7 +15,6 @@ def prompt_of(item: Item, prompt: str | None) -> str:
     """What is asked of the model.
 
     Args:
-        item: The item.
         prompt: For items without a question the prompt, "Describe the image." when None; for items with one a template
             that holds `{question}`, the question alone when None.
 

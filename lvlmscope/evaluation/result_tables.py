@@ -28,9 +28,6 @@ _LONG: Final = ("mean_words", "mentions", "score")
 def markdown(result: Evaluation) -> str:
     """The tables of an evaluation.
 
-    Args:
-        result: The evaluation.
-
     Returns:
         Markdown with a table of scores, one of differences, and one by kind of item where there are several.
     """

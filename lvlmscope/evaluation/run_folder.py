@@ -34,9 +34,6 @@ _EXPECTED: Final = "a folder that lvlmscope eval --out wrote"
 def require_folder(folder: str | os.PathLike[str]) -> Path:
     """The folder for results, made and tried before any work is done.
 
-    Args:
-        folder: The folder.
-
     Raises:
         OutputError: It cannot be made or written to.
     """
@@ -51,11 +48,7 @@ def require_folder(folder: str | os.PathLike[str]) -> Path:
 
 
 def as_json(result: Evaluation) -> dict[str, Any]:
-    """Settings, rows with their scores, and differences, as JSON values; NaN is null.
-
-    Args:
-        result: The evaluation.
-    """
+    """Settings, rows with their scores, and differences, as JSON values; NaN is null."""
     scores = result.scores
     rows = [
         {name: _plain(getattr(row, name)) for name in _ROW}
@@ -88,7 +81,6 @@ def save_run(result: Evaluation, folder: str | os.PathLike[str]) -> Path:
     """Writes an evaluation; `results.json` comes last and names the checksum of the answers, so that a run is whole.
 
     Args:
-        result: The evaluation.
         folder: Where to; files of the same names are replaced.
 
     Returns:

@@ -39,9 +39,6 @@ def part_name(number: int) -> str:
 def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """What a sweep's folder says of itself.
 
-    Args:
-        folder: The folder.
-
     Returns:
         The JSON values of `sweep.json`.
 

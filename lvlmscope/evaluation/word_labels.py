@@ -48,7 +48,6 @@ def label_words(trace: Trace, present: Collection[str], vocabulary: Vocabulary) 
     Repeated mentions are labelled each for itself.
 
     Args:
-        trace: A trace.
         present: Categories in the image, in the vocabulary's words.
         vocabulary: Which words stand for which category.
 
@@ -107,9 +106,6 @@ def labels_in(pieces: Sequence[str], present: Collection[str], vocabulary: Vocab
 
 def unlabelled_words(trace: Trace) -> tuple[LabelledWord, ...]:
     """Every word of the answer as one that names no object, for answers whose object words are not known.
-
-    Args:
-        trace: A trace.
 
     Returns:
         Words with the steps that wrote them.

@@ -33,7 +33,6 @@ def describe_document(
     """The document without its maps, and the objects that compute them.
 
     Args:
-        trace: A trace.
         other: A second one of the same prompt, such as one with an intervention on.
         hallucinated: Words to mark as hallucinated: those of the first answer, as `plot.timeline` takes them, or a
             function that gives them for each trace.

@@ -42,7 +42,6 @@ def report(
     the page says which. It opens without a server or a network.
 
     Args:
-        trace: A trace.
         path: File to write; an existing one is replaced.
         compare: A second trace of the same prompt, such as with an intervention on.
         title: Heading.
@@ -87,7 +86,6 @@ def page(
     """The text of the HTML file.
 
     Args:
-        trace: A trace.
         compare: A second one of the same prompt.
         title: Heading.
         hallucinated: Words to mark as hallucinated.

@@ -31,7 +31,6 @@ def explore(
     Words, signals and images are sent at once, each word's maps when it is chosen, unrounded.
 
     Args:
-        trace: A trace.
         other: A second one of the same prompt, such as with an intervention on, shown beside it.
         hallucinated: Words of the answer to mark as hallucinated, as `plot.timeline` takes them; or a function that
             gives them for each trace.

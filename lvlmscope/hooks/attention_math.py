@@ -44,7 +44,6 @@ def row_scores(call: AttentionCall, *, differentiable: bool = False) -> Float[to
     scores of eager attention are.
 
     Args:
-        call: The attention call.
         differentiable: Detach the keys of other positions and keep each row's own key in the graph, so that one
             backward of a sum of per-row losses gives each row its own gradient.
 
@@ -116,9 +115,6 @@ def visibility(
 ) -> tuple[Bool[torch.Tensor, "#batch #head row key"], Float[torch.Tensor, "#batch #head row key"] | None]:
     """Which keys the rows of interest may see, and what a float mask adds to their scores.
 
-    Args:
-        call: The attention call.
-
     Returns:
         bool, and float32 or None, both broadcastable to ``[batch, head, row, key]``.
 
@@ -166,9 +162,6 @@ def _implied_visibility(call: AttentionCall, used: int) -> Bool[torch.Tensor, "1
 def hides_nothing(call: AttentionCall) -> bool:
     """Whether a kernel without a mask lets every row see every key.
 
-    Args:
-        call: The attention call.
-
     Returns:
         True for eager, for a kernel that is not causal, and for a single row without a window that is shorter.
     """
@@ -186,7 +179,6 @@ def softmax_rows(
 
     Args:
         scores: Masked scores ``[batch, head, row, key]``.
-        call: The attention call.
 
     Returns:
         Weights ``[batch, head, row, key]``; with a sink their sum is below 1.
@@ -207,7 +199,6 @@ def mix_values(
 
     Args:
         weights: float32 ``[batch, head, row, key]``.
-        call: The attention call.
         differentiable: As in ``row_scores``, for the values.
 
     Returns:

@@ -49,9 +49,6 @@ _MASKED_KERNELS: Final = ("eager", "sdpa")
 def require_readable(call: AttentionCall) -> None:
     """Refuse a call whose weights cannot be computed from what it receives.
 
-    Args:
-        call: The attention call.
-
     Raises:
         UnsupportedOptionError: Dropout; keys that the kernel fetches itself (continuous batching); keys chosen for a
             kernel that gets no mask of them.
@@ -71,9 +68,6 @@ def require_readable(call: AttentionCall) -> None:
 def unknown_options(call: AttentionCall) -> tuple[str, ...]:
     """Keyword arguments that say something this version does not understand.
 
-    Args:
-        call: The attention call.
-
     Returns:
         Their names; the weights are right only where they turn out to change nothing.
     """
@@ -83,9 +77,6 @@ def unknown_options(call: AttentionCall) -> tuple[str, ...]:
 
 def sink_scores(call: AttentionCall) -> Float[torch.Tensor, "#batch head #row 1"] | None:
     """Scores of the learned sink beside the keys of the rows of interest.
-
-    Args:
-        call: The attention call.
 
     Returns:
         ``[1 or batch, head, 1 or row, 1]``, None for a model without one.

@@ -55,7 +55,6 @@ def require_backward(model: torch.nn.Module, *, running: bool) -> None:
     """Refuse weights and a mode without a backward, before anything is generated.
 
     Args:
-        model: The bare model.
         running: Whether generation is about to begin; while an intervention is attached, the mode may still change.
 
     Raises:
@@ -76,7 +75,6 @@ def require_gradients(model: torch.nn.Module, *, running: bool) -> None:
     """As `require_backward`, and refuse decoders through whose decode steps no gradient passes.
 
     Args:
-        model: The bare model.
         running: As for `require_backward`.
 
     Raises:

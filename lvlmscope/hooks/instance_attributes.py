@@ -17,7 +17,6 @@ def shadowed(owner: Any, name: str, value: Any) -> Iterator[None]:
 
     Args:
         owner: An object with a dictionary of its own, such as a module.
-        name: The attribute.
         value: Its value for the while.
 
     Yields:

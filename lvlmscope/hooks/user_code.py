@@ -40,9 +40,6 @@ def calling(what: str) -> Iterator[None]:
 def is_users_own(error: BaseException) -> bool:
     """Whether an exception came out of code that `calling` or `noting_callables` watched.
 
-    Args:
-        error: The exception.
-
     Returns:
         Whether it did.
     """

@@ -36,7 +36,6 @@ def context_length(model: torch.nn.Module, family: Family) -> int | None:
     """Tokens the decoder has positions for, with a rotary scale that stretches them.
 
     Args:
-        model: The bare model.
         family: Its family's rules.
 
     Returns:
@@ -61,7 +60,6 @@ def require_context(model: torch.nn.Module, family: Family, prompt: int, steps: 
     """Refuse a prompt, or an answer after it, that runs past the model's context.
 
     Args:
-        model: The bare model.
         family: Its family's rules.
         prompt: Prompt tokens, image tokens counted.
         steps: Answer tokens that are asked for.
@@ -81,7 +79,6 @@ def require_images(model: torch.nn.Module, family: Family, inputs: Mapping[str, 
     """Refuse image tokens whose images are missing: the placeholders' own embeddings would be traced.
 
     Args:
-        model: The bare model.
         family: Its family's rules.
         inputs: Prepared inputs.
 

@@ -81,9 +81,6 @@ def _elements(hint: Any, count: int) -> tuple[Any, ...]:
 def choices(hint: Any) -> list[str]:
     """The words among which a value is chosen.
 
-    Args:
-        hint: An annotation.
-
     Returns:
         The texts of its `Literal`s.
     """
@@ -95,7 +92,6 @@ def allows(hint: Any, value: Any) -> bool:
     """Whether a value has the declared type, lies in its range and is among its choices.
 
     Args:
-        hint: An annotation.
         value: Any value; a sequence as a tuple.
 
     Returns:
@@ -119,7 +115,6 @@ def has_type(hint: Any, value: Any) -> bool:
     """Whether a value has the declared type, whatever its range or the choices.
 
     Args:
-        hint: An annotation.
         value: Any value; a sequence as a tuple.
 
     Returns:
@@ -147,9 +142,6 @@ def has_type(hint: Any, value: Any) -> bool:
 
 def describe_hint(hint: Any) -> str:
     """An annotation in words, for messages.
-
-    Args:
-        hint: An annotation.
 
     Returns:
         Such as "a number from 0 to 1 or None".

@@ -23,9 +23,6 @@ def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
     these, and unions of them; other annotations are left to the function. Whole numbers may be numpy's, 0-d tensors or
     0-d labelled arrays, and become `int`; a `bool` is no number. A misspelt option gets the close name.
 
-    Args:
-        function: A public function.
-
     Returns:
         The function, with its signature.
 

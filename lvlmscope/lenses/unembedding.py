@@ -91,7 +91,6 @@ def unembeddings_of(model: Any, family: Family) -> tuple[Unembedding, ...]:
     Some families have these in their config and do not apply them; `agreeing` finds out.
 
     Args:
-        model: The bare model.
         family: Its family's rules.
 
     Returns:

@@ -53,7 +53,6 @@ def require_one_stream(model: torch.nn.Module, family: Family, *, task: str) -> 
     """Refuse to read or to edit hidden states where a token has several.
 
     Args:
-        model: The bare model.
         family: Its family's rules.
         task: What was to be done, for the message.
 
@@ -71,7 +70,6 @@ def refuse_unequal_heads(model: torch.nn.Module, family: Family, *, task: str) -
     """Refuse a decoder whose layers have different numbers of query heads, which a head axis cannot hold.
 
     Args:
-        model: The bare model.
         family: Its family's rules.
         task: What was to be done, for the message.
 

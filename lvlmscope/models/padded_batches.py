@@ -12,7 +12,6 @@ def refuse_padding(model: torch.nn.Module, family: Family, mask: torch.Tensor) -
     """Refuse a padded batch of a model that gives its samples other logits than alone.
 
     Args:
-        model: The bare model.
         family: Its family's rules.
         mask: Attention mask of the batch ``[batch, prompt]``.
 

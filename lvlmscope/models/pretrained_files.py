@@ -56,7 +56,6 @@ def next_step(error: Exception, otherwise: str = "check the name") -> str:
     """What to do about an error of ``from_pretrained``.
 
     Args:
-        error: The error.
         otherwise: What to do when it names no package and no code of the repository's own.
 
     Returns:

@@ -87,11 +87,7 @@ class WordReadings:
     calibration: Calibration | None
 
     def ranks(self, name: str) -> np.ndarray:
-        """Share of the reference's words with smaller values, [word, layer] in [0, 1]; NaN without a value.
-
-        Args:
-            name: A signal.
-        """
+        """Share of the reference's words with smaller values, [word, layer] in [0, 1]; NaN without a value."""
         values = self.values[name]
         if self.calibration is not None and name in self.calibration.references:
             reference = self.calibration.references[name]
@@ -115,7 +111,6 @@ def judged_words(trace: Trace, vocabulary: Vocabulary | None) -> tuple[LabelledW
     """The words that get a risk: those that name an object; where these are not known, all but function words.
 
     Args:
-        trace: A trace.
         vocabulary: Which words name objects; None when that is not known.
 
     Returns:
@@ -139,7 +134,6 @@ def read(
     """Every signal at every judged word.
 
     Args:
-        trace: A trace.
         words: The judged words.
         signals: What to read.
         calibration: Kept beside the values.

@@ -37,7 +37,6 @@ class ActiveIntervention:
         """Start counting.
 
         Args:
-            intervention: The configuration.
             session: Its session in this model.
             thread: The thread whose forwards it acts on; None for all.
         """

@@ -14,7 +14,6 @@ def refuse_hidden_layers(model: torch.nn.Module, cache: Any, seen: Collection[in
     """Refuse a model with a layer that keeps keys but showed no rows; one without keys has no attention at all.
 
     Args:
-        model: The bare model.
         cache: The cache after a forward; without one nothing is known of the layers.
         seen: Numbers of the layers that called the tap.
 

@@ -16,9 +16,6 @@ _ACCESS: Final = threading.Lock()
 def model_lock(model: torch.nn.Module) -> AbstractContextManager[Any]:
     """The lock of a model; the thread that holds it may take it again.
 
-    Args:
-        model: The bare model.
-
     Returns:
         A lock.
     """

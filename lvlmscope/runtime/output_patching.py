@@ -29,7 +29,6 @@ def make_output(
         run: Calls the kernel.
         rows: The rows as the kernel had them.
         edited: The rows after all interventions.
-        call: The attention call.
         attached: Keep the kernel's numbers and attach them to the rows' graph.
         recomputed: Else, compute the outputs from the rows, within their graph.
 
@@ -50,7 +49,6 @@ def patch_output(output: KernelOutput, rows: AttentionRows, edited: AttentionRow
         output: The kernel's output ``[batch, query, head, dim]`` and weights, if it gives them.
         rows: The rows as the kernel had them.
         edited: The rows after all interventions.
-        call: The attention call.
 
     Returns:
         The same objects where no intervention made an edit.
@@ -74,7 +72,6 @@ def recompute_output(run: Callable[[], KernelOutput], rows: AttentionRows, call:
     Args:
         run: Calls the kernel.
         rows: The predicting rows, attached to the autograd graph.
-        call: The attention call.
 
     Returns:
         Outputs ``[batch, query, head, dim]`` and the kernel's weights, if it was called and gives them.
@@ -97,7 +94,6 @@ def attach_gradient(
     Args:
         values: Head outputs ``[batch, query, head, dim]``; a graph of the rows before the predicting ones is kept.
         rows: The predicting rows, attached to the autograd graph.
-        call: The attention call.
 
     Returns:
         Equal outputs, those of the predicting rows differentiable.

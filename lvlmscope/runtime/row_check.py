@@ -73,7 +73,6 @@ class RowCheck:
 
         Args:
             run: Calls the kernel.
-            call: The attention call.
             rows: Its rows of interest before any edit.
 
         Returns:

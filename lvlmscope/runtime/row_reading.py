@@ -20,7 +20,6 @@ def read_rows(call: AttentionCall, forward: ForwardInfo, layer: int, *, differen
     """The rows of interest of one attention call.
 
     Args:
-        call: The attention call.
         forward: The forward it belongs to.
         layer: Decoder layer number.
         differentiable: As in ``row_scores``.

@@ -36,7 +36,6 @@ class Job:
         """Runs and writes one part, unless it is whole already.
 
         Args:
-            model: The model.
             number: Of the part.
             progress: Called with the number of items that are finished.
 
@@ -54,7 +53,6 @@ def run_share(job: Job, model: LoadedModel, share: Share, progress: Callable[[in
 
     Args:
         job: What is to be run.
-        model: The model.
         share: Which parts are this process's.
         progress: Called with the number of items that are finished.
     """

@@ -18,9 +18,6 @@ _SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", 
 def read_image_folder(folder: str | os.PathLike[str]) -> Dataset:
     """The images in a folder and in those below it, in the order of their names; they are opened when it is their turn.
 
-    Args:
-        folder: The folder.
-
     Returns:
         A data set whose ids are the paths within the folder.
 

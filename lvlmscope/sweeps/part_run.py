@@ -71,7 +71,6 @@ def run_part(
     """What each item of a part gives, in order.
 
     Args:
-        model: The model.
         items: The part's items.
         settings: What is done.
         progress: Called with the number of items that are finished.

@@ -27,8 +27,6 @@ def signature_of(
     The device and the batch size are no part of it: they change values by rounding alone, and every row says its batch.
 
     Args:
-        model: The model.
-        dataset: The items.
         settings: What is done.
         signals: By name, whether it has layers.
     """

@@ -67,7 +67,6 @@ def parts_of(dataset: Dataset, size: int) -> list[tuple[Item, ...]]:
     """The items in parts of that size, in order: a part is made of the same items whoever runs it.
 
     Args:
-        dataset: The items.
         size: Items of a part; the last one may have fewer.
     """
     items = dataset.items

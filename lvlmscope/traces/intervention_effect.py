@@ -128,7 +128,6 @@ def side_names(before: Trace, after: Trace) -> tuple[str, str]:
     """What to call two traces beside each other: by their intervention where one of them alone had one on.
 
     Args:
-        before: A trace.
         after: Another.
 
     Returns:

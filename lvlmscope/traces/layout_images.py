@@ -16,7 +16,6 @@ def image_of_layout(trace: Trace, image_index: int) -> "Image | None":
     """The trace's image whose pixels the boxes of a layout refer to.
 
     Args:
-        trace: A trace.
         image_index: Which image of the prompt, counted from 0.
 
     Returns:
@@ -34,7 +33,6 @@ def same_aspect(image: "Image", size: tuple[int, int] | tuple[float, float]) -> 
     """Whether an image has the aspect ratio of a size, up to 1 %.
 
     Args:
-        image: An image.
         size: Width and height.
 
     Examples:

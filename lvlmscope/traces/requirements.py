@@ -94,9 +94,6 @@ def require_traces(given: Iterable[Any]) -> Iterator[Trace]:
 def require_image(trace: Trace) -> None:
     """Refuse a trace without image keys.
 
-    Args:
-        trace: A trace.
-
     Raises:
         ModelInputError: There are none, or it is no trace.
     """
@@ -111,9 +108,6 @@ OneStep = int | Literal["mean"]
 def require_all_keys(trace: Trace) -> None:
     """Refuse a trace whose rows were cut to some keys and sum to less than 1.
 
-    Args:
-        trace: A trace.
-
     Raises:
         ModelInputError: Keys were left out.
     """
@@ -126,7 +120,6 @@ def required_part(trace: Trace, part: Literal["gradient", "hidden_states"]) -> t
     """An optional part of a trace.
 
     Args:
-        trace: A trace.
         part: Its field.
 
     Returns:
@@ -167,11 +160,7 @@ def at_step(trace: Trace, values: torch.Tensor, step: OneStep) -> torch.Tensor:
 
 
 def decoder_depth(trace: Trace) -> int:
-    """Number of the model's decoder layers, those without attention rows counted where the trace shows them.
-
-    Args:
-        trace: A trace.
-    """
+    """Number of the model's decoder layers, those without attention rows counted where the trace shows them."""
     last = trace.layer_indices[-1] + 1
     return last if trace.hidden_states is None else max(last, trace.hidden_states.shape[1] - 1)
 
@@ -180,7 +169,6 @@ def chosen_layers(trace: Trace, layers: LayerSpec, *, name: str = "layers") -> l
     """Places on the layer axis of the layers that a specification names.
 
     Args:
-        trace: A trace.
         layers: Layer numbers or a band of depth, as in `lvlmscope.resolve_layers`.
         name: What the option is called, for messages.
 

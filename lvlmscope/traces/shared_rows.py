@@ -43,7 +43,6 @@ def once_a_trace(trace: object, key: Any, make: Callable[[], Made]) -> Made:
     """What belongs to a trace, made once inside `sharing_rows`, else anew.
 
     Args:
-        trace: The trace.
         key: Names it among what is made of the trace.
         make: Makes it; it is not written into.
 
@@ -63,7 +62,6 @@ def computed_once(compute: Callable[..., Made], trace: object, *given: Any, **op
     """What a function gives of a trace, computed once for each of its options inside `sharing_rows`, else anew.
 
     Args:
-        compute: The function.
         trace: Its first argument.
         *given: Further arguments, such as the model.
         **options: Its options.

@@ -17,7 +17,6 @@ def difference(before: "Trace", after: "Trace") -> "xr.Dataset":
     """``after - before``, over the steps up to the first token that differs, that one included.
 
     Args:
-        before: A trace.
         after: A trace of the same prompt and images by a model of the same shape.
 
     Returns:
@@ -76,7 +75,6 @@ def require_one_question(before: "Trace", after: "Trace") -> None:
     earlier versions) the sizes and places of the image tokens are compared.
 
     Args:
-        before: A trace.
         after: Another.
 
     Raises:

@@ -64,9 +64,6 @@ _FIX: Final = "save the trace again"
 def header_of(trace: "Trace") -> dict[str, Any]:
     """What a trace file says of itself beside its tensors.
 
-    Args:
-        trace: The trace.
-
     Returns:
         JSON values.
     """

@@ -21,7 +21,6 @@ def read_json_object(path: Path, expected: str, error: type[LvlmscopeError]) -> 
     """The JSON object in a file.
 
     Args:
-        path: The file.
         expected: What it should be, for messages, such as "a file that Calibration.save wrote".
         error: Class of the errors raised.
 

@@ -59,7 +59,6 @@ class WordSignal:
         Inside `sharing_rows` a function that stands for several signals is computed once.
 
         Args:
-            trace: A trace.
             model: For signals that run it once more.
         """
         given = (model,) if "model" in self.needs else ()

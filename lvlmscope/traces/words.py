@@ -45,9 +45,6 @@ def words_of(trace: "Trace") -> tuple[Word, ...]:
     Words end where Unicode's rules say, in scripts without spaces (Chinese, Japanese, Thai) where ICU's dictionary
     says; parts joined by a hyphen are one word.
 
-    Args:
-        trace: A trace.
-
     Returns:
         Words with their steps.
 
@@ -133,7 +130,6 @@ def find_word(trace: "Trace", wanted: "str | int | np.integer | Word") -> Word:
     """A word by its text (one or several words, the first place where they stand), or a step by its number.
 
     Args:
-        trace: A trace.
         wanted: "boat", "traffic light"; a step, negative numbers count from the end; or a `Word`.
 
     Returns:

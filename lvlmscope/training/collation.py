@@ -42,7 +42,6 @@ def speak(record: Record, processor: Any, turns: int) -> Spoken:
     last one, so that ending is learned too.
 
     Args:
-        record: The record.
         processor: A processor with a chat template.
         turns: How many turns of it.
 

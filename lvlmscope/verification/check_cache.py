@@ -31,7 +31,6 @@ def check_once(loaded: LoadedModel, source: str | None) -> None:
     """Check a model unless this revision of it has passed before with these versions.
 
     Args:
-        loaded: The model.
         source: Folder or hub id it was loaded from; None for a model made in memory, which is checked every time.
 
     Raises:

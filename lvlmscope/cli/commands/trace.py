@@ -94,7 +94,6 @@ def save_figures(traced: Trace, folder: Path, *, words: tuple[str | int, ...] = 
     """Writes heatmap.png, overlay.png and timeline.png.
 
     Args:
-        traced: The trace.
         folder: Where to.
         words: Words for the overlay; without any, the word that looked at the image most.
         **marks: `grounded` and `hallucinated` words of the timeline.

@@ -65,9 +65,6 @@ def _shown(found: Any, names: tuple[str, ...]) -> str:
 def read_file(path: str | os.PathLike[str]) -> str:
     """The text of a file in UTF-8, with or without a byte order mark.
 
-    Args:
-        path: The file.
-
     Raises:
         EvaluationError: No such file, or bytes that are not UTF-8, with their row.
     """
@@ -91,7 +88,6 @@ def json_document(
     """The one JSON value in a file.
 
     Args:
-        path: The file.
         expected: What it should hold, for messages.
         keep: What remains of each JSON object, as it is read: large fields need not be kept.
 
@@ -116,7 +112,6 @@ def json_lines(path: str | os.PathLike[str], expected: str) -> list[Record]:
     """The records of a file with one JSON object a line; empty lines are left out.
 
     Args:
-        path: The file.
         expected: What a line should hold, for messages.
 
     Returns:

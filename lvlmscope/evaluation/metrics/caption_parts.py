@@ -27,7 +27,6 @@ def is_denied(text: str, start: int) -> bool:
     Lists stay denied to their "or" ("no dogs, cats or birds"); "but", "while" and "and a" begin anew.
 
     Args:
-        text: The caption.
         start: First character of the word.
 
     Examples:
@@ -48,9 +47,6 @@ def is_denied(text: str, start: int) -> bool:
 
 def complete_length(text: str) -> int:
     """Characters of a caption up to the end of its last finished sentence; all of a caption without any.
-
-    Args:
-        text: The caption.
 
     Examples:
         >>> text = "A dog sits. Beside it a ca"

@@ -43,9 +43,6 @@ def chair_synonyms(path: str | os.PathLike[str]) -> Vocabulary:
 def read_text(path: str | os.PathLike[str]) -> str:
     """The text of a published file.
 
-    Args:
-        path: The file.
-
     Raises:
         EvaluationError: No such file, or not UTF-8.
     """

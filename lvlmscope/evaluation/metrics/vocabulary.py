@@ -120,7 +120,6 @@ class Vocabulary:
         """Every object word of a text, in order.
 
         Args:
-            text: A caption.
             skip_denied: Leave out objects that the caption says are not there ("no dog", "without a dog", English).
             skip_cut_sentence: Leave out those of a last sentence that was cut off.
 

@@ -47,9 +47,6 @@ class YesNoScores:
 def verdict_counts(verdicts: YesNoScores) -> dict[str, np.ndarray]:
     """What each question counts: what was said, what is right, and whether they agree.
 
-    Args:
-        verdicts: The verdicts.
-
     Returns:
         int64 [question] by name.
     """

@@ -93,7 +93,6 @@ class Counted:
 
         Args:
             ids: Token ids of the batch ``[sample, position]``.
-            index: The sample.
 
         Returns:
             Its entries, None when the numbers of tokens and entries do not match.
@@ -122,9 +121,6 @@ class GridFamily(DefaultFamily):
     def visuals(self, sample: Sample) -> Sequence[Visual]:
         """The images and videos of one sample, each kind in the order of its tokens.
 
-        Args:
-            sample: The sample.
-
         Returns:
             One entry per image or video.
 
@@ -137,7 +133,6 @@ class GridFamily(DefaultFamily):
         """Inputs that count images over the batch, with the tokens of each; most families have none.
 
         Args:
-            model: The model.
             inputs: The batch's inputs.
 
         Returns:

@@ -58,7 +58,6 @@ class Family(Protocol):
         """A tap that routes the decoder's attention calls through a handler.
 
         Args:
-            model: The model.
             first_row: First query row of interest in the current forward, None for a forward without one.
             handler: Gets the call and the kernel to make the output with, returns the output.
 
@@ -102,9 +101,7 @@ class Family(Protocol):
         """One sample's part of a batch, as ``image_layouts`` takes it.
 
         Args:
-            model: The model.
             inputs: The batch's inputs.
-            index: The sample.
 
         Returns:
             Its inputs, batch axis 1; those that no geometry needs may be missing.

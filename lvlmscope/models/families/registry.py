@@ -47,9 +47,6 @@ def register_family(family: Family) -> None:
 def family_of(model: torch.nn.Module) -> Family:
     """The family of a model: the one registered last among those that claim it, else the generic one.
 
-    Args:
-        model: A bare model.
-
     Returns:
         The family.
 

@@ -56,7 +56,6 @@ def background_of(trace: Trace, image_index: int, image: "Image | str | Path | N
     """The image in the size that the boxes refer to; None when there is none.
 
     Args:
-        trace: A trace.
         image_index: Which image of the prompt, counted from 0.
         image: An image or its file to take instead of the trace's own.
 

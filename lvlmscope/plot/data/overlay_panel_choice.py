@@ -59,7 +59,6 @@ def choose_panels(
     """The attention that each panel shows.
 
     Args:
-        trace: A trace.
         words: A word, a step, a set of them, or a list of such.
         each: What panels differ in.
         layers: Decoder layer numbers, negative ones counted from the end; None for all.
@@ -98,7 +97,6 @@ def words_with_maps(trace: Trace, words: "WordChoice | Sequence[WordChoice]", *,
     """The words whose maps are given as an array.
 
     Args:
-        trace: A trace.
         words: A word, or a list of words.
         averaged: Whether all layers and heads are averaged: a given map has none to choose from.
 
