@@ -27,13 +27,15 @@ _EMPHASIS: Final = re.compile(
 )
 _TAG: Final = re.compile(r",\s*\w+n't (?:there|it|they|you|he|she|i|we)\s*$")
 _UNABLE: Final = (
-    r"(?:can't|cannot|can not|couldn't|unable to|not able to|not possible to|impossible to) (?:\w+ly )?"
+    r"(?:can't|cannot|can not|couldn't|could not|unable to|not able to|not possible to|impossible to) (?:\w+ly )?"
     r"(?:tell|say|determine|decide|confirm|verify|judge|help|answer|assist|provide|process|view|know"
+    r"|be (?:\w+ly )?(?:told|said|determined|decided|confirmed|verified|judged|answered|known|ruled out|sure|certain)"
     r"|(?:see|access|open|make out) (?:the |any |this |your )?(?:image|picture|photo)s?)"
 )
 _DOUBT: Final = re.compile(
     r"\b(?:maybe|perhaps|possibly|probably|might|could be|may be|unclear|unsure|uncertain|ambiguous|isn't clear|no idea"
     r"|not (?:quite |really |entirely |completely |very )?(?:sure|certain|clear)|i doubt|rather not|enough information"
+    r"|confirm nor deny"
     r"|(?:don'?t|do not|doesn't|didn't) know|(?:hard|difficult) to (?:say|tell|determine|see)|" + _UNABLE + r")\b"
     r"|不确定|不清楚|不知道|無法|无法|わかりません|分かりません|ไม่แน่ใจ|ไม่ทราบ|ไม่รู้"
 )
