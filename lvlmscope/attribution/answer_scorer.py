@@ -9,10 +9,11 @@ import torch
 from torch.autograd.graph import allow_mutation_on_saved_tensors
 
 from lvlmscope.capture.agreement import decoder_dtype
-from lvlmscope.capture.generation import Generation, generate_answer, teacher_force
+from lvlmscope.capture.generation import generate_answer
 from lvlmscope.capture.inputs_from_trace import rerun_inputs
-from lvlmscope.capture.replayed_forwards import logits_step_by_step, replayed_arguments, whole_arguments
 from lvlmscope.capture.stepwise_replay import SEEN_LAST_ROW, steps_reason
+from lvlmscope.decoding.forward_arguments import logits_step_by_step, replayed_arguments, whole_arguments
+from lvlmscope.decoding.generation_record import Generation, teacher_force
 from lvlmscope.errors import ModelInputError, ReplayError, message
 from lvlmscope.hooks.hidden_states import HiddenHooks
 from lvlmscope.inputs.preparation import join, prepare

@@ -6,8 +6,8 @@ from typing import Final
 import torch
 from jaxtyping import Float
 
-from lvlmscope.capture.generation import Generation
 from lvlmscope.capture.token_statistics import step_blocks
+from lvlmscope.decoding.generation_record import Generation
 from lvlmscope.errors import ReplayError, message
 from lvlmscope.models.families import Family
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from lvlmscope.capture.agreement import decoder_dtype
-from lvlmscope.capture.generation import Generation
 from lvlmscope.capture.options import Keep, KeyFilter, Precision, TraceOptions
-from lvlmscope.capture.replayed_forwards import ends_in_image
 from lvlmscope.capture.stepwise_replay import steps_reason
+from lvlmscope.decoding.forward_arguments import ends_in_image
+from lvlmscope.decoding.generation_record import Generation
 from lvlmscope.errors import MemoryLimitError, UnsupportedOptionError, message
 from lvlmscope.models.decoder_shape import (
     attention_layers,

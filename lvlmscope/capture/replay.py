@@ -9,9 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from lvlmscope.capture.agreement import Agreement, compare_logits, decoder_dtype
-from lvlmscope.capture.generation import Generation
 from lvlmscope.capture.options import KeyFilter
-from lvlmscope.capture.replayed_forwards import replayed_arguments
 from lvlmscope.capture.row_recorder import RowRecorder
 from lvlmscope.capture.stepwise_replay import (
     SEEN_LAST_ROW,
@@ -22,6 +20,8 @@ from lvlmscope.capture.stepwise_replay import (
 )
 from lvlmscope.capture.token_gradients import has_recurrence, one_layer_at_a_time, token_gradients
 from lvlmscope.capture.token_statistics import Probabilities, read_probabilities
+from lvlmscope.decoding.forward_arguments import replayed_arguments
+from lvlmscope.decoding.generation_record import Generation
 from lvlmscope.errors import ReplayError, message
 from lvlmscope.runtime.hidden_layers import refuse_hidden_layers
 from lvlmscope.runtime.model_hooks import Instrumentation

@@ -13,10 +13,11 @@ from jaxtyping import Float
 from torch.autograd.graph import allow_mutation_on_saved_tensors
 
 from lvlmscope.capture.agreement import decoder_dtype
-from lvlmscope.capture.generation import Generation, whole_cache
-from lvlmscope.capture.replayed_forwards import ends_in_image, prompt_arguments, step_arguments
 from lvlmscope.capture.row_recorder import RowRecorder
 from lvlmscope.capture.token_gradients import token_losses
+from lvlmscope.decoding.forward_arguments import ends_in_image, prompt_arguments, step_arguments
+from lvlmscope.decoding.forward_log import whole_cache
+from lvlmscope.decoding.generation_record import Generation
 from lvlmscope.hooks.gradient_path import cut_graph
 from lvlmscope.models.families import Family
 from lvlmscope.runtime.model_hooks import Instrumentation

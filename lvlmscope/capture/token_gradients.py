@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch.utils.checkpoint import checkpoint
 from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
-from lvlmscope.capture.generation import Generation
 from lvlmscope.capture.row_recorder import RowRecorder
+from lvlmscope.decoding.generation_record import Generation
 from lvlmscope.hooks.instance_attributes import shadowed
 
 __all__ = ["has_recurrence", "one_layer_at_a_time", "token_gradients", "token_losses"]

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from lvlmscope.capture.generation import Generation
 from lvlmscope.capture.replay import Replay
+from lvlmscope.decoding.generation_record import Generation
 from lvlmscope.inputs.detokenization import alternative_pieces, answer_pieces, collapsed_prompt, prompt_pieces
 from lvlmscope.inputs.preparation import ModelInputs
 from lvlmscope.models.families import Family

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from lvlmscope.capture.generation import Generation, generate_answer, teacher_force
+from lvlmscope.capture.generation import generate_answer
 from lvlmscope.capture.memory_limit import choose_keeping, layerwise_needed
 from lvlmscope.capture.options import TraceOptions
 from lvlmscope.capture.provenance import describe_origin
@@ -15,6 +15,7 @@ from lvlmscope.capture.replay import replay_answer
 from lvlmscope.capture.seeding import own_noise, seeded
 from lvlmscope.capture.signal_reduction import reduce_trace
 from lvlmscope.capture.trace_assembly import TracedBatch, assemble_trace
+from lvlmscope.decoding.generation_record import Generation, teacher_force
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.inputs.context_limits import require_context, require_images
 from lvlmscope.inputs.preparation import ModelInputs

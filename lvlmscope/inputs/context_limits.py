@@ -9,27 +9,11 @@ import torch
 from lvlmscope.errors import LvlmscopeError, ModelInputError, PromptError, first_line, message
 from lvlmscope.hooks.user_code import is_users_own
 from lvlmscope.models.families import Family
+from lvlmscope.models.input_names import is_image_input
 
-__all__ = ["blame_inputs", "context_length", "is_image_input", "require_context", "require_images"]
+__all__ = ["blame_inputs", "context_length", "require_context", "require_images"]
 
 _STRETCHING = ("linear", "dynamic", "yarn")
-_IMAGE_INPUTS = ("pixel", "image", "video", "mm_encoder_outputs")
-
-
-def is_image_input(name: str) -> bool:
-    """Whether a model input of that name carries images, or says how they are cut.
-
-    Args:
-        name: A keyword of the model's forward.
-
-    Returns:
-        Whether it does.
-
-    Examples:
-        >>> is_image_input("pixel_values"), is_image_input("input_ids")
-        (True, False)
-    """
-    return any(part in name for part in _IMAGE_INPUTS)
 
 
 def context_length(model: torch.nn.Module, family: Family) -> int | None:

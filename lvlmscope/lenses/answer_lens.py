@@ -7,7 +7,7 @@ import torch
 import xarray as xr
 
 from lvlmscope.errors import ModelInputError, message, task
-from lvlmscope.lenses.unembedding import Unembedding, bare_and_family, unembeddings_of, verified_unembedding
+from lvlmscope.models.unembedding import Unembedding, bare_and_family, unembeddings_of, verified_unembedding
 from lvlmscope.traces.array_attributes import storable
 from lvlmscope.traces.labelled_arrays import coordinates
 from lvlmscope.traces.requirements import required_part

@@ -9,9 +9,9 @@ import xarray as xr
 from lvlmscope.capture.inputs_from_trace import rerun_inputs
 from lvlmscope.errors import task
 from lvlmscope.hooks.hidden_states import HiddenHooks
-from lvlmscope.lenses.unembedding import Unembedding, bare_and_family, unembeddings_of, verified_unembedding
 from lvlmscope.models.decoder_shape import require_one_stream
 from lvlmscope.models.loaded_model import find_processor
+from lvlmscope.models.unembedding import Unembedding, bare_and_family, unembeddings_of, verified_unembedding
 from lvlmscope.traces.array_attributes import storable
 from lvlmscope.traces.labelled_arrays import coordinates
 from lvlmscope.traces.requirements import require_trace

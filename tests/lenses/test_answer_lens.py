@@ -11,7 +11,8 @@ import xarray as xr
 
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ModelInputError, UnsupportedModelError
-from lvlmscope.lenses import logit_lens, unembedding
+from lvlmscope.lenses import logit_lens
+from lvlmscope.models import unembedding
 from tests.reference import lens
 from tests.support import tiny_models
 from tests.support.tiny_families import FAMILIES

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from transformers.cache_utils import DynamicLayer
 
-from lvlmscope.capture.generation import Generation, whole_cache
+from lvlmscope.decoding.forward_log import whole_cache
+from lvlmscope.decoding.generation_record import Generation
 from lvlmscope.models.families import Family
 
 __all__ = [

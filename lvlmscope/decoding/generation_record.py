@@ -1,0 +1,92 @@
+"""A finished generation: ids, cache, and what its forwards were given."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+__all__ = ["Generation", "extended_mask", "teacher_force"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Generation:
+    """A finished answer and what the replay needs to repeat its forwards.
+
+    Attributes:
+        ids: Prompt and answer with padding ``[batch, prompt + step]``.
+        prompt_length: Prompt columns, padding counted.
+        steps: Number of answer tokens of each sample, its end token counted.
+        cache: Keys and values of the prompt's and all but the last answer's positions (teacher forcing: of the prompt).
+        attention_mask: ``[batch, prompt + step - 1]``.
+        position_ids: Position of each predicting row ``[..., batch or 1, step]``, None when the model makes its own.
+        extra: Keyword arguments of the last forward that do not depend on the position.
+        per_row: Keyword arguments with one column per position, of the predicting rows, ``[batch, step, ...]``.
+        first: Keyword arguments of the prompt's forward, image inputs among them, for a replay from the start.
+        logits: What the forwards gave ``generate`` ``[batch, step, vocabulary]``, before any logits processor; only
+            the first step's when teacher forced.
+        settings: The generation settings (JSON values).
+    """
+
+    ids: torch.Tensor
+    prompt_length: int
+    steps: tuple[int, ...]
+    cache: Any
+    attention_mask: torch.Tensor
+    position_ids: torch.Tensor | None
+    extra: dict[str, Any]
+    per_row: dict[str, torch.Tensor]
+    first: dict[str, Any]
+    logits: torch.Tensor
+    settings: dict[str, Any]
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the longest answer."""
+        return self.ids.shape[1] - self.prompt_length
+
+
+def teacher_force(generation: Generation, answer: torch.Tensor) -> Generation:
+    """The same prompt with an answer given in advance.
+
+    Args:
+        generation: A generation of one step, which filled the cache with the prompt; of two, where arguments with a
+            column per position must be right after the prompt, too.
+        answer: Ids ``[step]``, the same for every sample.
+
+    Returns:
+        What a replay needs; the cache is shared.
+    """
+    prompt = generation.ids[:, : generation.prompt_length]
+    batch, steps = prompt.shape[0], len(answer)
+    positions = generation.position_ids
+    if positions is not None:
+        positions = positions[..., :1] + torch.arange(steps, device=positions.device)
+    return Generation(
+        ids=torch.cat([prompt, answer.to(prompt.device).expand(batch, -1)], 1),
+        prompt_length=generation.prompt_length,
+        steps=(steps,) * batch,
+        cache=generation.cache,
+        attention_mask=extended_mask(generation.attention_mask[:, : generation.prompt_length], steps - 1),
+        position_ids=positions,
+        extra=generation.extra,
+        per_row={
+            name: torch.cat([rows[:, :1], rows[:, -1:].expand(-1, steps - 1, *rows.shape[2:])], 1)
+            for name, rows in generation.per_row.items()
+        },
+        first=generation.first,
+        logits=generation.logits[:, :1],
+        settings=generation.settings | {"answer": "given"},
+    )
+
+
+def extended_mask(mask: torch.Tensor, steps: int) -> torch.Tensor:
+    """An attention mask with more columns, all of them visible.
+
+    Args:
+        mask: ``[batch, position]``.
+        steps: Number of columns to add.
+
+    Returns:
+        ``[batch, position + steps]``.
+    """
+    return torch.cat([mask, mask.new_ones(mask.shape[0], steps)], 1)
