@@ -116,7 +116,8 @@ def read_cell(folder: str | Path) -> tuple[CellConfig, dict[str, Tensor]]:
         config = CellConfig(hidden_size=stored["hidden_size"], cell=renamed, gates=stored["gates"], rank=stored["rank"])
         try:
             content = (source / WEIGHTS_FILE).read_bytes()
-            if stored.get("weights_sha256") not in {None, hashlib.sha256(content).hexdigest()}:
+            digest = stored.get("weights_sha256")  # format 1 may have none
+            if digest != hashlib.sha256(content).hexdigest() and (version > 1 or digest is not None):
                 raise CellError(message(f"{WEIGHTS_FILE} that {CONFIG_FILE} was not written with", expected, _FIX))
             tensors = load_bytes(content)
         except (OSError, SafetensorError) as error:

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -88,8 +88,8 @@ def read_trace(path: str | os.PathLike[str]) -> dict[str, Any]:
             pixels of images, or with parts that do not fit together.
     """
     with task(f"load the trace {Path(path)}"), _opened(path) as (file, fields):
-        count, checksums = fields.pop("image_count"), fields.pop("checksums", {})
-        _require_tensors(file, count)
+        checksums = fields.pop("checksums", {})
+        count = fields.pop("image_count")
         tensors: dict[str, torch.Tensor] = {}
         for name in file.keys():  # noqa: SIM118 - no mapping
             tensors[name] = file.get_tensor(name).clone()  # safetensors maps the file into memory
@@ -135,7 +135,10 @@ def read_attention(
         rows = range(steps) if step is None else range(step, step + 1)
         columns = range(len(layers)) if layer is None else range(layers.index(layer), layers.index(layer) + 1)
         values = stored[rows.start : rows.stop, columns.start : columns.stop].clone()
-        if checksums := fields.get("checksums", {}).get(name):
+        if (checksums := fields.get("checksums", {}).get(name)) is not None:
+            if len(checksums) != steps * len(layers):
+                got, expected = f"{len(checksums)} checksums of {name}", f"{steps * len(layers)}"
+                raise TraceFileError(message(got, expected, _DAMAGED))
             part = [checksums[row * len(layers) + column] for row in rows for column in columns]
             require_checksums(name, values, part)
     coords = {"step": rows, "layer": [layers[n] for n in columns], "token": ("key", list(fields["tokens"]))}
@@ -154,7 +157,9 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, dict[str, Any]]
                 got = "a safetensors file without trace metadata"
                 raise TraceFileError(message(got, "a file Trace.save wrote", "check that it is a trace"))
             shape = file.get_slice("attention").get_shape() if "attention" in file.keys() else []  # noqa: SIM118
-            yield file, parse_header(text, shape)
+            fields = parse_header(text, shape)
+            _require_tensors(file, fields["image_count"], fields.get("checksums"))
+            yield file, fields
     except (SafetensorError, OSError) as error:
         if isinstance(error, TraceFileError):
             raise
@@ -176,14 +181,20 @@ def _require_trace_file(source: Path) -> None:
         raise TraceFileError(message(got, f"at most {MAX_HEADER_BYTES:,}", "trace fewer tokens at a time"))
 
 
-def _require_tensors(file: Any, images: int) -> None:
-    """The file holds the tensors of a trace, each of its type and number of axes, and no others."""
+def _require_tensors(file: Any, images: int, checksums: Mapping[str, Any] | None) -> None:
+    """The file holds the tensors of a trace, each of its type and number of axes, and no others.
+
+    Since format 3 each has checksums.
+    """
     names = set(file.keys())
     encoded = {f"image.{number}" for number in range(min(images, len(names) + 1))}  # one too many is enough to miss
     missing, unknown = ({*_AXES} | encoded) - names, names - {*_AXES, *_OPTIONAL, _IMAGE_KEYS} - encoded
     if missing or unknown:
         got = f"no {min(missing)}" if missing else f"an unknown tensor {min(unknown)!r}"
         raise TraceFileError(message(got, "the tensors that Trace.save writes", _DAMAGED))
+    if checksums is not None and (odd := names ^ checksums.keys()):
+        got = f"{min(odd)} without {'checksums' if min(odd) in names else 'the tensor of its checksums'}"
+        raise TraceFileError(message(got, "checksums of each tensor", _DAMAGED))
     for name, axes in (_AXES | _OPTIONAL).items():
         if name in names:
             stored = file.get_slice(name)

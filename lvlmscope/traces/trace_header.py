@@ -57,6 +57,7 @@ class _Fields(TypedDict):
 
 
 FORMAT_VERSION: Final = 3
+_SINCE_3: Final = ("top_tokens", "kept_keys", "checksums")  # formats 1 and 2 lack some of them
 MAX_HEADER_BYTES: Final = MAX_JSON_BYTES  # a trace of 2,000 tokens over 5,000 keys has less than 2 MB
 _FIX: Final = "save the trace again"
 
@@ -94,8 +95,8 @@ def parse_header(text: str, shape: Sequence[int]) -> dict[str, Any]:
         Keyword arguments of ``Trace``, with ``image_count`` and ``checksums`` beside them.
 
     Raises:
-        TraceFileError: Not JSON, a newer format, a field that is missing, unknown or of another type, or counts
-            that do not agree with the tensors.
+        TraceFileError: Not JSON, a newer format, a field that this format has and that is missing, an unknown one or
+            one of another type, or counts that do not agree with the tensors.
     """
     try:
         found = json.loads(text)
@@ -111,6 +112,9 @@ def parse_header(text: str, shape: Sequence[int]) -> dict[str, Any]:
     del fields["format_version"]
     if version < FORMAT_VERSION:
         _rename_keys(fields)
+    elif missing := [name for name in _SINCE_3 if name not in fields]:
+        got, expected = f"format version {version} without {missing[0]}", "the fields that Trace.save writes"
+        raise TraceFileError(message(got, expected, "the file is damaged: save the trace again"))
     _require_counts(fields, shape)
     fields["layout"] = Layout.from_json(fields["layout"])
     for name in ("layer_indices", "tokens", "answer_tokens", "effects"):

@@ -82,7 +82,10 @@ def test_weights_of_another_cell_are_noticed(tmp_path: Path) -> None:
     (first / WEIGHTS_FILE).write_bytes((second / WEIGHTS_FILE).read_bytes())
     with pytest.raises(CellError, match=r"cell\.safetensors that cell\.json was not written with"):
         DepthCell.load(first)
-    change_config(first, lambda f: {k: v for k, v in f.items() if k != "weights_sha256"})  # files of earlier versions
+    change_config(first, lambda f: {k: v for k, v in f.items() if k != "weights_sha256"})
+    with pytest.raises(CellError, match="was not written with"):
+        DepthCell.load(first)
+    change_config(first, lambda f: f | {"format_version": 1})  # the first format had no digest
     assert DepthCell.load(first).config == CellConfig(hidden_size=8, rank=2)
     weights = load_file(first / WEIGHTS_FILE)
     weights["bias.correction"][0] = float("nan")

@@ -41,8 +41,13 @@ def rewritten(path: Path, tensors: dict[str, torch.Tensor], fields: Any) -> Path
     return path
 
 
+def without(fields: Fields, name: str) -> Fields:
+    return {each: value for each, value in fields.items() if each != name}
+
+
 def without_checksums(fields: Fields) -> Fields:
-    return {name: value for name, value in fields.items() if name != "checksums"}
+    """The fields of a file of format 2, which had none."""
+    return without(fields, "checksums") | {"format_version": 2}
 
 
 def test_a_loaded_trace_does_not_depend_on_its_file(tmp_path: Path) -> None:
@@ -97,6 +102,13 @@ ALTERED: list[tuple[Callable[[Fields], Any], str]] = [
     (lambda f: f | {"format_version": 0}, "format version 0"),
     (lambda f: f | {"surprise": 1}, "field surprise that is wrong"),
     (lambda f: {k: v for k, v in f.items() if k != "tokens"}, "field tokens that is wrong"),
+    (lambda f: without(f, "checksums"), "format version 3 without checksums.*file is damaged"),
+    (lambda f: without(f, "kept_keys"), "format version 3 without kept_keys"),
+    (lambda f: without(f, "top_tokens"), "format version 3 without top_tokens"),
+    (lambda f: f | {"checksums": without(f["checksums"], "entropy")}, "got entropy without checksums"),
+    (lambda f: f | {"checksums": without(f["checksums"], "image.0")}, "got image.0 without checksums"),
+    (lambda f: f | {"checksums": f["checksums"] | {"more": [1]}}, "got more without the tensor of its checksums"),
+    (lambda f: f | {"checksums": f["checksums"] | {"attention": [1]}}, "attention that differs|1 checksums"),
     (lambda f: f | {"tokens": "abcdefgh"}, "field tokens that is wrong"),
     (lambda f: f | {"tokens": [*f["tokens"][1:], 3]}, "field tokens.7 that is wrong"),
     (lambda f: f | {"tokens": f["tokens"][1:]}, "7 texts of keys; expected: 8"),
@@ -134,6 +146,17 @@ def test_altered_fields_are_named(tmp_path: Path, change: Callable[[Fields], Any
     rewritten(path, tensors, change(fields))
     with pytest.raises(TraceFileError, match=text):
         Trace.load(path)
+    with pytest.raises(TraceFileError, match=text):
+        lv.read_attention(path, step=1, layer=1)
+
+
+def test_a_gradient_that_is_gone_is_missed_by_its_checksums(tmp_path: Path) -> None:
+    tensors, fields = parts(saved(tmp_path))
+    del tensors["gradient"]
+    path = rewritten(tmp_path / "trace.safetensors", tensors, fields)
+    for read in (Trace.load, lv.read_attention):
+        with pytest.raises(TraceFileError, match="gradient without the tensor of its checksums"):
+            read(path)
 
 
 @pytest.mark.parametrize(
