@@ -20,6 +20,7 @@ from lvlmscope.inputs.preparation import join, prepare
 from lvlmscope.models.decoder_shape import require_one_stream
 from lvlmscope.models.families import Family
 from lvlmscope.models.loaded_model import family_for, find_processor, unwrap
+from lvlmscope.models.padded_batches import padding_reason
 from lvlmscope.runtime.attachment import instrumentation_of
 from lvlmscope.runtime.generation_settings import plain_settings
 from lvlmscope.traces.requirements import require_image
@@ -74,7 +75,7 @@ class AnswerScorer:
         own, prompt = self.trace.images, self.trace.prompt
         shown = [[*own[:place], image, *own[place + 1 :]] for image in images]
         ready = [prepare(one, prompt, self.processor, self.family) for one in shown]
-        alone = self.stepwise or bool(self.family.padding_reason(self.model))
+        alone = self.stepwise or bool(padding_reason(self.model, self.family))
         batches = [[one] for one in ready] if alone else [ready]
         return torch.cat([self._log_probs(self._logits(join(batch, self.family).inputs)) for batch in batches])
 

@@ -11,6 +11,8 @@ from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 from lvlmscope.inputs.preparation import join, prepare
 from lvlmscope.interface import progress
 from lvlmscope.models.families import Family, family_of
+from lvlmscope.models.loaded_model import unwrap
+from lvlmscope.models.padded_batches import padding_reason
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -87,7 +89,7 @@ def timed_answers(
     """
     inputs = list(pairs)
     family = family_of(model)
-    batch_size = 1 if family.padding_reason(model) else batch_size
+    batch_size = 1 if padding_reason(unwrap(model), family) else batch_size
     written: list[tuple[str, int, bool]] = []
     seconds = 0.0
     with progress.bar(total=len(inputs), desc=description, delay=2, leave=False) as bar:

@@ -12,6 +12,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.hooks.instance_attributes import shadowed
 from lvlmscope.hooks.user_code import calling
+from lvlmscope.models.padded_batches import padding_mask, refuse_padding
 from lvlmscope.runtime.active_intervention import ActiveIntervention
 from lvlmscope.runtime.edit_record import EditRecord
 from lvlmscope.runtime.generation_settings import resolve_settings
@@ -59,6 +60,8 @@ def _wrapped(instrumentation: Instrumentation, original: Callable[..., Any]) -> 
             fix = "pass input_ids, so that image positions are known"
             raise ModelInputError(message("no input_ids", "input_ids", fix, task="generate with an intervention"))
         settings = resolve_settings(core, given | kwargs)
+        mask = padding_mask(ids, kwargs.get("attention_mask"), settings)
+        refuse_padding(instrumentation.model, instrumentation.family, mask)
         # One at a time: an intervention's session follows one answer
         with instrumentation.lock, instrumentation.generation(ids, kwargs | settings.to_dict()):
             if processors := [p for each in instrumentation.active if (p := _processor(each)) is not None]:

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from lvlmscope.errors import TrainingDataError, UnsupportedOptionError, message, task
+from lvlmscope.errors import ModelInputError, TrainingDataError, UnsupportedOptionError, message, task
 from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
 from lvlmscope.models.decoder_shape import require_one_stream
-from lvlmscope.models.loaded_model import LoadedModel
+from lvlmscope.models.loaded_model import LoadedModel, unwrap
+from lvlmscope.models.padded_batches import padding_reason
 from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.training.cell_learner import CellLearner
 from lvlmscope.training.checkpoints import last_whole_checkpoint
@@ -62,8 +63,10 @@ def train_cell(
         CellError: A cell of another hidden size than the model's, or a run to go on with whose checkpoints are all
             damaged.
         TrainingDataError: Nothing to train on, or a processor without a chat template.
+        ModelInputError: Batches of more than one record for a model to which padding gives other logits.
     """
     _require_training(model)
+    _refuse_padding(model, options)
     start = last_whole_checkpoint(options.output) if options.resume else None
     learner = _learner(model, cell, options.seed)
     training, held_out = split_records(records, options.validation, options.seed)
@@ -88,6 +91,15 @@ def _require_training(model: LoadedModel) -> None:
     if not getattr(model.processor, "chat_template", None):
         got, expected = f"{type(model.processor).__name__} without a chat template", "a chat model's processor"
         raise TrainingDataError(message(got, expected, "set processor.chat_template"))
+
+
+@task("train a cell")
+def _refuse_padding(model: LoadedModel, options: TrainingOptions) -> None:
+    bare = unwrap(model)
+    if options.batch > 1 and (reason := padding_reason(bare, model.family)):
+        got = f"batches of {options.batch}, which are padded, for {type(bare).__name__}, {reason}"
+        fix = f"set batch=1, accumulate={options.batch * options.accumulate}"
+        raise ModelInputError(message(got, "one record at a time", fix))
 
 
 def _learner(model: LoadedModel, cell: DepthCell | CellConfig | None, seed: int) -> CellLearner:

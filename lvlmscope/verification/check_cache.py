@@ -8,7 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lvlmscope.models.loaded_model import LoadedModel
+from lvlmscope.models.loaded_model import LoadedModel, unwrap
+from lvlmscope.models.padded_batches import note_padding
 from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.verification.self_check import check
 
@@ -38,7 +39,8 @@ def check_once(loaded: LoadedModel, source: str | None) -> None:
         ReplayError: The replay disagrees with the generation.
     """
     record = None if source is None else cache_folder() / "checks" / f"{_fingerprint(loaded, source)}.json"
-    if record is not None and record.is_file():
+    if record is not None and (reason := _kept_reason(record)) is not None:
+        note_padding(unwrap(loaded), reason)
         return
     found = check(loaded)
     found.raise_if_failed()
@@ -47,10 +49,21 @@ def check_once(loaded: LoadedModel, source: str | None) -> None:
     try:
         record.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(record) as temporary:
-            temporary.write_text(json.dumps({"model": loaded.name, "check": repr(found)}), encoding="utf-8")
+            kept = {"model": loaded.name, "check": repr(found), "padding_reason": found.padding_reason}
+            temporary.write_text(json.dumps(kept), encoding="utf-8")
     except OSError as error:
         text = f"the check of {loaded.name} cannot be remembered in {record.parent} ({error}); it runs at every load"
         warnings.warn(text, stacklevel=3)
+
+
+def _kept_reason(record: Path) -> str | None:
+    """The padding reason of a check that passed; None without a record, or with one that cannot be read."""
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # it is made again
+        return None
+    reason = found.get("padding_reason") if isinstance(found, dict) else None
+    return reason if isinstance(reason, str) else None
 
 
 def _fingerprint(loaded: LoadedModel, source: str) -> str:

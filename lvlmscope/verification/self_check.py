@@ -24,6 +24,7 @@ from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.generation_settings import plain_settings
 from lvlmscope.runtime.protocol import ModelInfo, Session
 from lvlmscope.traces.trace import Trace
+from lvlmscope.verification.padding_check import PaddingEffect, measure_padding
 
 __all__ = ["Check", "Finding", "check"]
 
@@ -42,6 +43,7 @@ class Finding:
         value: What was measured.
         limit: What is allowed, or needed.
         note: More words.
+        needed: Whether a model that fails is refused; False where only what the note says is.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Finding:
     value: str = ""
     limit: str = ""
     note: str = ""
+    needed: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -59,16 +62,19 @@ class Check:
         model: Class name of the model.
         family: Name of the family whose rules were used.
         findings: One entry per thing checked.
+        padding_reason: Why padded batches of this model are refused, and run one by one where the library makes them;
+            empty where they are not.
     """
 
     model: str
     family: str
     findings: tuple[Finding, ...]
+    padding_reason: str = ""
 
     @property
     def passed(self) -> bool:
-        """Whether nothing failed."""
-        return all(finding.passed is not False for finding in self.findings)
+        """Whether nothing that is needed failed."""
+        return all(finding.passed is not False or not finding.needed for finding in self.findings)
 
     def __repr__(self) -> str:
         """A line per finding."""
@@ -77,7 +83,8 @@ class Check:
         for finding in self.findings:
             measured = f"{finding.value} (limit {finding.limit})" if finding.limit else finding.value
             words = "; ".join(part for part in (measured, finding.note) if part)
-            lines.append(f"  {marks[finding.passed]:<12}{finding.name}: {words}")
+            mark = marks[finding.passed] if finding.needed or finding.passed is not False else "differs"
+            lines.append(f"  {mark:<12}{finding.name}: {words}")
         return "\n".join(lines)
 
     def raise_if_failed(self) -> None:
@@ -96,7 +103,9 @@ def check(model: Any, *, inputs: Any = None, processor: Any = None, family: Fami
 
     A few tokens are generated and replayed. Checked are: the replay repeats the generation; rows sum to 1; rows equal
     those of the model's own eager attention; hiding the image from every layer moves the logits; every image token
-    has a cell in the layout.
+    has a cell in the layout. Whether a sample that is padded on the left keeps its logits is measured, too: a model
+    where it does not passes, and its padded batches are refused from then on, or run one by one where this library
+    makes them.
 
     Args:
         model: What ``load`` gave, or a bare Hugging Face model.
@@ -122,14 +131,16 @@ def check(model: Any, *, inputs: Any = None, processor: Any = None, family: Fami
         fix = "pass one sample"
         raise UnsupportedModelError(message(f"{len(every)} samples", "one sample", fix, task="check a model"))
     traced = every[0]
+    effect = measure_padding(bare, family, inputs, options)
     findings = (
         _agreement(traced),
         _sums(traced, bare),
         _eager(bare, family, traced, inputs, options),
         _edit(bare, family, inputs),
+        _padding(effect),
         _cells(traced),
     )
-    return Check(model=type(bare).__name__, family=family.name, findings=findings)
+    return Check(model=type(bare).__name__, family=family.name, findings=findings, padding_reason=effect.reason)
 
 
 def _test_image() -> Image.Image:
@@ -252,6 +263,16 @@ def _edit(model: torch.nn.Module, family: Family, inputs: dict[str, Any]) -> Fin
     moved = (edited - plain).abs().max().item()
     heads = handle.report()[0]["edited_heads"]
     return Finding(name=name, passed=moved > 0, value=f"by {moved:.2g}", note=f"{heads} heads edited")
+
+
+def _padding(effect: PaddingEffect) -> Finding:
+    name, found = "a padded sample has its own logits", effect.agreement
+    value, limit = ("", "") if found is None else (f"{found.difference:.2g}", f"{found.tolerance:.2g}")
+    if effect.reason:
+        refused = "padded batches are refused: one sample at a time"
+        note = refused if found else f"{effect.reason}; {refused}"
+        return Finding(name=name, passed=False, value=value, limit=limit, note=note, needed=False)
+    return Finding(name=name, passed=None if found is None else True, value=value, limit=limit, note=effect.note)
 
 
 def _cells(traced: Trace) -> Finding:
