@@ -29,6 +29,7 @@ _CONSTANT = 1e-6  # a spread below this share of the mean is the rounding of flo
     suspicious="low",
     description="Correlation of each layer's image map with the visual anchor of the middle layers, in [-1, 1].",
     part={"anchor": "r_pos"},
+    positional=True,
 )
 @signal(
     name="r_neg",
@@ -36,6 +37,7 @@ _CONSTANT = 1e-6  # a spread below this share of the mean is the rounding of flo
     suspicious="high",
     description="Correlation of each layer's image map with the noise anchor of the initial layers, in [-1, 1].",
     part={"anchor": "r_neg"},
+    positional=True,
 )
 @checked
 @task("correlate layers with anchors")
@@ -148,9 +150,10 @@ def layer_correlation(trace: Trace, *, step: OneStep | Literal["each"] = "mean",
 def _over_depth(trace: Trace, sinks: Sinks) -> tuple[AttentionRows, torch.Tensor]:
     """Rows, and the image keys that are compared: the same in all layers, or maps would not be comparable."""
     dropped = sink_mask(trace, sinks).any(0)
+    if not bool(dropped.any()):
+        return image_rows(trace), trace.image_keys
     everywhere = xr.DataArray(dropped.expand(trace.num_layers, -1).cpu().numpy(), dims=("layer", "key"))
-    rows = image_rows(trace, everywhere if bool(dropped.any()) else "keep")
-    return rows, trace.image_keys & ~dropped
+    return image_rows(trace, everywhere), trace.image_keys & ~dropped
 
 
 def _pearson(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

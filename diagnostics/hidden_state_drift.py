@@ -22,6 +22,7 @@ __all__ = ["representation_drift"]
     kind="hidden",
     suspicious="high",
     needs=("hidden_states",),
+    positional=True,
     description="Length of each layer's update relative to the hidden state before it.",
     options={"measure": "relative"},
 )
@@ -30,6 +31,7 @@ __all__ = ["representation_drift"]
     kind="hidden",
     suspicious="high",
     needs=("hidden_states",),
+    positional=True,
     description="Cosine distance between the hidden states of consecutive layers, in [0, 2].",
 )
 @checked

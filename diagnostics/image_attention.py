@@ -62,7 +62,7 @@ def visual_attention_ratio(trace: Trace, *, step: OneStep = 0, sinks: Sinks = "k
     )
 
 
-@signal(name="image_attention_focus", kind="attention", suspicious="low")
+@signal(name="image_attention_focus", kind="attention", suspicious="low", positional=True)
 @checked
 @task("measure image attention focus")
 def image_attention_focus(
@@ -128,8 +128,9 @@ def image_attention_focus(
     suspicious="high",
     description="Mean over heads of the entropy of attention over the image tokens, in nats.",
     options={"mode": "head"},
+    positional=True,
 )
-@signal(name="layer_image_entropy", kind="attention", suspicious="high")
+@signal(name="layer_image_entropy", kind="attention", suspicious="high", positional=True)
 @checked
 @task("measure layer image entropy")
 def layer_image_entropy(

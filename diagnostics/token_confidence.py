@@ -18,6 +18,7 @@ __all__ = ["confidence"]
     suspicious="low",
     description="Gap between the two highest log-probabilities, in nats.",
     part={"measure": "margin"},
+    positional=True,
 )
 @signal(
     name="entropy",
@@ -25,6 +26,7 @@ __all__ = ["confidence"]
     suspicious="high",
     description="Entropy of the next-token distribution, in nats.",
     part={"measure": "entropy"},
+    positional=True,
 )
 @signal(
     name="log_prob",
@@ -32,6 +34,7 @@ __all__ = ["confidence"]
     suspicious="low",
     description="Log-probability of the token written, in nats.",
     part={"measure": "log_probability"},
+    positional=True,
 )
 def confidence(trace: Trace) -> xr.DataArray:
     """Log-probability, entropy and margin of each generated token, in nats.
@@ -64,7 +67,7 @@ def confidence(trace: Trace) -> xr.DataArray:
     )
 
 
-@signal(name="position", kind="baseline", suspicious="high")
+@signal(name="position", kind="baseline", suspicious="high", positional=True)
 def _position(trace: Trace) -> xr.DataArray:
     """Position in the answer, in tokens: late words are hallucinated more often."""
     steps = torch.arange(trace.num_steps)

@@ -18,7 +18,7 @@ __all__ = ["saliency_to_answer", "saliency_to_image", "saliency_to_previous"]
 _PAPER = "arXiv 2601.20279"
 
 
-@signal(name="saliency_to_previous", kind="gradient", suspicious="low", needs=("gradient",))
+@signal(name="saliency_to_previous", kind="gradient", suspicious="low", needs=("gradient",), positional=True)
 @checked
 @task("measure saliency to the previous token")
 def saliency_to_previous(
@@ -59,7 +59,7 @@ def saliency_to_previous(
     return _scored(trace, found, layers, "saliency to previous", normalise=normalise, sinks=sinks)
 
 
-@signal(name="saliency_to_answer", kind="gradient", suspicious="low", needs=("gradient",))
+@signal(name="saliency_to_answer", kind="gradient", suspicious="low", needs=("gradient",), positional=True)
 @checked
 @task("measure saliency to the answer")
 def saliency_to_answer(
@@ -96,7 +96,7 @@ def saliency_to_answer(
     return _scored(trace, found, layers, "saliency to answer", normalise=normalise, sinks=sinks)
 
 
-@signal(name="saliency_to_image", kind="gradient", suspicious="low", needs=("gradient",))
+@signal(name="saliency_to_image", kind="gradient", suspicious="low", needs=("gradient",), positional=True)
 @checked
 @task("measure saliency to the image")
 def saliency_to_image(

@@ -71,7 +71,7 @@ def sensitive_heads(
     )
 
 
-@signal(name="sensitive_head_entropy", kind="attention", suspicious="high")
+@signal(name="sensitive_head_entropy", kind="attention", suspicious="high", positional=True)
 @checked
 @task("measure the entropy of sensitive heads")
 def sensitive_head_entropy(

@@ -1,14 +1,17 @@
 """Signals read where the rows are: on the model's device, one value for each layer and step brought to the CPU."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
 import torch
 import xarray as xr
 
 from lvlmscope.capture.options import TraceOptions
 from lvlmscope.errors import EvaluationError, message, task
+from lvlmscope.traces.labelled_arrays import positions_alone
 from lvlmscope.traces.shared_rows import sharing_rows
 from lvlmscope.traces.signal_trace import SignalTrace
 from lvlmscope.traces.trace import Trace
@@ -78,14 +81,18 @@ def reduce_trace(trace: Trace, signals: Sequence[WordSignal]) -> SignalTrace:
     device = trace.attention.device
     here = _on(device, trace)
     # What a signal makes itself, such as the numbers of the steps, is made beside the rows
-    with sharing_rows(), torch.device(device):
-        found = {each.name: _over_layers(each.read(here)) for each in signals}
+    beside = nullcontext() if device == torch.get_default_device() else device
+    with sharing_rows(), beside:
+        found = {each.name: _read(each, here) for each in signals}
+    layers = _all_layers(found.values(), trace)
     return SignalTrace(
-        signals=xr.Dataset(found),
+        values={name: _over_layers(signal, layers, trace) for name, signal in found.items()},
+        layers=layers,
         answer_ids=trace.answer_ids,
         answer_tokens=trace.answer_tokens,
         answer=trace.answer,
         prompt=trace.prompt,
+        about={name: signal.attrs for name, signal in found.items()},
         provenance=trace.provenance,
         effects=trace.effects,
     )
@@ -94,13 +101,35 @@ def reduce_trace(trace: Trace, signals: Sequence[WordSignal]) -> SignalTrace:
 def _on(device: torch.device, trace: Trace) -> Trace:
     """The trace with all its tensors on one device."""
     held = {each.name: getattr(trace, each.name) for each in fields(trace)}
-    moved: dict[str, Any] = {name: one.to(device) for name, one in held.items() if isinstance(one, torch.Tensor)}
-    return replace(trace, **moved)
+    elsewhere = {name: one for name, one in held.items() if isinstance(one, torch.Tensor) and one.device != device}
+    moved: dict[str, Any] = {name: one.to(device) for name, one in elsewhere.items()}
+    return replace(trace, **moved) if moved else trace
 
 
-def _over_layers(signal: xr.DataArray) -> xr.DataArray:
-    """Dims (step, layer) or (step): other axes are averaged over, undefined values left out."""
-    dims = ["step", "layer"] if "layer" in signal.dims else ["step"]
-    others = [dim for dim in signal.dims if dim not in dims]
-    mean = signal.mean(others, keep_attrs=True) if others else signal
-    return mean.transpose(*dims).astype("float32")
+def _read(signal: WordSignal, trace: Trace) -> xr.DataArray:
+    with positions_alone() if signal.positional else nullcontext():
+        return signal.read(trace)
+
+
+def _own_labels(signal: xr.DataArray, dim: str, trace: Trace) -> tuple[int, ...]:
+    """Numbers on a signal's axis of steps or layers: its own, or those of the trace."""
+    if dim in signal.coords:
+        return tuple(signal[dim].values.tolist())
+    return trace.layer_indices if dim == "layer" else tuple(range(trace.num_steps))
+
+
+def _all_layers(signals: Iterable[xr.DataArray], trace: Trace) -> tuple[int, ...]:
+    layered = [signal for signal in signals if "layer" in signal.dims]
+    return tuple(sorted({layer for signal in layered for layer in _own_labels(signal, "layer", trace)}))
+
+
+def _over_layers(signal: xr.DataArray, layers: tuple[int, ...], trace: Trace) -> np.ndarray:
+    """float32 ``[step, layer]`` or ``[step]``: other axes are averaged over, undefined values left out."""
+    wanted = {"step": tuple(range(trace.num_steps))} | ({"layer": layers} if "layer" in signal.dims else {})
+    for dim, labels in wanted.items():
+        if (own := _own_labels(signal, dim, trace)) != labels:
+            signal = signal.assign_coords({dim: list(own)}).reindex({dim: list(labels)})
+    others = [dim for dim in signal.dims if dim not in wanted]
+    mean = signal.variable.mean(others) if others else signal.variable
+    values: np.ndarray = mean.transpose(*wanted).to_numpy().astype(np.float32, copy=False)
+    return values

@@ -117,10 +117,14 @@ def alternative_pieces(
     found = []
     for previous, step in zip(before, ids, strict=True):
         written = _decode(tokenizer, [previous])
-        both = [_decode(tokenizer, [previous, token]) for token in step]
-        alone = [_decode(tokenizer, [token]) for token in step]
-        kept = zip(both, alone, strict=True)
-        found.append(tuple(b[len(written) :] if written and b.startswith(written) else a for b, a in kept))
+        both = [_decode(tokenizer, [previous, token]) if written else "" for token in step]
+        follows = [bool(written) and text.startswith(written) for text in both]
+        found.append(
+            tuple(
+                text[len(written) :] if after else _decode(tokenizer, [token])
+                for token, text, after in zip(step, both, follows, strict=True)
+            )
+        )
     return tuple(found)
 
 

@@ -12,7 +12,7 @@ from lvlmscope.evaluation.sweep_tables import ERRORS, IMAGES, WORDS
 from lvlmscope.evaluation.word_labels import LabelledWord, labels_in, unlabelled_in
 from lvlmscope.sweeps.part_run import FailedItem, SweptItem
 from lvlmscope.traces.signal_trace import SignalTrace
-from lvlmscope.traces.word_values import Tokens, defined_mean, word_steps
+from lvlmscope.traces.word_values import Tokens, values_at
 
 __all__ = ["Columns", "part_tables"]
 
@@ -136,11 +136,14 @@ def _word_table(swept: Sequence[SweptItem], words: Sequence[Sequence[LabelledWor
 
 def _values(trace: SignalTrace, name: str, words: Sequence[LabelledWord], columns: Columns) -> np.ndarray:
     """float64 [word, layer] on the sweep's layers."""
-    signal = trace.signals[name]
-    if "layer" in signal.dims and trace.layers != columns.layers:
-        signal = signal.reindex(layer=list(columns.layers))
-    values = signal.to_numpy().reshape(trace.num_steps, -1)
-    return np.array([defined_mean(values[word_steps(word.steps, columns.tokens)], 0) for word in words])
+    values = trace.values[name]
+    if values.ndim == 2 and trace.layers != columns.layers:
+        own = {layer: place for place, layer in enumerate(trace.layers)}
+        whole = np.full((len(values), len(columns.layers)), np.nan, np.float32)
+        shared = [(place, own[layer]) for place, layer in enumerate(columns.layers) if layer in own]
+        whole[:, [place for place, _ in shared]] = values[:, [other for _, other in shared]]
+        values = whole
+    return values_at(values.reshape(trace.num_steps, -1), [word.steps for word in words], columns.tokens)
 
 
 def _word_row(one: SweptItem, number: int, word: LabelledWord, vocabulary: Vocabulary | None) -> dict[str, Any]:

@@ -187,7 +187,7 @@ def _columns(model: LoadedModel, data: Dataset, settings: SweepSettings) -> Colu
     generation = {**settings.generation, "max_new_tokens": 1}
     unlimited = replace(settings, max_memory=None).trace_options()
     (found,) = replay_prepared(model, model.family, prepared, unlimited, generation=generation, seed=[0]).signals()
-    layered = {str(name): "layer" in signal.dims for name, signal in found.signals.items()}
+    layered = {name: values.ndim == 2 for name, values in found.values.items()}
     return Columns(signals=layered, layers=found.layers, tokens=settings.tokens, vocabulary=vocabulary)
 
 

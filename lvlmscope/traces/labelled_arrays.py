@@ -1,6 +1,8 @@
 """Labels of a trace's axes, and the trace as a labelled dataset."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,7 +15,7 @@ from lvlmscope.traces.array_attributes import storable
 if TYPE_CHECKING:
     from lvlmscope.traces.trace import Trace
 
-__all__ = ["coordinates", "dataset", "labelled_array"]
+__all__ = ["coordinates", "dataset", "labelled_array", "positions_alone"]
 
 
 def coordinates(trace: "Trace", *dims: str) -> dict[str, Any]:
@@ -26,18 +28,21 @@ def coordinates(trace: "Trace", *dims: str) -> dict[str, Any]:
     Returns:
         What ``xarray.DataArray(coords=...)`` takes.
     """
-    steps, keys = np.arange(trace.num_steps), np.arange(len(trace.tokens))
-    every: dict[str, dict[str, Any]] = {
-        "step": {"step": steps, "token": ("step", np.array(trace.answer_tokens, dtype=object))},
-        "layer": {"layer": np.array(trace.layer_indices)},
-        "head": {"head": np.arange(trace.num_heads)},
-        "key": {
-            "key": keys,
-            "key_token": ("key", np.array(trace.tokens, dtype=object)),
-            "key_kind": ("key", np.array(trace.layout.kinds, dtype=object)),
-        },
+    return {name: value for dim in dims for name, value in _along(trace, dim).items()}
+
+
+def _along(trace: "Trace", dim: str) -> dict[str, Any]:
+    if dim == "step":
+        return {"step": np.arange(trace.num_steps), "token": ("step", np.array(trace.answer_tokens, dtype=object))}
+    if dim == "layer":
+        return {"layer": np.array(trace.layer_indices)}
+    if dim == "head":
+        return {"head": np.arange(trace.num_heads)}
+    return {
+        "key": np.arange(len(trace.tokens)),
+        "key_token": ("key", np.array(trace.tokens, dtype=object)),
+        "key_kind": ("key", np.array(trace.layout.kinds, dtype=object)),
     }
-    return {name: value for dim in dims for name, value in every[dim].items()}
 
 
 def dataset(trace: "Trace") -> xr.Dataset:
@@ -47,8 +52,8 @@ def dataset(trace: "Trace") -> xr.Dataset:
         trace: What to label.
 
     Returns:
-        Variables attention, gradient, hidden_states and image_scores (where kept), log_probs, entropy, margin,
-        answer_ids, image_keys, top_ids, top_log_probs.
+        Variables attention, log_probs, entropy, margin, answer_ids, image_keys, top_ids, top_log_probs; gradient,
+        hidden_states, image_scores, and processed_log_probs with its top_ids and top_log_probs, where kept.
     """
     four = ("step", "layer", "head", "key")
     dims: dict[str, tuple[str, ...]] = {
@@ -63,8 +68,12 @@ def dataset(trace: "Trace") -> xr.Dataset:
         "image_keys": ("key",),
         "top_ids": ("step", "rank"),
         "top_log_probs": ("step", "rank"),
+        "processed_log_probs": ("step",),
+        "processed_top_ids": ("step", "rank"),
+        "processed_top_log_probs": ("step", "rank"),
     }
-    units = {"log_probs": "nats", "entropy": "nats", "margin": "nats", "top_log_probs": "nats", "attention": "1"}
+    nats = ("log_probs", "entropy", "margin", "top_log_probs", "processed_log_probs", "processed_top_log_probs")
+    units = dict.fromkeys(nats, "nats") | {"attention": "1"}
     variables = {
         name: xr.Variable(axes, getattr(trace, name).numpy(), {"units": units[name]} if name in units else {})
         for name, axes in dims.items()
@@ -75,7 +84,29 @@ def dataset(trace: "Trace") -> xr.Dataset:
 
 
 _OF_TRACE: Final = ("step", "layer", "head", "key")
+_POSITIONS: Final[ContextVar[bool]] = ContextVar("positions_alone", default=False)
 _REQUIRED: Final = ("long_name", "units", "bounds", "reference")
+
+
+@contextmanager
+def positions_alone() -> Iterator[None]:
+    """Let labelled arrays that are made inside do without the trace's coordinates, which take longer than most numbers.
+
+    Yields:
+        Nothing.
+
+    Examples:
+        >>> from lvlmscope.diagnostics import layer_image_entropy, planted_trace
+        >>> with positions_alone():
+        ...     found = layer_image_entropy(planted_trace())
+        >>> found.dims, list(found.coords)
+        (('layer', 'step'), [])
+    """
+    token = _POSITIONS.set(True)
+    try:
+        yield
+    finally:
+        _POSITIONS.reset(token)
 
 
 def labelled_array(
@@ -110,5 +141,6 @@ def labelled_array(
     array = values.detach().to("cpu", torch.bool if values.dtype == torch.bool else torch.float32).numpy()
     name = str(attrs["long_name"]).replace(" ", "_")
     given = dict(coords or {})
-    own = coordinates(trace, *(dim for dim in dims if dim in _OF_TRACE and dim not in given))
+    named = () if _POSITIONS.get() else (dim for dim in dims if dim in _OF_TRACE and dim not in given)
+    own = coordinates(trace, *named)
     return xr.DataArray(array, dims=dims, coords=own | given, name=name, attrs=storable(attrs))

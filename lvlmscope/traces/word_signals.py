@@ -35,6 +35,8 @@ class WordSignal:
         description: One line on what it measures.
         options: Given to `compute` by name.
         part: Entries to take of other dims of the array, such as `{"measure": "entropy"}`.
+        positional: Whether `compute` finds values by their positions alone, never by coordinates of step, layer, head
+            or key; where only numbers are kept these are then not made.
     """
 
     name: str
@@ -45,6 +47,7 @@ class WordSignal:
     description: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     part: Mapping[str, str] = field(default_factory=dict)
+    positional: bool = False
 
     def lacking(self, trace: Trace, model: Any) -> str:
         """What of a trace, or beside it, is missing for the signal; empty when all is there."""
@@ -62,7 +65,8 @@ class WordSignal:
             model: For signals that run it once more.
         """
         given = (model,) if "model" in self.needs else ()
-        return computed_once(self.compute, trace, *given, **self.options).sel(self.part, drop=True)
+        found = computed_once(self.compute, trace, *given, **self.options)
+        return found.sel(self.part, drop=True) if self.part else found
 
 
 # The signals of this package come by entry points too, as those of any other
@@ -78,6 +82,7 @@ def signal(
     description: str | None = None,
     options: Mapping[str, Any] | None = None,
     part: Mapping[str, str] | None = None,
+    positional: bool = False,
 ) -> Callable[[Compute], Compute]:
     """Registers the function below it as a signal that is read at words; the function itself stays as it is.
 
@@ -89,6 +94,8 @@ def signal(
         description: One line on what it measures; None for the first line of the function's docstring.
         options: Options of the function under which it is this signal; a function may stand for several.
         part: Entries to take of dims beside layer, head and step, such as `{"measure": "entropy"}`.
+        positional: Whether the function finds values by position alone, never by coordinates of step, layer, head or
+            key: sweeps are then faster.
 
     Returns:
         The decorator.
@@ -112,6 +119,7 @@ def signal(
             description=text,
             options=dict(options or {}),
             part=dict(part or {}),
+            positional=positional,
         )
         SIGNALS.register(name, found, source=compute)
         return compute

@@ -8,7 +8,7 @@ import xarray as xr
 
 from lvlmscope.errors import ModelInputError, message
 
-__all__ = ["Tokens", "at_words", "defined_mean", "word_steps"]
+__all__ = ["Tokens", "at_words", "defined_mean", "values_at", "word_steps"]
 
 Tokens = Literal["first", "mean"]
 _TOKENS: Final = get_args(Tokens)
@@ -43,9 +43,32 @@ def at_words(
     others = [dim for dim in signal.dims if dim not in kept]
     mean = signal.mean(others) if others else signal
     values = mean.transpose(*kept).to_numpy().astype(np.float64).reshape(signal.sizes["step"], -1)
-    rows = np.array([defined_mean(values[word_steps(steps, tokens)], 0) for steps in words])
-    rows = rows.reshape(len(words), values.shape[1])
+    rows = values_at(values, words, tokens)
     return rows if keep_layers else rows[:, 0]
+
+
+def values_at(values: np.ndarray, words: Sequence[Sequence[int]], tokens: Tokens) -> np.ndarray:
+    """Values of steps at words; undefined ones are left out of the mean.
+
+    Args:
+        values: Numbers ``[step, column]``.
+        words: The steps of each word.
+        tokens: As in `at_words`.
+
+    Returns:
+        float64 ``[word, column]``.
+
+    Raises:
+        ModelInputError: Another value of `tokens`.
+
+    >>> values_at(np.array([[0.5], [np.inf], [0.7]]), [(0, 2), (1,)], "mean").tolist()
+    [[0.6], [nan]]
+    """
+    chosen = [word_steps(steps, tokens) for steps in words]
+    if all(len(steps) == 1 for steps in chosen):
+        single = values[[steps[0] for steps in chosen]].astype(np.float64)
+        return np.where(np.isfinite(single), single, np.nan)
+    return np.array([defined_mean(values[steps], 0) for steps in chosen]).reshape(len(words), values.shape[1])
 
 
 def word_steps(steps: Sequence[int], tokens: Tokens) -> list[int]:

@@ -2,21 +2,24 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import lvlmscope as lv
 from lvlmscope.capture.options import TraceOptions
 from lvlmscope.capture.row_recorder import RowRecorder
-from lvlmscope.capture.signal_reduction import reducing
+from lvlmscope.capture.signal_reduction import reduce_trace, reducing
 from lvlmscope.capture.traced_batch import replay_prepared
-from lvlmscope.errors import EvaluationError, ModelInputError
+from lvlmscope.errors import EvaluationError, ModelInputError, ShapeError
 from lvlmscope.inputs.preparation import join, prepare
 from lvlmscope.models.loaded_model import find_processor, unwrap
 from lvlmscope.tiny import scene
+from lvlmscope.traces.word_signals import WordSignal
 from lvlmscope.traces.word_values import at_words
 from lvlmscope.traces.words import words_of
 
@@ -42,6 +45,33 @@ def test_the_signals_are_those_of_the_full_trace_to_the_last_bit(model: lv.Loade
             expected = at_words(each.read(whole), steps, "first")
             got = found.signals[each.name].to_numpy().reshape(whole.num_steps, -1)
             np.testing.assert_array_equal(got, expected.astype(np.float32), err_msg=each.name)
+
+
+def test_a_signal_that_reads_its_own_labels_gets_them(model: lv.LoadedModel) -> None:
+    """Coordinates are left out for signals that say that they need none, and for no others."""
+
+    def of_one_layer(trace: lv.Trace) -> xr.DataArray:
+        found = lv.image_attention_focus(trace)
+        return found.sel(layer=[5, 2]).isel(step=slice(None, None, -1))
+
+    trace = lv.trace(model, scene("prior", 0).image, PROMPT, **SHORT)
+    labelled = WordSignal(name="chosen", kind="attention", suspicious=None, compute=of_one_layer)
+    every = WordSignal(name="all", kind="attention", suspicious=None, compute=lv.image_attention_focus, positional=True)
+    found = reduce_trace(trace, [labelled, every])
+    assert found.layers == trace.layer_indices
+    assert list(found.signals["token"].values) == list(trace.answer_tokens)
+    # The mean over heads adds in another order along other strides
+    np.testing.assert_allclose(found.values["chosen"][:, [5, 2]], found.values["all"][:, [5, 2]], rtol=1e-6)
+    assert np.isnan(found.values["chosen"][:, [0, 1, 3, 4, 6, 7]]).all()
+    assert found.signals["all"].attrs["long_name"] == "image attention focus"
+
+
+def test_signals_of_other_shapes_than_the_answer_are_refused(model: lv.LoadedModel) -> None:
+    whole = lv.trace(model, scene("prior", 0).image, PROMPT, keep="signals", **SHORT)
+    with pytest.raises(ShapeError, match=r"got entropy of shape \(1,\); expected: \(8, 8\) or \(8,\)"):
+        replace(whole, values={"entropy": np.zeros(1, np.float32)})
+    with pytest.raises(ShapeError, match="got 2 ids and 8 texts"):
+        replace(whole, answer_ids=whole.answer_ids[:2])
 
 
 def test_signals_turn_on_what_they_need_and_all_means_what_is_allowed(model: lv.LoadedModel) -> None:

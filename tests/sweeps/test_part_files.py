@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-import xarray as xr
 
 from lvlmscope.evaluation.datasets.items import Item
 from lvlmscope.sweeps.part_files import has_part, write_part
@@ -25,10 +24,11 @@ COLUMNS = Columns(
 def swept(number: int) -> SweptItem:
     """An answer of one word a token, with signals that no compression finds a pattern in."""
     draws = np.random.default_rng(number)
-    signals = {name: (("step", "layer"), draws.random((STEPS, LAYERS), dtype=np.float32)) for name in COLUMNS.signals}
+    values = {name: draws.random((STEPS, LAYERS), dtype=np.float32) for name in COLUMNS.signals}
     pieces = tuple(f" word{step}" for step in range(STEPS))
     trace = SignalTrace(
-        signals=xr.Dataset(signals, coords={"step": range(STEPS), "layer": range(LAYERS)}),
+        values=values,
+        layers=COLUMNS.layers,
         answer_ids=torch.arange(STEPS),
         answer_tokens=pieces,
         answer="".join(pieces),
@@ -61,4 +61,4 @@ def test_values_are_kept_to_the_last_bit_of_float32(tmp_path: Path) -> None:
     item = swept(3)
     write_part(tmp_path, 0, [item], COLUMNS)
     kept = np.stack(pq.read_table(tmp_path / "words")["signal_4"].to_pandas().to_list())
-    np.testing.assert_array_equal(kept, item.trace.signals["signal_4"].to_numpy())
+    np.testing.assert_array_equal(kept, item.trace.values["signal_4"])
