@@ -22,11 +22,13 @@ from lvlmscope.interventions.registry import (
     save_interventions,
 )
 from lvlmscope.interventions.sgrs import SGRS
+from lvlmscope.interventions.vcd import VCD
 
 __all__ = [
     "CLVA",
     "DLEAF",
     "SGRS",
+    "VCD",
     "HalluRNN",
     "HeadRescaling",
     "LocoRE",

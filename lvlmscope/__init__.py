@@ -59,6 +59,7 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.interventions import CLVA as CLVA
     from lvlmscope.interventions import DLEAF as DLEAF
     from lvlmscope.interventions import SGRS as SGRS
+    from lvlmscope.interventions import VCD as VCD
     from lvlmscope.interventions import HalluRNN as HalluRNN
     from lvlmscope.interventions import HeadRescaling as HeadRescaling
     from lvlmscope.interventions import LocoRE as LocoRE
@@ -165,6 +166,7 @@ _HOMES = {
     "HalluRNN": "lvlmscope.interventions",
     "HeadRescaling": "lvlmscope.interventions",
     "LocoRE": "lvlmscope.interventions",
+    "VCD": "lvlmscope.interventions",
     "Placebo": "lvlmscope.interventions",
     "intervention": "lvlmscope.interventions",
     "load_interventions": "lvlmscope.interventions",
@@ -221,7 +223,17 @@ __all__ += [
 __all__ += ["intervene", "list_models", "load", "occlusion", "read_attention", "report", "resolve_layers"]
 __all__ += ["max_sensitivity", "trace", "trace_inputs", "trace_many", "tune"]
 __all__ += ["Sweep", "load_sweep", "sweep"]
-__all__ += ["CLVA", "DLEAF", "SGRS", "HalluRNN", "HeadRescaling", "LocoRE", "list_interventions", "load_interventions"]
+__all__ += [
+    "CLVA",
+    "DLEAF",
+    "SGRS",
+    "VCD",
+    "HalluRNN",
+    "HeadRescaling",
+    "LocoRE",
+    "list_interventions",
+    "load_interventions",
+]
 __all__ += ["InterventionConfig", "Placebo", "intervention", "save_interventions"]
 __all__ += ["WordSignal", "labelled_array", "list_signals", "signal"]
 __all__ += ["anchor_correlation", "attention_sinks", "confidence", "functional_heads", "image_attention_focus"]

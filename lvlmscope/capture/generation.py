@@ -8,15 +8,15 @@ from typing import Any, Final
 import torch
 from transformers import StoppingCriteriaList
 
-from lvlmscope.decoding.forward_log import RETURNED, TEXT_INPUTS, ForwardLog, whole_cache
-from lvlmscope.decoding.generation_record import Generation, extended_mask
+from lvlmscope.decoding.forward_log import RETURNED, ForwardLog, recorded_generation, whole_cache
+from lvlmscope.decoding.generation_record import Generation
+from lvlmscope.decoding.second_sequence import in_branch
 from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.hooks.instance_attributes import shadowed
 from lvlmscope.hooks.user_code import noting_callables
 from lvlmscope.inputs.context_limits import blame_inputs
 from lvlmscope.interface.progress import bar as progress_bar
 from lvlmscope.models.families import Family
-from lvlmscope.models.input_names import is_image_input
 from lvlmscope.runtime.generation_settings import refuse_unsupported
 
 __all__ = ["generate_answer"]
@@ -60,9 +60,8 @@ def generate_answer(
     shown: dict[str, Any] = {"desc": "generate", "unit": "token", "delay": _SECONDS_BEFORE_BAR, "leave": False}
     with ExitStack() as stack:
         bar = stack.enter_context(progress_bar(total=settings.max_new_tokens, shown=progress, **shown))
-        log, ends = ForwardLog(bar), stack.enter_context(_recorded_ends(core))
-        stack.callback(core.register_forward_pre_hook(log, with_kwargs=True).remove)
-        stack.callback(core.register_forward_hook(log.keep_logits).remove)
+        log, ends = ForwardLog(bar.update), stack.enter_context(_recorded_ends(core))
+        log.hook(core, stack)
         stack.enter_context(blame_inputs(lambda: log.steps))
         stack.enter_context(noting_callables({name: options[name] for name in _USERS if options.get(name) is not None}))
         output = model.generate(**inputs, **cache, **options_and_ours)
@@ -72,21 +71,8 @@ def generate_answer(
         got = f"{log.steps} forwards of {type(core).__name__} for {steps} tokens"
         fix = "register a Family whose core is the module that generate calls"
         raise UnsupportedModelError(message(got, "one forward per token", fix, task="follow a generation"))
-    per_row = log.per_row
-    extra = {n: v for n, v in log.last.items() if n not in TEXT_INPUTS and n not in per_row and not is_image_input(n)}
-    return Generation(
-        ids=output.sequences,
-        prompt_length=prompt,
-        steps=_answer_lengths(ends, steps, len(output.sequences)),
-        cache=output.past_key_values,
-        attention_mask=extended_mask(inputs["attention_mask"], steps - 1),
-        position_ids=torch.cat(log.positions, -1) if len(log.positions) == steps else None,
-        extra=extra,
-        per_row=per_row,
-        first=log.first,
-        logits=torch.stack(log.logits, 1),
-        settings=_settings(settings, options),
-    )
+    lengths = _answer_lengths(ends, steps, len(output.sequences))
+    return recorded_generation(log, inputs, output, lengths=lengths, settings=_settings(settings, options))
 
 
 def _on_device(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +91,8 @@ def _recorded_ends(core: Any) -> Iterator[list[torch.Tensor]]:
 
     def recorded(*args: Any, **options: Any) -> StoppingCriteriaList:
         criteria = original(*args, **options)
-        return _RecordedCriteria(criteria, ends) if threading.get_ident() == thread else criteria
+        own = threading.get_ident() == thread and not in_branch()
+        return _RecordedCriteria(criteria, ends) if own else criteria
 
     with shadowed(core, "_get_stopping_criteria", recorded):
         yield ends

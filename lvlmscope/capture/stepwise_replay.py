@@ -124,6 +124,8 @@ def replay_steps(
     generation: Generation,
     recorder: StepRecorder,
     mode: Callable[[], AbstractContextManager[Any]],
+    *,
+    on_logits: Callable[[Float[torch.Tensor, "batch row vocabulary"]], None] = lambda _: None,
 ) -> Float[torch.Tensor, "batch step vocabulary"]:
     """Run prompt and answer once more as ``generate`` ran them, inside the recording of their rows.
 
@@ -132,6 +134,7 @@ def replay_steps(
         generation: What to repeat.
         recorder: Takes the rows, and gradients where it asks for them.
         mode: Grad mode of the forwards.
+        on_logits: Gets the logits of each step ``[batch, 1, vocabulary]``, right after its forward.
 
     Returns:
         The logits of all steps, without a graph.
@@ -150,6 +153,7 @@ def replay_steps(
             if recorder.differentiable:
                 _differentiate(recorder, logits, generation, step)
         recorder.end_step()
+        on_logits(logits.detach().unsqueeze(1))
         found.append(logits.detach())
         cache = output.past_key_values
         cut_graph(cache)  # a step's loss does not depend on the weights of earlier rows

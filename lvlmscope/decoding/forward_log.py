@@ -1,14 +1,20 @@
 """What the forwards of ``generate`` were given and gave, and the cache that lets them be repeated."""
 
 import threading
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, Final
 
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-__all__ = ["RETURNED", "TEXT_INPUTS", "ForwardLog", "whole_cache"]
+from lvlmscope.decoding.generation_record import Generation, extended_mask
+from lvlmscope.decoding.second_sequence import in_branch
+from lvlmscope.models.input_names import is_image_input
 
-TEXT_INPUTS: Final = ("input_ids", "inputs_embeds", "attention_mask", "position_ids")
+__all__ = ["RETURNED", "ForwardLog", "recorded_generation", "whole_cache"]
+
+_TEXT: Final = ("input_ids", "inputs_embeds", "attention_mask", "position_ids")
 RETURNED: Final = {
     "use_cache": True,
     "return_dict_in_generate": True,
@@ -21,10 +27,19 @@ _RENEWED: Final = {"past_key_values", "logits_to_keep", "return_dict", "cache_po
 
 
 class ForwardLog:
-    """Keeps the first and last forward's arguments and every step's last columns; moves the progress bar."""
+    """Keeps the first and last forward's arguments, every step's last columns and logits.
 
-    def __init__(self, bar: Any) -> None:
-        self.bar = bar
+    Forwards of other threads, and of sequences beside the answer, are not counted.
+    """
+
+    def __init__(self, on_forward: Callable[[], Any] = lambda: None) -> None:
+        """Nothing is hooked yet.
+
+        Args:
+            on_forward: Called at each forward, to move a progress bar.
+        """
+        self.on_forward = on_forward
+        self.branch = in_branch()
         self.thread = threading.get_ident()
         self.steps = 0
         self.first: dict[str, Any] = {}
@@ -33,9 +48,23 @@ class ForwardLog:
         self.columns: dict[str, list[torch.Tensor]] = {}
         self.logits: list[torch.Tensor] = []
 
+    @property
+    def _is_own(self) -> bool:
+        return threading.get_ident() == self.thread and in_branch() is self.branch
+
+    def hook(self, core: torch.nn.Module, steps: ExitStack) -> None:
+        """Follow the forwards of a module.
+
+        Args:
+            core: What ``generate`` calls.
+            steps: Takes the hooks away at its end.
+        """
+        steps.callback(core.register_forward_pre_hook(self, with_kwargs=True).remove)
+        steps.callback(core.register_forward_hook(self.keep_logits).remove)
+
     def keep_logits(self, _: torch.nn.Module, __: tuple[Any, ...], output: Any) -> None:
         """Keep the last row's: processors write into a copy of generate's, and into those of ``output_logits``."""
-        if threading.get_ident() == self.thread:
+        if self._is_own:
             last = output.logits[:, -1]
             self.logits.append(last if output.logits.shape[1] == 1 else last.clone())  # the other rows can be freed
 
@@ -47,7 +76,7 @@ class ForwardLog:
             kwargs: Its keyword arguments.
         """
         del args
-        if threading.get_ident() != self.thread:  # a plain forward of another thread
+        if not self._is_own:
             return
         # The cache is not kept here: it grows in place, and a replay from the start makes its own
         kept = {name: value for name, value in kwargs.items() if name not in _RENEWED}
@@ -60,13 +89,47 @@ class ForwardLog:
         for name, value in kept.items():
             if text is not None and isinstance(value, torch.Tensor) and value.shape[:2] == text.shape[:2]:
                 self.columns.setdefault(name, []).append(value[:, -1:])
-        self.bar.update()
+        self.on_forward()
 
     @property
     def per_row(self) -> dict[str, torch.Tensor]:
         """Arguments that had one column per position in every forward, at the predicting rows."""
         whole = {name: parts for name, parts in self.columns.items() if len(parts) == self.steps}
-        return {name: torch.cat(parts, 1) for name, parts in whole.items() if name not in TEXT_INPUTS}
+        return {name: torch.cat(parts, 1) for name, parts in whole.items() if name not in _TEXT}
+
+
+def recorded_generation(
+    log: ForwardLog, inputs: dict[str, Any], output: Any, *, lengths: tuple[int, ...], settings: dict[str, Any]
+) -> Generation:
+    """What a finished ``generate`` leaves for a replay.
+
+    Args:
+        log: Has followed its forwards, one a token.
+        inputs: What it was given.
+        output: What it returned.
+        lengths: Answer tokens of each sample.
+        settings: JSON values.
+
+    Returns:
+        The generation.
+    """
+    prompt = inputs["input_ids"].shape[1]
+    steps, per_row = output.sequences.shape[1] - prompt, log.per_row
+    extra = {n: v for n, v in log.last.items() if n not in _TEXT and n not in per_row and not is_image_input(n)}
+    return Generation(
+        ids=output.sequences,
+        prompt_length=prompt,
+        steps=lengths,
+        cache=output.past_key_values,
+        attention_mask=extended_mask(inputs["attention_mask"], steps - 1),
+        position_ids=torch.cat(log.positions, -1) if len(log.positions) == steps else None,
+        extra=extra,
+        per_row=per_row,
+        inputs=inputs,
+        first=log.first,
+        logits=torch.stack(log.logits, 1),
+        settings=settings,
+    )
 
 
 def whole_cache(model: Any) -> dict[str, Any]:

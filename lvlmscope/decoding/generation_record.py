@@ -21,6 +21,7 @@ class Generation:
         position_ids: Position of each predicting row ``[..., batch or 1, step]``, None when the model makes its own.
         extra: Keyword arguments of the last forward that do not depend on the position.
         per_row: Keyword arguments with one column per position, of the predicting rows, ``[batch, step, ...]``.
+        inputs: What ``generate`` was given, on its device: ids and mask of the prompt, the image's inputs.
         first: Keyword arguments of the prompt's forward, image inputs among them, for a replay from the start.
         logits: What the forwards gave ``generate`` ``[batch, step, vocabulary]``, before any logits processor; only
             the first step's when teacher forced.
@@ -35,6 +36,7 @@ class Generation:
     position_ids: torch.Tensor | None
     extra: dict[str, Any]
     per_row: dict[str, torch.Tensor]
+    inputs: dict[str, Any]
     first: dict[str, Any]
     logits: torch.Tensor
     settings: dict[str, Any]
@@ -73,6 +75,7 @@ def teacher_force(generation: Generation, answer: torch.Tensor) -> Generation:
             name: torch.cat([rows[:, :1], rows[:, -1:].expand(-1, steps - 1, *rows.shape[2:])], 1)
             for name, rows in generation.per_row.items()
         },
+        inputs=generation.inputs,
         first=generation.first,
         logits=generation.logits[:, :1],
         settings=generation.settings | {"answer": "given"},

@@ -66,6 +66,10 @@ class ActiveIntervention:
         hooked = any(getattr(kind, name) is not getattr(Session, name) for name in ("edit_attention", "head_gain"))
         return hooked and (self.session.row_layers is None or layer in self.session.row_layers)
 
+    def fresh(self, model_info: ModelInfo) -> "ActiveIntervention":
+        """A start of the same intervention with a session and counts of its own, for a replay or a second sequence."""
+        return ActiveIntervention(self.intervention, self.intervention.start(model_info), self.thread)
+
     def restart(self, model_info: ModelInfo) -> None:
         """Start a new session and reset the counts."""
         session = self.intervention.start(model_info)
@@ -113,8 +117,9 @@ class ActiveIntervention:
             "scaled_heads": sum(scaled.values()),
             "scaled_heads_per_layer": {str(layer): n for layer, n in scaled.items()},
             "shifted_layers": list(shifted),
+            "mixed_rows": self.record.mixed_rows,
         }
-        counts["changed"] = bool(edited or scaled or shifted)
+        counts["changed"] = bool(edited or scaled or shifted or counts["mixed_rows"])
         report = counts | self.session.report()
         if not report["changed"] and (reason := self._no_effect_reason()):
             report["no_effect_reason"] = reason

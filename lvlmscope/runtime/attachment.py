@@ -11,7 +11,7 @@ import torch
 
 from lvlmscope.errors import InterventionError, UnsupportedModelError, message, task
 from lvlmscope.models.families import Family
-from lvlmscope.models.loaded_model import LoadedModel, family_for, unwrap
+from lvlmscope.models.loaded_model import family_for, unwrap
 from lvlmscope.runtime.active_intervention import ActiveIntervention
 from lvlmscope.runtime.generate_wrapper import generating_with
 from lvlmscope.runtime.model_hooks import Instrumentation
@@ -236,8 +236,7 @@ def switch_on(
         raise UnsupportedModelError(message(got, expected, fix))
     with _ACCESS:
         instrumentation = _INSTRUMENTED.get(bare) or Instrumentation(bare, family)
-        if not instrumentation.attached:
-            instrumentation.outer = model.model if isinstance(model, LoadedModel) else model
+        instrumentation.know(model)
         active = tuple(ActiveIntervention(i, i.start(instrumentation.model_info), thread) for i in interventions)
         before = list(instrumentation.attached)
         replaced = [each for each in before if thread is None is each.thread and each.intervention in interventions]

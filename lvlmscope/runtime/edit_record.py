@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.runtime.edit_validation import (
@@ -16,6 +16,7 @@ from lvlmscope.runtime.edit_validation import (
     validate_edit,
     validate_gain,
     validate_hidden,
+    validate_logits,
 )
 
 __all__ = ["CHECK_AT_ONCE", "EditRecord"]
@@ -58,6 +59,7 @@ class EditRecord:
         self._at_once = os.environ.get(CHECK_AT_ONCE) == "now"
         self._waiting: list[_Edit] = []
         self._spoiled_scores: Bool[torch.Tensor, ""] | None = None
+        self._mixed: Int[torch.Tensor, ""] | None = None
         self._held = 0
         # By hook, layers, device and number of tensors: changes, layers with a value that is not finite, masked keys
         self._found: dict[tuple[str, tuple[int, ...], torch.device, int], list[torch.Tensor]] = {}
@@ -115,8 +117,28 @@ class EditRecord:
         edit = _Edit(hook="edit_hidden", layer=layer, new=new.detach(), old=hidden.detach(), start=start)
         self._add(edit, waits=new.shape[1] == 1)
 
+    def logits(self, old: Float[torch.Tensor, "row vocabulary"], new: Float[torch.Tensor, "..."]) -> None:
+        """Note mixed logits.
+
+        Args:
+            old: What the intervention saw.
+            new: What it returned.
+
+        Raises:
+            InterventionError: Another shape; where edits are checked at once, NaN.
+        """
+        validate_logits(new, old, self._name)
+        count = (new != old).any(-1).sum()
+        self._mixed = count if self._mixed is None else self._mixed + count
+        self.scores(new.isnan() > old.isnan())
+
+    @property
+    def mixed_rows(self) -> int:
+        """Rows of logits that were changed, a step and sample each."""
+        return 0 if self._mixed is None else int(self._mixed.item())
+
     def scores(self, spoiled: Bool[torch.Tensor, "batch vocabulary"]) -> None:
-        """Note where a logits processor made NaN.
+        """Note where a logits processor, or mixing, made NaN.
 
         Args:
             spoiled: Scores that are NaN, and were not before.

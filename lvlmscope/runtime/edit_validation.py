@@ -6,12 +6,21 @@ from jaxtyping import Bool, Float
 from lvlmscope.attention.attention_rows import AttentionRows, log_weights
 from lvlmscope.errors import InterventionError, describe, message
 
-__all__ = ["edited_rows", "require_scores", "require_values", "validate_edit", "validate_gain", "validate_hidden"]
+__all__ = [
+    "edited_rows",
+    "require_scores",
+    "require_values",
+    "validate_edit",
+    "validate_gain",
+    "validate_hidden",
+    "validate_logits",
+]
 
 _DOING = {
     "edit_attention": "edit attention with {}",
     "head_gain": "scale heads with {}",
     "edit_hidden": "edit the residual stream with {}",
+    "mix_logits": "mix logits with {}",
 }
 _WANTED = {"edit_attention": "finite weights", "head_gain": "finite gains", "edit_hidden": "finite values"}
 
@@ -62,6 +71,21 @@ def validate_hidden(new: Float[torch.Tensor, "..."], hidden: Float[torch.Tensor,
         _refuse("edit_hidden", describe({"new": new, "hidden": hidden}), "a stream of the same shape", name)
 
 
+def validate_logits(new: Float[torch.Tensor, "..."], old: Float[torch.Tensor, "row vocabulary"], name: str) -> None:
+    """Refuse logits of another shape.
+
+    Args:
+        new: What ``mix_logits`` returned.
+        old: What it saw.
+        name: The intervention's name.
+
+    Raises:
+        InterventionError: Another shape.
+    """
+    if new.shape != old.shape:
+        _refuse("mix_logits", describe({"new": new, "logits": old}), "one logit for each row and token", name)
+
+
 def require_values(hook: str, name: str, *, spoiled: bool, masked: bool) -> None:
     """Refuse values that are no edit, once they have been looked at.
 
@@ -81,7 +105,7 @@ def require_values(hook: str, name: str, *, spoiled: bool, masked: bool) -> None
 
 
 def require_scores(name: str, *, spoiled: bool) -> None:
-    """Refuse NaN of a logits processor.
+    """Refuse NaN of a logits processor, or of mixed logits.
 
     Args:
         name: The intervention's name.
@@ -91,7 +115,10 @@ def require_scores(name: str, *, spoiled: bool) -> None:
         InterventionError: There was.
     """
     if spoiled:
-        expected, fix = "scores, or -inf for tokens that cannot be chosen", "check its logits processor"
+        expected, fix = (
+            "scores, or -inf for tokens that cannot be chosen",
+            "check its logits processor, or its mix_logits",
+        )
         raise InterventionError(message("NaN", expected, fix, task=f"choose tokens with {name}"))
 
 

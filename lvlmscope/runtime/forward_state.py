@@ -2,6 +2,8 @@
 
 import threading
 
+import torch
+
 from lvlmscope.runtime.active_intervention import ActiveIntervention, Recorder
 from lvlmscope.runtime.row_check import RowCheck
 
@@ -16,6 +18,7 @@ class PerThread(threading.local):
         check: Comparison of their rows with the kernel's output.
         generating: Whether ``generate`` runs the forward.
         differentiating: Interventions that asked for the forward's graph.
+        early: States of its predicting rows by layer ``[batch, row, hidden]``, where they are asked for as logits.
     """
 
     def __init__(self) -> None:
@@ -24,21 +27,22 @@ class PerThread(threading.local):
         self.check = RowCheck()
         self.generating = False
         self.differentiating: list[ActiveIntervention] = []
+        self.early: dict[int, torch.Tensor] = {}
 
 
 class ReplayState:
-    """A replay: its recorder and fresh starts of the interventions, in the thread that runs it.
+    """A replay, or a sequence beside the answer: fresh starts of the interventions, in the thread that runs it.
 
     Attributes:
-        recorder: Takes rows and hidden states.
+        recorder: Takes rows and hidden states; None for a sequence beside the answer.
         active: The interventions with sessions of their own.
     """
 
-    def __init__(self, recorder: Recorder, active: list[ActiveIntervention]) -> None:
+    def __init__(self, recorder: Recorder | None, active: list[ActiveIntervention]) -> None:
         """Begin in the running thread.
 
         Args:
-            recorder: Takes rows and hidden states.
+            recorder: Takes rows and hidden states, if any.
             active: The interventions with sessions of their own.
         """
         self.recorder = recorder

@@ -16,6 +16,7 @@ from lvlmscope.models.padded_batches import padding_mask, refuse_padding
 from lvlmscope.runtime.active_intervention import ActiveIntervention
 from lvlmscope.runtime.edit_record import EditRecord
 from lvlmscope.runtime.generation_settings import resolve_settings
+from lvlmscope.runtime.logit_mixing import mixing_logits
 from lvlmscope.runtime.model_hooks import Instrumentation
 
 __all__ = ["generating_with"]
@@ -63,7 +64,11 @@ def _wrapped(instrumentation: Instrumentation, original: Callable[..., Any]) -> 
         mask = padding_mask(ids, kwargs.get("attention_mask"), settings)
         refuse_padding(instrumentation.model, instrumentation.family, mask)
         # One at a time: an intervention's session follows one answer
-        with instrumentation.lock, instrumentation.generation(ids, kwargs | settings.to_dict()):
+        with (
+            instrumentation.lock,
+            instrumentation.generation(ids, kwargs | settings.to_dict()),
+            mixing_logits(instrumentation, given | kwargs, settings),
+        ):
             if processors := [p for each in instrumentation.active if (p := _processor(each)) is not None]:
                 kwargs["logits_processor"] = LogitsProcessorList([*(kwargs.get("logits_processor") or []), *processors])
             return original(*args, **kwargs)

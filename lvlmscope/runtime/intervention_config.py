@@ -8,6 +8,7 @@ from typing import Any, ClassVar, get_type_hints
 
 from lvlmscope.errors import InterventionError, ModelInputError, message
 from lvlmscope.interface.declared_types import allows, choices, describe_hint, has_type
+from lvlmscope.interface.parameter_checks import plain_number
 from lvlmscope.registry import close_match
 from lvlmscope.runtime.protocol import MethodCard
 
@@ -57,6 +58,8 @@ class InterventionConfig:
 def check_parameters(config: Any) -> None:
     """Refuses a value that its field's declaration does not allow; lists and ranges become tuples.
 
+    Whole numbers of numpy, 0-d tensors and 0-d labelled arrays become `int`, alone and in a sequence.
+
     Args:
         config: An instance of a frozen dataclass.
 
@@ -67,6 +70,7 @@ def check_parameters(config: Any) -> None:
     hints = get_type_hints(type(config), include_extras=True)
     for field in _fields(config):
         value, hint = getattr(config, field.name), hints[field.name]
+        value = plain_number(value, hint)
         kept = tuple(value) if isinstance(value, list | range) else value
         if allows(hint, kept):
             object.__setattr__(config, field.name, kept)

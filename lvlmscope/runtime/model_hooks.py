@@ -15,21 +15,24 @@ from lvlmscope.hooks.gradient_path import ForwardGraph, GradientPath, require_gr
 from lvlmscope.hooks.hidden_states import HiddenHooks
 from lvlmscope.models.decoder_shape import refuse_unequal_heads, require_one_stream
 from lvlmscope.models.families import Family
+from lvlmscope.models.loaded_model import LoadedModel
 from lvlmscope.runtime.active_intervention import ActiveIntervention, Recorder
+from lvlmscope.runtime.active_set import ActiveSet, overrides
 from lvlmscope.runtime.compiled_modules import running_originals
 from lvlmscope.runtime.edit_chain import edit_rows, edit_stream, head_gains
-from lvlmscope.runtime.forward_state import PerThread, ReplayState
-from lvlmscope.runtime.hidden_layers import refuse_hidden_layers
+from lvlmscope.runtime.forward_state import ReplayState
+from lvlmscope.runtime.hidden_layers import refuse_hidden_layers, refuse_second_call
 from lvlmscope.runtime.model_lock import model_lock
 from lvlmscope.runtime.output_patching import apply_gain, make_output
 from lvlmscope.runtime.predicting_rows import ForwardTracker
-from lvlmscope.runtime.protocol import ForwardInfo, ModelInfo, Session
+from lvlmscope.runtime.prompt_inputs import PromptInputs
+from lvlmscope.runtime.protocol import ForwardInfo, ModelInfo
 from lvlmscope.runtime.row_reading import read_rows
 
 __all__ = ["Instrumentation"]
 
 
-class Instrumentation:
+class Instrumentation(ActiveSet):
     """Hooks of one model; installed on first use, removed with the last intervention."""
 
     def __init__(self, model: torch.nn.Module, family: Family) -> None:
@@ -40,14 +43,12 @@ class Instrumentation:
             family: Its family's rules.
         """
         refuse_unequal_heads(model, family, task="read attention")
+        super().__init__()
         self.model = model
         self.family = family
         self.outer: torch.nn.Module = model
-        self.attached: list[ActiveIntervention] = []
-        self.replayed: list[ActiveIntervention] = []
+        self.tokenizer: Any = None
         self.lock = model_lock(model)
-        self._here = PerThread()
-        self._replay: ReplayState | None = None
         self.tracker = ForwardTracker(
             family.core(model), lambda ids: family.image_mask(model, ids), lambda: bool(self.active or self.recorder)
         )
@@ -67,47 +68,28 @@ class Instrumentation:
         self._hidden = HiddenHooks(layers, self._edit_hidden)
         self._path = GradientPath(family.core(model), self._deliver)
         self._installed: ExitStack | None = None
+        self._early: frozenset[int] = frozenset()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Instrumentation":
         """The same: a hooked module that is copied alone keeps none of its own."""
         return self
 
-    @property
-    def active(self) -> list[ActiveIntervention]:
-        """The interventions that act on forwards of the running thread, in order."""
-        if self._replay is not None and self._replay.is_here:
-            return self._replay.active
-        return [each for each in self.attached if each.acts_here]
+    def know(self, given: Any) -> None:
+        """Note what is switched on in: the wrapper around the model, and its tokenizer.
 
-    @property
-    def recorder(self) -> Recorder | None:
-        """What records the running thread's forwards."""
-        return self._replay.recorder if self._replay is not None and self._replay.is_here else None
+        Args:
+            given: What ``load`` gave, or a model.
+        """
+        loaded = isinstance(given, LoadedModel)
+        if not self.attached:
+            self.outer = given.model if loaded else given
+        if loaded:
+            self.tokenizer = getattr(given.processor, "tokenizer", given.processor)
 
     @property
     def kernels(self) -> tuple[str, ...]:
         """Names of the model's own attention kernels."""
         return self._tap.kernels
-
-    @property
-    def _differentiates(self) -> bool:
-        return any(_overrides(s, "gradient_layers") for s in self._every_session)
-
-    @property
-    def _every_session(self) -> list[Session]:
-        """The sessions of all threads."""
-        replayed = [] if self._replay is None else self._replay.active
-        return [each.session for each in (*self.attached, *replayed)]
-
-    def restart(self) -> None:
-        """Give every intervention a fresh session, so that its report speaks of what comes next only."""
-        for each in self.active:
-            each.restart(self.model_info)
-
-    def count_replay(self) -> None:
-        """Let the reports speak of the last replay: a given answer is replayed, only its prompt was generated from."""
-        for each, replayed in zip(self.active, self.replayed, strict=True):
-            each.take(replayed)
 
     @task("switch on an intervention that needs gradients")
     def sync_hooks(self) -> None:
@@ -117,7 +99,7 @@ class Instrumentation:
             UnsupportedModelError: The decoder's attention cannot be reached, or an intervention needs gradients that
                 cannot pass through it.
         """
-        if self._differentiates:
+        if self.differentiates:
             require_gradients(self.model, running=False)
         if self._installed is None:
             with ExitStack() as steps:  # each step's end is noted before it begins: one that fails half-way is undone
@@ -131,11 +113,12 @@ class Instrumentation:
                 self._installed = steps.pop_all()
         recorder = None if self._replay is None else self._replay.recorder
         needs_hidden = recorder is not None and (recorder.wants_hidden or recorder.differentiable)
-        if any(_overrides(s, "edit_hidden") for s in self._every_session):
+        self._early = self.early_layers
+        if self._early or any(overrides(s, "edit_hidden") for s in self.every_session):
             require_one_stream(self.model, self.family, task="switch on an intervention that edits hidden states")
             needs_hidden = True
         self._hidden.set(needs_hidden)
-        self._path.set(self._differentiates)
+        self._path.set(self.differentiates)
 
     def require_kernels(self) -> None:
         """Refuse attention kernels that cannot be read, before anything is generated.
@@ -169,7 +152,7 @@ class Instrumentation:
         Raises:
             UnsupportedOptionError: An option that an intervention refuses, or a mode without the gradients it needs.
         """
-        if any(_overrides(s, "gradient_layers") for s in (each.session for each in self.active)):
+        if any(overrides(s, "gradient_layers") for s in (each.session for each in self.active)):
             with task("generate with an intervention that needs gradients"):
                 require_gradients(self.model, running=True)
         for each in self.active:
@@ -200,16 +183,37 @@ class Instrumentation:
         Yields:
             Nothing.
         """
-        fresh = [
-            ActiveIntervention(each.intervention, each.intervention.start(self.model_info), each.thread)
-            for each in self.active
-        ]
+        fresh = [each.fresh(self.model_info) for each in self.active]
         with self.lock, ExitStack() as steps:
             steps.callback(self._end_replay)
             steps.callback(setattr, self.tracker, "prompt_length", self.tracker.prompt_length)
             self._replay = ReplayState(recorder, fresh)
             self.sync_hooks()
             yield
+
+    @contextmanager
+    def apart(self, active: list[ActiveIntervention], known: dict[str, Any]) -> Iterator[None]:
+        """Another sequence of this thread.
+
+        Args:
+            active: The only interventions that act on it.
+            known: What is known of the sequence, filled when it is left.
+
+        Yields:
+            Nothing.
+        """
+        with ExitStack() as steps:
+            steps.callback(setattr, self, "_replay", self._replay)
+            steps.callback(setattr, self._here, "generating", self._here.generating)
+            steps.callback(setattr, self._here, "early", self._here.early)
+            steps.enter_context(self.tracker.another_sequence(known))
+            self._replay, self._here.generating, self._here.early = ReplayState(None, active), False, {}
+            yield
+
+    def prompt_inputs(self, inputs: Mapping[str, Any]) -> PromptInputs:
+        """Prompts of this model for its interventions."""
+        image = self.family.image_mask(self.model, inputs["input_ids"])
+        return PromptInputs(inputs=inputs, image_keys=image, tokenizer=self.tokenizer)
 
     def _end_replay(self) -> None:
         replay, self._replay = self._replay, None
@@ -255,14 +259,6 @@ class Instrumentation:
         for each in self.active:
             each.call("end_forward", logits, shown={"logits": logits})
 
-    def _visit(self, call: AttentionCall, layer: int) -> None:
-        """Note that a layer attends; one that does so twice in a forward has no single row per position."""
-        if layer in self._here.seen_layers and not self.tracker.is_resumed:
-            got = f"{type(call.module).__name__}, which calls its attention function twice in layer {layer}"
-            fix = "register a Family whose make_tap reads one of them"
-            raise UnsupportedModelError(message(got, "one attention call per layer", fix, task="read attention"))
-        self._here.seen_layers.append(layer)
-
     def _handle(self, call: AttentionCall, run: Callable[[], KernelOutput]) -> KernelOutput:
         """The kernel's output with the heads replaced whose rows were edited."""
         layer = int(call.module.layer_idx)  # type: ignore[arg-type]
@@ -274,7 +270,9 @@ class Instrumentation:
         # Layers with shared keys may be given the last queries only (Gemma4)
         first = max(call.first_row - forward.num_queries + call.query.shape[2], 0)
         call = replace(call, first_row=first, crosses=layer in self._crossing, whole_graph=exact and first > 0)
-        self._visit(call, layer)
+        if layer in self._here.seen_layers and not self.tracker.is_resumed:
+            refuse_second_call(call.module, layer)
+        self._here.seen_layers.append(layer)
         path = self._path
         opens = path.begins_at(layer)
         if recorder is None and not (opens or path.is_open or any(each.reads(layer) for each in self.active)):
@@ -306,14 +304,12 @@ class Instrumentation:
             ("rows", hidden.shape[1], hidden.device),
             lambda: torch.arange(start, hidden.shape[1], device=hidden.device),
         )
-        editing = [each for each in self.active if _overrides(each.session, "edit_hidden")]
+        editing = [each for each in self.active if overrides(each.session, "edit_hidden")]
         edited = edit_stream(editing, layer, hidden, rows) if editing else hidden  # parallel streams have another shape
         if self.recorder is not None and self.recorder.differentiable and layer == -1:
             edited = edited.detach().requires_grad_()
         if self.recorder is not None and self.recorder.wants_hidden:
             self.recorder.record_hidden(layer, edited[:, start:])
+        if layer in self._early:
+            self._here.early[layer] = edited[:, start:].detach()
         return None if edited is hidden else edited
-
-
-def _overrides(session: Session, name: str) -> bool:
-    return getattr(type(session), name, None) is not getattr(Session, name)

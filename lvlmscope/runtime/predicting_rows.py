@@ -133,6 +133,25 @@ class ForwardTracker:
             self.on_begin(self.current)
 
     @contextmanager
+    def another_sequence(self, known: dict[str, Any]) -> Iterator[None]:
+        """Follow another sequence of this thread for a while.
+
+        Args:
+            known: What is known of it; empty at first, filled when it is left.
+
+        Yields:
+            Nothing; then the sequence before it is followed again.
+        """
+        here = vars(self._sequence)
+        before = dict(here)
+        here.update(vars(_Sequence()) | known)
+        try:
+            yield
+        finally:
+            known.update(here)
+            here.update(before)
+
+    @contextmanager
     def resumed(self) -> Iterator[None]:
         """Take the last forward up again while a backward pass runs its layers once more.
 

@@ -11,6 +11,8 @@ from transformers import LogitsProcessor
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.image_layout import ImageLayout
 from lvlmscope.hooks.gradient_path import ForwardGraph
+from lvlmscope.runtime.prompt_inputs import PromptInputs
+from lvlmscope.runtime.step_logits import StepLogits
 
 __all__ = ["ForwardInfo", "Intervention", "MethodCard", "ModelInfo", "Session"]
 
@@ -140,12 +142,14 @@ class Session:
         changes_all_heads: Whether the edits of ``edit_attention`` in the running forward change every head of every
             predicting row. A decode step then does not run the kernel beside them, and a head whose weights stay equal
             all the same is right up to rounding only.
+        early_layers: Layers whose states ``mix_logits`` may ask for as logits.
     """
 
     gain_rows: Literal["predicting", "all"] = "predicting"
     chooses_tokens: bool = False
     row_layers: frozenset[int] | None = None
     changes_all_heads: bool = False
+    early_layers: tuple[int, ...] = ()
 
     def begin_generate(self, options: Mapping[str, Any]) -> None:
         """Called at the start of ``generate``: refuse an option here, and reset state.
@@ -221,6 +225,33 @@ class Session:
         Args:
             graph: Rows and logits; drop it before the next forward to free its memory.
         """
+
+    def branches(self, prompt: PromptInputs) -> Mapping[str, PromptInputs]:
+        """Other inputs under which ``mix_logits`` wants the logits of the same steps; called once an answer.
+
+        Args:
+            prompt: The prompts of ``generate``, or of a replay, with methods that make others of them.
+
+        Returns:
+            Prompts by a name for ``StepLogits.branch``. Each becomes a sequence with a cache of its own, whose forwards
+            count neither as generation nor as this intervention's.
+        """
+        del prompt
+        return {}
+
+    def mix_logits(self, step: StepLogits) -> Float[torch.Tensor, "row vocabulary"] | None:
+        """New logits of the next token, before every logits processor; called for each token of an answer.
+
+        A replay calls it again for the tokens of the answer. The trace then has the log-probabilities of both.
+
+        Args:
+            step: The model's logits, and those of other sequences and of earlier layers on request.
+
+        Returns:
+            Logits of the same shape, -inf for a token that may not be chosen; None for no change.
+        """
+        del step
+        return None
 
     def logits_processor(self) -> LogitsProcessor | None:
         """A processor that ``generate`` is to use while the intervention is on, None for none."""

@@ -13,7 +13,7 @@ from lvlmscope.traces.trace_difference import require_one_question
 __all__ = ["Effect", "effect", "side_names"]
 
 _COMMON: Final = frozenset(
-    {"name", "forwards", "rows", "edited_heads", "scaled_heads", "shifted_layers", "changed", "saw_image"}
+    {"name", "forwards", "rows", "edited_heads", "scaled_heads", "shifted_layers", "mixed_rows", "changed", "saw_image"}
 )
 
 _HARDLY: Final = 0.001  # nats
@@ -169,9 +169,10 @@ def _divergence(before: Trace, after: Trace, step: int) -> float:
 
 
 def _known(trace: Trace, step: int) -> dict[int, float]:
-    """Log-probabilities that a trace keeps of one step, by token."""
-    tops = dict(zip(trace.top_ids[step].tolist(), trace.top_log_probs[step].tolist(), strict=True))
-    return tops | {int(trace.answer_ids[step]): float(trace.log_probs[step])}
+    """Log-probabilities that a trace keeps of one step, by token; after the mixing of logits where that was on."""
+    prefix = "" if trace.processed_log_probs is None else "processed_"
+    ids, tops, chosen = (getattr(trace, f"{prefix}{name}")[step] for name in ("top_ids", "top_log_probs", "log_probs"))
+    return dict(zip(ids.tolist(), tops.tolist(), strict=True)) | {int(trace.answer_ids[step]): float(chosen)}
 
 
 def _edit_lines(report: dict[str, Any]) -> list[str]:
@@ -189,6 +190,8 @@ def _edit_lines(report: dict[str, Any]) -> list[str]:
         for key in ("edited_heads", "scaled_heads")
         if report.get(key)
     ]
+    if report.get("mixed_rows"):
+        parts.append(f"mixed the logits of {report['mixed_rows']} tokens")
     if report.get("shifted_layers"):
         parts.append(f"shifted the stream after {len(report['shifted_layers'])} layers")
     parts = parts or ["chose other tokens"]

@@ -12,6 +12,7 @@ from lvlmscope.interventions import (
     CLVA,
     DLEAF,
     SGRS,
+    VCD,
     HalluRNN,
     HeadRescaling,
     LocoRE,
@@ -34,6 +35,7 @@ INTERVENTIONS: dict[str, Intervention] = {
     "LocoRE": LocoRE(beta=0.3),
     "HalluRNN": HalluRNN(cell=saved()),
     "SGRS": SGRS(alpha=0.99, layers=[1], J="after_image"),
+    "VCD": VCD(),
     "HeadRescaling": HeadRescaling(l_perc=1.0, l_reas=0, tau_perc=0.5, tau_reas=0.2, g_perc=1.3, g_reas=1.5),
 }
 IDENTITIES: dict[str, Intervention] = {
@@ -42,6 +44,7 @@ IDENTITIES: dict[str, Intervention] = {
     "LocoRE": LocoRE(beta=0.0),
     "HalluRNN": HalluRNN(cell=saved(), strength=0.0),
     "SGRS": SGRS(alpha=0.0),
+    "VCD": VCD(alpha=0.0),
     "HeadRescaling": HeadRescaling(g_perc=1.0, g_reas=1.0),
 }
 each_intervention = pytest.mark.parametrize("intervention", INTERVENTIONS.values(), ids=INTERVENTIONS)

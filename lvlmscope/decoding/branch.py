@@ -1,0 +1,153 @@
+"""A second sequence beside the answer: its logits under other inputs, with a cache of its own."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from transformers import GenerationMixin
+
+from lvlmscope.decoding.forward_log import RETURNED, ForwardLog, recorded_generation, whole_cache
+from lvlmscope.decoding.generation_record import Generation, extended_mask
+from lvlmscope.decoding.second_sequence import second_sequence
+from lvlmscope.errors import UnsupportedModelError, message
+
+__all__ = ["Branch"]
+
+
+class Branch:
+    """The same answer after another prompt or image: logits of each step, token by token or as one block.
+
+    Its prompt runs through the model's own ``generate``, its tokens through the forwards that ``generate`` would make:
+    positions, padding and masks are its own. It keeps its own cache until it is freed; what the prompt's forward
+    leaves in the model's modules for later steps (``rope_deltas`` of Qwen) is put back.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        core: Any,
+        inputs: Mapping[str, Any],
+        *,
+        options: Mapping[str, Any],
+        apart: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        reorders: bool = False,
+    ) -> None:
+        """Nothing runs before the first logits are asked for.
+
+        Args:
+            model: The whole model.
+            core: The module whose forward ``generate`` calls.
+            inputs: What ``generate`` is to be given, left-padded.
+            options: Settings of a generation that chooses nothing.
+            apart: Made and entered around every forward.
+            reorders: Whether the rows of an answer may change places between steps, as beams do.
+        """
+        self._model, self._core, self._inputs = model, core, dict(inputs)
+        self._options, self._apart, self._reorders = dict(options), apart, reorders
+        self._prompt: Generation | None = None
+        self._fed: torch.Tensor | None = None
+        self._last: torch.Tensor | None = None
+        self._block: torch.Tensor | None = None
+
+    def logits(self, answer: Int[torch.Tensor, "row step"]) -> Float[torch.Tensor, "row vocabulary"]:
+        """Logits of the next token.
+
+        Args:
+            answer: The answer's tokens so far; as many rows a sample as there are beams or samples of it.
+
+        Returns:
+            The model's own logits under the other inputs, in its dtype.
+        """
+        if self._block is not None:
+            return self._block[:, answer.shape[1]]
+        prompt = self._begin(answer)
+        assert self._fed is not None
+        assert self._last is not None
+        if self._reorders:
+            self._follow(answer)
+        known = self._fed.shape[1]
+        if answer.shape[1] > known:
+            self._last = self._forward(prompt, answer, known)[:, -1]
+            self._fed = answer
+        return self._last
+
+    def replay(self, answer: Int[torch.Tensor, "row step"]) -> None:
+        """Run a whole answer as one block; `logits` then gives the steps of it.
+
+        Args:
+            answer: All tokens.
+        """
+        prompt = self._begin(answer)
+        assert self._last is not None
+        first = self._last.unsqueeze(1)
+        later = [self._forward(prompt, answer[:, :-1], 0)] if answer.shape[1] > 1 else []
+        self._block = torch.cat([first, *later], 1)
+
+    def _begin(self, answer: torch.Tensor) -> Generation:
+        """The prompt's forward, once."""
+        if self._prompt is None:
+            given = self._spread(answer.shape[0])
+            with second_sequence(), self._apart(), ExitStack() as steps:
+                steps.enter_context(_unchanged_modules(self._model))
+                log = ForwardLog()
+                log.hook(self._core, steps)
+                output = self._model.generate(**given, **whole_cache(self._model), **self._options, **RETURNED)
+            self._prompt = recorded_generation(log, given, output, lengths=(1,) * answer.shape[0], settings={})
+            self._last, self._fed = self._prompt.logits[:, 0], answer[:, :0]
+        return self._prompt
+
+    def _spread(self, rows: int) -> dict[str, Any]:
+        """The inputs once for each row of the answer, as ``generate`` itself spreads them."""
+        each, left = divmod(rows, self._inputs["input_ids"].shape[0])
+        if left or not each:
+            got, expected = f"{rows} rows for {self._inputs['input_ids'].shape[0]} prompts", "as many for each prompt"
+            raise UnsupportedModelError(message(got, expected, "generate on your own inputs", task="run a branch"))
+        if each == 1:
+            return self._inputs
+        owner = self._model if hasattr(self._model, "_expand_inputs_for_generation") else GenerationMixin
+        spread = owner._expand_inputs_for_generation  # noqa: SLF001 - only the model knows which rows an image has
+        ids, others = spread(expand_size=each, is_encoder_decoder=False, **self._inputs)
+        return {"input_ids": ids, **others}
+
+    def _follow(self, answer: torch.Tensor) -> None:
+        """Beams change places: each row goes on from the row that begins as it does."""
+        assert self._fed is not None
+        assert self._prompt is not None
+        known = self._fed.shape[1]
+        samples = torch.arange(len(answer), device=answer.device) // (len(answer) // len(self._inputs["input_ids"]))
+        same = (answer[:, None, :known] == self._fed[None]).all(-1) & (samples[:, None] == samples[None])
+        source = same.int().argmax(-1)
+        self._prompt.cache.reorder_cache(source)
+        assert self._last is not None
+        self._fed, self._last = self._fed[source], self._last[source]
+
+    def _forward(self, prompt: Generation, answer: torch.Tensor, start: int) -> torch.Tensor:
+        """Logits of the rows of answer tokens from one on, after those before it."""
+        ids, end = answer[:, start:], answer.shape[1]
+        own = {name: rows[:, -1:].expand(-1, ids.shape[1], *rows.shape[2:]) for name, rows in prompt.per_row.items()}
+        given = prompt.extra | own | {"input_ids": ids, "use_cache": True, "past_key_values": prompt.cache}
+        if prompt.position_ids is not None:
+            first = prompt.position_ids[..., -1:]
+            given["position_ids"] = first + torch.arange(start + 1, end + 1, device=first.device)
+        given["attention_mask"] = extended_mask(prompt.attention_mask, end)
+        with second_sequence(), self._apart():
+            logits: torch.Tensor = self._core(**given, return_dict=True).logits
+        return logits
+
+
+@contextmanager
+def _unchanged_modules(model: torch.nn.Module) -> Iterator[None]:
+    """Put back the attributes of modules that a prompt's forward sets for the steps after it."""
+    before = [(vars(module), dict(vars(module))) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for own, kept in before:
+            changed = [name for name in own.keys() | kept.keys() if own.get(name) is not kept.get(name)]
+            for name in changed:
+                if name in kept:
+                    own[name] = kept[name]
+                else:
+                    del own[name]
