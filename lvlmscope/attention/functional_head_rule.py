@@ -48,8 +48,6 @@ class HeadRule:
             ModelInputError: `tau_reas` is not below `tau_perc`, or a layer is negative or no whole number.
         """
         check_fields(self, _TASK)
-        for name in ("l_perc", "l_reas"):  # numpy's and torch's whole numbers too
-            object.__setattr__(self, name, int(getattr(self, name)))
         if not self.tau_reas < self.tau_perc:
             got = f"tau_reas {self.tau_reas:.6g} and tau_perc {self.tau_perc:.6g}"
             raise ModelInputError(message(got, "tau_reas below tau_perc", "set them apart"))

@@ -9,7 +9,7 @@ from lvlmscope.errors import ModelInputError, message
 from lvlmscope.interface.declared_types import allows, choices, describe_hint, has_type, members, without_range
 from lvlmscope.registry import close_match
 
-__all__ = ["check_fields", "checkable_hints", "checked", "is_checked"]
+__all__ = ["check_fields", "checkable_hints", "checked", "is_checked", "plain_number"]
 
 _MARK = "_lvlmscope_checked"
 Parameters = ParamSpec("Parameters")
@@ -64,6 +64,8 @@ def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
 def check_fields(options: Any, task: str) -> None:
     """Refuses field values of a dataclass that its annotations do not allow, by the rules of `checked`.
 
+    Numbers of other libraries become Python's, in frozen dataclasses too.
+
     Args:
         options: An instance, in its `__post_init__`.
         task: What is being done, for the message.
@@ -73,7 +75,7 @@ def check_fields(options: Any, task: str) -> None:
     """
     for name, hint in get_type_hints(type(options), include_extras=True).items():
         if _is_checkable(hint):
-            _required(hint, name, getattr(options, name), task)
+            object.__setattr__(options, name, _required(hint, name, getattr(options, name), task))
 
 
 def is_checked(function: Callable[..., Any]) -> bool:
@@ -123,7 +125,7 @@ def _is_checkable(hint: Any) -> bool:
 
 
 def _required(hint: Any, name: str, value: Any, task: str) -> Any:
-    kept = _plain_number(value, hint)
+    kept = plain_number(value, hint)
     as_tuple = tuple(kept) if isinstance(kept, list | range) else kept
     if allows(hint, as_tuple):
         return kept
@@ -133,14 +135,20 @@ def _required(hint: Any, name: str, value: Any, task: str) -> Any:
     raise ModelInputError(message(got, describe_hint(hint), fix, task=task))
 
 
-def _plain_number(value: Any, hint: Any) -> Any:
+def plain_number(value: Any, hint: Any) -> Any:
     """A whole number of numpy, torch or xarray as `int`, and a 0-d number as `float`, where the hint is one.
 
     In lists and tuples likewise, each element.
+
+    Args:
+        hint: What is declared, or a list of what an element may be.
+
+    Returns:
+        The number, or any other value as it is.
     """
     if type(value) in (list, tuple):
         parts = _element_hints(hint)
-        return type(value)(_plain_number(each, parts) for each in value) if parts else value
+        return type(value)(plain_number(each, parts) for each in value) if parts else value
     if isinstance(value, bool | int | float | str) or value is None or isinstance(value, Sequence | Mapping):
         return value
     hints = hint if isinstance(hint, list) else members(hint) or (hint,)

@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+import xarray as xr
 from PIL import Image
 
 import lvlmscope as lv
@@ -44,6 +47,20 @@ def test_a_misspelt_keyword_gets_the_close_name_before_any_module_runs(call: str
     with pytest.raises(UnsupportedOptionError, match=rf"call {call}: got {given}=; .*did you mean '{meant}'"):
         CALLS[call](case, **{given: True})
     assert not ran
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("name", ["max_new_tokens", "min_new_tokens", "max_length", "num_beams"])
+@pytest.mark.parametrize("value", [2.5, 2.0, "2", True, [2], torch.tensor(2.5), torch.ones(2), xr.DataArray(2)])
+def test_a_number_of_tokens_is_whole(call: str, name: str, value: Any) -> None:
+    with pytest.raises(UnsupportedOptionError, match=rf"call {call}: got {name}=.*expected: a whole number; pass"):
+        CALLS[call](tiny_models.llava(), **{name: value})
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize("value", [2, np.int64(2), torch.tensor(2)])
+def test_whole_numbers_of_other_libraries_are_numbers_of_tokens(value: Any) -> None:
+    assert CALLS["trace"](tiny_models.llava(), max_new_tokens=value).num_steps <= 2
 
 
 def test_a_keyword_like_no_other_is_refused_too() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lvlmscope as lv
+from lvlmscope.attention.functional_head_rule import HeadRule
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interface.declared_types import Range, allows, choices
 from lvlmscope.interface.parameter_checks import checkable_hints, checked, is_checked
@@ -109,6 +110,13 @@ def sample(
 def test_whole_numbers_of_other_libraries_become_int(number: Any) -> None:
     found = sample(number)[0]
     assert (found, type(found)) == (3, int)
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_fields_of_a_frozen_dataclass_become_plain_numbers() -> None:
+    rule = HeadRule(l_perc=torch.tensor(3), tau_perc=np.float32(0.5), l_reas=xr.DataArray(1), tau_reas=0.1)
+    assert rule == HeadRule(l_perc=3, tau_perc=0.5, l_reas=1, tau_reas=0.1)
+    assert {type(rule.l_perc), type(rule.l_reas)} == {int}
 
 
 @pytest.mark.parametrize("number", [np.float32(0.25), torch.tensor(0.25), xr.DataArray(0.25)])

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import numpy as np
 import pytest
+import torch
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,6 +65,13 @@ def test_values_as_declared_are_taken_and_described_as_json(name: str, value: An
     again = Example(**parameters)
     assert json.loads(json.dumps(again.describe()["parameters"])) == parameters
     hash(made)
+
+
+@pytest.mark.parametrize("kind", [np.array, np.int64, torch.tensor, xr.DataArray])
+def test_numbers_of_other_libraries_are_layers_and_heads(kind: Any) -> None:
+    made = Example(layers=[kind(1), 2], either=kind(3), count=kind(4), share=kind(1))
+    assert made == Example(layers=(1, 2), either=3, count=4, share=1)
+    assert {type(made.layers[0]), type(made.either), type(made.count)} == {int}  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
