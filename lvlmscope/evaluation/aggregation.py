@@ -1,5 +1,6 @@
 """A signal over many traces: mean, spread, count and interval by layer, head and class of word."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal
 
@@ -9,6 +10,7 @@ import xarray as xr
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.metrics.ranking import Level, Resamples, estimate, resampled_weights
 from lvlmscope.evaluation.signal_registry import signal_named
+from lvlmscope.evaluation.sweep_aggregation import sweep_sums
 from lvlmscope.evaluation.word_labels import LABELS, LabelledWord
 from lvlmscope.evaluation.word_table import paired
 from lvlmscope.interface.parameter_checks import checked
@@ -25,7 +27,7 @@ _AVERAGED: Final = ("layer", "head")
 @checked
 @task("aggregate a signal")
 def aggregate(
-    traces: Iterable[Trace],
+    traces: Iterable[Trace] | str | os.PathLike[str],
     signal: str | Callable[[Trace], xr.DataArray],
     *,
     by: Axis | Sequence[Axis] = ("layer",),
@@ -39,14 +41,16 @@ def aggregate(
 
     One reading is one generated token, or one word when `by` holds `"word"`; a signal without steps gives one reading a
     trace. Layers and heads that are not asked for are averaged within a reading. Readings of one trace depend on each
-    other, so the interval is a bootstrap over traces, not over tokens.
+    other, so the interval is a bootstrap over traces, not over tokens. A sweep holds words and has averaged over heads:
+    one reading is one word of it, and `"head"` is no axis.
 
     Args:
-        traces: Traces of one model, a generator too.
+        traces: Traces of one model, a generator too. Or a sweep's folder, read one batch of rows after the other.
         signal: A name that `lvlmscope signals` lists, or any function from a trace to an array with dims among layer,
             head, step, and others of its own, which are kept.
         by: Axes of the result: `"layer"`, `"head"`, `"word"` (grounded, hallucinated, other).
-        labels: The words of each trace as `label_words` gives them; needed for `"word"`.
+        labels: The words of each trace as `label_words` gives them; needed for `"word"`. None for a sweep, which has
+            labelled its own.
         tokens: Which tokens of a word are read: the `"first"`, or the `"mean"` over all.
         resamples: Bootstrap draws.
         level: Share of the draws inside the interval.
@@ -57,8 +61,8 @@ def aggregate(
         `by` and the signal's own dims. NaN where there is no reading; NaN readings are left out.
 
     Raises:
-        EvaluationError: No traces, an axis that the signal does not have, `"word"` without labels, or traces whose
-            signals differ in shape.
+        EvaluationError: No traces, an axis that the signal does not have, `"word"` without labels, traces whose
+            signals differ in shape, or a sweep that does not hold what is asked for.
         ModelInputError: An option of another type, out of range, or not among the choices.
 
     >>> from lvlmscope.diagnostics import planted_trace
@@ -67,7 +71,26 @@ def aggregate(
     ([0.4, 0.4], [6, 6])
     """
     axes: tuple[Axis, ...] = (by,) if isinstance(by, str) else tuple(by)
-    compute = _checked(signal, axes, labels)
+    if isinstance(traces, str | os.PathLike):
+        if labels is not None:
+            fix = "leave them out: a sweep holds its own"
+            raise EvaluationError(message("a sweep's folder with labels", "a sweep's folder alone", fix))
+        whole, attrs = sweep_sums(traces, signal, axes, tokens)
+    else:
+        whole, attrs = _trace_sums(traces, _checked(signal, axes, labels), axes, labels, tokens)
+    result = _statistics(whole, resamples=resamples, level=level, seed=seed)
+    about = {name: attrs[name] for name in ("long_name", "units", "bounds", "reference") if name in attrs}
+    return result.assign_attrs(**about, level=level, interval="bootstrap over traces")
+
+
+def _trace_sums(
+    traces: Iterable[Trace],
+    compute: Callable[[Trace], xr.DataArray],
+    axes: tuple[Axis, ...],
+    labels: Iterable[Sequence[LabelledWord]] | None,
+    tokens: Tokens,
+) -> tuple[xr.Dataset, dict[str, Any]]:
+    """Sums of each trace, and the signal's attributes."""
     sums: list[xr.Dataset] = []
     pairs = ((trace, None) for trace in require_traces(traces)) if labels is None else paired(traces, labels)
     example: xr.DataArray | None = None
@@ -79,11 +102,7 @@ def aggregate(
             raise EvaluationError(message(got, "traces of one model", "give one model's traces"))
     if example is None:
         raise EvaluationError(message("no traces", "at least one trace", "give some"))
-    result = _statistics(xr.concat(sums, "trace"), resamples=resamples, level=level, seed=seed)
-    about = {
-        name: example.attrs[name] for name in ("long_name", "units", "bounds", "reference") if name in example.attrs
-    }
-    return result.assign_attrs(**about, level=level, interval="bootstrap over traces")
+    return xr.concat(sums, "trace"), example.attrs
 
 
 def _checked(signal: Any, axes: tuple[Axis, ...], labels: Any) -> Callable[[Trace], xr.DataArray]:

@@ -1,5 +1,6 @@
 """The papers' figures over many traces, each from one call of `aggregate`."""
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ __all__ = [
     "saliency_by_word",
 ]
 
+Traces = Iterable[Trace] | str | os.PathLike[str]
+
 
 def image_attention_by_head(traces: Iterable[Trace], **options: Any) -> xr.Dataset:
     """Mean attention on the image of each layer and head, a share of 1 (CLVA, arXiv 2603.25088, fig. 1).
@@ -35,14 +38,14 @@ def image_attention_by_head(traces: Iterable[Trace], **options: Any) -> xr.Datas
     return aggregate(traces, "image_attention_focus", by=("layer", "head"), **options)
 
 
-def entropy_by_layer(traces: Iterable[Trace], **options: Any) -> xr.Dataset:
+def entropy_by_layer(traces: Traces, **options: Any) -> xr.Dataset:
     """Mean entropy of each layer's vision-sensitive heads, nats (CLVA, arXiv 2603.25088, fig. 2, entropy curve).
 
     Each head's own image distribution, then the mean over the quarter of the heads with most image mass
     (`sensitive_head_entropy`); the entropy of the layer's mean map is `aggregate(traces, "layer_image_entropy")`.
 
     Args:
-        traces: Traces of one model.
+        traces: Traces of one model, or a sweep's folder.
         **options: Of `aggregate`: resamples, level, seed.
 
     Returns:
@@ -51,28 +54,33 @@ def entropy_by_layer(traces: Iterable[Trace], **options: Any) -> xr.Dataset:
     return aggregate(traces, "sensitive_head_entropy", by="layer", **options)
 
 
-def pearson_by_layer(traces: Iterable[Trace], **options: Any) -> xr.Dataset:
+def pearson_by_layer(traces: Traces, **options: Any) -> xr.Dataset:
     """Mean correlation of each layer with CLVA's two anchors, in [-1, 1] (arXiv 2603.25088, fig. 2, Pearson curves).
 
     Args:
-        traces: Traces of one model.
+        traces: Traces of one model, or a sweep's folder.
         **options: Of `aggregate`: resamples, level, seed.
 
     Returns:
         What `aggregate` gives, dims (anchor, layer).
     """
+    if isinstance(traces, str | os.PathLike):  # which holds each anchor as a signal of its own
+        each = [aggregate(traces, name, by="layer", **options) for name in ("r_neg", "r_pos")]
+        return xr.concat(each, xr.Variable("anchor", ["r_neg", "r_pos"]), combine_attrs="override")
     return aggregate(traces, anchor_correlation, by="layer", **options)
 
 
-def saliency_by_word(traces: Iterable[Trace], labels: Iterable[Sequence[LabelledWord]], **options: Any) -> xr.Dataset:
+def saliency_by_word(
+    traces: Traces, labels: Iterable[Sequence[LabelledWord]] | None = None, **options: Any
+) -> xr.Dataset:
     """Saliency of the previous token, at grounded, hallucinated and other words (arXiv 2601.20279, table 4).
 
     Mean over all layers, a share of each row's norm. The paper's 0.472 on correct and 0.193 on hallucinated tokens of
     LLaVA-1.5-7B are, by our inference, values of min-max-normalised maps, and not comparable to these.
 
     Args:
-        traces: Traces of one model, made with `gradients=True`.
-        labels: The words of each.
+        traces: Traces of one model, made with `gradients=True`, or a sweep's folder.
+        labels: The words of each; None for a sweep, which has labelled its own.
         **options: Of `aggregate`: tokens, resamples, level, seed.
 
     Returns:
@@ -81,12 +89,14 @@ def saliency_by_word(traces: Iterable[Trace], labels: Iterable[Sequence[Labelled
     return aggregate(traces, "saliency_to_previous", by="word", labels=labels, **options)
 
 
-def entropy_by_word(traces: Iterable[Trace], labels: Iterable[Sequence[LabelledWord]], **options: Any) -> xr.Dataset:
+def entropy_by_word(
+    traces: Traces, labels: Iterable[Sequence[LabelledWord]] | None = None, **options: Any
+) -> xr.Dataset:
     """Image attention entropy of each layer at grounded, hallucinated and other words, nats (D-LEAF, figure 5).
 
     Args:
-        traces: Traces of one model.
-        labels: The words of each.
+        traces: Traces of one model, or a sweep's folder.
+        labels: The words of each; None for a sweep, which has labelled its own.
         **options: Of `aggregate`: tokens, resamples, level, seed.
 
     Returns:

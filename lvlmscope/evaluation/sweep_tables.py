@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,13 +10,13 @@ import numpy as np
 
 from lvlmscope.errors import EvaluationError, first_line, message
 from lvlmscope.evaluation.signal_registry import WordSignal, list_signals, signal_named
-from lvlmscope.evaluation.word_labels import LabelledWord
+from lvlmscope.evaluation.word_labels import LABELS, LabelledWord
 from lvlmscope.evaluation.word_table import WordTable
 from lvlmscope.traces.validated_json import read_json_object
 from lvlmscope.traces.word_values import Tokens
 
 __all__ = ["ERRORS", "FORMAT", "IMAGES", "MANIFEST", "WORDS"]
-__all__ += ["metadata", "part_name", "read_manifest", "sweep_words"]
+__all__ += ["image_ids", "metadata", "part_name", "read_manifest", "require_tokens", "sweep_words", "word_batches"]
 
 MANIFEST: Final = "sweep.json"
 WORDS: Final = "words"
@@ -70,16 +70,15 @@ def sweep_words(
         EvaluationError: No sweep, a signal that it does not hold, other tokens, or no labelled word.
     """
     about, doing = read_manifest(folder), "read the words of a sweep"
-    if about["settings"]["tokens"] != tokens:
-        got = f"tokens={tokens!r} of a sweep that read {about['settings']['tokens']!r}"
-        raise EvaluationError(message(got, "the sweep's own", "pass the same", task=doing))
+    require_tokens(about, tokens)
     chosen = _chosen(about, signals, doing)
     layered = {each.name for each in chosen if about["signals"][each.name]}
     layers = tuple(about["layers"])
     words: list[LabelledWord] = []
     items: list[str] = []
     blocks: dict[str, list[np.ndarray]] = {each.name: [] for each in chosen}
-    for batch in _batches(Path(folder), [each.name for each in chosen]):
+    named = ["item_id", *_WORD, *(each.name for each in chosen)]
+    for batch in word_batches(Path(folder), named, labelled=True, objects=True):
         columns = {name: batch.column(name).to_pylist() for name in _WORD}
         words += [_word(dict(zip(_WORD, row, strict=True))) for row in zip(*columns.values(), strict=True)]
         items += batch.column("item_id").to_pylist()
@@ -109,18 +108,72 @@ def _chosen(about: dict[str, Any], names: Sequence[str] | None, doing: str) -> t
     return tuple(each for each in list_signals() if each.name in wanted)
 
 
-def _batches(folder: Path, signals: Sequence[str]) -> Iterator[Any]:
-    """Record batches of the object words."""
+def require_tokens(about: Mapping[str, Any], tokens: Tokens) -> None:
+    """Refuses to read a sweep's words at other tokens than it did.
+
+    Args:
+        about: The manifest.
+        tokens: What is asked for.
+
+    Raises:
+        EvaluationError: They differ.
+    """
+    own = about["settings"]["tokens"]
+    if own != tokens:
+        got = f"tokens={tokens!r} of a sweep that read {own!r}"
+        raise EvaluationError(message(got, "the sweep's own", "pass the same", task="read the words of a sweep"))
+
+
+def word_batches(
+    folder: Path, columns: Sequence[str], *, labelled: bool = False, objects: bool = False
+) -> Iterator[Any]:
+    """A sweep's words, some thousand rows at a time, in the order of the parts.
+
+    Args:
+        folder: The sweep's folder.
+        columns: Which columns are read.
+        labelled: Leave out words of images whose objects are not known.
+        objects: Leave out words that name no object, too.
+
+    Yields:
+        Arrow record batches.
+
+    Raises:
+        EvaluationError: The files cannot be read.
+    """
+    import pyarrow.dataset as ds
+
+    kept = None
+    if labelled:
+        kept = ds.field("label").isin(LABELS[:2] if objects else LABELS)
+    yield from _batches(folder, WORDS, columns, kept)
+
+
+def image_ids(folder: Path) -> list[str]:
+    """Ids of the images that were answered, in order.
+
+    Args:
+        folder: The sweep's folder.
+
+    Raises:
+        EvaluationError: The files cannot be read.
+    """
+    return [one for batch in _batches(folder, IMAGES, ["item_id"], None) for one in batch.column(0).to_pylist()]
+
+
+def _batches(folder: Path, name: str, columns: Sequence[str], kept: Any) -> Iterator[Any]:
+    """Record batches of the whole parts of one table."""
     import pyarrow as pa
     import pyarrow.dataset as ds
 
     try:
-        table = ds.dataset(folder / WORDS, format="parquet")
-        named = ds.field("label").isin(["grounded", "hallucinated"])
-        if table.schema.names:
-            yield from table.to_batches(columns=["item_id", *_WORD, *signals], filter=named)
+        whole = sorted(path.name for path in (folder / IMAGES).glob("part-*.parquet"))
+        if whole:
+            table = ds.dataset([folder / name / part for part in whole], format="parquet")
+            found = table.to_batches(columns=list(columns), filter=kept)
+            yield from (batch for batch in found if batch.num_rows)
     except (OSError, pa.ArrowInvalid) as error:
-        got = f"{folder / WORDS}: {first_line(error)}"
+        got = f"{folder / name}: {first_line(error)}"
         raise EvaluationError(message(got, _EXPECTED, "run the sweep again", task="read a sweep")) from error
 
 

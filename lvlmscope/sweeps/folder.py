@@ -29,6 +29,10 @@ class Sweep:
     folder: Path
     manifest: Mapping[str, Any] = field(repr=False)
 
+    def __fspath__(self) -> str:
+        """The folder's path: a sweep is passed where a folder is taken."""
+        return os.fspath(self.folder)
+
     @property
     def num_parts(self) -> int:
         """Parts in all."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -61,12 +61,14 @@ class Columns:
         layers: Numbers of the layers.
         tokens: Which tokens of a word are read.
         vocabulary: Which words name an object, None where that is not known.
+        about: By signal, its unit, bounds, long name and reference, as JSON values.
     """
 
     signals: Mapping[str, bool]
     layers: tuple[int, ...]
     tokens: Tokens
     vocabulary: Vocabulary | None
+    about: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def part_tables(results: Sequence[SweptItem | FailedItem], columns: Columns) -> dict[str, Any]:

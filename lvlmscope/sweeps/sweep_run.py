@@ -1,5 +1,6 @@
 """`sweep`: a model's answers to a data set, reduced to signals, into a folder that a killed run can go on from."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from lvlmscope.sweeps.ray_engine import Workers, run_on_ray
 from lvlmscope.sweeps.run_signature import signature_of
 from lvlmscope.sweeps.settings import SweepSettings, parts_of
 from lvlmscope.sweeps.writer_lock import Share, only_writer
+from lvlmscope.traces.array_attributes import bounds_of
 from lvlmscope.traces.word_values import Tokens
 from lvlmscope.verification.loading import load
 
@@ -137,6 +139,7 @@ def sweep(
             "items": len(data),
             "layers": list(columns.layers),
             "signals": dict(columns.signals),
+            "about": dict(columns.about),
             "settings": {"tokens": tokens, "batch_size": batch_size, "max_new_tokens": length, "prompt": prompt},
         }
         begun = _begun(folder, signature_of(loaded, data, settings, columns.signals), facts)
@@ -188,7 +191,14 @@ def _columns(model: LoadedModel, data: Dataset, settings: SweepSettings) -> Colu
     unlimited = replace(settings, max_memory=None).trace_options()
     (found,) = replay_prepared(model, model.family, prepared, unlimited, generation=generation, seed=[0]).signals()
     layered = {name: values.ndim == 2 for name, values in found.values.items()}
-    return Columns(signals=layered, layers=found.layers, tokens=settings.tokens, vocabulary=vocabulary)
+    about = {name: _described(attrs) for name, attrs in found.about.items()}
+    return Columns(signals=layered, layers=found.layers, tokens=settings.tokens, vocabulary=vocabulary, about=about)
+
+
+def _described(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """A signal's name, unit, bounds and reference as JSON values: a bound that does not exist is null."""
+    bounds = [one if math.isfinite(one) else None for one in bounds_of(attrs)]
+    return {name: attrs[name] for name in ("long_name", "units", "reference") if name in attrs} | {"bounds": bounds}
 
 
 @contextmanager
