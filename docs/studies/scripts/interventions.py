@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import lvlmscope as lv
 from lvlmscope.evaluation.intervention_trials import Difference, Outcome, differences, mcnemar, measure
@@ -106,6 +107,7 @@ def run(name: str, scenes: int) -> None:
     """Measures one stack and writes its counts."""
     held = [scene for split in SPLITS for scene in lv.tiny.scenes(split, n=scenes)]
     stack = () if name == "plain" else lv.load_interventions(DATA / f"{name}.json")
+    torch.manual_seed(0)  # of SGRS's sampled proposals
     outcome = measure(lv.load("tiny"), held, *stack)
     parts = {key: getattr(outcome, key) for key in ("captions", "probes")}
     counts = {key: {k: v.astype(int).tolist() for k, v in arrays(part).items()} for key, part in parts.items()}
