@@ -11,6 +11,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForCon
 import lvlmscope as lv
 from lvlmscope.evaluation.bundled_benchmark import caption_scores, probe_scores, questions
 from lvlmscope.tiny import scene, scenes
+from lvlmscope.tiny.recipe.architecture import CHAT_TEMPLATE
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,16 @@ def test_the_folder_loads_with_plain_transformers() -> None:
     assert prompt == "USER: <image>\nWhat do you see? ASSISTANT:"
     inputs = processor(images=scene("neutral", 0).image, text=prompt, return_tensors="pt")
     assert int((inputs["input_ids"] == bare.config.image_token_id).sum()) == 64
+
+
+def test_a_system_text_is_nobodys_turn() -> None:
+    processor = lv.load("tiny", check=False).processor
+    turns = [("system", "Be short."), ("user", "Is it red?"), ("assistant", "No."), ("user", "Blue?")]
+    said = processor.apply_chat_template(
+        [{"role": role, "content": text} for role, text in turns], add_generation_prompt=True
+    )
+    assert said == "Be short. USER: Is it red? ASSISTANT: No.</s>USER: Blue? ASSISTANT:"
+    assert processor.chat_template == CHAT_TEMPLATE
 
 
 def test_sprites_and_weights_stay_small() -> None:

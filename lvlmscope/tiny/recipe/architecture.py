@@ -26,11 +26,11 @@ VOCABULARY: Final = 1024
 SPECIAL: Final = ("<pad>", "<s>", "</s>", "<image>")  # ids 0..3
 CHAT_TEMPLATE: Final = (
     "{% for message in messages %}"
-    "{{ 'USER: ' if message['role'] == 'user' else 'ASSISTANT: ' }}"
+    "{{ {'user': 'USER: ', 'system': ''}.get(message['role'], 'ASSISTANT: ') }}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
     "{% for part in message['content'] if part['type'] == 'image' %}{{ '<image>\n' }}{% endfor %}"
     "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}{% endif %}"
-    "{{ ' ' if message['role'] == 'user' else '</s>' }}{% endfor %}"
+    "{{ '</s>' if message['role'] == 'assistant' else ' ' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
 )
 
