@@ -7,7 +7,7 @@ from typing import Any, Final
 from lvlmscope.evaluation.comparison import Comparison, Evaluation, Row
 from lvlmscope.evaluation.paired_differences import Difference
 
-__all__ = ["markdown"]
+__all__ = ["markdown", "score_title"]
 
 _TITLES: Final = {
     "chair_i": "CHAIR_I",
@@ -59,7 +59,7 @@ def _score_table(result: Evaluation) -> str:
     names = list(dict.fromkeys(name for row in scores.values() for name in row))
     counted = [name for name in _COUNTED if name in result.rows[0].counts]
     timed = any(not math.isnan(row.milliseconds_per_token) for row in result.rows)
-    heads = ["", *map(_title, names), *(_COUNTED[name] for name in counted), *(["ms a token"] if timed else [])]
+    heads = ["", *map(score_title, names), *(_COUNTED[name] for name in counted), *(["ms a token"] if timed else [])]
     lines = []
     for row in result.rows:
         cells = [_number(name, scores[row.label].get(name, math.nan)) for name in names]
@@ -80,7 +80,7 @@ def _milliseconds(row: Row) -> str:
 def _difference_table(result: Evaluation) -> str:
     names = list(dict.fromkeys(name for one in result.comparisons for name in one.differences))
     tested = any(one.p is not None for one in result.comparisons)
-    heads = ["", *map(_title, names), *(["right / wrong, p"] if tested else [])]
+    heads = ["", *map(score_title, names), *(["right / wrong, p"] if tested else [])]
     lines = [
         [
             f"{one.row} - {one.against}",
@@ -99,10 +99,15 @@ def _kind_table(kinds: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
         for kind, rows in kinds.items()
         for label, scores in rows.items()
     ]
-    return _table(["", "", *map(_title, names)], lines)
+    return _table(["", "", *map(score_title, names)], lines)
 
 
-def _title(name: str) -> str:
+def score_title(name: str) -> str:
+    """A score's name as tables and figures write it.
+
+    >>> score_title("chair_i")
+    'CHAIR_I'
+    """
     return _TITLES.get(name, name)
 
 

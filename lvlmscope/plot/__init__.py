@@ -1,5 +1,6 @@
 """Views: each builds a figure from labelled arrays or a trace, and never touches a model."""
 
+from lvlmscope.plot.ablations import ablation
 from lvlmscope.plot.comparisons import compare
 from lvlmscope.plot.correlations import correlation
 from lvlmscope.plot.distributions import distribution
@@ -12,6 +13,7 @@ from lvlmscope.traces.words import Word, find_word, words_of
 
 __all__ = [
     "Word",
+    "ablation",
     "compare",
     "correlation",
     "distribution",

@@ -8,6 +8,7 @@ from pathlib import Path
 from warnings import catch_warnings
 
 import pytest
+from PIL import Image
 
 from lvlmscope.cli import main
 from lvlmscope.cli.intervention_syntax import expand_grid, parse_stack
@@ -161,6 +162,16 @@ def test_a_plus_joins_a_stack() -> None:
         "CLVA",
     ]
     assert len(parse_stack("locore:beta=1e+1")) == 1
+
+
+def test_a_grid_leaves_its_figure_in_the_folder(tmp_path: Path) -> None:
+    grid = ("--grid", "dleaf:gamma=0.1|0.5", "--max-new-tokens", "4", "--resamples", "100")
+    code, out, _ = run("eval", "tiny-chair", "-n", "1", *grid, "-o", str(tmp_path / "run"))
+    assert code == 0
+    assert "| dleaf:gamma=0.5 - plain |" in out
+    assert "2 settings compared" in out
+    with Image.open(tmp_path / "run" / "ablation.png") as image:
+        assert image.width > image.height > 100
 
 
 def test_a_grid_is_every_combination() -> None:

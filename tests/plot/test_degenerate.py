@@ -11,6 +11,7 @@ from matplotlib.text import Text
 from lvlmscope import plot
 from lvlmscope.diagnostics import anchor_correlation, layer_correlation, layer_image_entropy, planted_trace, saliency
 from lvlmscope.errors import ModelInputError, ShapeError
+from tests.plot.test_ablations import timed
 from tests.support.drawn_figures import texts_outside
 
 VIEWS = {
@@ -24,6 +25,7 @@ VIEWS = {
     "distribution": plot.distribution,
     "compare": lambda t, **o: plot.compare(t, t, **o),
     "correlation": lambda t, **o: plot.correlation(layer_correlation(t), **o),
+    "ablation": lambda _, **o: plot.ablation(timed(1), **o),
 }
 
 

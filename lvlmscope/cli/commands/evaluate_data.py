@@ -26,11 +26,14 @@ from lvlmscope.evaluation import (
     report_card,
     save_run,
     score_answers,
+    setting_differences,
 )
 from lvlmscope.evaluation.datasets import BUNDLED, METRICS
 from lvlmscope.evaluation.run_folder import as_json
+from lvlmscope.plot import ablation
 from lvlmscope.registry import close_match
 from lvlmscope.runtime.attachment import intervene
+from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.verification.loading import load
 
 __all__ = ["run_comparison", "run_evaluation"]
@@ -79,17 +82,26 @@ def run_evaluation(given: Mapping[str, Any]) -> None:
             )
         result = score_answers(data, answers, **_options(given, "resamples", "parser", "seed", "out"))
     else:
-        settings = [*(given["intervention"] or ()), *(one for grid in given["grid"] or () for one in expand_grid(grid))]
-        if len(set(settings)) < len(settings):
-            raise EvaluationError(message("a setting twice", "every setting once", "leave one out", task="evaluate"))
-        stacks = {text: parse_stack(text) for text in settings}
-        if given["perturb"] is not None:
-            data = disturbed(data, **_disturbances(given["perturb"]), seed=given["seed"])
-        data.items[0].open()  # no images at all: found before a model is loaded
-        model = load(given["model"] or "tiny", dtype=given["dtype"], device_map=given["device_map"])
-        names = ("placebo", "prompt", "batch_size", "max_new_tokens", "resamples", "parser", "seed", "out")
-        result = evaluate(model, data, stacks, **_options(given, *names))
+        result = _answered(data, given)
     _print(result, given["out"], as_json_text=given["as_json"])
+
+
+def _answered(data: Dataset, given: Mapping[str, Any]) -> Evaluation:
+    """The model's answers, scored; of a grid with a folder also the figure."""
+    settings = [*(given["intervention"] or ()), *(one for grid in given["grid"] or () for one in expand_grid(grid))]
+    if len(set(settings)) < len(settings):
+        raise EvaluationError(message("a setting twice", "every setting once", "leave one out", task="evaluate"))
+    stacks = {text: parse_stack(text) for text in settings}
+    if given["perturb"] is not None:
+        data = disturbed(data, **_disturbances(given["perturb"]), seed=given["seed"])
+    data.items[0].open()  # no images at all: found before a model is loaded
+    model = load(given["model"] or "tiny", dtype=given["dtype"], device_map=given["device_map"])
+    names = ("placebo", "prompt", "batch_size", "max_new_tokens", "resamples", "parser", "seed", "out")
+    result = evaluate(model, data, stacks, **_options(given, *names))
+    if given["grid"] and given["out"] is not None:
+        with whole_file(given["out"] / "ablation.png") as file:
+            ablation(setting_differences(result)).savefig(file, format="png")
+    return result
 
 
 def _options(given: Mapping[str, Any], *names: str) -> dict[str, Any]:
