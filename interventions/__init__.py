@@ -9,11 +9,17 @@ if not __name__.startswith("lvlmscope."):
         "Possible is `lvlmscope.interventions`: install the repository with `pip install -e .` and import that."
     )
 
+from lvlmscope.interventions.agla import AGLA
 from lvlmscope.interventions.clva import CLVA
+from lvlmscope.interventions.deco import DeCo
 from lvlmscope.interventions.dleaf import DLEAF
+from lvlmscope.interventions.dola import DoLa
 from lvlmscope.interventions.hallurnn import HalluRNN
 from lvlmscope.interventions.head_rescaling import HeadRescaling
+from lvlmscope.interventions.icd import ICD
 from lvlmscope.interventions.locore import LocoRE
+from lvlmscope.interventions.m3id import M3ID
+from lvlmscope.interventions.pai import PAI
 from lvlmscope.interventions.placebo import Placebo
 from lvlmscope.interventions.registry import (
     intervention,
@@ -22,13 +28,21 @@ from lvlmscope.interventions.registry import (
     save_interventions,
 )
 from lvlmscope.interventions.sgrs import SGRS
+from lvlmscope.interventions.spin import SPIN
 from lvlmscope.interventions.vcd import VCD
 
 __all__ = [
+    "AGLA",
     "CLVA",
     "DLEAF",
+    "ICD",
+    "M3ID",
+    "PAI",
     "SGRS",
+    "SPIN",
     "VCD",
+    "DeCo",
+    "DoLa",
     "HalluRNN",
     "HeadRescaling",
     "LocoRE",

@@ -107,7 +107,8 @@ def intervention_class(name: str) -> type[Intervention]:
     >>> intervention_class("dleaf").__name__
     'DLEAF'
     """
-    fix = "list them with lvlmscope interventions, or register one of your own with @lv.intervention"
+    own = "register one of your own with @lv.intervention (on the command line in a file that --load names)"
+    fix = f"list them with lvlmscope interventions, or {own}"
     return INTERVENTIONS.find(name, task="look up an intervention", fix=fix)
 
 

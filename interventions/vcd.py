@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import log
 from typing import Annotated, ClassVar
 
 import torch
 
 from lvlmscope.interface.declared_types import Range
+from lvlmscope.interventions.contrastive_logits import contrast, plausible_only
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.interventions.repeatable_noise import mixed, normal
@@ -82,19 +82,5 @@ class _VCDSession(ImageSession):
         """The contrast, and -inf for tokens that are not plausible under the image."""
         if not self.sees_image or self._config.alpha == 0:
             return None
-        return contrast(step.logits, step.branch("noised"), alpha=self._config.alpha, beta=self._config.beta)
-
-
-def contrast(logits: torch.Tensor, other: torch.Tensor, *, alpha: float, beta: float) -> torch.Tensor:
-    """`(1 + alpha) * logits - alpha * other`, -inf where a token's probability is below beta times the largest.
-
-    Args:
-        logits: Under the image, `[row, vocabulary]`.
-        other: Under other inputs, of the same shape.
-        alpha: Strength.
-        beta: Least probability as a share of the largest; 0 for all tokens.
-    """
-    mixed_logits = (1 + alpha) * logits - alpha * other
-    if not beta:
-        return mixed_logits
-    return mixed_logits.masked_fill(logits < logits.amax(-1, keepdim=True) + log(beta), float("-inf"))
+        mixed_logits = contrast(step.logits, step.branch("noised"), alpha=self._config.alpha)
+        return plausible_only(mixed_logits, step.logits, beta=self._config.beta)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, name by name
     from lvlmscope import attribution as attribution
+    from lvlmscope import causal as causal
     from lvlmscope import diagnostics as diagnostics
     from lvlmscope import errors as errors
     from lvlmscope import evaluation as evaluation
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.capture.trace_many_examples import trace_many as trace_many
     from lvlmscope.capture.trace_one import trace as trace
     from lvlmscope.capture.trace_one import trace_inputs as trace_inputs
+    from lvlmscope.causal import knockout as knockout
     from lvlmscope.diagnostics import anchor_correlation as anchor_correlation
     from lvlmscope.diagnostics import attention_sinks as attention_sinks
     from lvlmscope.diagnostics import confidence as confidence
@@ -56,10 +58,17 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.evaluation.signal_registry import signal as signal
     from lvlmscope.explorer import explore as explore
     from lvlmscope.explorer import report as report
+    from lvlmscope.interventions import AGLA as AGLA
     from lvlmscope.interventions import CLVA as CLVA
     from lvlmscope.interventions import DLEAF as DLEAF
+    from lvlmscope.interventions import ICD as ICD
+    from lvlmscope.interventions import M3ID as M3ID
+    from lvlmscope.interventions import PAI as PAI
     from lvlmscope.interventions import SGRS as SGRS
+    from lvlmscope.interventions import SPIN as SPIN
     from lvlmscope.interventions import VCD as VCD
+    from lvlmscope.interventions import DeCo as DeCo
+    from lvlmscope.interventions import DoLa as DoLa
     from lvlmscope.interventions import HalluRNN as HalluRNN
     from lvlmscope.interventions import HeadRescaling as HeadRescaling
     from lvlmscope.interventions import LocoRE as LocoRE
@@ -103,6 +112,7 @@ __version__ = "0.1.0"
 # use, so that the import costs nothing. A name stands here, above and in `__all__`; tests/test_typed_api.py compares.
 _MODULES = (
     "attribution",
+    "causal",
     "diagnostics",
     "errors",
     "evaluation",
@@ -124,6 +134,7 @@ _HOMES = {
     "integrated_gradients": "lvlmscope.attribution",
     "occlusion": "lvlmscope.attribution",
     "max_sensitivity": "lvlmscope.attribution",
+    "knockout": "lvlmscope.causal",
     "trace_many": "lvlmscope.capture.trace_many_examples",
     "list_models": "lvlmscope.models.supported_types",
     "check": "lvlmscope.verification.self_check",
@@ -167,6 +178,13 @@ _HOMES = {
     "HeadRescaling": "lvlmscope.interventions",
     "LocoRE": "lvlmscope.interventions",
     "VCD": "lvlmscope.interventions",
+    "SPIN": "lvlmscope.interventions",
+    "PAI": "lvlmscope.interventions",
+    "M3ID": "lvlmscope.interventions",
+    "ICD": "lvlmscope.interventions",
+    "DoLa": "lvlmscope.interventions",
+    "DeCo": "lvlmscope.interventions",
+    "AGLA": "lvlmscope.interventions",
     "Placebo": "lvlmscope.interventions",
     "intervention": "lvlmscope.interventions",
     "load_interventions": "lvlmscope.interventions",
@@ -218,6 +236,7 @@ __all__ += [
     "explore",
     "infidelity",
     "integrated_gradients",
+    "knockout",
     "score_signals",
 ]
 __all__ += ["intervene", "list_models", "load", "occlusion", "read_attention", "report", "resolve_layers"]
@@ -240,7 +259,7 @@ __all__ += ["anchor_correlation", "attention_sinks", "confidence", "functional_h
 __all__ += ["internal_confidence", "layer_correlation", "layer_image_entropy", "logit_lens", "planted_trace"]
 __all__ += ["representation_drift", "saliency", "saliency_to_answer", "saliency_to_image", "saliency_to_previous"]
 __all__ += ["sensitive_head_entropy", "sensitive_heads", "uniform_baseline", "visual_attention_ratio"]
-__all__ += ["attribution", "diagnostics", "errors", "evaluation", "explorer", "interventions", "lenses"]
+__all__ += ["attribution", "causal", "diagnostics", "errors", "evaluation", "explorer", "interventions", "lenses"]
 __all__ += ["plot", "risk", "sweeps", "tiny", "training"]
 
 

@@ -61,14 +61,27 @@ class LogitMixing:
         self._instrumentation = instrumentation
         self._mixing = mixing
         self._beams = beams
-        self._branches = {
-            (each, name): self._branch(other)
-            for each in mixing
-            for name, other in each.call("branches", prompt).items()
-        }
+        self._named = {(each, name): other for each in mixing for name, other in each.call("branches", prompt).items()}
+        self._branches: dict[tuple[ActiveIntervention, str], Branch] = {}
+        self._replayed: torch.Tensor | None = None
         self._unembedding: Unembedding | None = None
 
-    def _branch(self, prompt: PromptInputs) -> Branch:
+    def _branch(self, owner: ActiveIntervention, name: str) -> Branch:
+        """A sequence, made when it is first asked for."""
+        if (owner, name) not in self._branches:
+            if (owner, name) not in self._named:
+                names = [own for each, own in self._named if each is owner]
+                close = close_match(str(name), names)
+                fix = f"did you mean {close!r}" if close else "name it in branches()"
+                got, expected = f"the branch {name!r}", ", ".join(names) or "a session with branches"
+                raise InterventionError(message(got, expected, fix, task=f"mix logits with {owner.name}"))
+            named = self._named[owner, name]
+            self._branches[owner, name] = self._begun(named() if callable(named) else named)
+            if self._replayed is not None:
+                self._branches[owner, name].replay(self._replayed)
+        return self._branches[owner, name]
+
+    def _begun(self, prompt: PromptInputs) -> Branch:
         hooks = self._instrumentation
         others = [each for each in hooks.active if each not in self._mixing and not each.session.chooses_tokens]
         fresh = [each.fresh(hooks.model_info) for each in others] if prompt.edited else []
@@ -108,26 +121,17 @@ class LogitMixing:
         return logits
 
     def replay(self, answer: Int[torch.Tensor, "row step"]) -> None:
-        """Run the sequences over a whole answer, each in one block.
+        """Run each sequence over a whole answer, in one block, when it is first asked for.
 
         Args:
             answer: All tokens.
         """
-        for each in self._branches.values():
-            each.replay(answer)
+        self._replayed = answer
 
     def _logits_of(
         self, owner: ActiveIntervention, answer: torch.Tensor, device: torch.device, name: str
     ) -> torch.Tensor:
-        if (owner, name) not in self._branches:
-            names = [own for each, own in self._branches if each is owner]
-            close = close_match(str(name), names)
-            fix = f"did you mean {close!r}" if close else "name it in branches()"
-            expected = ", ".join(names) or "a session with branches"
-            raise InterventionError(
-                message(f"the branch {name!r}", expected, fix, task=f"mix logits with {owner.name}")
-            )
-        return self._branches[owner, name].logits(answer).to(device, torch.float32)
+        return self._branch(owner, name).logits(answer).to(device, torch.float32)
 
     def _early(self, owner: ActiveIntervention, logits: torch.Tensor, at: int, layer: int) -> torch.Tensor:
         states = self._instrumentation.early_states

@@ -80,25 +80,26 @@ class PromptInputs:
         mask = self.inputs["attention_mask"]
         return replace(self, inputs=dict(self.inputs) | {"attention_mask": mask * ~keys.to(mask.device)})
 
-    def with_words(self, text: str) -> "PromptInputs":
+    def with_words(self, text: str | Sequence[int]) -> "PromptInputs":
         """The same prompts with words before the question: after the last image token and the marks that follow it.
 
         Args:
-            text: The words, with the space that is to follow them.
+            text: The words, with the space that is to follow them; or their token ids.
 
         Returns:
             New inputs.
 
         Raises:
-            InterventionError: The model's tokenizer is not known.
+            InterventionError: Words, and the model's tokenizer is not known.
         """
-        if self.tokenizer is None:
+        if isinstance(text, str) and self.tokenizer is None:
             got, expected = "a bare model, whose tokenizer is not known", "what lv.load gives"
             raise InterventionError(
                 message(got, expected, "load it as (model, processor)", task="add words to a prompt")
             )
-        words = torch.tensor(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-        ids, special = self.inputs["input_ids"], torch.tensor(sorted(self.tokenizer.all_special_ids))
+        given = self.tokenizer(text, add_special_tokens=False)["input_ids"] if isinstance(text, str) else list(text)
+        marks = [] if self.tokenizer is None else sorted(self.tokenizer.all_special_ids)
+        ids, words, special = self.inputs["input_ids"], torch.tensor(given), torch.tensor(marks)
         before = self.image_keys | torch.isin(ids, special.to(ids.device)) | (self.inputs["attention_mask"] == 0)
         # The first position of plain text after the last image token; of a prompt without one, of all
         after = self.image_keys.flip(-1).cumsum(-1).flip(-1) == 0

@@ -226,15 +226,15 @@ class Session:
             graph: Rows and logits; drop it before the next forward to free its memory.
         """
 
-    def branches(self, prompt: PromptInputs) -> Mapping[str, PromptInputs]:
+    def branches(self, prompt: PromptInputs) -> Mapping[str, PromptInputs | Callable[[], PromptInputs]]:
         """Other inputs under which ``mix_logits`` wants the logits of the same steps; called once an answer.
 
         Args:
             prompt: The prompts of ``generate``, or of a replay, with methods that make others of them.
 
         Returns:
-            Prompts by a name for ``StepLogits.branch``. Each becomes a sequence with a cache of its own, whose forwards
-            count neither as generation nor as this intervention's.
+            Prompts by a name for ``StepLogits.branch``, or what makes one when it is first asked for. Each becomes a
+            sequence with a cache of its own, whose forwards count neither as generation nor as this intervention's.
         """
         del prompt
         return {}

@@ -9,10 +9,17 @@ import torch
 
 from lvlmscope.errors import InterventionError, UnsupportedOptionError
 from lvlmscope.interventions import (
+    AGLA,
     CLVA,
     DLEAF,
+    ICD,
+    M3ID,
+    PAI,
     SGRS,
+    SPIN,
     VCD,
+    DeCo,
+    DoLa,
     HalluRNN,
     HeadRescaling,
     LocoRE,
@@ -35,7 +42,14 @@ INTERVENTIONS: dict[str, Intervention] = {
     "LocoRE": LocoRE(beta=0.3),
     "HalluRNN": HalluRNN(cell=saved()),
     "SGRS": SGRS(alpha=0.99, layers=[1], J="after_image"),
-    "VCD": VCD(),
+    "VCD": VCD(beta=0.0),  # in the stack, SGRS is to have a choice
+    "AGLA": AGLA(beta=0.0),
+    "DeCo": DeCo(layers=[0], top_p=1.0, k=1000),
+    "DoLa": DoLa(layers=[0], beta=0.0),
+    "ICD": ICD(disturbance=(3, 4, 5), beta=0.0),
+    "M3ID": M3ID(decay=0.5),
+    "PAI": PAI(layers=[0, 1], beta=0.0),
+    "SPIN": SPIN(suppressed=0.5, layers=[0, 1]),
     "HeadRescaling": HeadRescaling(l_perc=1.0, l_reas=0, tau_perc=0.5, tau_reas=0.2, g_perc=1.3, g_reas=1.5),
 }
 IDENTITIES: dict[str, Intervention] = {
@@ -45,6 +59,13 @@ IDENTITIES: dict[str, Intervention] = {
     "HalluRNN": HalluRNN(cell=saved(), strength=0.0),
     "SGRS": SGRS(alpha=0.0),
     "VCD": VCD(alpha=0.0),
+    "AGLA": AGLA(alpha=0.0),
+    "DeCo": DeCo(alpha=0.0),
+    "DoLa": DoLa(strength=0.0, layers=[0]),
+    "ICD": ICD(alpha=0.0),
+    "M3ID": M3ID(decay=0.0),
+    "PAI": PAI(alpha=0.0, gamma=1.0),
+    "SPIN": SPIN(alpha=1.0),
     "HeadRescaling": HeadRescaling(g_perc=1.0, g_reas=1.0),
 }
 each_intervention = pytest.mark.parametrize("intervention", INTERVENTIONS.values(), ids=INTERVENTIONS)

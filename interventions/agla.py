@@ -1,0 +1,109 @@
+"""AGLA-like: adds the logits of a view of the image in which only what the question looks at is left."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+
+from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.interface.declared_types import Range
+from lvlmscope.interventions.contrastive_logits import plausible_only
+from lvlmscope.interventions.image_session import ImageSession
+from lvlmscope.interventions.key_positions import on_positions
+from lvlmscope.interventions.registry import intervention
+from lvlmscope.runtime.intervention_config import InterventionConfig
+from lvlmscope.runtime.prompt_inputs import PromptInputs
+from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
+from lvlmscope.runtime.step_logits import StepLogits
+
+__all__ = ["AGLA"]
+
+
+@intervention
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AGLA(InterventionConfig):
+    """Assembly of global and local attention, after arXiv 2406.12718 (our reading; not the paper's mask).
+
+    `logits(image) + alpha * logits(masked image)` over the tokens whose probability under the whole image is at least
+    beta times that of the most probable one. The paper masks pixels by another model's image-text matching; here the
+    model masks its own image tokens: the share `kept` that the prompt's last row attends to most, over all layers and
+    heads, stays visible; the others are hidden from attention in a second sequence.
+
+    Attributes:
+        alpha: Strength of the masked view, 0 or more; 0 leaves all logits as they are.
+        beta: Least probability of a token as a share of the largest, in [0, 1).
+        kept: Share of the image tokens that stay visible, in (0, 1]; one at least.
+    """
+
+    alpha: Annotated[float, Range(ge=0)] = 2.0
+    beta: Annotated[float, Range(ge=0, lt=1)] = 0.5
+    kept: Annotated[float, Range(gt=0, le=1)] = 0.5
+
+    reference: ClassVar[str] = "after arXiv 2406.12718; the mask is ours"
+    card: ClassVar[MethodCard] = MethodCard(
+        paper="arXiv 2406.12718",
+        from_paper="the sum of the logits of whole and masked image, the plausibility constraint, alpha, beta",
+        our_choices="the mask: image tokens by the prompt's own attention, in place of pixels by another model",
+        cost="rows of every layer in the prompt's forward, and a second sequence",
+        search_space={"alpha": (0.2, 3.0), "beta": (0.05, 0.7), "kept": (0.1, 0.9)},
+    )
+
+    def start(self, model_info: ModelInfo) -> Session:
+        """A session for one model."""
+        return _AGLASession(self, model_info)
+
+
+class _AGLASession(ImageSession):
+    """Watches the prompt's last row, and asks for the logits of what it looked at."""
+
+    method = "AGLA"
+
+    def __init__(self, config: AGLA, model_info: ModelInfo) -> None:
+        super().__init__()
+        self._config = config
+        self._every = frozenset(model_info.layer_indices if config.alpha > 0 else ())
+        self.row_layers = self._every
+        self._forward: ForwardInfo | None = None
+        self._looked: torch.Tensor | None = None
+
+    def begin_forward(self, forward: ForwardInfo) -> None:
+        """Rows are read in the forward that ends the prompt, and left alone in the others."""
+        super().begin_forward(forward)
+        prompt = forward.past_length < forward.prompt_length
+        self.row_layers = self._every if prompt else frozenset()
+        self._forward = forward
+        if prompt:
+            self._looked = None
+
+    def edit_attention(self, rows: AttentionRows) -> torch.Tensor | None:
+        """Add up what the prompt's last row attends to; nothing is edited."""
+        if self.sees_image:
+            assert self._forward is not None
+            first = rows.image_weights[:, 0].sum(-2)
+            size = self._forward.past_length + self._forward.num_queries
+            found = on_positions(first, size)[..., : self._forward.prompt_length]
+            self._looked = found if self._looked is None else self._looked + found.to(self._looked.device)
+        return None
+
+    def branches(self, prompt: PromptInputs) -> Mapping[str, PromptInputs | Callable[[], PromptInputs]]:
+        """The prompt with the image tokens hidden that its last row did not look at."""
+        seen = self._config.alpha > 0 and bool(prompt.image_keys.any())
+        return {"masked": lambda: prompt.hiding(self._hidden(prompt))} if seen else {}
+
+    def _hidden(self, prompt: PromptInputs) -> torch.Tensor:
+        assert self._looked is not None
+        image = prompt.image_keys
+        each = len(self._looked) // len(image)  # beams of a sample have seen the same prompt
+        looked = self._looked[::each].to(image.device).masked_fill(~image, -1.0)
+        rank = looked.argsort(dim=-1, descending=True, stable=True).argsort(-1)
+        kept = (image.sum(-1, keepdim=True) * self._config.kept).ceil().clamp_min(1)
+        hidden: torch.Tensor = image & (rank >= kept)
+        return hidden
+
+    def mix_logits(self, step: StepLogits) -> torch.Tensor | None:
+        """The sum of both views, and -inf for tokens that are not plausible."""
+        if not self.sees_image or self._config.alpha == 0:
+            return None
+        mixed = step.logits + self._config.alpha * step.branch("masked")
+        return plausible_only(mixed, step.logits, beta=self._config.beta)
