@@ -1,30 +1,25 @@
 """Kernels launched and host synchronisations per decoded token: exact on any machine, however busy.
 
-    python benchmarks/launches.py [--json]
-
-A random LLaVA of 8 layers x 16 heads, hidden size 512, with 576 image tokens. On an accelerator a decode step takes
-about as long as its kernels take to launch, so their number tells what an intervention costs there. Operators that only
-make a view are left out. Per token: the difference of two lengths of answer, so that the prompt does not count. For a
-trace: what it adds to the same generation in all.
+On an accelerator a decode step takes about as long as its kernels take to launch, so their number tells what an
+intervention costs there. Operators that only make a view are left out. Per token: the difference of two lengths of
+answer, so that the prompt does not count. For a trace: what it adds to the same generation in all.
 """
 
-import argparse
-import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import lvlmscope as lv
-from benchmarks.trace_overhead import build, prompt
-from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
+from benchmarks.edits import interventions
+from benchmarks.shapes import SHAPES
+from benchmarks.tables import Asked, Table
+from benchmarks.traces import settings
 
-__all__ = ["Counted", "count", "generation", "interventions", "per_token", "trace_cost"]
+__all__ = ["Counted", "count", "generation", "measure", "per_token", "trace_cost"]
 
 # Operators that wait for the device; also found by name in the source of decode steps (tests/contract)
 SYNCS = frozenset(
@@ -47,7 +42,7 @@ VIEWS = frozenset(f"aten::{name}" for name in _VIEWS.split())
 
 class _Count(TorchDispatchMode):
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
         self.operators: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -109,7 +104,7 @@ def generation(model: Any, inputs: Mapping[str, Any], tokens: int) -> Callable[[
         inputs: Its inputs.
         tokens: New tokens.
     """
-    return lambda: model.generate(**inputs, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False)
+    return lambda: model.generate(**inputs, **settings(tokens))
 
 
 def per_token(
@@ -140,53 +135,39 @@ def trace_cost(model: Any, inputs: Mapping[str, Any], tokens: int, **options: An
         tokens: New tokens.
         options: Of the trace, such as `gradients=True`.
     """
-    settings: dict[str, Any] = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False}
     plain = count(generation(model, inputs, tokens))
-    traced = count(lambda: lv.trace_inputs(model, inputs, progress=False, **settings, **options))
+    traced = count(lambda: lv.trace_inputs(model, inputs, progress=False, **settings(tokens), **options))
     return Counted(tuple(more - less for less, more in zip(plain, traced, strict=True)))
 
 
-def interventions() -> dict[str, tuple[Any, ...]]:
-    """What is counted, by name."""
-    rescaling = lv.HeadRescaling(tau_perc=0.3, tau_reas=0.1, l_perc=3, l_reas=4)
-    return {
-        "D-LEAF": (lv.DLEAF(gamma=0.5),),
-        "CLVA": (lv.CLVA(),),
-        "LocoRE": (lv.LocoRE(),),
-        "head rescaling": (rescaling,),
-        "HalluRNN": (lv.HalluRNN(cell=DepthCell(CellConfig(hidden_size=512))),),
-        "SGRS, k=5": (lv.SGRS(k=5),),
-        "D-LEAF + CLVA + LocoRE": (lv.DLEAF(gamma=0.5), lv.CLVA(), lv.LocoRE()),
+def measure(asked: Asked) -> Table:
+    """Kernels and synchronisations.
+
+    Args:
+        asked: What to run.
+    """
+    prepared = asked.prepared(asked.shapes[0])
+    model, inputs = prepared.model, prepared.inputs
+    plain = per_token(model, inputs)
+    hidden = model.config.get_text_config().hidden_size
+    found = {"generate": plain} | {
+        name: per_token(model, inputs, stack) for name, stack in interventions(hidden).items()
     }
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print one row per variant."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    options = parser.parse_args(arguments)
-    model = build()
-    torch.manual_seed(1)
-    inputs = prompt()
-    rows = {"plain generate": per_token(model, inputs)}
-    rows |= {name: per_token(model, inputs, stack) for name, stack in interventions().items()}
-    added = {
-        "trace": trace_cost(model, inputs, 12),
-        "trace, 24 tokens": trace_cost(model, inputs, 24),
-        "trace with gradients": trace_cost(model, inputs, 12, gradients=True),
+    rows = [_row(f"{name}, a token", each) | {"ratio": each.kernels / plain.kernels} for name, each in found.items()]
+    traced: dict[str, tuple[int, dict[str, Any]]] = {
+        "trace of 12 tokens, beyond its generate": (12, {}),
+        "trace of 24 tokens": (24, {}),
+        "trace(gradients=True) of 12 tokens": (12, {"gradients": True}),
     }
-    if options.json:
-        sys.stdout.write(json.dumps({"per token": rows, "trace, in all": added}) + "\n")
-        return
-    plain = rows["plain generate"].kernels
-    for name, row in rows.items():
-        line = (
-            f"{name:24} {row.kernels:8.1f} kernels {row.syncs:6.1f} syncs a token, {row.kernels / plain:5.2f} x plain\n"
-        )
-        sys.stdout.write(line)
-    for name, row in added.items():
-        sys.stdout.write(f"{name:24} {row.kernels:8.0f} kernels {row.syncs:6.0f} syncs beyond generate, in all\n")
+    rows += [_row(name, trace_cost(model, inputs, tokens, **options)) for name, (tokens, options) in traced.items()]
+    return Table(
+        title="Kernels and synchronisations, counted",
+        about=f"{SHAPES[prepared.name].about}. Operators that only make a view are left out; some that an accelerator "
+        "fuses are several kernels on the CPU. A read is a call of `tolist`, `cpu` or `numpy`; it waits, too.",
+        columns={"run": "text", "kernels": "count", "ratio": "x", "syncs": "count", "reads": "count"},
+        rows=rows,
+    )
 
 
-if __name__ == "__main__":
-    main()
+def _row(name: str, found: Counted) -> dict[str, Any]:
+    return {"run": name, "kernels": found.kernels, "syncs": found.syncs, "reads": found.reads}

@@ -1,0 +1,96 @@
+"""`trace_many` and a sweep beside batched plain generation of the same items."""
+
+import copy
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+import lvlmscope as lv
+from benchmarks.tables import Asked, Table
+from benchmarks.timing import in_turn, told
+from lvlmscope.evaluation import bundled_dataset
+from lvlmscope.evaluation.captioning import timed_answers
+
+__all__ = ["measure"]
+
+IMAGES, QUESTION = 16, "Describe the image."
+
+
+def wide(model: lv.LoadedModel, width: int) -> lv.LoadedModel:
+    """The bundled model's layout with random weights of another width, so that the model takes most of the time.
+
+    Args:
+        model: The bundled model.
+        width: Size of the residual stream.
+    """
+    from transformers import LlavaForConditionalGeneration
+
+    config = copy.deepcopy(model.model.config)
+    config.text_config.update({"hidden_size": width, "intermediate_size": 4 * width})
+    config.text_config.head_dim = width // config.text_config.num_attention_heads
+    torch.manual_seed(0)
+    made = LlavaForConditionalGeneration(config).eval()
+    made.generation_config = copy.deepcopy(model.model.generation_config)
+    return lv.load((made, model.processor), check=False)
+
+
+def measure(asked: Asked) -> Table:
+    """Seconds an image.
+
+    Args:
+        asked: What to run.
+    """
+    bundled = lv.load("tiny", check=False)
+    rows: list[dict[str, Any]] = []
+    for name, model, sizes in (("bundled", bundled, (1, 8, 32)), ("width 768", wide(bundled, 768), (8,))):
+        model.model.to(asked.device)
+        for batch in sizes:
+            rows += _rows(asked, name, model, batch)
+    return Table(
+        title="Many images",
+        about=f"{IMAGES} scenes of the bundled data set (32 in batches of 32), greedy captions of at most "
+        f"{asked.tokens // 2} tokens, on the bundled model (8 layers of width 192) and on its layout with random "
+        "weights of another width. Each run prepares the images and decodes; `sweep` also reduces all signals that "
+        "need neither gradients nor hidden states and writes its Parquet files.",
+        columns={"model": "text", "batch": "count", "run": "text", "wall": "ms", "wall_ratio": "x"}
+        | {"cpu": "ms", "cpu_ratio": "x"},
+        rows=rows,
+    )
+
+
+def _rows(asked: Asked, name: str, model: lv.LoadedModel, batch: int) -> list[dict[str, Any]]:
+    count = max(IMAGES, batch)
+    whole = bundled_dataset("tiny-chair", n=-(-count // 3))
+    pairs = [(item.open, QUESTION) for item in whole.items][:count]
+    options: dict[str, Any] = {"max_new_tokens": max(asked.tokens // 2, 4), "batch_size": batch}
+    many = partial(_trace_many, model, pairs, options)
+    variants: dict[str, Callable[[], Any]] = {
+        "generate": lambda: timed_answers(model.model, model.processor, pairs, **options),
+        "trace_many": many,
+        "trace_many(gradients=True)": partial(many, gradients=True),
+        "sweep": lambda: _sweep(model, whole, options),
+    }
+    times = in_turn(variants, asked.rounds)
+    found = []
+    for run, own in times.items():
+        row = told(own, times["generate"])
+        items = len(whole) if run == "sweep" else count
+        share = items / count  # a sweep takes the whole data set
+        row |= {clock: row[clock] / items for clock in ("wall", "cpu")}
+        row |= {f"{clock}_ratio": row[f"{clock}_ratio"] / share for clock in ("wall", "cpu")}
+        found.append({"model": name, "batch": batch, "run": run} | row)
+    return found
+
+
+def _trace_many(model: lv.LoadedModel, pairs: Any, options: dict[str, Any], *, gradients: bool = False) -> None:
+    examples = [(image(), question) for image, question in pairs]
+    for _ in lv.trace_many(model, examples, gradients=gradients, progress=False, **options):
+        pass
+
+
+def _sweep(model: lv.LoadedModel, items: Any, options: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        lv.sweep(model, items, folder, progress=False, **options)
