@@ -1,13 +1,14 @@
 """Registries of signals, interventions and model families: names, entry points, close matches."""
 
 import difflib
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from lvlmscope.errors import LvlmscopeError, message
+from lvlmscope.errors import LvlmscopeError, first_line, message
 
 __all__ = ["Registry", "close_match"]
 
@@ -33,9 +34,9 @@ class Registry(Mapping[str, Item], Generic[Item]):
     """Items by name, in the order of registration; names are unique in any letter case.
 
     Other packages add items by entry points, in one of two ways. Without `adopt`, an entry point names a module, or an
-    object in one, that registers items when it is imported; all are imported on the first look-up. With `adopt`, an
-    entry point's name is the item's name and its value the item, which is imported when it is looked up: names are
-    known before that, and an item that cannot be imported does not affect the others.
+    object in one, that registers items when it is imported; all are imported on the first look-up. One that cannot be
+    imported is left out with a warning, or, where `needs_all`, stops every look-up. With `adopt`, an entry point's name
+    is the item's name and its value the item, which is imported when it is looked up: names are known before that.
 
     Attributes:
         what: What an item is called in messages.
@@ -50,6 +51,7 @@ class Registry(Mapping[str, Item], Generic[Item]):
         error: type[LvlmscopeError],
         *,
         adopt: Callable[[Any], Item] | None = None,
+        needs_all: bool = False,
     ) -> None:
         """An empty registry.
 
@@ -58,9 +60,12 @@ class Registry(Mapping[str, Item], Generic[Item]):
             group: Entry-point group.
             error: Raised for a name that is taken or unknown, and for an entry point that cannot be loaded.
             adopt: Gives the item for what an entry point's value names; raises `error` where that is no item.
+            needs_all: Raise `error` on every look-up while an entry point cannot be loaded: for items that are not
+                asked for by name, where leaving one out would change what is chosen.
         """
         self.what, self.group, self.error = what, group, error
-        self._adopt = adopt
+        self._adopt, self._needs_all = adopt, needs_all
+        self._broken: dict[str, LvlmscopeError] = {}
         self._items: dict[str, Item] = {}
         self._sources: dict[str, Any] = {}
         self._loaded = False
@@ -87,12 +92,12 @@ class Registry(Mapping[str, Item], Generic[Item]):
     @contextmanager
     def temporary(self) -> Iterator[None]:
         """Removes what was registered inside the block, also by entry points, when the block ends."""
-        before = dict(self._items), dict(self._sources), self._loaded
+        before = dict(self._items), dict(self._sources), dict(self._broken), self._loaded
         self._loaded = False
         try:
             yield
         finally:
-            self._items, self._sources, self._loaded = before
+            self._items, self._sources, self._broken, self._loaded = before
 
     def find(self, name: str, *, task: str, fix: str) -> Item:
         """The item of a name in any letter case.
@@ -112,8 +117,16 @@ class Registry(Mapping[str, Item], Generic[Item]):
         if known is None:
             close = self.close_match(name)
             fix = f"did you mean {close!r}? {fix}" if close else fix
+            if self._broken:
+                fix += f". Left out, as it cannot be loaded: {' '.join(map(str, self._broken.values()))}"
             raise self.error(message(repr(name), ", ".join(self), fix, task=task))
         return self[known]
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Entry points that were left out because they cannot be loaded, by name, with the reason."""
+        self._names()
+        return {name: str(error) for name, error in self._broken.items()}
 
     def close_match(self, name: str) -> str:
         """The registered name most like an unknown one; empty when none is alike."""
@@ -173,9 +186,12 @@ class Registry(Mapping[str, Item], Generic[Item]):
     def _imported(self, point: EntryPoint) -> Any:
         try:
             return point.load()
-        except (ImportError, AttributeError) as error:
+        except self.error:  # it says what is wrong, such as a name that is taken
+            raise
+        except Exception as error:  # another package's own code may raise anything
             package = point.dist.name if point.dist else "it"
-            got, fix = f"{point.value}: {error}", f"repair or uninstall {package}"
+            shown = "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
+            got, fix = f"{point.value}: {shown}{first_line(error)}", f"repair or uninstall {package}"
             task = f"load the {self.what} {point.name!r}"
             raise self.error(message(got, "an entry point that can be imported", fix, task=task)) from error
 
@@ -183,21 +199,37 @@ class Registry(Mapping[str, Item], Generic[Item]):
         if self._loaded:
             return
         self._loaded = True  # what is imported below may look a name up
-        try:
-            for point in sorted(entry_points(group=self.group), key=lambda each: each.name):
-                found = self._imported(point)
-                registered = any(source is found for source in self._sources.values())
-                if not registered and not isinstance(found, ModuleType):
-                    got, task = f"{point.value}, which is not registered", f"load the {self.what} {point.name!r}"
-                    fix = f"decorate it with @{self.what}, or name the module that does"
-                    raise self.error(message(got, f"a registered {self.what}", fix, task=task))
-        except self.error:
-            self._loaded = False  # the next look-up raises again
-            raise
+        self._broken = {}
+        for point in sorted(entry_points(group=self.group), key=_own_first):
+            before = dict(self._items), dict(self._sources)
+            try:
+                self._register_from(point)
+            except self.error as error:
+                self._items, self._sources = before  # all of an entry point, or nothing
+                if self._needs_all:
+                    self._loaded = False  # the next look-up raises again
+                    raise
+                self._broken[point.name] = error
+        for reason in self._broken.values():
+            warnings.warn(f"left out: {reason}", UserWarning, stacklevel=2)
+
+    def _register_from(self, point: EntryPoint) -> None:
+        """Imports what an entry point names, which registers items."""
+        found = self._imported(point)
+        registered = any(source is found for source in self._sources.values())
+        if not registered and not isinstance(found, ModuleType):
+            got, task = f"{point.value}, which is not registered", f"load the {self.what} {point.name!r}"
+            fix = f"decorate it with @{self.what}, or name the module that does"
+            raise self.error(message(got, f"a registered {self.what}", fix, task=task))
 
     def _duplicate(self, name: str) -> LvlmscopeError:
         got, expected = f"{name!r} from more than one package", f"one {self.what} of each name"
         return self.error(message(got, expected, "uninstall one of them", task=f"look up {self.what} names"))
+
+
+def _own_first(point: EntryPoint) -> tuple[bool, str]:
+    """Order of entry points: another package that takes a name of this one is refused, not this one."""
+    return not point.value.startswith(f"{__package__}."), point.name
 
 
 def _same_place(one: Any, other: Any) -> bool:

@@ -15,7 +15,7 @@ from lvlmscope.traces.labelled_arrays import positions_alone
 from lvlmscope.traces.shared_rows import sharing_rows
 from lvlmscope.traces.signal_trace import SignalTrace
 from lvlmscope.traces.trace import Trace
-from lvlmscope.traces.word_signals import SIGNALS, WordSignal
+from lvlmscope.traces.word_signals import SIGNALS, UNKNOWN_SIGNAL, WordSignal
 
 __all__ = ["reduce_trace", "reducing"]
 
@@ -54,7 +54,7 @@ def reducing(names: Sequence[str] | None, *, gradients: bool, hidden_states: boo
 
 def _named(name: str) -> WordSignal:
     doing = "reduce a trace to signals"
-    found = SIGNALS.find(name, task=doing, fix="choose one of these, or register it with @lv.signal")
+    found = SIGNALS.find(name, task=doing, fix=UNKNOWN_SIGNAL)
     if "model" in found.needs:
         got, fix = f"{found.name}, which runs the model once more", "read it from a trace of all keys"
         raise EvaluationError(message(got, "signals of a trace alone", fix, task=doing))

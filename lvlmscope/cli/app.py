@@ -1,9 +1,11 @@
 """The commands and their options; what they do is in a file each."""
 
+import functools
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -15,11 +17,14 @@ from lvlmscope.cli.commands.sweep import sweep
 from lvlmscope.cli.commands.train import train_app
 from lvlmscope.cli.completion import complete_intervention
 from lvlmscope.cli.library_progress import quieten
+from lvlmscope.cli.loaded_files import Load, load_files
 from lvlmscope.cli.option_limits import MAX_SEED
 from lvlmscope.errors import LvlmscopeError
 from lvlmscope.models.torchvision_check import blame_torchvision
 
 __all__ = ["app", "main"]
+
+_PACKAGE: Final = Path(__file__).resolve().parents[1]
 
 app = typer.Typer(name="lvlmscope", no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -75,12 +80,14 @@ def trace(  # noqa: PLR0917 - typer reads options from parameters
     gradients: Annotated[bool, typer.Option(help="Keep the gradient of every token's loss to the attention.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Seed of sampling.")] = None,
     intervention: Interventions = None,
+    load: Load = None,
     compare: Annotated[bool, typer.Option(help="With an intervention: trace without it too, for the report.")] = True,
     out: Out = Path("lvlmscope-trace"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """Traces a model's answer about an image; writes the trace, its figures and a report."""
     quieten()
+    load_files(load)
     from lvlmscope.cli.commands.trace import run_trace
     from lvlmscope.cli.intervention_syntax import parse_intervention
 
@@ -101,8 +108,10 @@ def report(
         "case.html"
     ),
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Attention on the image, word by word",
+    load: Load = None,
 ) -> None:
     """Writes one HTML file to look through a trace word by word, without server or network."""
+    load_files(load)
     from lvlmscope.cli.commands.report import run_report
 
     run_report(trace, compare, out, title)
@@ -126,9 +135,11 @@ def interventions(
             help="One intervention, in any letter case; all when left out.", autocompletion=complete_intervention
         ),
     ] = None,
+    load: Load = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of text.")] = False,
 ) -> None:
     """Lists the interventions: paper, what is the paper's and what is our reading, parameters, cost."""
+    load_files(load)
     from lvlmscope.cli.commands.interventions import run_interventions
 
     run_interventions(name, as_json=as_json)
@@ -136,9 +147,11 @@ def interventions(
 
 @app.command()
 def signals(
+    load: Load = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of text.")] = False,
 ) -> None:
     """Lists the signals read at words: what each is read from, what it needs, and which values are suspicious."""
+    load_files(load)
     from lvlmscope.cli.commands.signals import run_signals
 
     run_signals(as_json=as_json)
@@ -147,22 +160,33 @@ def signals(
 @app.command()
 def check(
     model: Annotated[str, typer.Argument(help="'tiny', a folder, or a hub id.")] = "tiny",
+    load: Load = None,
 ) -> None:
     """Checks numerically that a model's rows can be trusted; exit code 1 when they cannot."""
     quieten()
+    load_files(load)
     from lvlmscope.cli.console import console
-    from lvlmscope.verification.loading import load
+    from lvlmscope.verification.loading import load as load_model
     from lvlmscope.verification.self_check import check as check_model
 
-    found = check_model(load(model, check=False))
+    found = check_model(load_model(model, check=False))
     console.print(repr(found), soft_wrap=True, highlight=False)
     if not found.passed:
         raise typer.Exit(1)
 
 
+def _show_warning(usual: Callable[..., None], text: Warning | str, category: type[Warning], *place: Any) -> None:
+    """A warning of this package in one line, as its errors are; others as usual."""
+    if category is UserWarning and Path(place[0]).is_relative_to(_PACKAGE):
+        sys.stderr.write(f"lvlmscope: warning: {' '.join(str(text).split())}\n")
+    else:
+        usual(text, category, *place)
+
+
 def main() -> None:
     """Runs the command line; an error of the user's input is one line and exit code 2."""
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
     try:
         with blame_torchvision():
             app()

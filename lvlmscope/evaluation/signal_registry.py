@@ -6,7 +6,7 @@ from typing import Any, Final, get_args
 from lvlmscope import diagnostics, lenses  # noqa: F401 - importing them registers their signals
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.traces.trace import Trace
-from lvlmscope.traces.word_signals import SIGNALS, Kind, Needed, WordSignal, signal
+from lvlmscope.traces.word_signals import SIGNALS, UNKNOWN_SIGNAL, Kind, Needed, WordSignal, signal
 
 __all__ = ["SIGNALS", "Kind", "Needed", "WordSignal", "chosen_signals", "list_signals", "signal", "signal_named"]
 
@@ -41,7 +41,7 @@ def signal_named(name: str) -> WordSignal:
     Raises:
         EvaluationError: No signal of that name; the message suggests the closest one.
     """
-    return SIGNALS.find(name, task="look a signal up", fix="choose one of these, or register it with @lv.signal")
+    return SIGNALS.find(name, task="look a signal up", fix=UNKNOWN_SIGNAL)
 
 
 @task("read signals at words")
@@ -56,7 +56,8 @@ def chosen_signals(
         model: The model, for signals that run it once more.
 
     Returns:
-        Signals in the order of `list_signals`, and what was left out with the reason.
+        Signals in the order of `list_signals`, and what was left out with the reason, other packages' signals that
+        cannot be loaded among it.
 
     Raises:
         EvaluationError: No name, an unknown name, or a named signal that the trace cannot give.
@@ -73,4 +74,6 @@ def chosen_signals(
         got = f"a trace without {reason}" if reason != "model" else "no model"
         raise EvaluationError(message(got, *_CURES[reason], task=f"read {name} at words"))
     chosen = tuple(each for each in wanted if each.name not in missing)
-    return chosen, tuple(f"{name} (no {reason})" for name, reason in missing.items())
+    broken = SIGNALS.broken if named is None else {}
+    left_out = [f"{name} (no {reason})" for name, reason in missing.items()]
+    return chosen, (*left_out, *(f"{point} (an entry point that cannot be loaded)" for point in broken))

@@ -12,7 +12,7 @@ from lvlmscope.registry import Registry
 from lvlmscope.traces.shared_rows import computed_once
 from lvlmscope.traces.trace import Trace
 
-__all__ = ["SIGNALS", "Kind", "Needed", "WordSignal", "signal"]
+__all__ = ["SIGNALS", "UNKNOWN_SIGNAL", "Kind", "Needed", "WordSignal", "signal"]
 
 Kind = Literal["baseline", "confidence", "attention", "gradient", "hidden", "lens"]
 Needed = Literal["gradient", "hidden_states", "model"]
@@ -71,6 +71,9 @@ class WordSignal:
 
 # The signals of this package come by entry points too, as those of any other
 SIGNALS: Final[Registry[WordSignal]] = Registry("signal", "lvlmscope.signals", EvaluationError)
+UNKNOWN_SIGNAL: Final = (
+    "choose one of these, or register it with @lv.signal (on the command line in a file that --load names)"
+)
 
 
 def signal(

@@ -5,11 +5,9 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from warnings import catch_warnings
 
 import pytest
 import torch
@@ -26,32 +24,7 @@ from lvlmscope.errors import OutputError
 from lvlmscope.evaluation import Vocabulary
 from lvlmscope.tiny import scene
 from lvlmscope.traces.token_layout import ImageLayout, Layout
-
-
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def run(*arguments: str) -> Done:
-    """The command in this process: starting one for each test would take longer than all tests."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch, catch_warnings():
-        patch.setattr(sys, "argv", ["lvlmscope", *arguments])
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-    return Done(code, out.getvalue(), err.getvalue())
-
-
-def start(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command as a shell starts it."""
-    command = [str(Path(sys.executable).with_name("lvlmscope")), *arguments]
-    wide = {"COLUMNS": "200", "OMP_NUM_THREADS": "2"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | wide)
+from tests.support.command_line import run, start
 
 
 @pytest.fixture(scope="module")

@@ -138,12 +138,32 @@ def test_an_entry_point_brings_the_signals_of_another_package(tmp_path: Path) ->
         ("signals_of_mine", "Entropy", "register the signal 'Entropy': got a name that is taken"),
     ],
 )
-def test_a_broken_entry_point_is_named(tmp_path: Path, point: str, name: str, text: str) -> None:
+def test_a_broken_entry_point_is_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], point: str, name: str, text: str
+) -> None:
+    before, trace = [each.name for each in lv.list_signals()], made(1)[0]
     points = {SIGNALS.group: {"mine": point}}
     with SIGNALS.temporary(), installed(tmp_path, "signals_of_mine", PACKAGE.format(name=name), points):
-        for _ in range(2):
-            with pytest.raises(EvaluationError, match=text):
-                lv.list_signals()
+        with pytest.warns(UserWarning, match=f"left out: {text}"):
+            assert [each.name for each in lv.list_signals()] == before
+        assert lv.aggregate([trace], "margin", by=())["mean"].notnull()
+        assert chosen_signals(None, trace)[1][-1] == "mine (an entry point that cannot be loaded)"
+        with pytest.raises(EvaluationError, match=rf"got 'first'; .*Left out, as it cannot be loaded: {text}"):
+            lv.aggregate([trace], "first")
+        run_signals(as_json=False)
+        assert f"mine  not usable: {text}" in capsys.readouterr().out
+        run_signals(as_json=True)
+        assert json.loads(capsys.readouterr().out)[-1]["error"].startswith(text)
+    assert not SIGNALS.broken
+
+
+def test_an_entry_point_that_raises_leaves_nothing_behind(tmp_path: Path) -> None:
+    source = PACKAGE.format(name="first_head") + "\n\nraise RuntimeError('no disk')\n"
+    points = {SIGNALS.group: {"mine": "signals_of_mine"}}
+    with SIGNALS.temporary(), installed(tmp_path, "signals_of_mine", source, points):
+        with pytest.warns(UserWarning, match="got signals_of_mine: RuntimeError: no disk; .*uninstall signals_of_mine"):
+            assert "first_head" not in SIGNALS
+        assert list(SIGNALS.broken) == ["mine"]
 
 
 def test_names_are_found_in_any_letter_case_and_a_wrong_one_gets_a_close_match() -> None:

@@ -7,6 +7,7 @@ import typer
 
 from lvlmscope.cli.completion import complete_intervention
 from lvlmscope.cli.library_progress import quieten
+from lvlmscope.cli.loaded_files import Load, load_files
 
 __all__ = ["evaluate"]
 
@@ -38,6 +39,7 @@ def evaluate(  # noqa: PLR0917 - typer reads options from parameters
     grid: Annotated[
         list[str] | None, typer.Option(help="Such as 'dleaf:gamma=0.1|0.3|0.5': a row for each combination.")
     ] = None,
+    load: Load = None,
     perturb: Annotated[
         str | None,
         typer.Option(help="Disturb the images: noise=0.1 (share of the range), blur=2 (pixels), or noise=0.1,blur=2."),
@@ -92,6 +94,7 @@ def evaluate(  # noqa: PLR0917 - typer reads options from parameters
     """Evaluates a model on a data set, plain and with interventions, with the controls that tell what they do."""
     given: dict[str, Any] = dict(locals())
     quieten()
+    load_files(load)
     from lvlmscope.cli.commands.evaluate_data import run_evaluation
 
     run_evaluation(given)

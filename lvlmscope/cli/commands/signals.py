@@ -6,13 +6,13 @@ from typing import Any
 from rich.markup import escape
 
 from lvlmscope.cli.console import console
-from lvlmscope.evaluation.signal_registry import list_signals
+from lvlmscope.evaluation.signal_registry import SIGNALS, list_signals
 
 __all__ = ["run_signals", "signal_facts"]
 
 
 def run_signals(*, as_json: bool) -> None:
-    """Prints each signal, those of other packages among them.
+    """Prints each signal, those of other packages among them, and the entry points that cannot be loaded.
 
     Args:
         as_json: One JSON list instead of text.
@@ -22,6 +22,11 @@ def run_signals(*, as_json: bool) -> None:
         console.print_json(json.dumps(facts))
         return
     for each in facts:
+        if "error" in each:
+            console.print(
+                f"[bold]{escape(each['name'])}[/]  [red]not usable[/]: {escape(each['error'])}", soft_wrap=True
+            )
+            continue
         side = f"{each['suspicious']} at hallucinated words" if each["suspicious"] else "no claim"
         needs = f"; needs {', '.join(each['needs'])}" if each["needs"] else ""
         console.print(f"[bold]{escape(each['name'])}[/]  [dim]{each['kind']}, {side}{needs}[/]", soft_wrap=True)
@@ -30,12 +35,12 @@ def run_signals(*, as_json: bool) -> None:
 
 
 def signal_facts() -> list[dict[str, Any]]:
-    """What there is to know of each signal, as JSON values.
+    """What there is to know of each signal, as JSON values; entry points that cannot be loaded come last, with `error`.
 
     >>> [each["needs"] for each in signal_facts() if each["name"] == "internal_confidence"]
     [['model']]
     """
-    return [
+    facts: list[dict[str, Any]] = [
         {
             "name": each.name,
             "kind": each.kind,
@@ -45,3 +50,5 @@ def signal_facts() -> list[dict[str, Any]]:
         }
         for each in list_signals()
     ]
+    unknown: dict[str, Any] = {"kind": None, "suspicious": None, "needs": [], "description": ""}
+    return [*facts, *({"name": point, **unknown, "error": reason} for point, reason in SIGNALS.broken.items())]

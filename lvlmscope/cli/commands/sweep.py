@@ -8,7 +8,9 @@ import typer
 
 from lvlmscope.cli.completion import complete_intervention
 from lvlmscope.cli.library_progress import quieten
+from lvlmscope.cli.loaded_files import Load, load_files
 from lvlmscope.cli.option_limits import MAX_SEED
+from lvlmscope.errors import UnsupportedOptionError, message
 
 __all__ = ["sweep"]
 
@@ -34,6 +36,7 @@ def sweep(  # noqa: PLR0917 - typer reads options from parameters
         list[str] | None,
         typer.Option(help="Such as dleaf:gamma=0.5; several act in order.", autocompletion=complete_intervention),
     ] = None,
+    load: Load = None,
     dtype: Annotated[str, typer.Option(help="Such as bfloat16; 'auto' takes the files' own.")] = "auto",
     device_map: Annotated[str | None, typer.Option(help="Such as 'auto' to use the GPUs; without it the CPU.")] = None,
     prompt: Annotated[
@@ -56,8 +59,13 @@ def sweep(  # noqa: PLR0917 - typer reads options from parameters
 ) -> None:
     """Answers to many images, word by word with their signals, as Parquet; a killed sweep goes on where it ended."""
     quieten()
+    load_files(load)
     from lvlmscope.cli.intervention_syntax import parse_intervention
     from lvlmscope.sweeps import sweep as run_sweep
+
+    if load and engine == "ray":
+        got, fix = "--load, which Ray's workers do not read", "install a package with entry points on every worker"
+        raise UnsupportedOptionError(message(got, "signals and interventions of packages", fix, task="sweep on Ray"))
 
     loading = {"dtype": dtype} | ({} if device_map is None else {"device_map": device_map})
     sampling: dict[str, Any] = {"do_sample": sample} | ({} if temperature is None else {"temperature": temperature})

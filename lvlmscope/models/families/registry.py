@@ -11,7 +11,8 @@ from lvlmscope.registry import Registry
 
 __all__ = ["FAMILIES", "family", "family_of", "register_family"]
 
-FAMILIES: Final[Registry[Family]] = Registry("family", "lvlmscope.families", UnsupportedModelError)
+# Which models a family claims is known only when it is loaded: without one, a model would be served by another family
+FAMILIES: Final[Registry[Family]] = Registry("family", "lvlmscope.families", UnsupportedModelError, needs_all=True)
 Kind = TypeVar("Kind", bound=type)
 
 
