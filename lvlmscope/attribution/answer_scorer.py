@@ -1,7 +1,7 @@
 """A traced answer given once more, with other images or other image embeddings: log-probability of each token."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -113,6 +113,32 @@ class AnswerScorer:
         require_one_stream(self.model, self.family, task="read the embeddings of the image")
         return HiddenHooks(self.family.decoder_layers(self.model), edit)
 
+    def repeated(
+        self, batch: int, *, prompt: Callable[[], AbstractContextManager[Any]] = nullcontext
+    ) -> Callable[[], torch.Tensor]:
+        """The answer given again from the start of the prompt, several times in one batch.
+
+        Args:
+            batch: How many times; 1 where the answer is given step by step.
+            prompt: Makes what is entered around the forward of the prompt.
+
+        Returns:
+            A function that runs it and gives the log-probability of each answer token, nats `[batch, step]`.
+        """
+        core = self.family.core(self.model)
+        with torch.no_grad():
+            made = self._forced(_copies(self.inputs, batch))
+
+        def run() -> torch.Tensor:
+            if self.stepwise:
+                logits = logits_step_by_step(self.model, self.family, made, prompt=prompt())
+            else:
+                with prompt():
+                    logits = core(**whole_arguments(core, made), return_dict=True).logits
+            return self._log_probs(logits)
+
+        return run
+
     @contextmanager
     def with_embeddings(self, batch: int) -> "Iterator[tuple[torch.Tensor, EmbeddingScorer]]":
         """What the decoder is handed at the image positions, and scores of what it might be handed instead.
@@ -127,20 +153,9 @@ class AnswerScorer:
             `[variant, image token, hidden]` to log-probabilities `[variant, step]`, which can be differentiated.
         """
         together = 1 if self.stepwise else batch
-        copies = _copies(self.inputs, together)
-        core = self.family.core(self.model)
-        with torch.no_grad():
-            made = self._forced(copies)
         handed = _Handed(self.image.nonzero().flatten())
         hooks = self._hooks(handed)
-
-        def run() -> torch.Tensor:
-            if self.stepwise:
-                logits = logits_step_by_step(self.model, self.family, made, prompt=_switched_on(hooks))
-            else:
-                with _switched_on(hooks):
-                    logits = core(**whole_arguments(core, made), return_dict=True).logits
-            return self._log_probs(logits)
+        run = self.repeated(together, prompt=lambda: _switched_on(hooks))
 
         def score_some(embeddings: torch.Tensor) -> torch.Tensor:
             missing = together - len(embeddings)

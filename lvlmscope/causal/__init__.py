@@ -1,0 +1,9 @@
+"""Causal evidence: what a word loses when attention is cut, beside maps that only say where attention was.
+
+A knock-out cuts the attention from chosen keys to chosen query rows in a window of layers, and reads how much less
+probable each word of the answer is.
+"""
+
+from lvlmscope.causal.knock_out import knockout
+
+__all__ = ["knockout"]
