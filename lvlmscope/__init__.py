@@ -253,6 +253,7 @@ __all__ += [
     "list_interventions",
     "load_interventions",
 ]
+__all__ += ["AGLA", "ICD", "M3ID", "PAI", "SPIN", "DeCo", "DoLa"]
 __all__ += ["InterventionConfig", "Placebo", "intervention", "save_interventions"]
 __all__ += ["WordSignal", "labelled_array", "list_signals", "signal"]
 __all__ += ["anchor_correlation", "attention_sinks", "confidence", "functional_heads", "image_attention_focus"]
