@@ -4,14 +4,16 @@ import torch
 import xarray as xr
 
 from lvlmscope.attention.entropy_threshold_rule import EntropyRule, RunningThreshold, heads_to_edit
-from lvlmscope.errors import EvaluationError, message
+from lvlmscope.attention.option_checks import require_kind
+from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.traces.labelled_arrays import labelled_array
-from lvlmscope.traces.requirements import chosen_layers
+from lvlmscope.traces.requirements import chosen_layers, require_trace
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["flagged_heads"]
 
 
+@task("flag heads")
 def flagged_heads(trace: Trace, rule: EntropyRule | None = None) -> xr.DataArray:
     """Heads that D-LEAF's own rule would edit at each generated token: 1 or 0.
 
@@ -28,6 +30,7 @@ def flagged_heads(trace: Trace, rule: EntropyRule | None = None) -> xr.DataArray
 
     Raises:
         EvaluationError: No image keys.
+        ModelInputError: No trace, or no rule.
 
     Reference:
         arXiv 2509.07864, our reading.
@@ -36,10 +39,11 @@ def flagged_heads(trace: Trace, rule: EntropyRule | None = None) -> xr.DataArray
     >>> int(flagged_heads(planted_trace()).sum())
     0
     """
-    if not bool(trace.image_keys.any()):
+    if not bool(require_trace(trace).image_keys.any()):
         got, fix = "a trace without image keys", "trace a prompt with an image"
-        raise EvaluationError(message(got, "traces of an image", fix, task="flag heads"))
-    rule = rule or EntropyRule()
+        raise EvaluationError(message(got, "traces of an image", fix))
+    rule = EntropyRule() if rule is None else rule
+    require_kind("rule", rule, EntropyRule, "an EntropyRule (DLEAF(...).rule is one)")
     rows = trace.rows()
     level = RunningThreshold(rule.threshold)
     flags = torch.zeros(rows.image_mass.shape, dtype=torch.bool)

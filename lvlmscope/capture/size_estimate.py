@@ -56,7 +56,7 @@ def estimate(
         UnsupportedModelError: As for ``trace``.
     """
     bare = unwrap(model)
-    family = family or family_for(model)
+    family = family_for(model, family)
     family.require_vision(bare)
     if inputs is None:
         ready: Mapping[str, Any] = prepare(image, prompt, find_processor(model, processor), family).inputs

@@ -97,7 +97,7 @@ def trace_many(
         fix = "pass 1 or more"
         raise ModelInputError(message(f"batch_size={batch_size}", "at least 1", fix, task="trace many examples"))
     _check_examples(examples, prompt)
-    family = family or family_for(model)
+    family = family_for(model, family)
     family.require_vision(unwrap(model))
     refuse_unknown_keywords(trace_many, unwrap(model), family, generation)
     stack = stack_of(interventions)

@@ -145,7 +145,7 @@ def trace(
     kept: dict[str, Any] = {"precision": precision, "max_memory": max_memory}
     kept |= {"gradients": gradients, "hidden_states": hidden_states}
     options = reducing(signals, **kept) if keep == "signals" else TraceOptions(keep=keep, **kept)
-    family = family or family_for(model)
+    family = family_for(model, family)
     family.require_vision(unwrap(model))
     refuse_unknown_keywords(trace, unwrap(model), family, generation)
     prepared = prepare(image, prompt, find_processor(model, processor), family)
@@ -208,7 +208,7 @@ def trace_inputs(
     options = TraceOptions(
         gradients=gradients, hidden_states=hidden_states, keep=keep, precision=precision, max_memory=max_memory
     )
-    family = family or family_for(model)
+    family = family_for(model, family)
     family.require_vision(unwrap(model))
     refuse_unknown_keywords(trace_inputs, unwrap(model), family, generation)
     found = model.processor if processor is None and isinstance(model, LoadedModel) else processor

@@ -1,6 +1,6 @@
 """From images and words to model inputs, with a clear refusal for what cannot be used."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,8 +168,11 @@ def check_inputs(inputs: Any) -> dict[str, Any]:
         A new dict.
 
     Raises:
-        ModelInputError: No input_ids, other shapes, or padding on the right.
+        ModelInputError: No mapping, no input_ids, other shapes, or padding on the right.
     """
+    if not isinstance(inputs, Mapping):
+        fix = "pass what the processor returns with return_tensors='pt'"
+        raise ModelInputError(message(f"inputs of type {type(inputs).__name__}", "a mapping with input_ids", fix))
     data = dict(inputs)
     ids = data.get("input_ids")
     if not isinstance(ids, torch.Tensor) or ids.dim() != 2 or not ids.numel():

@@ -13,7 +13,7 @@ from lvlmscope import tiny
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, first_line, message, task
 from lvlmscope.interface.progress import transformers_bars
 from lvlmscope.models.families import Family, family_of
-from lvlmscope.models.pretrained_files import hub_options, load_processor, next_step
+from lvlmscope.models.pretrained_files import hub_options, load_processor, next_step, require_place
 from lvlmscope.models.torchvision_check import require_working_torchvision
 from lvlmscope.registry import close_match
 
@@ -152,10 +152,16 @@ def find_processor(model: Any, processor: Any = None) -> Any:
         The processor.
 
     Raises:
-        UnsupportedModelError: None can be found.
+        UnsupportedModelError: None can be found, or what was given is none.
     """
+    if isinstance(processor, str):
+        return load_processor(processor, hub_options({}))
     if processor is not None:
-        return load_processor(processor, hub_options({})) if isinstance(processor, str) else processor
+        if not callable(processor):
+            got, expected = f"processor={processor!r}"[:80], "a processor, or the name of one"
+            fix = "pass transformers.AutoProcessor.from_pretrained(...)"
+            raise UnsupportedModelError(message(got, expected, fix, task="find the model's processor"))
+        return processor
     if isinstance(model, LoadedModel):
         return model.processor
     name = getattr(model, "name_or_path", "")
@@ -168,7 +174,8 @@ def find_processor(model: Any, processor: Any = None) -> Any:
 
 def _resolve(source: Any) -> str:
     if isinstance(source, str | Path) and str(source) != "tiny":
-        _require_place(source)
+        with task(f"load the model {str(source)[:200]}"):
+            require_place(source, _SOURCES, "check the name")
         return str(source)
     if source != "tiny":
         got, expected = f"{type(source).__name__} {source!r}"[:80], _SOURCES
@@ -182,15 +189,6 @@ def _known_dtype(dtype: Any) -> Any:
         expected = "'auto', a torch dtype, or its name: float32, float16, bfloat16"
         raise UnsupportedOptionError(message(f"dtype={dtype!r}", expected, "choose one of them", task="load a model"))
     return dtype
-
-
-def _require_place(source: str | Path) -> None:
-    """Refuse what can only be a folder and is none, before the hub is asked for it again and again."""
-    text = str(source)
-    as_path = isinstance(source, Path) or text.startswith((".", "/", "~")) or text.count("/") != 1
-    if as_path and not Path(source).is_dir():
-        got = "no folder of that name here" + ("" if "/" in text else ", and a hub id has an owner before a '/'")
-        raise UnsupportedModelError(message(got, _SOURCES, "check the name", task=f"load the model {text[:200]}"))
 
 
 def _load_model(path: str, *, hub: dict[str, Any], **options: Any) -> Any:
@@ -217,13 +215,22 @@ def _load_model(path: str, *, hub: dict[str, Any], **options: Any) -> Any:
             raise UnsupportedModelError(message(first_line(error), _SOURCES, next_step(error))) from error
 
 
-def family_for(model: Any) -> Family:
+def family_for(model: Any, family: Family | None = None) -> Family:
     """The rules for what ``load`` gave, or for a bare model.
 
     Args:
         model: Either.
+        family: The rules to use instead, None to find them.
 
     Returns:
         The family.
+
+    Raises:
+        UnsupportedModelError: Something else than a family was given.
     """
-    return model.family if isinstance(model, LoadedModel) else family_of(unwrap(model))
+    if family is None:
+        return model.family if isinstance(model, LoadedModel) else family_of(unwrap(model))
+    if isinstance(family, type) or not isinstance(family, Family):
+        got, expected = f"family={family!r}"[:80], "an object such as lvlmscope.models.families.LlavaFamily()"
+        raise UnsupportedModelError(message(got, expected, "leave family out to find it", task="use a family's rules"))
+    return family

@@ -1,13 +1,14 @@
 """A processor from its files, and what reading any file of a model has in common: hub options, errors, remote code."""
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, first_line, message, task
 from lvlmscope.models.image_only_processor import read_image_half
 from lvlmscope.models.torchvision_check import require_working_torchvision
 
-__all__ = ["hub_options", "load_processor", "next_step"]
+__all__ = ["hub_options", "load_processor", "next_step", "require_place"]
 
 _PACKAGES = ("torchvision", "timm", "num2words", "sentencepiece")
 
@@ -26,7 +27,8 @@ def load_processor(source: Any, hub: dict[str, Any]) -> Any:
         UnsupportedModelError: None there, one that takes no images, or one that needs a package.
     """
     require_working_torchvision()
-    with task(f"load the processor of {source}"):
+    with task(f"load the processor of {str(source)[:200]}"):
+        require_place(source, "a folder or hub id with processor files", "pass processor=")
         try:
             processor = _whole_or_image_half(source, hub)
         except (OSError, ValueError, ImportError) as error:
@@ -37,6 +39,24 @@ def load_processor(source: Any, hub: dict[str, Any]) -> Any:
             fix = "pass processor=, or prepared inputs to lv.trace_inputs"
             raise UnsupportedModelError(message(got, "a processor", fix))
     return processor
+
+
+def require_place(source: Any, expected: str, fix: str) -> None:
+    """Refuse what can only be a folder and is none, before the hub is asked for it again and again.
+
+    Args:
+        source: Folder or hub id.
+        expected: What can be given, for the message.
+        fix: What to do.
+
+    Raises:
+        UnsupportedModelError: No folder of that name.
+    """
+    text = str(source)
+    as_path = isinstance(source, Path) or text.startswith((".", "/", "~")) or text.count("/") != 1
+    if as_path and not Path(text).is_dir():
+        got = "no folder of that name here" + ("" if "/" in text else ", and a hub id has an owner before a '/'")
+        raise UnsupportedModelError(message(got, expected, fix))
 
 
 def _whole_or_image_half(source: Any, hub: dict[str, Any]) -> Any:

@@ -228,7 +228,7 @@ def switch_on(
     """
     bare = unwrap(model)
     _require_interventions(interventions)
-    family = family or family_for(model)
+    family = family_for(model, family)
     family.require_vision(bare)
     if family.crossing_layers(bare):
         got = f"{type(bare).__name__}, which looks at the image in cross-attention layers"

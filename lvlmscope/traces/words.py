@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from lvlmscope.attention.option_checks import whole_number
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.traces.requirements import require_trace
 from lvlmscope.traces.word_boundaries import word_spans
@@ -140,8 +141,11 @@ def find_word(trace: "Trace", wanted: "str | int | np.integer | Word") -> Word:
     """
     if isinstance(wanted, Word):
         return wanted
-    if isinstance(wanted, int | np.integer):
-        return _step(trace, int(wanted))
+    if (step := whole_number(wanted)) is not None:
+        return _step(trace, step)
+    if not isinstance(wanted, str):
+        got, expected = f"{type(wanted).__name__} {wanted!r}"[:80], "a word's text, a step, or a Word"
+        raise ModelInputError(message(got, expected, "give one of these", task="show a word"))
     words = words_of(trace)
     places = find_words("".join(trace.answer_tokens), wanted)
     if not places:
@@ -180,13 +184,19 @@ def marked_words(trace: "Trace", words: tuple[Word, ...], marks: Iterable[Any]) 
         ModelInputError: A mark that is none of these, or that is not in the answer.
     """
     chosen: set[int] = set()
-    for mark in [marks] if isinstance(marks, str) else marks:
+    given: Any = marks
+    if not isinstance(given, Iterable):
+        got = f"{type(given).__name__} {given!r}"[:80]
+        raise ModelInputError(
+            message(got, "a list of words, steps or mentions", "put it into a list", task="mark words")
+        )
+    for mark in [given] if isinstance(given, str) else given:
         if isinstance(mark, str):
             places = find_words("".join(trace.answer_tokens), find_word(trace, mark).text)
             chosen |= {n for n, word in enumerate(words) if any(word.start < b and word.end > a for a, b in places)}
             continue
-        if isinstance(mark, int | np.integer):
-            step = _step(trace, int(mark)).steps[0]
+        if (number := whole_number(mark)) is not None:
+            step = _step(trace, number).steps[0]
             chosen |= {n for n, word in enumerate(words) if step in word.steps}
             continue
         start, end = _span(mark)

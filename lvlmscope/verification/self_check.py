@@ -121,7 +121,7 @@ def check(model: Any, *, inputs: Any = None, processor: Any = None, family: Fami
         ReplayError: The replay disagrees with the generation.
     """
     bare = unwrap(model)
-    family = family or family_for(model)
+    family = family_for(model, family)
     family.require_vision(bare)
     if inputs is None:
         inputs = prepare(_test_image(), "Describe the image.", find_processor(model, processor), family).inputs

@@ -9,7 +9,9 @@ import torch
 import xarray as xr
 
 from lvlmscope import diagnostics
+from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.errors import LvlmscopeError, ModelInputError
+from lvlmscope.interventions import DLEAF
 from lvlmscope.traces.trace import Trace
 from tests.support.random_traces import random_trace
 
@@ -58,6 +60,14 @@ def test_what_is_no_trace_is_refused(name: str, wrong: Any) -> None:
     signal = (diagnostics.saliency,) if name == "uniform_baseline" else ()
     with pytest.raises(ModelInputError, match="expected: a trace"):
         getattr(diagnostics, name)(wrong, *signal)
+
+
+def test_flagged_heads_take_a_trace_and_a_rule(trace: Trace) -> None:
+    with pytest.raises(ModelInputError, match=r"flag heads: got .*expected: a trace"):
+        flagged_heads(3)  # type: ignore[arg-type]
+    for wrong in (3, "min", {}, DLEAF()):
+        with pytest.raises(ModelInputError, match=r"flag heads: got rule=.*EntropyRule"):
+            flagged_heads(trace, wrong)  # type: ignore[arg-type]
 
 
 def test_a_baseline_of_no_signal_is_refused(trace: Trace) -> None:

@@ -16,7 +16,7 @@ from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import ImageInputError, ModelInputError, PromptError, UnsupportedModelError
 from lvlmscope.inputs.context_limits import context_length
 from lvlmscope.inputs.preparation import prepare
-from lvlmscope.models.families import family_of
+from lvlmscope.models.families import DefaultFamily, family_of
 from lvlmscope.models.loaded_model import LoadedModel
 from lvlmscope.verification.loading import load
 from tests.support import tiny_models
@@ -116,6 +116,38 @@ def test_a_model_without_a_processor() -> None:
         trace(tiny_models.llava().model, IMAGE, "w7")
 
 
+@pytest.mark.parametrize(
+    ("processor", "match"),
+    [
+        ("qwenn", "load the processor of qwenn: got no folder of that name here, and a hub id has an owner"),
+        (3, "find the model's processor: got processor=3; expected: a processor, or the name of one"),
+    ],
+)
+def test_what_is_no_processor_is_refused_without_the_hub(
+    processor: Any, match: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.AutoProcessor.from_pretrained", lambda *_, **__: pytest.fail("asked the hub"))
+    with pytest.raises(UnsupportedModelError, match=match):
+        trace(tiny_models.llava().model, IMAGE, "w7", processor=processor)
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize("given", [3, "llava", DefaultFamily])
+def test_what_is_no_family_is_refused(given: Any) -> None:
+    case = tiny_models.llava()
+    calls: list[Any] = [
+        lambda: lv.trace_inputs(case.model, case.inputs, family=given),
+        lambda: lv.trace(case.model, IMAGE, "w7", processor=tiny_models.processor(), family=given),
+        lambda: lv.trace_many(case.model, [(IMAGE, "w7")], processor=tiny_models.processor(), family=given),
+        lambda: lv.estimate(case.model, inputs=case.inputs, family=given),
+        lambda: lv.check(case.model, inputs=case.inputs, family=given),
+        lambda: lv.attach(case.model, lv.DLEAF(), family=given),
+    ]
+    for call in calls:
+        with pytest.raises(UnsupportedModelError, match=r"use a family's rules: got family=.*leave family out"):
+            call()
+
+
 def test_a_name_that_leads_nowhere(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModelError, match="check the name"):
         load(tmp_path / "nothing")
@@ -151,6 +183,9 @@ def test_a_saved_model_is_loaded_with_its_processor(tmp_path: Path, model: Loade
     ("inputs", "match"),
     [
         ({}, "input_ids None"),
+        (3, "use prepared inputs: got inputs of type int; expected: a mapping"),
+        (None, "inputs of type NoneType"),
+        ([1], "inputs of type list"),
         ({"input_ids": torch.ones(1, 3, dtype=torch.int64), "attention_mask": torch.tensor([[1, 1, 0]])}, "left"),
         ({"input_ids": torch.ones(1, 3, dtype=torch.int64), "attention_mask": torch.ones(1, 4)}, "2-D mask"),
     ],

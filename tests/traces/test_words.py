@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,6 +46,29 @@ def test_a_step_counts_from_either_end():
     assert find_word(trace, -3).text == "dog"
     assert find_word(trace, 6).steps == find_word(trace, -3).steps == (6,)
     assert find_word(with_answer(*PIECES), np.int64(-3)).text == "dog"  # as numpy and xarray give it
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize("step", [torch.tensor(6), xr.DataArray(6), np.array(6)])
+def test_a_step_may_be_another_librarys_number(step):
+    trace = with_answer(*PIECES)
+    assert find_word(trace, step).text == "dog"
+    assert marked_words(trace, words_of(trace), [step]) == {4}
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize("wrong", [None, True, 2.5, b"dog", ["dog"]])
+def test_what_is_no_word_is_refused(wrong):
+    with pytest.raises(ModelInputError, match=r"show a word: got .*expected: a word's text, a step, or a Word"):
+        find_word(with_answer(*PIECES), wrong)
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize("wrong", [3, 2.5, True])
+def test_marks_are_a_list(wrong):
+    trace = with_answer(*PIECES)
+    with pytest.raises(ModelInputError, match=r"mark words: got .*expected: a list of words, steps or mentions"):
+        marked_words(trace, words_of(trace), wrong)
 
 
 @pytest.mark.parametrize("step", [9, -10])
