@@ -73,6 +73,7 @@ def timed_answers(
     max_new_tokens: int,
     batch_size: int = 50,
     description: str = "answers",
+    **generation: Any,
 ) -> Answers:
     """As `answers`, with the number of tokens and the time.
 
@@ -83,6 +84,7 @@ def timed_answers(
         max_new_tokens: The same for all.
         batch_size: Pairs in one `generate` call; 1 for a model to which padding gives other logits.
         description: Label of the progress bar.
+        **generation: Other keywords of `generate`; greedy without `do_sample=True`.
 
     Returns:
         Texts, tokens and seconds.
@@ -97,7 +99,7 @@ def timed_answers(
             chunk = [
                 (image() if callable(image) else image, text) for image, text in inputs[start : start + batch_size]
             ]
-            answered, took = _batch(model, processor, family, chunk, max_new_tokens)
+            answered, took = _batch(model, processor, family, chunk, {**generation, "max_new_tokens": max_new_tokens})
             written += answered
             seconds += took
             bar.update(len(chunk))
@@ -110,14 +112,14 @@ def _batch(
     processor: ProcessorMixin,
     family: Family,
     pairs: "Sequence[tuple[Image, str]]",
-    max_new_tokens: int,
+    generation: dict[str, Any],
 ) -> tuple[list[tuple[str, int, bool]], float]:
     prepared = join([prepare(image, question, processor, family) for image, question in pairs], family)
     inputs = BatchFeature(prepared.inputs).to(model.device, model.dtype)
     generate: Any = model.generate  # a mixin method that torch's stubs take for a tensor
     started = time.perf_counter()
     with torch.no_grad():
-        ids = generate(**inputs, do_sample=False, max_new_tokens=max_new_tokens).cpu()
+        ids = generate(**inputs, **{"do_sample": False, **generation}).cpu()
     seconds = time.perf_counter() - started
     new = ids[:, inputs["input_ids"].shape[1] :]
     ends = torch.as_tensor(model.generation_config.eos_token_id or [], dtype=new.dtype).flatten()
