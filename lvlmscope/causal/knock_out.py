@@ -75,7 +75,7 @@ def knockout(
 
     Returns:
         Dims (window, word), nats; coordinates `first_layer` and `last_layer` of each window, `first_step`, `last_step`
-        and, with nothing cut, `score` of each word. `lvlmscope.plot.knockout_windows` draws it.
+        and, with nothing cut, `score` of each word. `lvlmscope.plot.windows` draws it.
 
     Raises:
         ModelInputError: Interventions that are on, a trace of some keys only or without its images, or no such word,

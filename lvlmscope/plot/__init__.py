@@ -7,6 +7,7 @@ from lvlmscope.plot.distributions import distribution
 from lvlmscope.plot.heatmaps import heatmap
 from lvlmscope.plot.image_overlays import overlay
 from lvlmscope.plot.layer_profiles import layers
+from lvlmscope.plot.layer_windows import windows
 from lvlmscope.plot.saliency_matrices import saliency_matrix
 from lvlmscope.plot.timelines import timeline
 from lvlmscope.traces.words import Word, find_word, words_of
@@ -23,5 +24,6 @@ __all__ = [
     "overlay",
     "saliency_matrix",
     "timeline",
+    "windows",
     "words_of",
 ]

@@ -24,6 +24,9 @@ VIEWS = {
     "saliency_matrix": lambda t, **o: plot.saliency_matrix(t, saliency(t), **o),
     "distribution": plot.distribution,
     "compare": lambda t, **o: plot.compare(t, t, **o),
+    "windows": lambda t, **o: plot.windows(
+        layer_image_entropy(t).rename(layer="window", step="word").drop_vars("token").assign_coords(word=["a"]), **o
+    ),
     "correlation": lambda t, **o: plot.correlation(layer_correlation(t), **o),
     "ablation": lambda _, **o: plot.ablation(timed(1), **o),
 }
