@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 
@@ -87,9 +87,9 @@ class _AGLASession(ImageSession):
         return None
 
     def branches(self, prompt: PromptInputs) -> Mapping[str, PromptInputs | Callable[[], PromptInputs]]:
-        """The prompt with the image tokens hidden that its last row did not look at."""
+        """The prompt with the image tokens blanked that its last row did not look at."""
         seen = self._config.alpha > 0 and bool(prompt.image_keys.any())
-        return {"masked": lambda: prompt.hiding(self._hidden(prompt))} if seen else {}
+        return {"masked": lambda: prompt.with_interventions(_Blanked(self._hidden(prompt)))} if seen else {}
 
     def _hidden(self, prompt: PromptInputs) -> torch.Tensor:
         assert self._looked is not None
@@ -107,3 +107,40 @@ class _AGLASession(ImageSession):
             return None
         mixed = step.logits + self._config.alpha * step.branch("masked")
         return plausible_only(mixed, step.logits, beta=self._config.beta)
+
+
+class _Blanked:
+    """Gives some image tokens of a prompt the mean embedding of its image."""
+
+    def __init__(self, keys: torch.Tensor) -> None:
+        self._keys = keys
+
+    def start(self, model_info: ModelInfo) -> Session:
+        """A session for one model."""
+        del model_info
+        return _BlankedSession(self._keys)
+
+    def describe(self) -> dict[str, Any]:
+        """Its name."""
+        return {"name": "AGLA, in its masked view"}
+
+
+class _BlankedSession(Session):
+    def __init__(self, keys: torch.Tensor) -> None:
+        self._keys = keys
+        self._image: torch.Tensor | None = None
+
+    def begin_forward(self, forward: ForwardInfo) -> None:
+        """The prompt's forward alone has image tokens."""
+        self._image = forward.image_keys if forward.is_prompt else None
+
+    def edit_hidden(self, layer: int, hidden: torch.Tensor, rows: torch.Tensor) -> torch.Tensor | None:
+        """Blank the embeddings."""
+        del rows
+        if layer != -1 or self._image is None:
+            return None
+        each = len(hidden) // len(self._keys)  # beams of a sample have one prompt
+        keys = self._keys.repeat_interleave(each, 0).to(hidden.device).unsqueeze(-1)
+        image = self._image.to(hidden.device).unsqueeze(-1)
+        mean = (hidden * image).sum(1, keepdim=True) / image.sum(1, keepdim=True).clamp_min(1)
+        return torch.where(keys, mean.to(hidden.dtype), hidden)

@@ -1,7 +1,7 @@
 """CLVA: moves the image attention of deep layers towards the middle layers' and away from the initial layers'."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 
@@ -14,6 +14,7 @@ from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.key_positions import on_keys, on_positions
 from lvlmscope.interventions.layers_with_attention import chosen_layers
 from lvlmscope.interventions.registry import intervention
+from lvlmscope.runtime.compiled_edits import row_edit
 from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 
@@ -84,10 +85,28 @@ class CLVA(InterventionConfig):
         return _CLVASession(self, initial, middle, deep)
 
 
+@row_edit(by_span=False)
+def _looks(rows: AttentionRows, *, fraction: float, most: bool) -> torch.Tensor:
+    """What a layer adds to an anchor."""
+    return gathered_distribution(rows, fraction, most=most)
+
+
+@row_edit(by_span=False)
+def _pulled(
+    rows: AttentionRows, pull: torch.Tensor, *, update: str, sensitive: float | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Edited weights of a deep layer, and its image mass; of a share of sensitive heads, or of all."""
+    edited, chosen = _updated(rows, pull, update)
+    if sensitive is not None:
+        chosen = chosen & extreme_heads(rows.image_mass, sensitive, most=True)
+    return torch.where(chosen.unsqueeze(-1), edited, rows.weights), rows.image_mass
+
+
 class _CLVASession(ImageSession):
     """Computes the anchors of every row in each forward, and edits the deep layers with them."""
 
     method = "CLVA"
+    has_compiled_edit = True
 
     def __init__(self, config: CLVA, initial: tuple[int, ...], middle: tuple[int, ...], deep: tuple[int, ...]) -> None:
         super().__init__()
@@ -110,17 +129,22 @@ class _CLVASession(ImageSession):
         if not self.sees_image or (config.alpha == 0 and config.beta == 0):
             return None
         if rows.layer in self._initial:
-            self._noise.add(gathered_distribution(rows, config.fraction, most=False), crosses=self.crosses(rows))
+            self._noise.add(self._gathered(rows, most=False), crosses=self.crosses(rows))
         if rows.layer in self._middle:
-            self._anchor.add(gathered_distribution(rows, config.fraction, most=True), crosses=self.crosses(rows))
+            self._anchor.add(self._gathered(rows, most=True), crosses=self.crosses(rows))
         if rows.layer not in self._deep:
             return None
-        pull, level = self._pull_on(rows), rows.image_mass
-        edited, chosen = _updated(rows, pull.unsqueeze(-2), config.update)
-        if config.heads == "sensitive":
-            chosen = chosen & extreme_heads(level, config.fraction, most=True)
+        sensitive = config.fraction if config.heads == "sensitive" else None
+        options: dict[str, Any] = {"update": config.update, "sensitive": sensitive}
+        pull = self._pull_on(rows).unsqueeze(-2)
+        edited: torch.Tensor
+        edited, level = _pulled(rows, pull, compiled=self.compiled, **options)
         self.sums.add("mass", rows.layer, level, above=0.0)
-        return torch.where(chosen.unsqueeze(-1), edited, rows.weights)
+        return edited
+
+    def _gathered(self, rows: AttentionRows, *, most: bool) -> torch.Tensor:
+        gathered: torch.Tensor = _looks(rows, compiled=self.compiled, fraction=self._config.fraction, most=most)
+        return gathered
 
     def _pull_on(self, rows: AttentionRows) -> torch.Tensor:
         """`alpha Pos - beta Neg` on the keys of a layer; shared by deep layers that see every key."""

@@ -12,6 +12,7 @@ from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.layers_with_attention import chosen_layers
 from lvlmscope.interventions.registry import intervention
+from lvlmscope.runtime.compiled_edits import row_edit
 from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 
@@ -69,10 +70,29 @@ class DLEAF(InterventionConfig):
         return _DLEAFSession(self, chosen_layers(self.layers, model_info))
 
 
+def _interpolated(rows: AttentionRows, chosen: torch.Tensor, gamma: float) -> torch.Tensor:
+    """Weights with the chosen heads moved towards the head of most image mass."""
+    weights = rows.weights
+    best = rows.image_mass.argmax(-1)[..., None, None].expand(*weights.shape[:2], 1, weights.shape[-1])
+    return torch.where(chosen.unsqueeze(-1), torch.lerp(weights, weights.gather(-2, best), gamma), weights)
+
+
+@row_edit(by_span=True)
+def _interpolated_above(
+    rows: AttentionRows, level: torch.Tensor, *, gamma: float, heads: str | int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Edited weights, image mass and LIAE of a layer, given the threshold of the layers before it."""
+    entropy = rows.layer_image_entropy
+    flagged = entropy > level + FLAG_MARGIN
+    chosen = heads_to_edit(rows.image_mass, heads) & flagged.unsqueeze(-1)
+    return _interpolated(rows, chosen, gamma), rows.image_mass, entropy
+
+
 class _DLEAFSession(ImageSession):
     """Walks through the layers of one forward with a running threshold for each row."""
 
     method = "DLEAF"
+    has_compiled_edit = True
 
     def __init__(self, config: DLEAF, layers: tuple[int, ...]) -> None:
         super().__init__()
@@ -81,6 +101,7 @@ class _DLEAFSession(ImageSession):
         self._level = RunningThreshold(config.threshold)
         self.row_layers = frozenset(layers)
         self._pairs = 0
+        self._compiled_layers: list[tuple[int, torch.Tensor, torch.Tensor]] = []
 
     def begin_forward(self, forward: ForwardInfo) -> None:
         """Reset the threshold."""
@@ -92,21 +113,37 @@ class _DLEAFSession(ImageSession):
         layer = rows.layer
         if layer not in self._layers or not self.sees_image:
             return None
-        entropy = rows.layer_image_entropy
-        begins = self._level.begins
+        begins, gamma, heads = self._level.begins, self._config.gamma, self._config.heads
+        edited: torch.Tensor | None = None
+        if self.compiled and gamma and not begins:
+            level = self._level.on(rows.weights.device)
+            edited, mass, entropy = _interpolated_above(rows, level, compiled=True, gamma=gamma, heads=heads)
+        else:
+            mass, entropy = rows.image_mass, rows.layer_image_entropy
         flagged = self._level.flag(entropy)
         self._pairs += entropy.numel()
         self.sums.add("seeing", layer, entropy, above=-1.0)  # NaN where the row sees no image key
         if begins:
             return None
-        chosen = heads_to_edit(rows.image_mass, self._config.heads) & flagged.unsqueeze(-1)
         self.sums.add("flagged", layer, flagged)
+        if edited is not None:
+            self._compiled_layers.append((layer, mass, flagged))
+            return edited
+        chosen = heads_to_edit(mass, heads) & flagged.unsqueeze(-1)
         self.sums.add("edited", layer, chosen)
-        if self._config.gamma == 0:
-            return None
-        best = rows.image_mass.argmax(-1)[..., None, None].expand(*rows.weights.shape[:2], 1, rows.weights.shape[-1])
-        mixed = torch.lerp(rows.weights, rows.weights.gather(-2, best), self._config.gamma)
-        return torch.where(chosen.unsqueeze(-1), mixed, rows.weights)
+        return _interpolated(rows, chosen, gamma) if gamma else None
+
+    def end_forward(self, logits: torch.Tensor) -> None:
+        """Add up what the layers gave; which heads a compiled edit took is found here, for all layers of a shape."""
+        groups: dict[tuple[object, ...], list[tuple[int, torch.Tensor, torch.Tensor]]] = {}
+        for layer, mass, flagged in self._compiled_layers:
+            groups.setdefault((mass.shape, mass.device), []).append((layer, mass, flagged))
+        for group in groups.values():
+            layers, masses, flags = zip(*group, strict=True)
+            chosen = heads_to_edit(torch.stack(masses), self._config.heads) & torch.stack(flags).unsqueeze(-1)
+            self.sums.add_layers("edited", layers, chosen)
+        self._compiled_layers = []
+        super().end_forward(logits)
 
     def no_effect_reason(self) -> str | None:
         """Why no row was edited."""

@@ -12,6 +12,7 @@ from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.layers_with_attention import attention_layers
 from lvlmscope.interventions.registry import intervention
+from lvlmscope.runtime.compiled_edits import row_edit
 from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 from lvlmscope.traces.requirements import OneStep, at_step, require_trace
@@ -174,10 +175,17 @@ def _between(rule: HeadRule, ratio: torch.Tensor, layers: torch.Tensor) -> HeadR
     return replace(rule, tau_perc=rule.tau_perc - min(down, room), tau_reas=rule.tau_reas + min(up, room))
 
 
+@row_edit(by_span=True)
+def _ratio(rows: AttentionRows, *, sees: bool) -> torch.Tensor:
+    """`S_v`, or the image mass alone."""
+    return head_ratio(rows) if sees else rows.image_mass
+
+
 class _RescalingSession(ImageSession):
     """Classifies the heads of every row; with `freeze`, by the prompt's last row in all later rows."""
 
     method = "HeadRescaling"
+    has_compiled_edit = True
 
     def __init__(self, config: HeadRescaling, rule: HeadRule) -> None:
         super().__init__()
@@ -202,7 +210,7 @@ class _RescalingSession(ImageSession):
             return None
         perceives, reasons = layer <= self._rule.l_perc, layer >= self._rule.l_reas
         # A layer that does not see the image matters to the class of little mass only
-        ratio = head_ratio(rows) if reasons or config.freeze else rows.image_mass
+        ratio = _ratio(rows, compiled=self.compiled, sees=reasons or config.freeze is not None)
         if config.freeze == "prompt":
             if self._has_prompt_end:
                 self._frozen[layer] = ratio[:, :1]

@@ -14,6 +14,7 @@ from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.key_positions import after_image, on_keys
 from lvlmscope.interventions.layers_with_attention import chosen_layers
 from lvlmscope.interventions.registry import intervention
+from lvlmscope.runtime.compiled_edits import row_edit
 from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
 
@@ -69,10 +70,22 @@ class LocoRE(InterventionConfig):
         return _LocoRESession(self, chosen_layers(self.layers, model_info))
 
 
+@row_edit(by_span=False)
+def _raised(rows: AttentionRows, factor: torch.Tensor, *scores: torch.Tensor, mode: str) -> torch.Tensor:
+    """Weights with the window's keys raised by a factor; by `"logit"` the scores are."""
+    weights = rows.weights
+    if mode == "logit":
+        # Scores that are raised keep the row's sum, which is not 1 with a sink or after an edit
+        return (scores[0] * factor).softmax(-1) * weights.sum(-1, keepdim=True)
+    raised = weights * factor
+    return raised if mode == "raw" else raised * (weights.sum(-1, keepdim=True) / raised.sum(-1, keepdim=True))
+
+
 class _LocoRESession(ImageSession):
     """Edits each row on its own; sums the window's mass before and after."""
 
     method = "LocoRE with keys='after_image'"
+    has_compiled_edit = True
 
     def __init__(self, config: LocoRE, layers: tuple[int, ...]) -> None:
         super().__init__()
@@ -135,14 +148,10 @@ class _LocoRESession(ImageSession):
         return _Window(recent.unsqueeze(-2), span, 1 + self._config.beta, rows.weights.dtype)
 
     def _reinforced(self, rows: AttentionRows, window: "_Window") -> torch.Tensor:
-        weights = rows.weights
-        if self._config.mode == "logit":
-            # Scores that are raised keep the row's sum, which is not 1 with a sink or after an edit
-            return (rows.scores * window.factor).softmax(-1) * weights.sum(-1, keepdim=True)
-        raised = weights * window.factor
-        if self._config.mode == "raw":
-            return raised
-        return raised * (weights.sum(-1, keepdim=True) / raised.sum(-1, keepdim=True))
+        mode = self._config.mode
+        given = (rows.scores,) if mode == "logit" else ()
+        edited: torch.Tensor = _raised(rows, window.factor, *given, compiled=self.compiled, mode=mode)
+        return edited
 
     def no_effect_reason(self) -> str | None:
         """Why no row was edited."""

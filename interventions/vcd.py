@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
+from jaxtyping import Float
 
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.contrastive_logits import contrast, plausible_only
@@ -16,7 +17,7 @@ from lvlmscope.runtime.prompt_inputs import PromptInputs
 from lvlmscope.runtime.protocol import MethodCard, ModelInfo, Session
 from lvlmscope.runtime.step_logits import StepLogits
 
-__all__ = ["VCD"]
+__all__ = ["VCD", "noised"]
 
 
 @intervention
@@ -72,11 +73,7 @@ class _VCDSession(ImageSession):
         return {"noised": prompt.with_pixels(self._noised)} if seen else {}
 
     def _noised(self, pixels: torch.Tensor) -> torch.Tensor:
-        betas = torch.linspace(-6, 6, 1000).sigmoid() * (0.5e-2 - 1e-5) + 1e-5
-        kept = float((1 - betas).cumprod(0)[self._config.T - 1])
-        field = normal(mixed(self._config.seed, torch.arange(pixels[0].numel()))).reshape(pixels.shape[1:])
-        noised: torch.Tensor = kept**0.5 * pixels + (1 - kept) ** 0.5 * field.to(pixels.device)
-        return noised
+        return noised(pixels, steps=self._config.T, seed=self._config.seed)
 
     def mix_logits(self, step: StepLogits) -> torch.Tensor | None:
         """The contrast, and -inf for tokens that are not plausible under the image."""
@@ -84,3 +81,20 @@ class _VCDSession(ImageSession):
             return None
         mixed_logits = contrast(step.logits, step.branch("noised"), alpha=self._config.alpha)
         return plausible_only(mixed_logits, step.logits, beta=self._config.beta)
+
+
+def noised(
+    pixels: Float[torch.Tensor, "image *pixel"], *, steps: int, seed: int
+) -> Float[torch.Tensor, "image *pixel"]:
+    """Images after some steps of the forward process of diffusion, `sqrt(a) x + sqrt(1 - a) e`.
+
+    Args:
+        pixels: Normalised pixel values; the noise is the same for each entry of the first axis.
+        steps: Of 1,000.
+        seed: Of the noise.
+    """
+    betas = torch.linspace(-6, 6, 1000).sigmoid() * (0.5e-2 - 1e-5) + 1e-5
+    kept = float((1 - betas).cumprod(0)[steps - 1])
+    field = normal(mixed(seed, torch.arange(pixels[0].numel()))).reshape(pixels.shape[1:])
+    found: torch.Tensor = kept**0.5 * pixels + (1 - kept) ** 0.5 * field.to(pixels.device)
+    return found

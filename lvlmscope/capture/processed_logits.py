@@ -23,6 +23,7 @@ class ProcessedLogits:
         self._answer: Int[torch.Tensor, "batch step"] = generation.ids[:, generation.prompt_length :]
         self._found: list[Float[torch.Tensor, "batch vocabulary"]] = []
         self._mixing: LogitMixing | None = None
+        self._changed = False
         if mixing := instrumentation.mixing:
             self._mixing = LogitMixing(instrumentation, mixing, instrumentation.prompt_inputs(generation.inputs))
 
@@ -39,9 +40,11 @@ class ProcessedLogits:
             self._mixing.replay(self._answer)
         for row in range(logits.shape[1]):
             so_far = self._answer[:, : len(self._found)]
-            self._found.append(self._mixing.mixed(logits[:, row].float(), so_far, at=row))
+            own = logits[:, row].float()
+            self._found.append(self._mixing.mixed(own, so_far, at=row))
+            self._changed |= self._found[-1] is not own
 
     @property
     def logits(self) -> Float[torch.Tensor, "batch step vocabulary"] | None:
-        """Of the steps so far; None where nothing mixes."""
-        return torch.stack(self._found, 1) if self._found else None
+        """Of the steps so far; None where nothing was mixed."""
+        return torch.stack(self._found, 1) if self._changed else None

@@ -85,6 +85,7 @@ class LogitMixing:
         hooks = self._instrumentation
         others = [each for each in hooks.active if each not in self._mixing and not each.session.chooses_tokens]
         fresh = [each.fresh(hooks.model_info) for each in others] if prompt.edited else []
+        fresh += [ActiveIntervention(each, each.start(hooks.model_info)) for each in prompt.interventions]
         core = hooks.family.core(hooks.model)
         options = plain_settings(core) | {"max_new_tokens": 1, "do_sample": False}
         apart: Callable[[], AbstractContextManager[Any]] = partial(hooks.apart, fresh, {})

@@ -208,6 +208,8 @@ class Instrumentation(ActiveSet):
             steps.callback(setattr, self._here, "early", self._here.early)
             steps.enter_context(self.tracker.another_sequence(known))
             self._replay, self._here.generating, self._here.early = ReplayState(None, active), False, {}
+            if active:
+                self.sync_hooks()
             yield
 
     def prompt_inputs(self, inputs: Mapping[str, Any]) -> PromptInputs:

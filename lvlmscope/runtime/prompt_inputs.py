@@ -23,16 +23,26 @@ class PromptInputs:
         image_keys: Positions of image tokens, bool ``[batch, position]``.
         tokenizer: The model's tokenizer; None for a bare model, whose processor is not known.
         edited: Whether the other interventions that are on act on these prompts' forwards, too.
+        interventions: What acts on these prompts' forwards alone.
     """
 
     inputs: Mapping[str, Any]
     image_keys: Bool[torch.Tensor, "batch position"]
     tokenizer: Any = None
     edited: bool = False
+    interventions: tuple[Any, ...] = ()
 
     def with_edits(self) -> "PromptInputs":
         """The same prompts; the other interventions that are on edit their forwards, too."""
         return replace(self, edited=True)
+
+    def with_interventions(self, *interventions: Any) -> "PromptInputs":
+        """The same prompts; these interventions edit their forwards, and theirs alone.
+
+        Args:
+            *interventions: Objects with ``start`` and ``describe``, in the order in which they act.
+        """
+        return replace(self, interventions=(*self.interventions, *interventions))
 
     def with_pixels(self, change: Callable[[torch.Tensor], Float[torch.Tensor, "*shape"]]) -> "PromptInputs":
         """The same prompts about changed images.
@@ -70,15 +80,6 @@ class PromptInputs:
         index = torch.stack([torch.cat([row.new_full((longest - len(row),), -1), row]) for row in rows])
         text = {name: value for name, value in self.inputs.items() if not is_image_input(name)}
         return replace(self, inputs=self._at(text, index), image_keys=self._gathered(self.image_keys, index))
-
-    def hiding(self, keys: Bool[torch.Tensor, "batch position"]) -> "PromptInputs":
-        """The same prompts, some positions hidden from attention as padding is.
-
-        Args:
-            keys: Positions to hide.
-        """
-        mask = self.inputs["attention_mask"]
-        return replace(self, inputs=dict(self.inputs) | {"attention_mask": mask * ~keys.to(mask.device)})
 
     def with_words(self, text: str | Sequence[int]) -> "PromptInputs":
         """The same prompts with words before the question: after the last image token and the marks that follow it.
