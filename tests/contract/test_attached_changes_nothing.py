@@ -28,6 +28,7 @@ CASES: dict[str, Callable[..., FamilyCase]] = {
 # The language model inside these is what generate runs: outside of it the prompt comes embedded, without ids
 EMBEDDED = {"instructblip", "blip_2"}
 CACHED_ONLY = {"ernie4_5_vl_moe"}  # transformers 5.23 itself fails without a cache
+UNPADDED = {"minimax_m3_vl"}  # its padded batches are refused
 EAGER_ONLY = {"inkling2", "gpt_oss", "gemma2"}
 BOUNDS = ("sliding_window", "sliding_window_size", "attention_chunk_size", "index_topk")
 
@@ -48,7 +49,7 @@ def test_the_logits_are_those_of_the_untouched_model(name: str, kernel: str) -> 
         with pytest.raises(ValueError, match="does not support an attention implementation"):
             CASES[name](1).model.set_attn_implementation(kernel)
         return
-    case = CASES[name](2)
+    case = CASES[name](1 if name in UNPADDED else 2)
     case.model.set_attn_implementation(kernel)
     with_cache = logits_of(case)
     without = () if name in CACHED_ONLY else logits_of(case, use_cache=False)

@@ -75,9 +75,10 @@ def measured(name: str) -> dict[str, Any]:
         found["batch"] = str(error)
         found["padding_moves_logits"] = _moved_by_padding(case)
     try:
-        plain = _logits(model, case.inputs)
+        inputs = case.inputs if isinstance(found["batch"], dict) else case.samples[0]
+        plain = _logits(model, inputs)
         with lv.intervene(model, lv.DLEAF(gamma=0.0)):
-            same = all(torch.equal(a, b) for a, b in zip(plain, _logits(model, case.inputs), strict=True))
+            same = all(torch.equal(a, b) for a, b in zip(plain, _logits(model, inputs), strict=True))
         found["empty_intervention_changes_nothing"] = same
     except LvlmscopeError as error:
         found["interventions"] = str(error)
