@@ -88,7 +88,7 @@ class _AGLASession(ImageSession):
 
     def branches(self, prompt: PromptInputs) -> Mapping[str, PromptInputs | Callable[[], PromptInputs]]:
         """The prompt with the image tokens blanked that its last row did not look at."""
-        seen = self._config.alpha > 0 and bool(prompt.image_keys.any())
+        seen = self._config.alpha > 0 and prompt.has_image
         return {"masked": lambda: prompt.with_interventions(_Blanked(self._hidden(prompt)))} if seen else {}
 
     def _hidden(self, prompt: PromptInputs) -> torch.Tensor:

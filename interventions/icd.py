@@ -66,7 +66,7 @@ class _ICDSession(ImageSession):
 
     def branches(self, prompt: PromptInputs) -> Mapping[str, PromptInputs]:
         """The prompt with the words before its question; none without an image or a contrast."""
-        seen = self._config.alpha > 0 and bool(prompt.image_keys.any())
+        seen = self._config.alpha > 0 and prompt.has_image
         return {"disturbed": prompt.with_words(self._config.disturbance)} if seen else {}
 
     def mix_logits(self, step: StepLogits) -> torch.Tensor | None:

@@ -66,7 +66,7 @@ class _M3IDSession(ImageSession):
 
     def branches(self, prompt: PromptInputs) -> Mapping[str, PromptInputs]:
         """The prompt without its image; none where there is none."""
-        return {"text": prompt.without_image()} if self._acts and bool(prompt.image_keys.any()) else {}
+        return {"text": prompt.without_image()} if self._acts and prompt.has_image else {}
 
     def mix_logits(self, step: StepLogits) -> torch.Tensor | None:
         """The correction, in rows where the model is not sure."""

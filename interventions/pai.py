@@ -82,7 +82,7 @@ class _PAISession(ImageSession):
 
     def branches(self, prompt: PromptInputs) -> Mapping[str, PromptInputs]:
         """The prompt without its image; none where there is none, or no correction."""
-        return {"text": prompt.without_image()} if self._config.gamma > 1 and bool(prompt.image_keys.any()) else {}
+        return {"text": prompt.without_image()} if self._config.gamma > 1 and prompt.has_image else {}
 
     def mix_logits(self, step: StepLogits) -> torch.Tensor | None:
         """The correction by the text alone, and -inf for tokens that are not plausible."""

@@ -69,7 +69,7 @@ class _VCDSession(ImageSession):
 
     def branches(self, prompt: PromptInputs) -> Mapping[str, PromptInputs]:
         """The prompt about a noised image; none without an image or a contrast."""
-        seen = self._config.alpha > 0 and bool(prompt.image_keys.any())
+        seen = self._config.alpha > 0 and prompt.has_image
         return {"noised": prompt.with_pixels(self._noised)} if seen else {}
 
     def _noised(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -63,6 +63,7 @@ class LogitMixing:
         self._beams = beams
         self._named = {(each, name): other for each in mixing for name, other in each.call("branches", prompt).items()}
         self._branches: dict[tuple[ActiveIntervention, str], Branch] = {}
+        self._beside: list[ActiveIntervention] = []
         self._replayed: torch.Tensor | None = None
         self._unembedding: Unembedding | None = None
 
@@ -86,6 +87,7 @@ class LogitMixing:
         others = [each for each in hooks.active if each not in self._mixing and not each.session.chooses_tokens]
         fresh = [each.fresh(hooks.model_info) for each in others] if prompt.edited else []
         fresh += [ActiveIntervention(each, each.start(hooks.model_info)) for each in prompt.interventions]
+        self._beside += fresh
         core = hooks.family.core(hooks.model)
         options = plain_settings(core) | {"max_new_tokens": 1, "do_sample": False}
         apart: Callable[[], AbstractContextManager[Any]] = partial(hooks.apart, fresh, {})
@@ -120,6 +122,15 @@ class LogitMixing:
                 each.record.logits(logits, found)
                 logits = found.log_softmax(-1) if self._beams else found
         return logits
+
+    def require_edits(self) -> None:
+        """Look at the edits in the sequences beside the answer, at its end.
+
+        Raises:
+            InterventionError: Some were none.
+        """
+        for each in self._beside:
+            each.record.require_edits()
 
     def replay(self, answer: Int[torch.Tensor, "row step"]) -> None:
         """Run each sequence over a whole answer, in one block, when it is first asked for.
@@ -190,6 +201,7 @@ def mixing_logits(instrumentation: Instrumentation, given: Mapping[str, Any], se
 
     with shadowed(core, "_get_logits_processor", with_mixing):
         yield
+    logits_of.require_edits()
 
 
 class _Mixing(LogitsProcessor):

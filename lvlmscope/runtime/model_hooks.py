@@ -204,10 +204,9 @@ class Instrumentation(ActiveSet):
         """
         with ExitStack() as steps:
             steps.callback(setattr, self, "_replay", self._replay)
-            steps.callback(setattr, self._here, "generating", self._here.generating)
             steps.callback(setattr, self._here, "early", self._here.early)
             steps.enter_context(self.tracker.another_sequence(known))
-            self._replay, self._here.generating, self._here.early = ReplayState(None, active), False, {}
+            self._replay, self._here.early = ReplayState(None, active), {}
             if active:
                 self.sync_hooks()
             yield

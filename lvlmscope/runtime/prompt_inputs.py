@@ -32,6 +32,11 @@ class PromptInputs:
     edited: bool = False
     interventions: tuple[Any, ...] = ()
 
+    @property
+    def has_image(self) -> bool:
+        """Whether any of the prompts has an image token."""
+        return bool(self.image_keys.any())
+
     def with_edits(self) -> "PromptInputs":
         """The same prompts; the other interventions that are on edit their forwards, too."""
         return replace(self, edited=True)

@@ -28,7 +28,19 @@ BOUNDS: dict[str, tuple[tuple[Any, ...], float]] = {
     "HeadRescaling": ((lv.HeadRescaling(tau_perc=0.3, tau_reas=0.1, l_perc=3, l_reas=4),), 1.3),
     "HalluRNN": ((lv.HalluRNN(cell=DepthCell(CellConfig(hidden_size=32))),), 1.4),
     "SGRS": ((lv.SGRS(k=5),), 3.0),
+    "SPIN": ((lv.SPIN(suppressed=0.5),), 1.3),
+    "DoLa": ((lv.DoLa(layers=[0, 2]),), 1.25),
+    "DeCo": ((lv.DeCo(layers=[4, 5, 6]),), 1.25),
+    "PAI, attention": ((lv.PAI(gamma=1.0),), 1.65),
     "stack": (STACK, 2.4),
+}
+# Those with a second sequence: its own forward, and what that waits for
+BRANCHED: dict[str, tuple[Any, float]] = {
+    "VCD": (lv.VCD(), 2.1),
+    "ICD": (lv.ICD(disturbance=(3, 4, 5)), 2.1),
+    "M3ID": (lv.M3ID(), 2.1),
+    "PAI": (lv.PAI(), 2.7),
+    "AGLA": (lv.AGLA(), 2.1),
 }
 ROOMS = ("attention", "hooks", "interventions", "runtime")
 # What reads a tensor on the host, and when: every other function of these rooms runs in decode steps
@@ -40,7 +52,10 @@ READING = {
     "interventions/key_positions.py": {"crosses": "once a layer"},
     "interventions/placebo.py": {"counts": "for a report"},
     "interventions/sgrs.py": {"no_effect_reason": "when a block ends", "report": "for a report"},
-    "runtime/edit_record.py": {"counts": "for a report", "require_edits": "when generate ends"},
+    "runtime/edit_record.py": {"counts": "for a report", "require_edits": "when generate ends"}
+    | {"mixed_rows": "for a report"},
+    "runtime/logit_mixing.py": {"_prompt": "once a prompt"},
+    "runtime/prompt_inputs.py": dict.fromkeys(("has_image", "without_image", "with_words"), "once a prompt"),
     "runtime/row_check.py": {"_ratios": "once a prompt, where its rows are compared with the kernel's output"},
 }
 READS = {"tolist", "item", "cpu", "numpy", "nonzero", "is_nonzero", "masked_select"}
@@ -82,6 +97,14 @@ def test_an_intervention_launches_few_kernels_and_never_waits(name: str) -> None
     stack, bound = BOUNDS[name]
     found = per_token(model(), inputs(), stack, short=8, long=10)
     assert (found.syncs, found.reads) == (plain().syncs, plain().reads)
+    assert plain().kernels < found.kernels <= bound * plain().kernels
+
+
+@pytest.mark.parametrize("name", BRANCHED)
+def test_a_second_sequence_costs_its_own_forward(name: str) -> None:
+    method, bound = BRANCHED[name]
+    found = per_token(model(), inputs(), (method,), short=8, long=10)
+    assert (found.syncs, found.reads) == (2 * plain().syncs, plain().reads)
     assert plain().kernels < found.kernels <= bound * plain().kernels
 
 
