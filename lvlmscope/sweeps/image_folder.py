@@ -6,6 +6,7 @@ from typing import Final
 
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.datasets.items import Dataset, Item
+from lvlmscope.evaluation.datasets.record_files import usable_name
 from lvlmscope.interface.parameter_checks import checked
 
 __all__ = ["read_image_folder"]
@@ -22,7 +23,7 @@ def read_image_folder(folder: str | os.PathLike[str]) -> Dataset:
         A data set whose ids are the paths within the folder.
 
     Raises:
-        EvaluationError: No such folder, or none with images.
+        EvaluationError: No such folder, none with images, or a name that is not Unicode.
     """
     home = Path(folder)
     paths = sorted(path for path in home.rglob("*") if path.suffix.lower() in _SUFFIXES) if home.is_dir() else []
@@ -34,5 +35,5 @@ def read_image_folder(folder: str | os.PathLike[str]) -> Dataset:
 
 
 def _item(home: Path, path: Path) -> Item:
-    name = path.relative_to(home).as_posix()
+    name = usable_name(path.relative_to(home).as_posix(), str(home))
     return Item(id=name, image=str(path), image_id=name, place=str(path))

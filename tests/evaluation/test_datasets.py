@@ -156,7 +156,7 @@ def test_labels_in_every_form(tmp_path: Path, label: Any) -> None:
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [
-        ({"label": "maybe"}, r"'maybe' in row 0 of the labels \(asked.jsonl, row 2\)"),
+        ({"label": "maybe"}, r"got 'maybe' in asked.jsonl, row 2"),
         ({"label": None}, "asked.jsonl, row 2 without label"),
         ({"question_id": 1}, "id 1 twice: asked.jsonl, row 1 and asked.jsonl, row 2"),
         ({"question_id": True}, "row 2 with True as id"),

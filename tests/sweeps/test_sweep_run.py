@@ -266,6 +266,9 @@ def test_a_folder_of_images_is_a_data_set(tmp_path: Path) -> None:
     assert found.items[0].open().size == (8, 8)
     with pytest.raises(EvaluationError, match="without images"):
         read_image_folder(tmp_path / "none")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")).touch()
+    with pytest.raises(EvaluationError, match="expected: a name in UTF-8"):
+        read_image_folder(tmp_path)
 
 
 def killed(repository: Path, home: Path, kills: int) -> None:

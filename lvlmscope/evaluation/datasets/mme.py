@@ -9,7 +9,7 @@ from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.datasets.items import Dataset, Item
 from lvlmscope.evaluation.datasets.record_files import read_file, usable_name
 from lvlmscope.evaluation.datasets.tables import ANSWER_TOKENS
-from lvlmscope.evaluation.metrics.answer_rows import label_rows
+from lvlmscope.evaluation.metrics.answer_rows import is_yes
 from lvlmscope.interface.parameter_checks import checked
 
 __all__ = ["read_mme"]
@@ -76,13 +76,13 @@ def _items(subtask: Path) -> Iterator[Item]:
                 raise EvaluationError(
                     message(f"{place}: {line[:60]!r}", "a question, a tab, Yes or No", "check the row")
                 )
-            (truth,) = label_rows([label], f"the labels ({place})").tolist()
+            truth = is_yes(label, place)
             yield Item(
                 id=f"{subtask.name}/{text.stem}/{number}",
                 image=images[text.stem],
                 image_id=f"{subtask.name}/{images[text.stem].name}",
                 question=question.strip(),
-                label=bool(truth),
+                label=truth,
                 kind=subtask.name,
                 place=place,
             )

@@ -10,7 +10,7 @@ from lvlmscope.errors import EvaluationError, first_line, message, task
 from lvlmscope.evaluation.datasets.coco import CAPTION_TOKENS
 from lvlmscope.evaluation.datasets.items import Dataset, Item, Metric
 from lvlmscope.evaluation.datasets.record_files import Record, image_file, json_lines
-from lvlmscope.evaluation.metrics.answer_rows import label_rows
+from lvlmscope.evaluation.metrics.answer_rows import is_yes
 from lvlmscope.evaluation.metrics.chair import require_known
 from lvlmscope.evaluation.metrics.coco import coco_vocabulary
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
@@ -93,9 +93,9 @@ def read_questions(
     """
     items = []
     for record in _records(path, "an object with question_id, image, text and label"):
-        (label,) = label_rows([_given(record, "label")], f"the labels ({record.place})").tolist()
+        label = is_yes(_given(record, "label"), record.place)
         kind = record.text("kind") if record.get("kind") is not None else ""
-        items.append(_item(record, images, question=record.text(*_QUESTIONS), label=bool(label), kind=kind))
+        items.append(_item(record, images, question=record.text(*_QUESTIONS), label=label, kind=kind))
     return Dataset(
         name=Path(path).stem,
         metric=metric,

@@ -7,7 +7,7 @@ import numpy as np
 
 from lvlmscope.errors import EvaluationError, message
 
-__all__ = ["label_rows", "object_rows", "require_paired", "text_rows"]
+__all__ = ["is_yes", "label_rows", "object_rows", "require_paired", "text_rows"]
 
 
 def _rows(given: Any, what: str, of: str) -> list[Any]:
@@ -70,18 +70,30 @@ def label_rows(given: Any, what: str) -> np.ndarray:
         [True, False, True, False]
     """
     rows = _rows(given, what, "labels")
-    found = []
-    for number, row in enumerate(rows):
-        label = row.strip().lower() if isinstance(row, str) else row
-        # a number other than 0 and 1, a missing value or another text is not read as anything
-        if label in ("yes", "no"):
-            found.append(label == "yes")
-        elif isinstance(row, bool | int | float | np.bool_ | np.number) and row in (0, 1):
-            found.append(bool(row))
-        else:
-            expected, fix = "yes or no, 1 or 0, True or False", "give each question its label"
-            raise EvaluationError(message(f"{row!r} in row {number} of {what}", expected, fix))
-    return np.array(found, dtype=bool)
+    return np.array([is_yes(row, f"row {number} of {what}") for number, row in enumerate(rows)], dtype=bool)
+
+
+def is_yes(given: Any, place: str) -> bool:
+    """One yes/no label as a boolean.
+
+    Args:
+        given: A boolean, 0 or 1, or "yes" or "no" in any letter case.
+        place: Where it stands, for the message.
+
+    Raises:
+        EvaluationError: Neither yes nor no.
+
+    >>> is_yes("No", "asked.jsonl, row 1")
+    False
+    """
+    label = given.strip().lower() if isinstance(given, str) else given
+    # a number other than 0 and 1, a missing value or another text is not read as anything
+    if isinstance(label, str) and label in ("yes", "no"):
+        return label == "yes"
+    if isinstance(given, bool | int | float | np.bool_ | np.number) and given in (0, 1):
+        return bool(given)
+    expected, fix = "yes or no, 1 or 0, True or False", "give each question its label"
+    raise EvaluationError(message(f"{given!r} in {place}", expected, fix))
 
 
 def require_paired(**columns: Collection[Any]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from lvlmscope.errors import EvaluationError, message, task
-from lvlmscope.evaluation.metrics.answer_rows import label_rows
+from lvlmscope.evaluation.metrics.answer_rows import is_yes
 from lvlmscope.evaluation.metrics.synonym_files import read_text
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.interface.parameter_checks import checked
@@ -109,7 +109,7 @@ def _query(query: Mapping[str, Any], annotations: Mapping[int, Mapping[str, Any]
             got = f"annotation {number} without lists of objects"
             raise EvaluationError(message(got, "truth and hallu as lists", "check the folder"))
         return AmberQuery(**common, objects=tuple(truth), expected=tuple(expected), truth=None)
-    (label,) = label_rows([truth], f"annotation {number}").tolist()
+    label = is_yes(truth, f"annotation {number} of annotations.json")
     return AmberQuery(**common, objects=(), expected=(), truth=label)
 
 
