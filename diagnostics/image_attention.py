@@ -1,7 +1,7 @@
 """How much of each head's attention falls on the image, and how it is spread: S_v, IAF and LIAE."""
 
 import math
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 import xarray as xr
@@ -122,6 +122,13 @@ def image_attention_focus(
     )
 
 
+_ENTROPIES: Final = {
+    "module": "layer image entropy",
+    "head": "head image entropy",
+    "mass": "entropy of image attention over heads",
+}
+
+
 @signal(
     name="head_image_entropy",
     kind="attention",
@@ -170,7 +177,7 @@ def layer_image_entropy(
     keys = rows.image_keys.sum(-1).expand(trace.num_layers)
     sizes = torch.full_like(keys, trace.num_heads) if mode == "mass" else keys
     options = {"mode": mode, "sinks": sinks_name(sinks)}
-    name = "layer image entropy"
+    name = _ENTROPIES[mode]
     return layer_entropies(trace, _entropy(rows, mode), sizes, normalise, long_name=name, reference=_DLEAF, **options)
 
 

@@ -92,6 +92,7 @@ class Registry(Mapping[str, Item], Generic[Item]):
     @contextmanager
     def temporary(self) -> Iterator[None]:
         """Removes what was registered inside the block, also by entry points, when the block ends."""
+        self._names()  # modules that are imported register once: theirs are not of the block
         before = dict(self._items), dict(self._sources), dict(self._broken), self._loaded
         self._loaded = False
         try:

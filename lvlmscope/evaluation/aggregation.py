@@ -45,7 +45,8 @@ def aggregate(
     one reading is one word of it, and `"head"` is no axis.
 
     Args:
-        traces: Traces of one model, a generator too. Or a sweep's folder, read one batch of rows after the other.
+        traces: Traces of one model, a generator too; those of different prompts are pooled, so give those of one
+            prompt where it matters. Or a sweep's folder, read one batch of rows after the other.
         signal: A name that `lvlmscope signals` lists, or any function from a trace to an array with dims among layer,
             head, step, and others of its own, which are kept.
         by: Axes of the result: `"layer"`, `"head"`, `"word"` (grounded, hallucinated, other).
@@ -58,7 +59,8 @@ def aggregate(
 
     Returns:
         Variables `mean`, `spread` (standard deviation of readings), `count` (readings), `traces`, `low`, `high` over
-        `by` and the signal's own dims. NaN where there is no reading; NaN readings are left out.
+        `by` and the signal's own dims. NaN where there is no reading; NaN readings are left out. Intervals from
+        fewer than ten traces are too narrow, and figures say so.
 
     Raises:
         EvaluationError: No traces, an axis that the signal does not have, `"word"` without labels, traces whose

@@ -10,7 +10,7 @@ from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.plot.data.colour_scale import Scale, scale_of
 from lvlmscope.plot.data.signal_arrays import head_image_attention, layer_by_head
-from lvlmscope.plot.data.unit_labels import axis_label, counted, name_of
+from lvlmscope.plot.data.unit_labels import axis_label, counted
 from lvlmscope.plot.drawing.head_map import draw_map, hovering_map, map_height
 from lvlmscope.plot.drawing.plotly_figures import beside_each_other, check_backend
 from lvlmscope.plot.figure_style import WIDTH, inscription, is_narrow, new_figure, paper_style, wrapped
@@ -118,7 +118,7 @@ def _draw_maps(panels: "list[Axes]", maps: Sequence[tuple[xr.DataArray, Scale]])
 
 
 def _bar_label(values: xr.DataArray) -> str:
-    return inscription(axis_label(values.attrs, name_of(values)))
+    return inscription(axis_label(values))
 
 
 def _heading(before: Trace, after: Trace, change: Effect, width: float) -> str:

@@ -9,7 +9,7 @@ import xarray as xr
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.plot.data.signal_arrays import head_image_attention, word_means
-from lvlmscope.plot.data.unit_labels import axis_label, counted, name_of
+from lvlmscope.plot.data.unit_labels import axis_label, counted
 from lvlmscope.plot.data.word_kinds import kinds_of_words
 from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, plotly_figure
 from lvlmscope.plot.drawing.word_classes import COLOURS, MARKS, draw_classes
@@ -86,7 +86,7 @@ def distribution(
     kinds = np.array(kinds_of_words(trace, words, hallucinated=hallucinated, grounded=grounded), dtype=object)
     defined = np.isfinite(values)
     groups = {kind: np.flatnonzero((kinds == kind) & defined) for kind in COLOURS if (kinds == kind).any()}
-    label = axis_label(signal.attrs, name_of(signal))
+    label = axis_label(signal)
     missing = int((~defined).sum())
     note = f"not defined for {missing} of {len(words)} words" if missing else ""
     if backend == "plotly":

@@ -9,7 +9,7 @@ from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.plot.data.colour_scale import scale_of
 from lvlmscope.plot.data.head_order import head_order
 from lvlmscope.plot.data.signal_arrays import layer_by_head
-from lvlmscope.plot.data.unit_labels import axis_label, name_of
+from lvlmscope.plot.data.unit_labels import axis_label
 from lvlmscope.plot.drawing.head_map import draw_map, hovering_map, map_height, ordered_cells
 from lvlmscope.plot.drawing.matrix import heading_of, write_numbers
 from lvlmscope.plot.drawing.plotly_figures import check_backend
@@ -81,7 +81,7 @@ def heatmap(
         drawn = draw_map(ax, values, scale_of(values), heads)
         ax.set_title(wrapped(inscription(text), inches=width * 0.8, points=10.5))
         bar = ax.figure.colorbar(drawn, ax=ax, location="bottom" if is_narrow(width) else "right")
-        bar.set_label(inscription(axis_label(values.attrs, name_of(values))))
+        bar.set_label(inscription(axis_label(values)))
         if numbers:
             write_numbers(ax, drawn, ordered_cells(values, heads))
     return ax.get_figure(root=True)

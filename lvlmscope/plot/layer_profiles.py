@@ -10,7 +10,7 @@ from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.palette import OTHER
 from lvlmscope.plot.data.layer_lines import Lines, lines_of
-from lvlmscope.plot.data.unit_labels import axis_label, name_of
+from lvlmscope.plot.data.unit_labels import axis_label
 from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, stacked_figure
 from lvlmscope.plot.drawing.stacked_axes import stacked_axes
 from lvlmscope.plot.figure_style import WIDTH, inscription, mark_positions, paper_style, wrapped
@@ -31,6 +31,7 @@ _MANY: Final = 40  # layers, above which they are a line without dots
 def layers(
     signals: "Signal | Sequence[Signal] | Mapping[str, Signal]",
     *,
+    names: Sequence[str] | None = None,
     backend: Literal["matplotlib", "plotly"] = "matplotlib",
     ax: "Axes | Sequence[Axes] | None" = None,
     width: float = WIDTH,
@@ -43,6 +44,7 @@ def layers(
 
     Args:
         signals: Labelled arrays with a layer axis, or aggregates by layer, or such by title.
+        names: What each of a list of signals is of, such as a prompt or a model; each stands before its quantity.
         backend: `"matplotlib"`, or `"plotly"` with hover.
         ax: Axes to draw into, as many as signals; matplotlib only.
         width: Inches of a new figure.
@@ -51,7 +53,8 @@ def layers(
         The matplotlib or plotly figure.
 
     Raises:
-        ModelInputError: No signals, an unknown backend, `ax` with plotly, or another number of axes.
+        ModelInputError: No signals, names of another number or for signals by title, an unknown backend, `ax` with
+            plotly, or another number of axes.
         ShapeError: A signal without a layer axis, or with an empty one; an aggregate by head.
 
     Examples:
@@ -60,7 +63,7 @@ def layers(
         'decoder layer (0 at the left)'
     """
     check_backend(backend, ax)
-    rows = [(title, lines_of(signal)) for title, signal in _named(signals)]
+    rows = [(title, lines_of(signal)) for title, signal in _named(signals, names)]
     size = (width, 2.1 * len(rows) + 0.7)
     if backend == "plotly":
         stacked = [(title, _hovering(lines), lines.note) for title, lines in rows]
@@ -74,12 +77,19 @@ def layers(
     return panels[0].get_figure(root=True)
 
 
-def _named(signals: Any) -> list[tuple[str, Any]]:
+def _named(signals: Any, names: Sequence[str] | None) -> list[tuple[str, Any]]:
     if isinstance(signals, Mapping) and not isinstance(signals, xr.Dataset):
         named = list(signals.items())
+        if names is not None:
+            raise ModelInputError(message("names= for signals by title", "a list of signals", "leave names= out"))
     else:
         each = [signals] if isinstance(signals, xr.DataArray | xr.Dataset) else list(signals)
-        named = [(axis_label(s.attrs, name_of(s) if isinstance(s, xr.DataArray) else ""), s) for s in each]
+        named = [(axis_label(s), s) for s in each]
+        if names is not None:
+            if len(names) != len(named):
+                got, fix = f"{len(names)} names for {len(named)} signals", "give each signal a name"
+                raise ModelInputError(message(got, "as many names as signals", fix))
+            named = [(f"{name}: {title}", signal) for name, (title, signal) in zip(names, named, strict=True)]
     if not named:
         raise ModelInputError(message("no signals", "one or more", "pass what a diagnostic returns"))
     for _, signal in named:

@@ -10,7 +10,7 @@ from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.plot.data.colour_scale import scale_of
 from lvlmscope.plot.data.signal_arrays import matrix_of
-from lvlmscope.plot.data.unit_labels import axis_label, name_of
+from lvlmscope.plot.data.unit_labels import axis_label
 from lvlmscope.plot.drawing.matrix import draw_matrix, heading_of
 from lvlmscope.plot.drawing.plotly_figures import check_backend
 from lvlmscope.plot.figure_style import WIDTH
@@ -79,7 +79,7 @@ def saliency_matrix(
     cells, keys = _word_rows(trace, values.to_numpy().astype(float), chosen, summed=image_keys == "summed")
     rows = tuple(word.text for word in chosen)
     heading = title if title is not None else heading_of(values, averaged)
-    label = axis_label(values.attrs, name_of(values))
+    label = axis_label(values)
     summed = len(keys) < len(trace.tokens)
     kept = [int(trace.image_keys.numpy().argmax())] if summed else []  # the columns before it are all there
     label += "; image keys added up" if summed else ""

@@ -10,7 +10,7 @@ from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.palette import GROUNDED, HALLUCINATED, OTHER
 from lvlmscope.plot.data.signal_arrays import head_image_attention, word_means
-from lvlmscope.plot.data.unit_labels import axis_label, name_of
+from lvlmscope.plot.data.unit_labels import axis_label
 from lvlmscope.plot.data.word_kinds import kinds_of_words
 from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, stacked_figure
 from lvlmscope.plot.drawing.stacked_axes import stacked_axes
@@ -122,7 +122,7 @@ def _named(trace: Trace, signals: Any) -> list[tuple[str, xr.DataArray]]:
         raise ModelInputError(
             message("no signals", "one or more", "leave signals out for the usual", task="draw a timeline")
         )
-    return [(axis_label(array.attrs, name_of(array)), array) for array in arrays]
+    return [(axis_label(array), array) for array in arrays]
 
 
 def _draw(ax: "Axes", values: np.ndarray, kinds: Sequence[str]) -> None:

@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from numbers import Integral, Real
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar, Self, get_type_hints
 
 from lvlmscope.errors import InterventionError, ModelInputError, message
 from lvlmscope.interface.declared_types import allows, choices, describe_hint, has_type
@@ -35,6 +35,22 @@ class InterventionConfig:
 
     reference: ClassVar[str] = ""
     card: ClassVar[MethodCard | None] = None
+
+    def __new__(cls, *given: Any, **named: Any) -> Self:
+        """Refuse values without a name where all fields are keyword-only, and say which field the first one may be.
+
+        Raises:
+            InterventionError: A value without its parameter's name.
+        """
+        del named
+        accepted = _fields(cls)
+        if given and accepted and all(each.kw_only for each in accepted):
+            names = [each.name for each in accepted]
+            fitting = next((each for each in names if _fits(cls, each, given[0])), names[0])
+            got, expected = f"{given[0]!r}"[:80] + " without a name", ", ".join(f"{each}=" for each in names)
+            fix = f"write {cls.__name__}({fitting}=...)"
+            raise InterventionError(message(got, expected, fix, task=f"configure {cls.__name__}"))
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         """Check every field, then what `validate` requires.
@@ -86,7 +102,13 @@ def check_parameters(config: Any) -> None:
 
 
 def _fields(config: Any) -> tuple[Any, ...]:
-    return fields(config)
+    return fields(config) if is_dataclass(config) else ()
+
+
+def _fits(kind: type, name: str, value: Any) -> bool:
+    """Whether a value is of the type that a field is declared with."""
+    kept = tuple(value) if isinstance(value, list | range) else value
+    return has_type(get_type_hints(kind, include_extras=True)[name], kept)
 
 
 def _json_value(value: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["bounds_of", "storable", "unit_of"]
+__all__ = ["bounds_of", "name_of_part", "storable", "unit_of"]
 
 
 def storable(attrs: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,6 +41,26 @@ def bounds_of(attrs: Mapping[str, Any]) -> tuple[float, float]:
     given = attrs.get("bounds")
     low, high = (None, None) if given is None else given
     return -math.inf if low is None else float(low), math.inf if high is None else float(high)
+
+
+def name_of_part(name: str, part: Mapping[str, str]) -> str:
+    """The name of what is left of an array when entries of its axes of names are chosen.
+
+    Of an axis `measure` the entry is the quantity itself; of others it is a part of it.
+
+    Args:
+        name: Of the whole array.
+        part: The chosen entry of each axis.
+
+    >>> name_of_part("confidence", {"measure": "log_probability"}), name_of_part("anchor drift", {"anchor": "r_pos"})
+    ('log probability', 'anchor drift, r_pos')
+    """
+    for dim, entry in part.items():
+        if dim == "measure":
+            name = entry.replace("_", " ")
+        elif entry not in name:
+            name = f"{name}, {entry}"
+    return name
 
 
 def unit_of(attrs: Mapping[str, Any]) -> str:

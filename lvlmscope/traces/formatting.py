@@ -53,4 +53,6 @@ def plain_summary(trace: "Trace") -> str:
     Returns:
         Lines joined by newlines, the first one "Trace".
     """
-    return "\n".join(["Trace"] + [f"  {name:<10}{' '.join(text.split())}" for name, text in facts(trace)])
+    found = facts(trace)
+    wide = max(len(name) for name, _ in found) + 1
+    return "\n".join(["Trace", *(f"  {name:<{wide}}{' '.join(text.split())}" for name, text in found)])

@@ -120,7 +120,7 @@ def effect(before: Trace, after: Trace) -> Effect:
         image_mass_after=_mean_mass(after, shared),
         moved_mass=_moved_mass(before, after, shared),
         divergence=tuple(_divergence(before, after, step) for step in range(shared)),
-        edits=after.effects,
+        edits=_with_reasons(after),
     )
 
 
@@ -173,6 +173,23 @@ def _known(trace: Trace, step: int) -> dict[int, float]:
     prefix = "" if trace.processed_log_probs is None else "processed_"
     ids, tops, chosen = (getattr(trace, f"{prefix}{name}")[step] for name in ("top_ids", "top_log_probs", "log_probs"))
     return dict(zip(ids.tolist(), tops.tolist(), strict=True)) | {int(trace.answer_ids[step]): float(chosen)}
+
+
+def _with_reasons(trace: Trace) -> tuple[dict[str, Any], ...]:
+    """Each intervention's report; of one that changed nothing and gives no reason, the strengths that are 0."""
+    settings = [each.get("parameters", {}) for each in trace.provenance.get("interventions", ())]
+    found = []
+    for number, report in enumerate(trace.effects):
+        silent = not report.get("changed", True) and "no_effect_reason" not in report
+        if silent and report.get("saw_image", True) and report.get("forwards"):
+            own = settings[number] if number < len(settings) else {}
+            zeros = [name for name, value in own.items() if value == 0 and not isinstance(value, bool)]
+            named = ", ".join(f"{name}=0" for name in zeros if name != "seed")
+            reason = f"as set ({named})" if named else "it gives no reason, as where its settings change nothing"
+            found.append(report | {"no_effect_reason": reason})
+        else:
+            found.append(report)
+    return tuple(found)
 
 
 def _edit_lines(report: dict[str, Any]) -> list[str]:

@@ -1,6 +1,6 @@
 """The difference of two traces as labelled arrays."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from lvlmscope.errors import ModelInputError, ShapeError, describe, message, task
 
@@ -65,6 +65,10 @@ def difference(before: "Trace", after: "Trace") -> "xr.Dataset":
     return found
 
 
+_OTHER_PROMPTS: Final = (
+    "trace the same inputs; to show signals of different prompts beside each other, "
+    "lv.plot.layers([signal(one), signal(other)], names=[...])"
+)
 _SHOWN = 8  # hexadecimal digits of a digest
 
 
@@ -82,7 +86,7 @@ def require_one_question(before: "Trace", after: "Trace") -> None:
     """
     if before.prompt_length != after.prompt_length or before.prompt != after.prompt:
         got = f"{before.prompt!r} ({before.prompt_length} tokens) and {after.prompt!r} ({after.prompt_length})"
-        raise ModelInputError(message(got, "two traces of one prompt", "trace the same inputs"))
+        raise ModelInputError(message(got, "two traces of one prompt", _OTHER_PROMPTS))
     known = [trace.provenance.get("images", []) for trace in (before, after)]
     digests = [[image["sha256"] for image in each] for each in known]
     same = digests[0] == digests[1] if all(digests) else before.layout.images == after.layout.images

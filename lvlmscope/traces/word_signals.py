@@ -9,6 +9,7 @@ import xarray as xr
 
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.registry import Registry
+from lvlmscope.traces.array_attributes import name_of_part
 from lvlmscope.traces.shared_rows import computed_once
 from lvlmscope.traces.trace import Trace
 
@@ -66,7 +67,10 @@ class WordSignal:
         """
         given = (model,) if "model" in self.needs else ()
         found = computed_once(self.compute, trace, *given, **self.options)
-        return found.sel(self.part, drop=True) if self.part else found
+        if not self.part:
+            return found
+        long_name = name_of_part(str(found.attrs.get("long_name", self.name)), self.part)
+        return found.sel(self.part, drop=True).assign_attrs(long_name=long_name)
 
 
 # The signals of this package come by entry points too, as those of any other

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from lvlmscope.evaluation.signal_registry import list_signals
 from lvlmscope.interventions.registry import INTERVENTIONS
 from lvlmscope.tiny import scene
 from lvlmscope.traces.word_signals import SIGNALS
@@ -46,11 +45,6 @@ class LouderSession(lv.Session):
     def head_gain(self, rows):
         return rows.weights.new_full(rows.weights.shape[:3], 1 + self.strength)
 '''
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _own_signals() -> None:
-    list_signals()  # registered before a block that takes signals out again
 
 
 @pytest.fixture

@@ -44,7 +44,8 @@ def test_entropy_and_both_pearson_curves_are_drawn_with_their_interval():  # CLV
     figure = plot.layers(found)
     assert [axes.get_ylabel() for axes in figure.axes] == ["entropy", "r"]
     assert [text.get_text() for text in figure.axes[1].get_legend().get_texts()] == ["r_neg", "r_pos"]
-    assert "mean over 3 traces; band: 95 % interval" in figure.axes[0].get_title(loc="right")
+    note = figure.axes[0].get_title(loc="right").replace("\n", " ")
+    assert "mean over 3 traces (fewer than 10: intervals too narrow); band: 95 % interval" in note
     assert texts_outside(figure) == []
 
 
@@ -84,7 +85,8 @@ def test_saliency_by_class_is_a_point_with_a_bar():  # LVLMs-Saliency, table 4
     assert [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_marker() == "o"] == [
         float(found["mean"].sel(word="grounded"))
     ]
-    assert "mean over 3 traces; bars: 95 % interval" in figure.axes[0].get_xlabel()
+    note = "mean over 3 traces (fewer than 10: intervals too narrow); bars: 95 % interval"
+    assert note in figure.axes[0].get_xlabel().replace("\n", " ")
     with pytest.raises(ModelInputError, match="got an aggregate and signal=, hallucinated= or grounded="):
         plot.distribution(found, hallucinated=[0])
     drawn = plot.distribution(found, backend="plotly").data[0]

@@ -46,7 +46,10 @@ def test_long_answers_and_deep_models_stay_in_the_figure(width, layers):
 def test_other_layers_or_prompts_are_refused():
     with pytest.raises(ShapeError, match=r"got 2 x 4 and 3 x 4 layers x heads"):
         plot.compare(planted_trace(), planted_trace(layers=3))
-    with pytest.raises(ModelInputError, match="two traces of one prompt"):
+    with pytest.raises(
+        ModelInputError,
+        match=r"two traces of one prompt; .*lv\.plot\.layers\(\[signal\(one\), signal\(other\)\], names=",
+    ):
         plot.compare(planted_trace(), dataclasses.replace(planted_trace(), prompt="another"))
 
 

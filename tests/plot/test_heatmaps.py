@@ -8,8 +8,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from lvlmscope import plot
-from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy, planted_trace
+from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy, planted_trace, visual_attention_ratio
 from lvlmscope.errors import ModelInputError, ShapeError
+from lvlmscope.palette import DIVERGING
 from tests.support.drawn_figures import overlapping_labels, texts_outside
 from tests.support.random_traces import blind
 
@@ -47,6 +48,18 @@ def test_other_axes_are_averaged_and_said_so():
 def test_layer_numbers_are_those_of_the_trace():
     trace = dataclasses.replace(planted_trace(), layer_indices=(4, 9))
     assert [label.get_text() for label in plot.heatmap(trace).axes[0].get_yticklabels()] == ["4", "9"]
+
+
+def test_a_difference_of_two_signals_is_called_one():
+    one, other = (visual_attention_ratio(planted_trace(mass=mass), step="mean") for mass in (0.25, 0.75))
+    figure = plot.heatmap(one - other)
+    assert figure.axes[0].get_title(loc="left") == "Difference in visual attention ratio"
+    assert figure.axes[1].get_ylabel() == "difference in visual attention ratio (pure number)"
+    assert cells(figure).get_cmap().name == DIVERGING
+    steps = image_attention_focus(planted_trace(mass=0.25)) - image_attention_focus(planted_trace(mass=0.75))
+    assert plot.heatmap(steps).axes[0].get_title(loc="left").startswith("Difference in image attention focus, mean")
+    assert plot.heatmap(other / one).axes[0].get_title(loc="left") == "Computed from visual attention ratio"
+    assert plot.heatmap(other).axes[0].get_title(loc="left") == "Visual attention ratio"
 
 
 def test_differences_are_centred_at_zero():

@@ -29,6 +29,24 @@ def test_the_line_is_the_mean_and_the_band_one_deviation():
     assert axes.get_ylabel() == "planted (nats)"
 
 
+@pytest.mark.parametrize("backend", ["matplotlib", "plotly"])
+def test_names_tell_panels_of_one_quantity_apart(backend):
+    one, other = per_layer([1, 2], long_name="ratio", units="nats"), per_layer([2, 3], long_name="ratio", units="nats")
+    figure = plot.layers([one, other], names=["a cat", "a dog"], backend=backend)
+    if backend == "plotly":
+        titles = [figure.layout[axis].title.text for axis in ("yaxis", "yaxis2")]
+    else:
+        titles = [axes.get_ylabel() for axes in figure.axes]
+    assert [" ".join(title.replace("<br>", " ").split()) for title in titles] == [
+        "a cat: ratio (nats)",
+        "a dog: ratio (nats)",
+    ]
+    with pytest.raises(ModelInputError, match="1 names for 2 signals; expected: as many names as signals"):
+        plot.layers([one, other], names=["a cat"], backend=backend)
+    with pytest.raises(ModelInputError, match="names= for signals by title"):
+        plot.layers({"mine": one}, names=["a cat"], backend=backend)
+
+
 def test_both_anchors_have_a_line_of_their_own():
     figure = plot.layers(anchor_correlation(planted_trace(patch=7, layers=8)))
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["r_neg", "r_pos"]

@@ -8,8 +8,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from lvlmscope import plot
-from lvlmscope.diagnostics import image_attention_focus, planted_trace
+from lvlmscope.diagnostics import anchor_correlation, confidence, image_attention_focus, planted_trace
 from lvlmscope.errors import ModelInputError, ShapeError
+from lvlmscope.evaluation.signal_registry import list_signals
 from tests.support.drawn_figures import overlapping_labels, texts_outside, with_answer
 
 
@@ -38,6 +39,30 @@ def test_entropy_and_attention_on_the_image_are_the_usual_signals():
     figure = plot.timeline(planted_trace())
     labels = [" ".join(axes.get_ylabel().split()) for axes in figure.axes]
     assert labels == ["next-token entropy (nats)", "attention on the image (share of 1)"]
+
+
+def test_a_chosen_measure_is_the_quantity_and_none_chosen_is_refused():
+    trace = planted_trace()
+    for measure in confidence(trace).coords["measure"].values:
+        figure = plot.timeline(trace, confidence(trace).sel(measure=measure))
+        assert " ".join(figure.axes[0].get_ylabel().split()) == f"{measure} (nats)".replace("_", " ")
+    with pytest.raises(ShapeError, match=r"'measure' of log_probability, entropy, margin; .*\.sel\(measure='margin'\)"):
+        plot.timeline(trace, confidence(trace))
+    anchor = anchor_correlation(planted_trace(patch=7, layers=8)).sel(anchor="r_pos")
+    assert "r_pos" in plot.timeline(planted_trace(layers=8), anchor).axes[0].get_ylabel()
+
+
+def test_every_signal_at_words_is_labelled_as_what_it_is():
+    trace = planted_trace(patch=7, layers=8)
+    labels = {}
+    for each in list_signals():
+        if not each.lacking(trace, None):
+            label = plot.timeline(trace, each.read(trace)).axes[0].get_ylabel()
+            labels[each.name] = " ".join(label.split())
+    assert labels["entropy"] == "entropy (nats)"
+    assert labels["log_prob"] == "log probability (nats)"
+    assert labels["r_pos"] != labels["r_neg"]
+    assert len(set(labels.values())) == len(labels)
 
 
 def test_a_mapping_gives_the_titles():

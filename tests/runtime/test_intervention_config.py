@@ -1,7 +1,9 @@
 """Fields of a configuration are checked as they are declared, and described as JSON."""
 
+import copy
 import json
 import math
+import pickle
 from collections.abc import Sequence
 from dataclasses import FrozenInstanceError, dataclass, fields
 from pathlib import Path
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from lvlmscope.errors import InterventionError, ModelInputError
 from lvlmscope.interface.declared_types import Range, allows
+from lvlmscope.interventions import DLEAF, Placebo
 from lvlmscope.interventions.registry import list_interventions
 from lvlmscope.runtime.intervention_config import InterventionConfig
 
@@ -159,3 +162,28 @@ def test_a_declaration_that_cannot_be_checked_is_refused() -> None:
 def test_every_default_is_as_declared(kind: Any) -> None:
     made, hints = kind(), get_type_hints(kind, include_extras=True)
     assert all(allows(hints[each.name], getattr(made, each.name)) for each in fields(made))
+
+
+def test_a_value_without_a_name_is_told_where_it_belongs() -> None:
+    for kind in (*list_interventions().values(), Placebo):
+        given: Any = DLEAF() if kind is Placebo else object()
+        first = fields(kind)[0].name
+        with pytest.raises(InterventionError, match=rf"{kind.__name__}: got .* without a name; .*{first}="):
+            kind(given)
+    with pytest.raises(InterventionError, match=r"write Placebo\(intervention=\.\.\.\)"):
+        Placebo(DLEAF())  # type: ignore[misc]
+    for value, named in (([0, 1], "layers"), ("max", "mode"), (0.5, "share"), (True, "exact")):
+        with pytest.raises(InterventionError, match=rf"configure Example: .*; write Example\({named}="):
+            Example(value)  # type: ignore[misc]
+    assert copy.deepcopy(Example(count=2)) == pickle.loads(pickle.dumps(Example(count=2))) == Example(count=2)
+
+
+def test_fields_that_may_stand_without_a_name_do() -> None:
+    @dataclass(frozen=True)
+    class Positional(InterventionConfig):
+        share: float = 0.5
+
+        def start(self, model_info: Any) -> Any:
+            raise NotImplementedError
+
+    assert Positional(0.25).share == 0.25

@@ -141,3 +141,18 @@ def test_every_intervention_tells_what_it_did_or_why_not() -> None:
         "moved by less than 0.001 nats at every step, as far as the kept tokens tell; 0.0% of the attention moved",
     ):
         assert line in str(told)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ({"gamma": 0, "layers": [0.0, 1.0], "seed": 0, "exact": False}, "as set (gamma=0)"),
+        ({"alpha": 0.0, "beta": 0}, "as set (alpha=0, beta=0)"),
+        ({"gain": 1.0}, "it gives no reason, as where its settings change nothing"),
+    ],
+)
+def test_a_strength_of_zero_is_the_reason(parameters: dict[str, Any], reason: str) -> None:
+    report = {"name": "toy", "changed": False, "forwards": 3, "rows": 3, "saw_image": True}
+    after = make_trace(effects=(report,), provenance={"interventions": [{"name": "toy", "parameters": parameters}]})
+    assert f"toy: changed nothing over 3 forwards: {reason}\n" in str(effect(make_trace(), after))
+    assert "no_effect_reason" not in after.effects[0]

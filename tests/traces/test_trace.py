@@ -164,6 +164,8 @@ def test_summaries_and_labels() -> None:
     trace = make_trace()
     assert "3 steps x 2 layers x 4 heads x 8 keys" in repr(trace)
     assert "<table>" in trace._repr_html_()
+    edited = make_trace(provenance={"interventions": [{"name": "DLEAF"}, {"name": "CLVA"}]})
+    assert repr(edited).splitlines()[-1] == "  interventions DLEAF, CLVA"
     data = trace.to_xarray()
     assert data["attention"].dims == ("step", "layer", "head", "key")
     assert list(data["key_kind"].values[:2]) == ["system", "image"]

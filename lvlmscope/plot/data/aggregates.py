@@ -1,14 +1,15 @@
 """What `lvlmscope.aggregate` found over many traces, as views draw it."""
 
-from typing import Any
+from typing import Any, Final
 
 import xarray as xr
 
 from lvlmscope.errors import ShapeError, message
 from lvlmscope.plot.data.unit_labels import counted
 
-__all__ = ["is_average", "mean_of", "over_traces"]
+__all__ = ["FEW", "is_average", "mean_of", "over_traces"]
 
+FEW: Final = 10  # traces, below which the draws of a bootstrap scatter clearly less than means of new traces would
 _PARTS = ("mean", "spread", "count", "traces", "low", "high")
 
 
@@ -42,6 +43,12 @@ def mean_of(found: Any, *, dims: tuple[str, ...]) -> xr.DataArray:
     return mean
 
 
-def over_traces(found: xr.Dataset) -> str:
-    """How many traces the means are over, in words."""
-    return f"mean over {counted(int(found['traces'].max()), 'trace')}"
+def over_traces(found: xr.Dataset, *, intervals: bool = False) -> str:
+    """How many traces the means are over, in words.
+
+    Args:
+        intervals: The figure shows them: those over few traces are too narrow, which is said.
+    """
+    count = int(found["traces"].max())
+    few = f" (fewer than {FEW}: intervals too narrow)" if intervals and 1 < count < FEW else ""
+    return f"mean over {counted(count, 'trace')}{few}"

@@ -89,7 +89,7 @@ def lines_of(signal: Any) -> Lines:
         ]
         level = float(signal.attrs.get("level", 0.95))
         interval = f"band: {100 * level:.3g} % interval" if np.isfinite(signal["low"]).any() else "no interval"
-        meaning = f"{over_traces(signal)}; {interval}"
+        meaning = f"{over_traces(signal, intervals=True)}; {interval}"
     else:
         got = f"a dataset with dims {dict(signal.sizes)}"
         fix = "aggregate by layer, or by layer and word"

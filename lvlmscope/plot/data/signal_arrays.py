@@ -8,7 +8,7 @@ import xarray as xr
 
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.plot.data.aggregates import mean_of, over_traces
-from lvlmscope.plot.data.unit_labels import counted
+from lvlmscope.plot.data.unit_labels import counted, quantity
 from lvlmscope.traces.labelled_arrays import coordinates
 from lvlmscope.traces.requirements import require_image
 from lvlmscope.traces.trace import Trace
@@ -66,7 +66,7 @@ def matrix_of(signal: Any, dims: tuple[str, str]) -> tuple[xr.DataArray, str]:
         The matrix, and what was averaged, in words.
 
     Raises:
-        ShapeError: No such axes, or an empty one.
+        ShapeError: No such axes, an empty one, or an axis of names of which none is chosen.
     """
     if isinstance(signal, xr.Dataset):
         return mean_of(signal, dims=dims), over_traces(signal)
@@ -74,8 +74,10 @@ def matrix_of(signal: Any, dims: tuple[str, str]) -> tuple[xr.DataArray, str]:
         got = f"dims {dict(signal.sizes)}" if isinstance(signal, xr.DataArray) else type(signal).__name__
         expected = f"a labelled array with dims {dims[0]} and {dims[1]}, none empty"
         raise ShapeError(message(got, expected, "pass what a diagnostic returns for a trace with at least one step"))
+    _require_chosen(signal)
     others = [str(dim) for dim in signal.dims if dim not in dims]
-    flat = signal.mean(others, keep_attrs=True) if others else signal
+    named = quantity(signal)
+    flat = named.mean(others, keep_attrs=True) if others else named
     return flat.transpose(*dims), over_other_axes(signal, others, joined=", ")
 
 
@@ -108,10 +110,20 @@ def word_means(trace: Trace, words: Sequence[Word], signal: Any) -> np.ndarray:
         signal: A labelled array with a step axis.
 
     Raises:
-        ShapeError: No step axis, or another answer's.
+        ShapeError: No step axis, another answer's, or an axis of names of which none is chosen.
     """
     if not isinstance(signal, xr.DataArray) or signal.sizes.get("step") != trace.num_steps:
         got = f"dims {dict(signal.sizes)}" if isinstance(signal, xr.DataArray) else type(signal).__name__
         expected = f"a labelled array with {trace.num_steps} steps"
         raise ShapeError(message(got, expected, "take a signal of this trace"))
+    _require_chosen(signal)
     return at_words(signal, [word.steps for word in words], "mean", keep_layers=False)
+
+
+def _require_chosen(signal: xr.DataArray) -> None:
+    """Refuses an axis of names, such as `measure`: a mean over different quantities is none."""
+    for dim in signal.dims:
+        if dim in signal.coords and signal.coords[dim].dtype.kind in "OU":
+            names = [str(name) for name in signal.coords[dim].values]
+            got, fix = f"an axis {dim!r} of {', '.join(names)}", f"choose one with .sel({dim}={names[-1]!r})"
+            raise ShapeError(message(got, "an axis of numbers", fix))

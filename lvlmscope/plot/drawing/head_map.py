@@ -9,7 +9,7 @@ from lvlmscope.palette import UNDEFINED
 from lvlmscope.plot.data.colour_scale import Scale
 from lvlmscope.plot.data.head_order import HeadOrder
 from lvlmscope.plot.data.signal_arrays import axis_numbers
-from lvlmscope.plot.data.unit_labels import axis_label, name_of
+from lvlmscope.plot.data.unit_labels import axis_label
 from lvlmscope.plot.drawing.plotly_figures import hover_map
 from lvlmscope.plot.figure_style import LAYER_AXIS, WIDTH, add_note, inscription, mark_positions, wrapped
 
@@ -112,7 +112,7 @@ def hovering_map(
     names = (axis_numbers(values, "layer"), _columns(values, order))
     heads = None if order is None else np.array(axis_numbers(values, "head"))[order.heads]
     options: dict[str, Any] = {
-        "label": axis_label(values.attrs, name_of(values)),
+        "label": axis_label(values),
         "size": (width, map_height(values, width)),
     }
     called = ("layer", "head")

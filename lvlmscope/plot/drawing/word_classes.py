@@ -39,13 +39,13 @@ def draw_classes(found: xr.Dataset, backend: str, ax: "Axes | None", width: floa
         ShapeError: No aggregate, or one with further axes.
     """
     mean = mean_of(found, dims=("word",))
-    label, middle = axis_label(mean.attrs), mean.to_numpy().astype(float)
+    label, middle = axis_label(mean), mean.to_numpy().astype(float)
     ends = np.abs(np.stack([found["low"].to_numpy(), found["high"].to_numpy()]).astype(float) - middle)
     kinds = [_CALLED.get(str(word), str(word)) for word in found["word"].values]
     words = [int(count) for count in found["count"]]
     names = [f"{kind}\n{counted(count, 'word')}" for kind, count in zip(kinds, words, strict=True)]
     level = float(found.attrs.get("level", 0.95))
-    note = f"{over_traces(found)}; bars: {100 * level:.3g} % interval"
+    note = f"{over_traces(found, intervals=True)}; bars: {100 * level:.3g} % interval"
     note = note if np.isfinite(ends).any() else f"{over_traces(found)}: no interval"
     if backend == "plotly":
         return _interactive(names, (middle, ends), kinds, (label, note, width))
