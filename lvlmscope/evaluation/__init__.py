@@ -2,6 +2,7 @@
 
 from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.evaluation.aggregation import aggregate
+from lvlmscope.evaluation.binned_rates import rate_by_bin
 from lvlmscope.evaluation.bundled_benchmark import ReportCard, report_card
 from lvlmscope.evaluation.comparison import Comparison, Evaluation, Row
 from lvlmscope.evaluation.datasets import (
@@ -94,6 +95,7 @@ __all__ = [
     "measure",
     "mme",
     "pope",
+    "rate_by_bin",
     "read_amber",
     "read_answers",
     "read_coco",

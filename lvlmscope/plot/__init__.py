@@ -1,6 +1,7 @@
 """Views: each builds a figure from labelled arrays or a trace, and never touches a model."""
 
 from lvlmscope.plot.ablations import ablation
+from lvlmscope.plot.binned_rates import rates
 from lvlmscope.plot.comparisons import compare
 from lvlmscope.plot.correlations import correlation
 from lvlmscope.plot.distributions import distribution
@@ -22,6 +23,7 @@ __all__ = [
     "heatmap",
     "layers",
     "overlay",
+    "rates",
     "saliency_matrix",
     "timeline",
     "windows",

@@ -12,6 +12,7 @@ from lvlmscope import plot
 from lvlmscope.diagnostics import anchor_correlation, layer_correlation, layer_image_entropy, planted_trace, saliency
 from lvlmscope.errors import ModelInputError, ShapeError
 from tests.plot.test_ablations import timed
+from tests.plot.test_binned_rates import binned
 from tests.support.drawn_figures import texts_outside
 
 VIEWS = {
@@ -29,6 +30,7 @@ VIEWS = {
     ),
     "correlation": lambda t, **o: plot.correlation(layer_correlation(t), **o),
     "ablation": lambda _, **o: plot.ablation(timed(1), **o),
+    "rates": lambda _, **o: plot.rates(binned((0.2,), bins=2), **o),
 }
 
 
