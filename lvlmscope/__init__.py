@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.capture.trace_one import trace as trace
     from lvlmscope.capture.trace_one import trace_inputs as trace_inputs
     from lvlmscope.causal import knockout as knockout
+    from lvlmscope.causal import patch as patch
     from lvlmscope.diagnostics import anchor_correlation as anchor_correlation
     from lvlmscope.diagnostics import attention_sinks as attention_sinks
     from lvlmscope.diagnostics import confidence as confidence
@@ -135,6 +136,7 @@ _HOMES = {
     "occlusion": "lvlmscope.attribution",
     "max_sensitivity": "lvlmscope.attribution",
     "knockout": "lvlmscope.causal",
+    "patch": "lvlmscope.causal",
     "trace_many": "lvlmscope.capture.trace_many_examples",
     "list_models": "lvlmscope.models.supported_types",
     "check": "lvlmscope.verification.self_check",
@@ -237,6 +239,7 @@ __all__ += [
     "infidelity",
     "integrated_gradients",
     "knockout",
+    "patch",
     "score_signals",
 ]
 __all__ += ["intervene", "list_models", "load", "occlusion", "read_attention", "report", "resolve_layers"]

@@ -114,12 +114,17 @@ class AnswerScorer:
         return HiddenHooks(self.family.decoder_layers(self.model), edit)
 
     def repeated(
-        self, batch: int, *, prompt: Callable[[], AbstractContextManager[Any]] = nullcontext
+        self,
+        batch: int,
+        *,
+        inputs: dict[str, Any] | None = None,
+        prompt: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> Callable[[], torch.Tensor]:
         """The answer given again from the start of the prompt, several times in one batch.
 
         Args:
             batch: How many times; 1 where the answer is given step by step.
+            inputs: Other inputs of a prompt with the same tokens.
             prompt: Makes what is entered around the forward of the prompt.
 
         Returns:
@@ -127,7 +132,7 @@ class AnswerScorer:
         """
         core = self.family.core(self.model)
         with torch.no_grad():
-            made = self._forced(_copies(self.inputs, batch))
+            made = self._forced(_copies(inputs or self.inputs, batch))
 
         def run() -> torch.Tensor:
             if self.stepwise:

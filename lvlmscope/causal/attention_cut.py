@@ -1,23 +1,18 @@
 """Attention cut between keys and query rows while an answer is given again; each sample of a batch has its own cut."""
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
 
+from lvlmscope.causal.forward_positions import ForwardPositions
 from lvlmscope.hooks.attention_call import AttentionCall
 from lvlmscope.hooks.attention_math import mix_values, row_scores, softmax_rows, visibility
 from lvlmscope.hooks.attention_options import require_readable
 from lvlmscope.hooks.attention_tap import KernelOutput
-from lvlmscope.models.families import Family
-from lvlmscope.runtime.compiled_modules import running_originals
-from lvlmscope.runtime.model_lock import model_lock
 
-__all__ = ["AttentionCut", "Cut", "cutting"]
+__all__ = ["AttentionCut", "Cut"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,18 +36,19 @@ class AttentionCut:
     every other row is the kernel's.
     """
 
-    def __init__(self, keys: Bool[torch.Tensor, "position"], cuts: Sequence[Cut]) -> None:
+    def __init__(self, keys: Bool[torch.Tensor, "position"], cuts: Sequence[Cut], positions: ForwardPositions) -> None:
         """Prepare.
 
         Args:
             keys: Which key positions are cut.
             cuts: All cuts that are asked for, also those of other batches.
+            positions: Says where the rows of a call stand.
         """
         self._keys = keys
         self._layers = frozenset[int]().union(*(cut.layers for cut in cuts))
         self._rows = torch.stack([cut.rows for cut in cuts]).any(0)
         self._batch: tuple[Cut, ...] = ()
-        self._next: dict[int, int] = {}
+        self._positions = positions
 
     def begin(self, batch: Sequence[Cut]) -> None:
         """Start a run of the answer.
@@ -60,7 +56,8 @@ class AttentionCut:
         Args:
             batch: The cut of each sample.
         """
-        self._batch, self._next = tuple(batch), {}
+        self._batch = tuple(batch)
+        self._positions.begin()
 
     def __call__(self, call: AttentionCall, run: Callable[[], KernelOutput]) -> KernelOutput:
         """One call's output.
@@ -73,32 +70,25 @@ class AttentionCut:
             Its output with the rows of interest computed anew.
         """
         layer = int(call.module.layer_idx)  # type: ignore[arg-type]
-        queries, keys = self._positions(call, layer)
+        placed, device = self._positions.of(layer, call.query.shape[2]), call.query.device
         output, weights = run()
         if layer not in self._layers:
             return output, weights
-        chosen = self._rows.to(queries.device)[queries]
+        chosen = self._rows[placed.start : placed.stop]
         if not bool(chosen.any()):
             return output, weights
         first = int(chosen.nonzero()[0])
+        queries = torch.arange(placed.start + first, placed.stop, device=device)
+        # A windowed cache holds the last keys only
+        keys = torch.arange(placed.stop - call.key.shape[2], placed.stop, device=device)
         rows = replace(call, first_row=first)
         require_readable(rows)
         visible, bias = visibility(rows)
         scores = row_scores(rows) if bias is None else row_scores(rows) + bias
-        scores = scores.masked_fill(~visible | self._cut(layer, queries[first:], keys), float("-inf"))
+        scores = scores.masked_fill(~visible | self._cut(layer, queries, keys), float("-inf"))
         mixed = mix_values(softmax_rows(scores, rows), rows)
-        found = torch.where(chosen[first:, None, None], mixed, output[:, first:])
+        found = torch.where(chosen[first:, None, None].to(device), mixed, output[:, first:])
         return torch.cat([output[:, :first], found], 1), weights
-
-    def _positions(
-        self, call: AttentionCall, layer: int
-    ) -> tuple[Int[torch.Tensor, "query"], Int[torch.Tensor, "key"]]:
-        """Absolute positions of a call's queries and keys: a windowed cache holds the last keys only."""
-        queries, keys = call.query.shape[2], call.key.shape[2]
-        # Layers that share another's keys may get the last queries alone (Gemma4)
-        end = self._next[layer] = max(keys, self._next.get(layer, 0) + queries)
-        device = call.query.device
-        return torch.arange(end - queries, end, device=device), torch.arange(end - keys, end, device=device)
 
     def _cut(
         self, layer: int, queries: Int[torch.Tensor, "row"], keys: Int[torch.Tensor, "key"]
@@ -108,28 +98,3 @@ class AttentionCut:
         rows = rows.to(queries.device)[:, queries]
         lost = rows[:, :, None] & self._keys.to(keys.device)[keys] & (keys != queries[:, None])
         return lost[:, None]
-
-
-@contextmanager
-def cutting(model: Any, family: Family, cut: AttentionCut) -> Iterator[None]:
-    """Let a cut act on the forwards of this thread; the model is as before afterwards.
-
-    Args:
-        model: The bare model.
-        family: Its family's rules.
-        cut: Handles the calls.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        UnsupportedOptionError: The model runs on a kernel whose mask cannot be read.
-        UnsupportedModelError: The decoder's attention cannot be reached.
-    """
-    thread = threading.get_ident()
-    tap = family.make_tap(model, lambda: 0 if threading.get_ident() == thread else None, cut)
-    with model_lock(model), ExitStack() as steps:
-        steps.enter_context(running_originals(model))
-        steps.callback(tap.remove)
-        tap.install()
-        yield

@@ -10,8 +10,10 @@ import xarray as xr
 from lvlmscope.attribution.answer_scorer import AnswerScorer, answer_scorer_of
 from lvlmscope.attribution.word_scores import Words, chosen_words, word_coordinates, word_scores
 from lvlmscope.capture.trace_one import trace as trace_one
-from lvlmscope.causal.attention_cut import AttentionCut, Cut, cutting
+from lvlmscope.causal.attention_cut import AttentionCut, Cut
+from lvlmscope.causal.forward_positions import ForwardPositions
 from lvlmscope.causal.layer_windows import Windows, layer_windows, window_coordinates
+from lvlmscope.causal.model_access import handling_attention
 from lvlmscope.causal.positions import Keys, Rows, described, keys_named, rows_named
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.interface.declared_types import Range
@@ -60,8 +62,8 @@ def knockout(
         image: A trace that the plain model made, or an image to be traced with `prompt`.
         prompt: The question, where an image is given.
         words: A word of the answer, a step's number, several of them, or None for all words.
-        from_: Keys that are not seen: `"image"`, `"question"`, `"system"` or `"answer"`; a box of the image in pixels
-            as a tuple (left, top, right, bottom); or positions in a list or an array.
+        from_: Keys that are not seen: `"image"`, `"question"`, `"system"`, `"answer"` or `"all"`; a box of the image in
+            pixels as a tuple (left, top, right, bottom); or positions in a list or an array.
         to: Rows that do not see them: `"answer"`, those that predict the answer; `"word"`, those that predict each
             word's own tokens, one run a word; `"question"` or `"image"`, rows of the prompt without its last, which
             predicts; `"all"`; or positions.
@@ -150,12 +152,13 @@ def _log_probs(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities of the answer's tokens, with nothing cut `[1, step]` and cut `[window, set of rows, step]`."""
     cuts = [Cut(layers=frozenset(window), rows=each) for window in windows for each in rows]
-    cut = AttentionCut(keys, cuts)
+    first_end = scorer.trace.num_prompt_keys if scorer.stepwise else len(scorer.trace.tokens)
+    cut = AttentionCut(keys, cuts, ForwardPositions(first_end))
     every = [Cut(layers=frozenset(), rows=rows[0]), *cuts]
     together = 1 if scorer.stepwise else min(batch_size, len(every))
     run = scorer.repeated(together)
     found = []
-    with cutting(scorer.model, scorer.family, cut):
+    with handling_attention(scorer.model, scorer.family, cut):
         for start in range(0, len(every), together):
             batch = every[start : start + together]
             cut.begin([*batch, *batch[-1:] * (together - len(batch))])

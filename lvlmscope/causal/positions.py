@@ -15,22 +15,23 @@ from lvlmscope.traces.words import Word
 
 __all__ = ["Keys", "Rows", "described", "keys_named", "rows_named"]
 
-Keys = Literal["image", "question", "system", "answer"] | Box | Sequence[int] | np.ndarray | torch.Tensor
+Keys = Literal["image", "question", "system", "answer", "all"] | Box | Sequence[int] | np.ndarray | torch.Tensor
 Rows = Literal["answer", "word", "question", "image", "all"] | Sequence[int] | np.ndarray | torch.Tensor
 
-_KINDS: Final = ("image", "question", "system", "answer")
+_KINDS: Final = ("image", "question", "system", "answer", "all")
 _ROWS: Final = ("answer", "word", "question", "image", "all")
 _CORNERS: Final = 4
 _LISTED: Final = 200
 
 
-def keys_named(trace: Trace, keys: Keys, image_index: int) -> Bool[torch.Tensor, "position"]:
+def keys_named(trace: Trace, keys: Keys, image_index: int, *, name: str = "from_") -> Bool[torch.Tensor, "position"]:
     """The key positions that are meant.
 
     Args:
         trace: Its layout says what is where.
         keys: A kind of token, a box in pixels as a tuple of four numbers, or positions in a list or an array.
         image_index: The image of the box.
+        name: What the option is called, for messages.
 
     Returns:
         bool `[position]`.
@@ -41,8 +42,8 @@ def keys_named(trace: Trace, keys: Keys, image_index: int) -> Bool[torch.Tensor,
     """
     if isinstance(keys, str):
         if keys not in _KINDS:
-            raise _refused("from_", keys, f"{', '.join(map(repr, _KINDS))}, a box, or a list of positions")
-        found = trace.layout.keys_of(keys)
+            raise _refused(name, keys, f"{', '.join(map(repr, _KINDS))}, a box, or a list of positions")
+        found = torch.ones(len(trace.tokens), dtype=torch.bool) if keys == "all" else trace.layout.keys_of(keys)
     elif isinstance(keys, tuple) and len(keys) == _CORNERS:
         if not 0 <= image_index < len(trace.layout.images):
             got, expected = f"image {image_index}", f"0 to {len(trace.layout.images) - 1}"
@@ -50,9 +51,9 @@ def keys_named(trace: Trace, keys: Keys, image_index: int) -> Bool[torch.Tensor,
         left, top, right, bottom = (float(edge) for edge in keys)
         found = trace.layout.keys_in(image_index, (left, top, right, bottom))
     else:
-        found = _at("from_", keys, len(trace.tokens))
+        found = _at(name, keys, len(trace.tokens))
     if not bool(found.any()):
-        raise _refused("from_", keys, "at least one key", "which holds no token; choose another box or kind")
+        raise _refused(name, keys, "at least one key", "which holds no token; choose another box or kind")
     return found
 
 

@@ -95,8 +95,19 @@ def scenes(split: str, *, n: int, seed: int = 0) -> Iterator[Scene]:
 
 
 @checked
-def scene(split: str, index: int, *, seed: int = 0) -> Scene:
-    """Makes scene number `index` of a split (see `scenes`)."""
+def scene(split: str, index: int, *, seed: int = 0, without: str | None = None) -> Scene:
+    """Makes scene number `index` of a split (see `scenes`).
+
+    Args:
+        split: As for `scenes`.
+        index: Number of the scene.
+        seed: As for `scenes`.
+        without: A category whose objects are not drawn, with everything else as it is. The caption is of what is left,
+            empty where nothing is.
+
+    Raises:
+        ValueError: Unknown split, or a category that the scene does not have.
+    """
     splits = get_args(Split)
     if split not in splits:
         raise ValueError(f"scenes: unknown split {split!r}; expected: {', '.join(splits)}")
@@ -104,12 +115,15 @@ def scene(split: str, index: int, *, seed: int = 0) -> Scene:
     setting = str(rng.choice(list(SETTINGS)))
     wanted = _company(rng, setting, partners=split != "prior")
     image = _background(rng, setting)
-    placed = _place(rng, image, wanted, small=split == "hard")
-    objects, boxes = tuple(o for o, _ in placed), tuple(b for _, b in placed)
+    if without is not None and without not in wanted:
+        raise ValueError(f"scene: without={without!r} is not in the scene; expected: {', '.join(sorted(set(wanted)))}")
+    placed = _place(rng, image, wanted, small=split == "hard", without=without)
     if split == "hard":
-        _hide(rng, image, boxes)
+        _hide(rng, image, tuple(box for _, box in placed))
     image = _degrade(rng, image, strong=split == "hard")
-    caption = captions.describe(rng, objects, boxes, setting)
+    placed = [(name, box) for name, box in placed if name != without]
+    objects, boxes = tuple(o for o, _ in placed), tuple(b for _, b in placed)
+    caption = captions.describe(rng, objects, boxes, setting) if objects else ""
     return Scene(
         image=image,
         objects=objects,
@@ -166,7 +180,9 @@ def _background(rng: np.random.Generator, setting: str) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 2.5))))
 
 
-def _place(rng: np.random.Generator, image: Image.Image, wanted: list[str], *, small: bool) -> list[tuple[str, Box]]:
+def _place(
+    rng: np.random.Generator, image: Image.Image, wanted: list[str], *, small: bool, without: str | None = None
+) -> list[tuple[str, Box]]:
     """Pastes the objects, largest first, where they cover earlier ones little; returns them with their boxes."""
     low, high = (18, 30) if small else ((26, 62) if len(wanted) < 4 else (24, 46))
     sizes = sorted((int(rng.integers(low, high)) for _ in wanted), reverse=True)
@@ -183,7 +199,8 @@ def _place(rng: np.random.Generator, image: Image.Image, wanted: list[str], *, s
             size,
             size,
         )
-        image.paste(drawing, box[:2], drawing)
+        if name != without:
+            image.paste(drawing, box[:2], drawing)
         placed.append((name, (box[0] + left, box[1] + top, box[0] + right, box[1] + bottom)))
     return placed
 

@@ -37,6 +37,17 @@ def llava_log_probs(
     return torch.log_softmax(logits, -1).gather(-1, answer[:, None])[:, 0]
 
 
+def continued(inputs: dict[str, Any], answer: torch.Tensor) -> dict[str, Any]:
+    """Inputs of a forward over a prompt and its answer."""
+    whole = dict(inputs)
+    whole["input_ids"] = torch.cat([inputs["input_ids"], answer[None, :-1]], 1)
+    for name in ("attention_mask", "token_type_ids", "mm_token_type_ids"):
+        if name in inputs:
+            fill = 1 if name == "attention_mask" else 0
+            whole[name] = torch.cat([inputs[name], inputs[name].new_full((1, len(answer) - 1), fill)], 1)
+    return whole
+
+
 @torch.no_grad()
 def masked_log_probs(
     model: Any,
@@ -48,13 +59,7 @@ def masked_log_probs(
     keys: Collection[int],
 ) -> torch.Tensor:
     """The same of a model on eager attention: its forward over prompt and answer, without a cache."""
-    count = len(answer) - 1
-    whole = dict(inputs)
-    whole["input_ids"] = torch.cat([inputs["input_ids"], answer[None, :-1]], 1)
-    for name in ("attention_mask", "token_type_ids", "mm_token_type_ids"):
-        if name in inputs:
-            fill = 1 if name == "attention_mask" else 0
-            whole[name] = torch.cat([inputs[name], inputs[name].new_full((1, count), fill)], 1)
+    whole = continued(inputs, answer)
     positions = whole["input_ids"].shape[1]
     added = torch.zeros(1, 1, positions, positions, dtype=torch.float64)
     for row in rows:
