@@ -1,6 +1,6 @@
 """Placebo: edits as large as an intervention's own, at random places, to tell its aim from its size."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final
 
@@ -15,11 +15,14 @@ from lvlmscope.interventions.forward_sums import ForwardSums
 from lvlmscope.interventions.repeatable_noise import mixed, normal, uniform
 from lvlmscope.interventions.sgrs import SGRS
 from lvlmscope.runtime.intervention_config import InterventionConfig
+from lvlmscope.runtime.prompt_inputs import PromptInputs
 from lvlmscope.runtime.protocol import ForwardInfo, Intervention, ModelInfo, Session
+from lvlmscope.runtime.step_logits import StepLogits
 
 __all__ = ["Placebo"]
 
-_HEADS, _KEYS, _STREAM, _TOKENS = range(4)  # what a random number is for
+_HEADS, _KEYS, _STREAM, _TOKENS, _LOGITS = range(5)  # what a random number is for
+_EXCHANGED: Final = 50  # tokens whose changes are exchanged
 _REJECTS: Final = 0.5  # chance of a token to be replaced while one rejection is owed; with more it is
 
 
@@ -35,6 +38,8 @@ class Placebo(InterventionConfig):
       changes is that of the method's edit, or the reordering is reached (the report gives the share reached).
     - gains of head outputs (HeadRescaling): the same gains on other heads of the same layer.
     - the residual stream (HalluRNN): a change of the same norm in a random direction.
+    - mixed logits (VCD, ICD, M3ID, PAI, AGLA, DoLa, DeCo): the changes of the log-probabilities of the 50 most probable
+      tokens are given to each other's, and so are exclusions; all others keep the method's.
     - tokens (SGRS with greedy proposals): for each token that the method replaces, one is replaced at that step or a
       later one, by another of the k candidates.
 
@@ -92,6 +97,7 @@ class _PlaceboSession(Session):
         self.gain_rows = inner.gain_rows
         self.chooses_tokens = inner.chooses_tokens
         self.row_layers = inner.row_layers
+        self.early_layers = inner.early_layers
         self._rows = torch.zeros(0, 0, dtype=torch.int64)
         self._sums = ForwardSums()
         self._orders: dict[tuple[int, torch.device], torch.Tensor] = {}
@@ -167,6 +173,23 @@ class _PlaceboSession(Session):
         moved = hidden.clone()
         moved[:, rows] = hidden[:, rows] + change.to(hidden.dtype)
         return moved
+
+    def branches(self, prompt: PromptInputs) -> Mapping[str, PromptInputs | Callable[[], PromptInputs]]:
+        """The method's: it still compares with its own sequences."""
+        return self._inner.branches(prompt)
+
+    def mix_logits(self, step: StepLogits) -> torch.Tensor | None:
+        """The method's changes, exchanged among the most probable tokens."""
+        mixed_logits = self._inner.mix_logits(step)
+        if mixed_logits is None:
+            return None
+        own = step.logits.log_softmax(-1)
+        change = mixed_logits.log_softmax(-1) - own
+        tokens = own.topk(min(_EXCHANGED, own.shape[-1]), -1).indices
+        last = step.answer[:, -1] if step.step else step.answer.new_zeros(len(step.answer))
+        state = mixed(mixed(mixed(self._config.seed, _LOGITS), step.step), last.to(own.device))
+        order = uniform(mixed(state.unsqueeze(-1), torch.arange(tokens.shape[-1], device=own.device))).argsort(-1)
+        return own + change.scatter(-1, tokens, change.gather(-1, tokens.gather(-1, order)))
 
     def gradient_layers(self, forward: ForwardInfo) -> tuple[int, ...]:
         """The method's: it still scores its candidates."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from transformers import GenerationMixin
 
 from lvlmscope.decoding.forward_log import RETURNED, ForwardLog, recorded_generation, whole_cache
 from lvlmscope.decoding.generation_record import Generation, extended_mask
@@ -88,28 +88,26 @@ class Branch:
     def _begin(self, answer: torch.Tensor) -> Generation:
         """The prompt's forward, once."""
         if self._prompt is None:
-            given = self._spread(answer.shape[0])
+            each = self._rows_of_a_prompt(answer.shape[0])
             with second_sequence(), self._apart(), ExitStack() as steps:
                 steps.enter_context(_unchanged_modules(self._model))
                 log = ForwardLog()
                 log.hook(self._core, steps)
-                output = self._model.generate(**given, **whole_cache(self._model), **self._options, **RETURNED)
-            self._prompt = recorded_generation(log, given, output, lengths=(1,) * answer.shape[0], settings={})
+                output = self._model.generate(**self._inputs, **whole_cache(self._model), **self._options, **RETURNED)
+            lengths = (1,) * output.sequences.shape[0]
+            made = recorded_generation(log, self._inputs, output, lengths=lengths, settings={})
+            self._prompt = made if each == 1 else _spread(made, each)
             self._last, self._fed = self._prompt.logits[:, 0], answer[:, :0]
         return self._prompt
 
-    def _spread(self, rows: int) -> dict[str, Any]:
-        """The inputs once for each row of the answer, as ``generate`` itself spreads them."""
-        each, left = divmod(rows, self._inputs["input_ids"].shape[0])
+    def _rows_of_a_prompt(self, rows: int) -> int:
+        """Rows of the answer for each prompt: one, or its beams or samples."""
+        prompts = int(self._inputs["input_ids"].shape[0])
+        each, left = divmod(rows, prompts)
         if left or not each:
-            got, expected = f"{rows} rows for {self._inputs['input_ids'].shape[0]} prompts", "as many for each prompt"
+            got, expected = f"{rows} rows for {prompts} prompts", "as many for each prompt"
             raise UnsupportedModelError(message(got, expected, "generate on your own inputs", task="run a branch"))
-        if each == 1:
-            return self._inputs
-        owner = self._model if hasattr(self._model, "_expand_inputs_for_generation") else GenerationMixin
-        spread = owner._expand_inputs_for_generation  # noqa: SLF001 - only the model knows which rows an image has
-        ids, others = spread(expand_size=each, is_encoder_decoder=False, **self._inputs)
-        return {"input_ids": ids, **others}
+        return each
 
     def _follow(self, answer: torch.Tensor) -> None:
         """Beams change places: each row goes on from the row that begins as it does."""
@@ -135,6 +133,26 @@ class Branch:
         with second_sequence(), self._apart():
             logits: torch.Tensor = self._core(**given, return_dict=True).logits
         return logits
+
+
+def _spread(made: Generation, each: int) -> Generation:
+    """A prompt that was run once, for several rows of an answer; its cache is spread in place."""
+    batch = made.ids.shape[0]
+
+    def rows(value: Any, dim: int = 0) -> Any:
+        whole = isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape[dim] == batch
+        return value.repeat_interleave(each, dim) if whole else value
+
+    made.cache.batch_repeat_interleave(each)
+    return replace(
+        made,
+        ids=rows(made.ids),
+        attention_mask=rows(made.attention_mask),
+        position_ids=rows(made.position_ids, -2),
+        extra={name: rows(value) for name, value in made.extra.items()},
+        per_row={name: rows(value) for name, value in made.per_row.items()},
+        logits=rows(made.logits),
+    )
 
 
 @contextmanager

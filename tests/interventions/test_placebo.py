@@ -9,7 +9,7 @@ from transformers import LogitsProcessor
 
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import InterventionError
-from lvlmscope.interventions import CLVA, DLEAF, SGRS, HalluRNN, HeadRescaling, LocoRE, Placebo
+from lvlmscope.interventions import CLVA, DLEAF, PAI, SGRS, VCD, DoLa, HalluRNN, HeadRescaling, LocoRE, Placebo
 from lvlmscope.interventions.repeatable_noise import mixed, normal, uniform
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.intervention_config import InterventionConfig
@@ -25,6 +25,9 @@ METHODS: dict[str, Intervention] = {
     "CLVA": CLVA(initial=[0], middle=[1], deep=[2]),
     "LocoRE": LocoRE(beta=0.3),
     "HalluRNN": HalluRNN(cell=saved()),
+    "VCD": VCD(),
+    "DoLa": DoLa(layers=[0, 1]),
+    "PAI": PAI(),
     "SGRS": SGRS(alpha=0.99, layers=[1], J="after_image"),
     "HeadRescaling": HeadRescaling(l_perc=1.0, l_reas=0, tau_perc=0.5, tau_reas=0.2, g_perc=1.3, g_reas=1.5),
 }

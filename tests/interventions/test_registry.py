@@ -248,8 +248,8 @@ def test_an_entry_point_of_a_class_that_was_imported_before_counts_once(tmp_path
 
 
 def test_an_unknown_name_lists_what_there_is() -> None:
-    with pytest.raises(InterventionError, match=r"'VCD'; expected: CLVA, DLEAF, .*LocoRE"):
-        registry.intervention_class("VCD")
+    with pytest.raises(InterventionError, match=r"'OPERA'; expected: AGLA, CLVA, .*LocoRE"):
+        registry.intervention_class("OPERA")
 
 
 def test_a_name_that_is_nearly_right_gets_a_suggestion(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_what_json_cannot_hold_is_not_saved(tmp_path: Path) -> None:
     cell = DepthCell.load(saved())
     with pytest.raises(InterventionError, match="cell=DepthCell object; expected: numbers, texts, lists"):
         save_interventions(tmp_path / "stack.json", HalluRNN(cell=cell))
-    with pytest.raises(InterventionError, match="'Stranger'; expected: CLVA"):
+    with pytest.raises(InterventionError, match="'Stranger'; expected: AGLA"):
         save_interventions(tmp_path / "stack.json", Stranger())
     with pytest.raises(InterventionError, match=r"save type: .*pass an instance such as lv.DLEAF\(\)"):
         save_interventions(tmp_path / "stack.json", [DLEAF])  # type: ignore[list-item]
@@ -305,7 +305,7 @@ def test_what_json_cannot_hold_is_not_saved(tmp_path: Path) -> None:
         ("[]", "no such configuration \\(TypeError"),
         ('{"lvlmscope_interventions": 1}', "no such configuration \\(KeyError: 'interventions'"),
         ('{"lvlmscope_interventions": 9, "interventions": []}', "format 9; expected: format 1"),
-        ('{"lvlmscope_interventions": 1, "interventions": [{"name": "VCD", "parameters": {}}]}', "'VCD'"),
+        ('{"lvlmscope_interventions": 1, "interventions": [{"name": "OPERA", "parameters": {}}]}', "'OPERA'"),
         (
             '{"lvlmscope_interventions": 1, "interventions": [{"name": "DLEAF", "parameters": {"gama": 1}}]}',
             "the parameter 'gama'; expected: gamma, layers, .*did you mean 'gamma'",
