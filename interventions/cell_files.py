@@ -14,6 +14,7 @@ from torch import Tensor
 from typing_extensions import TypedDict
 
 from lvlmscope.errors import CellError, message, task
+from lvlmscope.interface.paths import path_of
 from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.traces.validated_json import STRICT, read_json_object, validated
 
@@ -81,7 +82,8 @@ def write_cell(folder: str | Path, config: CellConfig, tensors: Mapping[str, Ten
         tensors: Its parameters.
         notes: JSON values kept beside the options.
     """
-    target = Path(folder)
+    with task("save a cell"):
+        target = path_of(folder, CellError)
     target.mkdir(parents=True, exist_ok=True)
     with whole_file(target / CONFIG_FILE) as config_file, whole_file(target / WEIGHTS_FILE) as weights_file:
         save_file(dict(tensors), weights_file)
@@ -103,8 +105,10 @@ def read_cell(folder: str | Path) -> tuple[CellConfig, dict[str, Tensor]]:
     Raises:
         CellError: No cell there, another format, or files that do not belong together.
     """
-    source, expected = Path(folder), f"{CONFIG_FILE} and {WEIGHTS_FILE} of one cell"
-    with task(f"load a cell from {folder}"):
+    with task("load a cell"):
+        source = path_of(folder, CellError)
+    expected = f"{CONFIG_FILE} and {WEIGHTS_FILE} of one cell"
+    with task(f"load a cell from {source}"):
         read = read_json_object(source / CONFIG_FILE, expected, CellError)
         version = read.get("format_version")
         if type(version) is not int or version not in _READ:

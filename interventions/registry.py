@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 from lvlmscope.errors import InterventionError, OutputError, message, task
+from lvlmscope.interface.paths import path_of
 from lvlmscope.registry import Registry, close_match
 from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import Intervention
@@ -157,7 +158,8 @@ def save_interventions(path: str | os.PathLike[str], interventions: Intervention
     """
     stack = [interventions] if isinstance(interventions, Intervention) else list(interventions)
     written = {"lvlmscope_interventions": _VERSION, "interventions": [_saved(each) for each in stack]}
-    target = Path(path)
+    with task("save interventions"):
+        target = path_of(path, OutputError)
     try:
         target.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
@@ -180,8 +182,10 @@ def load_interventions(path: str | os.PathLike[str]) -> tuple[Intervention, ...]
             parameters.
         ModelInputError: A value out of range, or not among the choices.
     """
-    with task(f"load interventions from {Path(path)}"):
-        return tuple(make_intervention(name, parameters) for name, parameters in _read(Path(path)))
+    with task("load interventions"):
+        source = path_of(path, InterventionError)
+    with task(f"load interventions from {source}"):
+        return tuple(make_intervention(name, parameters) for name, parameters in _read(source))
 
 
 def _read(path: Path) -> list[tuple[str, dict[str, Any]]]:

@@ -9,10 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from lvlmscope.errors import OutputError, message
+from lvlmscope.errors import OutputError, message, task
 from lvlmscope.explorer.document import Marks, describe_document
 from lvlmscope.explorer.map_budget import kept_maps
 from lvlmscope.interface.parameter_checks import checked
+from lvlmscope.interface.paths import path_of
 from lvlmscope.risk import Diagnosis
 from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.traces.shared_rows import sharing_rows
@@ -60,7 +61,8 @@ def report(
         ShapeError: The traces have different layers or heads.
         OutputError: The file cannot be written.
     """
-    target = Path(path)
+    with task("write a report"):
+        target = path_of(path, OutputError)
     marks = {"hallucinated": hallucinated, "grounded": grounded}
     text = page(trace, compare=compare, title=title, **marks, diagnosis=diagnosis, model=model)
     try:

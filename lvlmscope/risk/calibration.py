@@ -5,7 +5,6 @@ import os
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, Self
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from lvlmscope import tiny
 from lvlmscope.errors import EvaluationError, OutputError, message, task
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
+from lvlmscope.interface.paths import path_of
 from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.traces.validated_json import STRICT, read_json_object, validated
 from lvlmscope.traces.word_values import Tokens
@@ -174,8 +174,10 @@ class Calibration:
             OutputError: The file cannot be written.
         """
         stored = _nulled({"format": "lvlmscope calibration", "version": FORMAT, "shares": SHARES} | asdict(self))
+        with task("save a calibration"):
+            target = path_of(path, OutputError)
         try:
-            with whole_file(path) as temporary:
+            with whole_file(target) as temporary:
                 temporary.write_text(json.dumps(stored, indent=1) + "\n")
         except OSError as error:
             raise OutputError(
@@ -193,7 +195,7 @@ class Calibration:
         Raises:
             EvaluationError: No such file, no calibration, or of another format.
         """
-        stored = read_json_object(Path(path), _EXPECTED, EvaluationError)
+        stored = read_json_object(path_of(path, EvaluationError), _EXPECTED, EvaluationError)
         if stored.get("format") != "lvlmscope calibration":
             raise EvaluationError(message(f"{os.fspath(path)}, another kind of file", _EXPECTED, "check the path"))
         if stored.get("version") != FORMAT or stored.get("shares") != list(SHARES):

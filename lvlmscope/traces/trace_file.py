@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from lvlmscope.errors import ImageInputError, TraceFileError, first_line, message, task
 from lvlmscope.interface.parameter_checks import checked
+from lvlmscope.interface.paths import path_of
 from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.traces.encoded_images import DECODING_ERRORS, name_format
 from lvlmscope.traces.image_identity import read_images
@@ -72,9 +73,11 @@ def write_trace(trace: "Trace", path: str | os.PathLike[str]) -> None:
     tensors = {name: getattr(trace, name).contiguous().clone() for name in names}
     tensors |= {f"image.{number}": _encode(image) for number, image in enumerate(trace.images)}
     header = header_of(trace) | {"checksums": checksums_of(tensors)}
-    with task(f"save a trace to {Path(path)}"):
+    with task("save a trace"):
+        target = path_of(path, TraceFileError)
+    with task(f"save a trace to {target}"):
         try:
-            with whole_file(path) as temporary:
+            with whole_file(target) as temporary:
                 save_file(tensors, temporary, metadata={_METADATA_KEY: json.dumps(header)})
         except (OSError, SafetensorError) as error:
             expected = "a file in a folder that exists and can be written to"
@@ -94,7 +97,9 @@ def read_trace(path: str | os.PathLike[str]) -> dict[str, Any]:
         TraceFileError: No such file, not a trace, cut short, damaged, of a newer format, with more than 400 million
             pixels of images, or with parts that do not fit together.
     """
-    with task(f"load the trace {Path(path)}"), _opened(path) as (file, fields):
+    with task("load a trace"):
+        source = path_of(path, TraceFileError)
+    with task(f"load the trace {source}"), _opened(source) as (file, fields):
         checksums = fields.pop("checksums", {})
         count = fields.pop("image_count")
         tensors: dict[str, torch.Tensor] = {}
@@ -129,7 +134,9 @@ def read_attention(
     """
     import xarray as xr
 
-    with task(f"read rows of {Path(path)}"), _opened(path) as (file, fields):
+    with task("read rows of a trace"):
+        source = path_of(path, TraceFileError)
+    with task(f"read rows of {source}"), _opened(source) as (file, fields):
         name = "gradient" if gradient else "attention"
         layers = list(fields["layer_indices"])
         if name not in file.keys():  # noqa: SIM118 - no mapping
@@ -153,9 +160,8 @@ def read_attention(
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, dict[str, Any]]]:
+def _opened(source: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     """The open file and its plain fields; whatever safetensors or the system refuses is a `TraceFileError`."""
-    source = Path(path)
     try:
         _require_trace_file(source)
         with safe_open(source, framework="pt") as file:
