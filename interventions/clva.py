@@ -86,12 +86,6 @@ class CLVA(InterventionConfig):
 
 
 @row_edit(by_span=False)
-def _looks(rows: AttentionRows, *, fraction: float, most: bool) -> torch.Tensor:
-    """What a layer adds to an anchor."""
-    return gathered_distribution(rows, fraction, most=most)
-
-
-@row_edit(by_span=False)
 def _pulled(
     rows: AttentionRows, pull: torch.Tensor, *, update: str, sensitive: float | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -129,9 +123,9 @@ class _CLVASession(ImageSession):
         if not self.sees_image or (config.alpha == 0 and config.beta == 0):
             return None
         if rows.layer in self._initial:
-            self._noise.add(self._gathered(rows, most=False), crosses=self.crosses(rows))
+            self._noise.add(gathered_distribution(rows, config.fraction, most=False), crosses=self.crosses(rows))
         if rows.layer in self._middle:
-            self._anchor.add(self._gathered(rows, most=True), crosses=self.crosses(rows))
+            self._anchor.add(gathered_distribution(rows, config.fraction, most=True), crosses=self.crosses(rows))
         if rows.layer not in self._deep:
             return None
         sensitive = config.fraction if config.heads == "sensitive" else None
@@ -141,10 +135,6 @@ class _CLVASession(ImageSession):
         edited, level = _pulled(rows, pull, compiled=self.compiled, **options)
         self.sums.add("mass", rows.layer, level, above=0.0)
         return edited
-
-    def _gathered(self, rows: AttentionRows, *, most: bool) -> torch.Tensor:
-        gathered: torch.Tensor = _looks(rows, compiled=self.compiled, fraction=self._config.fraction, most=most)
-        return gathered
 
     def _pull_on(self, rows: AttentionRows) -> torch.Tensor:
         """`alpha Pos - beta Neg` on the keys of a layer; shared by deep layers that see every key."""

@@ -1,11 +1,11 @@
 """Attention rows and the image signals read from them, each computed once and shared by everything that needs it."""
 
 from collections.abc import Callable
-from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float
 
+from lvlmscope.attention.computed_once import computed_once
 from lvlmscope.errors import ShapeError, describe, message
 
 __all__ = ["AttentionRows", "at_least_float32", "log_weights"]
@@ -155,12 +155,12 @@ class AttentionRows:
             sees_all_keys=self.sees_all_keys and visible_keys is None,
         )
 
-    @cached_property
+    @computed_once
     def answer_keys(self) -> Bool[torch.Tensor, "*#lead key"] | None:
         """Keys of generated tokens, bool ``[..., key]``, as the class says; None where that is not known."""
         return self._answer_keys() if callable(self._answer_keys) else self._answer_keys
 
-    @cached_property
+    @computed_once
     def scores(self) -> Float[torch.Tensor, "*lead head key"]:
         """Masked pre-softmax scores ``[..., head, key]``, float32; -inf on keys the row may not see.
 
@@ -179,16 +179,16 @@ class AttentionRows:
         self.scores_version = None if made.is_inference() else made._version  # noqa: SLF001 - there is no public counter
         return made
 
-    @cached_property
+    @computed_once
     def _mask(self) -> Bool[torch.Tensor, "*#lead 1 key"]:
         return self.image_keys.unsqueeze(-2)
 
-    @cached_property
+    @computed_once
     def has_image(self) -> Bool[torch.Tensor, "*#lead"]:
         """bool, broadcastable to ``[...]``: rows that have an image key at all."""
         return self.image_keys.any(-1)
 
-    @cached_property
+    @computed_once
     def sees_image(self) -> Bool[torch.Tensor, "*lead"]:
         """Rows in which at least one head gives an image key weight, bool ``[...]``.
 
@@ -201,14 +201,14 @@ class AttentionRows:
         """``a`` on image keys and 0 elsewhere, ``[..., head, key]``."""
         return torch.where(self._mask, self.weights, 0.0)
 
-    @cached_property
+    @computed_once
     def image_mass(self) -> Float[torch.Tensor, "*lead head"]:
         """``M = sum of a over image keys``, a share of 1, ``[..., head]``. 0 without an image."""
         if self.image_span is not None:
             return self.weights[..., slice(*self.image_span)].sum(-1)
         return self.image_weights.sum(-1)
 
-    @cached_property
+    @computed_once
     def image_distribution(self) -> Float[torch.Tensor, "*lead head key"]:
         """``p = a / M`` on image keys, 0 elsewhere, ``[..., head, key]``.
 
@@ -216,7 +216,7 @@ class AttentionRows:
         """
         return self.image_weights / self.image_mass.unsqueeze(-1).where(self._mask, 1.0)
 
-    @cached_property
+    @computed_once
     def layer_image_distribution(self) -> Float[torch.Tensor, "*lead key"]:
         """``p_bar = sum_h a / sum_h M`` on image keys, 0 elsewhere, ``[..., key]``; NaN on them where no head looks."""
         mass = self.image_mass.sum(-1, keepdim=True)
@@ -228,7 +228,7 @@ class AttentionRows:
             return together / mass.where(self.image_keys, 1.0)
         return self.image_weights.sum(-2) / mass.where(self.image_keys, 1.0)
 
-    @cached_property
+    @computed_once
     def layer_image_entropy(self) -> Float[torch.Tensor, "*lead"]:
         """``LIAE = - sum_j p_bar ln p_bar`` in nats, ``[...]`` in ``[0, ln n]`` (arXiv 2509.07864, our reading).
 
@@ -242,7 +242,7 @@ class AttentionRows:
         entropy: torch.Tensor = torch.special.entr(self.layer_image_distribution).sum(-1)
         return entropy.masked_fill(~self.has_image.expand(entropy.shape), float("nan"))
 
-    @cached_property
+    @computed_once
     def head_image_entropy(self) -> Float[torch.Tensor, "*lead head"]:
         """Entropy of each head's image distribution in nats, ``[..., head]``; NaN where it has none."""
         if self.image_span is not None and self.image_span[0] < self.image_span[1]:

@@ -64,6 +64,14 @@ class RunningThreshold:
         """Whether no layer has been walked yet: the next one is not flagged in any row."""
         return self._level is None
 
+    def on(self, device: torch.device) -> torch.Tensor:
+        """The level so far, one number for each row; NaN where no layer has been walked.
+
+        Args:
+            device: Where it is needed.
+        """
+        return torch.tensor(float("nan"), device=device) if self._level is None else self._level.to(device)
+
     def flag(self, entropy: torch.Tensor) -> torch.Tensor:
         """Rows of the next layer that are above the level so far; then the level takes this layer in.
 
@@ -77,7 +85,7 @@ class RunningThreshold:
             self._level = entropy
             self._walked = (~entropy.isnan()).long() if self._threshold == "mean" else None
             return torch.zeros_like(entropy, dtype=torch.bool)
-        level = self._level.to(entropy.device)  # layers on several devices
+        level = self.on(entropy.device)  # layers on several devices
         if self._walked is not None:
             known, walked = ~entropy.isnan(), self._walked.to(entropy.device)
             self._walked = walked + known

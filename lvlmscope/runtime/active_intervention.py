@@ -33,16 +33,22 @@ class Recorder(Protocol):
 class ActiveIntervention:
     """An active intervention: its configuration, its session, and counts of what it changed."""
 
-    def __init__(self, intervention: Intervention, session: Session, thread: int | None = None) -> None:
+    def __init__(
+        self, intervention: Intervention, session: Session, thread: int | None = None, *, compiled: bool = False
+    ) -> None:
         """Start counting.
 
         Args:
             session: Its session in this model.
             thread: The thread whose forwards it acts on; None for all.
+            compiled: Whether its edit of rows is to run compiled.
         """
         self.intervention = intervention
         self.session = session
         self.thread = thread
+        self.compiled = compiled
+        if compiled and session.has_compiled_edit:
+            session.compiled = True
         self.name = str(intervention.describe().get("name", type(intervention).__name__))
         self.forwards = 0
         self.rows = 0
@@ -68,12 +74,13 @@ class ActiveIntervention:
 
     def fresh(self, model_info: ModelInfo) -> "ActiveIntervention":
         """A start of the same intervention with a session and counts of its own, for a replay or a second sequence."""
-        return ActiveIntervention(self.intervention, self.intervention.start(model_info), self.thread)
+        session = self.intervention.start(model_info)
+        return ActiveIntervention(self.intervention, session, self.thread, compiled=self.compiled)
 
     def restart(self, model_info: ModelInfo) -> None:
         """Start a new session and reset the counts."""
         session = self.intervention.start(model_info)
-        self.__init__(self.intervention, session, self.thread)  # type: ignore[misc]
+        self.__init__(self.intervention, session, self.thread, compiled=self.compiled)  # type: ignore[misc]
 
     def call(self, hook: str, *args: Any, shown: AttentionRows | Mapping[str, torch.Tensor] | None = None) -> Any:
         """What the session answers; an exception of its own is noted with the intervention's name and the hook's.

@@ -16,6 +16,7 @@ from lvlmscope.runtime.active_intervention import ActiveIntervention
 from lvlmscope.runtime.generate_wrapper import generating_with
 from lvlmscope.runtime.model_hooks import Instrumentation
 from lvlmscope.runtime.protocol import Intervention, ModelInfo, Session
+from lvlmscope.runtime.stack_checks import refuse_two_choosers, require_interventions, warn_of_uncompiled
 
 __all__ = [
     "Handle",
@@ -156,7 +157,12 @@ def stack_of(interventions: Any) -> tuple[Intervention, ...]:
 
 
 @task(_TASK)
-def attach(model: Any, *interventions: Intervention, family: Family | None = None) -> Handle:
+def attach(
+    model: Any,
+    *interventions: Intervention,
+    family: Family | None = None,
+    compile: bool = False,  # noqa: A002 - torch's own word for it
+) -> Handle:
     """Switch interventions on until ``handle.remove()``, for every thread that runs the model.
 
     An equal intervention that was attached before is replaced, with a warning: the same cell run again does not edit
@@ -167,6 +173,7 @@ def attach(model: Any, *interventions: Intervention, family: Family | None = Non
         *interventions: Interventions in the order in which they act; each sees the edits of those before it.
             Interventions that are on already act before these.
         family: Rules of the model's family, found by itself when None.
+        compile: As for ``intervene``.
 
     Returns:
         The handle, with ``remove()`` and ``report()``.
@@ -176,11 +183,16 @@ def attach(model: Any, *interventions: Intervention, family: Family | None = Non
             does.
         UnsupportedModelError: The model takes no images, or its attention cannot be reached or be assigned to tokens.
     """
-    return switch_on(model, interventions, family=family, thread=None)
+    return switch_on(model, interventions, family=family, thread=None, compiled=compile)
 
 
 @contextmanager
-def intervene(model: Any, *interventions: Intervention, family: Family | None = None) -> Iterator[Handle]:
+def intervene(
+    model: Any,
+    *interventions: Intervention,
+    family: Family | None = None,
+    compile: bool = False,  # noqa: A002 - torch's own word for it
+) -> Iterator[Handle]:
     """Switch interventions on inside a ``with`` block; afterwards, also after an exception, the model is as before.
 
     They act on what the thread that entered the block runs: a plain ``generate`` of another thread is untouched. For
@@ -190,6 +202,9 @@ def intervene(model: Any, *interventions: Intervention, family: Family | None = 
         model: What ``load`` gave, or a bare Hugging Face model.
         *interventions: Interventions in the order in which they act.
         family: Rules of the model's family, found by itself when None.
+        compile: Let torch compile each intervention's edit of attention rows: fewer kernels a token, and the same
+            results up to rounding. The first token of a new kind of shape then waits for the compiler. An intervention
+            that has no such edit, or whose edit torch cannot compile, runs as it is, with a warning.
 
     Yields:
         The handle, whose ``report()`` says what was edited.
@@ -198,7 +213,7 @@ def intervene(model: Any, *interventions: Intervention, family: Family | None = 
         InterventionError: Something given is no intervention, or is given twice.
         UnsupportedModelError: As for ``attach``.
     """
-    handle = switch_on(model, interventions, family=family, thread=threading.get_ident())
+    handle = switch_on(model, interventions, family=family, thread=threading.get_ident(), compiled=compile)
     try:
         yield handle
     except BaseException:
@@ -209,7 +224,12 @@ def intervene(model: Any, *interventions: Intervention, family: Family | None = 
 
 @task(_TASK)
 def switch_on(
-    model: Any, interventions: Sequence[Intervention], *, family: Family | None, thread: int | None
+    model: Any,
+    interventions: Sequence[Intervention],
+    *,
+    family: Family | None,
+    thread: int | None,
+    compiled: bool = False,
 ) -> Handle:
     """Switch interventions on in one thread or in all.
 
@@ -218,6 +238,7 @@ def switch_on(
         interventions: Interventions in the order in which they act.
         family: Rules of the model's family, found by itself when None.
         thread: The thread whose forwards they act on; None for all, where they replace equal ones.
+        compiled: Whether their edits of attention rows are to run compiled.
 
     Returns:
         The handle.
@@ -227,7 +248,7 @@ def switch_on(
         UnsupportedModelError: As for ``attach``.
     """
     bare = unwrap(model)
-    _require_interventions(interventions)
+    require_interventions(interventions)
     family = family_for(model, family)
     family.require_vision(bare)
     if family.crossing_layers(bare):
@@ -237,16 +258,19 @@ def switch_on(
     with _ACCESS:
         instrumentation = _INSTRUMENTED.get(bare) or Instrumentation(bare, family)
         instrumentation.know(model)
-        active = tuple(ActiveIntervention(i, i.start(instrumentation.model_info), thread) for i in interventions)
+        active = tuple(
+            ActiveIntervention(i, i.start(instrumentation.model_info), thread, compiled=compiled) for i in interventions
+        )
         before = list(instrumentation.attached)
         replaced = [each for each in before if thread is None is each.thread and each.intervention in interventions]
         kept = [each for each in before if each not in replaced]
-        _refuse_two_choosers(kept, active, thread)
+        refuse_two_choosers(kept, active, thread)
         handle = Handle(instrumentation, active)
         instrumentation.attached[:] = [*kept, *active]
         try:
             _settle(instrumentation)
-            for each in replaced:  # a warning may be an error
+            warn_of_uncompiled(active)  # a warning may be an error
+            for each in replaced:
                 text = f"{each.name} was attached already with these parameters; this one replaces it."
                 warnings.warn(text, stacklevel=4)
         except BaseException:
@@ -254,29 +278,6 @@ def switch_on(
             (_settle if before else _take_down)(instrumentation)  # nothing may stand between here and taking down
             raise
     return handle
-
-
-def _require_interventions(interventions: Sequence[Any]) -> None:
-    for number, intervention in enumerate(interventions):
-        if isinstance(intervention, type) or not isinstance(intervention, Intervention):
-            got = f"{intervention!r}"[:80]
-            fix = "pass an instance such as lv.DLEAF()"
-            raise InterventionError(message(got, "objects with start and describe", fix))
-        if intervention in interventions[:number]:  # in one list it is a slip; a block within a block is not
-            got = f"{intervention!r} twice"
-            expected, fix = "every intervention once, or again with other parameters", "leave one out"
-            raise InterventionError(message(got, expected, fix))
-
-
-def _refuse_two_choosers(
-    others: Sequence[ActiveIntervention], active: Sequence[ActiveIntervention], thread: int | None
-) -> None:
-    together = [each for each in others if thread is None or each.thread in (None, thread)]
-    choosing = [each.name for each in (*together, *active) if each.session.chooses_tokens]
-    if len(choosing) > 1:
-        got = f"{' and '.join(choosing)}, which each choose every token"
-        fix = "leave one out, or take the other off first"
-        raise InterventionError(message(got, "one that chooses tokens", fix, task="switch on interventions together"))
 
 
 def _take_off(instrumentation: Instrumentation, active: Sequence[ActiveIntervention]) -> None:

@@ -143,12 +143,16 @@ class Session:
             predicting row. A decode step then does not run the kernel beside them, and a head whose weights stay equal
             all the same is right up to rounding only.
         early_layers: Layers whose states ``mix_logits`` may ask for as logits.
+        has_compiled_edit: Whether the session's edit can run compiled (`lvlmscope.runtime.compiled_edits`).
+        compiled: Whether it is to: set from outside, where a block asks for it.
     """
 
     gain_rows: Literal["predicting", "all"] = "predicting"
     chooses_tokens: bool = False
     row_layers: frozenset[int] | None = None
     changes_all_heads: bool = False
+    has_compiled_edit: bool = False
+    compiled: bool = False
     early_layers: tuple[int, ...] = ()
 
     def begin_generate(self, options: Mapping[str, Any]) -> None:
