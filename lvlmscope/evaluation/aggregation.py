@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import EvaluationError, message, task
-from lvlmscope.evaluation.metrics.ranking import Level, Resamples, estimate, resampled_weights
+from lvlmscope.evaluation.metrics.ranking import Level, Resamples, estimate, weight_blocks
 from lvlmscope.evaluation.signal_registry import signal_named
 from lvlmscope.evaluation.sweep_aggregation import sweep_sums
 from lvlmscope.evaluation.word_labels import LABELS, LabelledWord
@@ -168,12 +168,13 @@ def _statistics(sums: xr.Dataset, *, resamples: int, level: float, seed: int) ->
     variance = (whole["squares"] - count * mean**2) / (count - 1).where(count > 1)
     low, high = xr.full_like(mean, np.nan), xr.full_like(mean, np.nan)
     if sums.sizes["trace"] > 1:
-        weights = resampled_weights(np.arange(sums.sizes["trace"]), resamples=resamples, seed=seed)[1:]
-        drawn = xr.DataArray(weights, dims=("draw", "trace"))
-        total, counted = drawn.dot(sums["total"], "trace"), drawn.dot(sums["count"], "trace")
-        means = (total / counted.where(counted > 0)).transpose("draw", *mean.dims).to_numpy()
-        cells = np.vstack([mean.to_numpy().reshape(1, -1), means.reshape(len(means), -1)]).T
-        found = [estimate(cell, level) for cell in cells]
+        means = [mean.to_numpy().reshape(1, -1)]
+        for number, weights in enumerate(weight_blocks(np.arange(sums.sizes["trace"]), resamples=resamples, seed=seed)):
+            drawn = xr.DataArray(weights if number else weights[1:], dims=("draw", "trace"))
+            total, counted = drawn.dot(sums["total"], "trace"), drawn.dot(sums["count"], "trace")
+            block = (total / counted.where(counted > 0)).transpose("draw", *mean.dims).to_numpy()
+            means.append(block.reshape(len(block), -1))
+        found = [estimate(cell, level) for cell in np.vstack(means).T]
         low = mean.copy(data=np.array([one.low for one in found]).reshape(mean.shape))
         high = mean.copy(data=np.array([one.high for one in found]).reshape(mean.shape))
     spread = np.sqrt(variance.clip(min=0))

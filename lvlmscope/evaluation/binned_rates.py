@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from lvlmscope.errors import EvaluationError, message, task
-from lvlmscope.evaluation.metrics.ranking import Level, Resamples, estimate, resampled_weights
+from lvlmscope.evaluation.metrics.ranking import Level, Resamples, estimate, weight_blocks
 from lvlmscope.evaluation.sweep_tables import sweep_words
 from lvlmscope.evaluation.word_labels import LabelledWord
 from lvlmscope.evaluation.word_table import WordTable, read_words
@@ -77,8 +77,9 @@ def rate_by_bin(
         raise EvaluationError(message(f"no object word with a value of {found.name}", "one or more", fix))
     values, wrong, trace = values[known], table.hallucinated[known], table.trace[known]
     inside = _binned(values, bins)
-    weights = resampled_weights(np.unique(trace, return_inverse=True)[1], resamples=resamples, seed=seed)
-    counts, hits = weights @ inside, weights @ (inside * wrong[:, None])
+    blocks = weight_blocks(np.unique(trace, return_inverse=True)[1], resamples=resamples, seed=seed)
+    sums = [(weights @ (inside * wrong[:, None]), weights @ inside) for weights in blocks]
+    hits, counts = (np.vstack(part) for part in zip(*sums, strict=True))
     shares = np.divide(hits, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
     rates = [estimate(column, level) for column in shares.T]
     members = [values[column > 0] for column in inside.T]

@@ -1,18 +1,16 @@
 """Differences between two measurements of the same items: paired bootstrap intervals and McNemar's test."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import comb
-from typing import Final
 
 import numpy as np
 
-from lvlmscope.evaluation.metrics.ranking import estimate, resampled_weights
+from lvlmscope.evaluation.metrics.ranking import estimate, weight_blocks
 
 __all__ = ["Difference", "Ratios", "mcnemar_test", "paired_differences", "ratio_values"]
 
 Ratios = Mapping[str, tuple[np.ndarray, np.ndarray]]  # by score: numerator and denominator of each item
-_BLOCK: Final = 20_000_000  # weights held at once: 160 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +60,7 @@ def paired_differences(
         By score, the difference with its 95 % interval; resamples in which a score is not defined are left out.
     """
     gaps: dict[str, list[np.ndarray]] = {name: [] for name in before}
-    for weights in _weightings(groups, resamples, seed):
+    for weights in weight_blocks(groups, resamples=resamples, seed=seed):
         for name, found in gaps.items():
             found.append(_shares(*after[name], weights) - _shares(*before[name], weights))
     estimates = {name: estimate(np.concatenate(found), 0.95) for name, found in gaps.items()}
@@ -86,16 +84,6 @@ def mcnemar_test(before: np.ndarray, after: np.ndarray) -> tuple[int, int, float
     changed, fewer = made_right + made_wrong, min(made_right, made_wrong)
     tail = sum(comb(changed, k) for k in range(fewer + 1)) / 2**changed
     return made_right, made_wrong, min(1.0, 2 * tail)
-
-
-def _weightings(groups: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each item counts, [weighting, item], in blocks; the first row counts each once."""
-    size = max(1, _BLOCK // max(1, len(groups)))
-    for number, start in enumerate(range(0, resamples, size)):
-        drawn = min(size, resamples - start)
-        own = seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-        weights = resampled_weights(groups, resamples=drawn, seed=own)
-        yield weights if number == 0 else weights[1:]
 
 
 def _shares(part: np.ndarray, whole: np.ndarray, weights: np.ndarray) -> np.ndarray:

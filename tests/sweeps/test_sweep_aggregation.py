@@ -11,6 +11,7 @@ from lvlmscope import plot
 from lvlmscope.errors import EvaluationError
 from lvlmscope.evaluation import Dataset, bundled_dataset, label_words
 from lvlmscope.evaluation import paper_figures as published
+from lvlmscope.evaluation.metrics import ranking
 
 SIGNALS = ["log_prob", "layer_image_entropy", "image_attention_focus", "r_neg", "r_pos", "sensitive_head_entropy"]
 QUICK: dict[str, Any] = {"resamples": 50}
@@ -65,6 +66,18 @@ def test_without_classes_a_reading_is_a_word(swept: lv.Sweep) -> None:
     assert found["mean"].item() == pytest.approx(np.mean([row["log_prob"] for row in rows]), abs=1e-6)
     assert found["traces"].item() == len({row["item_id"] for row in rows})
     assert found["low"].item() < found["mean"].item() < found["high"].item()
+
+
+def test_draws_in_blocks_have_the_mean_and_an_interval_alike(swept: lv.Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"by": (), "resamples": 400}
+    whole = lv.aggregate(swept, "log_prob", **options)
+    monkeypatch.setattr(ranking, "_BLOCK", 60)  # ten draws of six images
+    blocks = lv.aggregate(swept, "log_prob", **options)
+    assert blocks["mean"].item() == whole["mean"].item()
+    width = float(whole["high"] - whole["low"])
+    for end in ("low", "high"):
+        assert blocks[end].item() == pytest.approx(whole[end].item(), abs=0.2 * width)
+        assert blocks[end].item() != whole[end].item()  # blocks have seeds of their own
 
 
 def test_the_papers_figures_are_drawn_from_the_folder(swept: lv.Sweep) -> None:

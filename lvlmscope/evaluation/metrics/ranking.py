@@ -1,13 +1,17 @@
 """How well numbers rank the hallucinated above the true: AUROC and average precision, for many weightings at once."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 import numpy as np
 
 from lvlmscope.interface.declared_types import Range
 
-__all__ = ["Estimate", "Level", "Resamples", "auroc", "average_precision", "estimate", "resampled_weights"]
+__all__ = ["Estimate", "Level", "Resamples"]
+__all__ += ["auroc", "average_precision", "estimate", "resampled_weights", "weight_blocks"]
+
+_BLOCK: Final = 20_000_000  # weights held at once: 160 MB
 
 Resamples = Annotated[int, Range(ge=1)]  # draws of the bootstrap
 Level = Annotated[float, Range(gt=0, lt=1)]  # share of the draws inside an interval
@@ -88,6 +92,25 @@ def resampled_weights(groups: np.ndarray, *, resamples: int, seed: int) -> np.nd
     count = int(groups.max()) + 1
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
     return np.vstack([np.ones((1, len(groups))), drawn[:, groups]]).astype(np.float64)
+
+
+def weight_blocks(groups: np.ndarray, *, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """`resampled_weights` in blocks of at most 160 MB, so that the number of items is no matter.
+
+    Args:
+        groups: Group number of each item, 0..G-1 [item].
+        resamples: Number of draws.
+        seed: Of the draws; each block after the first has a seed of its own made of it.
+
+    Yields:
+        float64 [weighting, item]; the first row of the first block counts each item once.
+    """
+    size = max(1, _BLOCK // max(1, len(groups)))
+    for number, start in enumerate(range(0, resamples, size)):
+        drawn = min(size, resamples - start)
+        own = seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        weights = resampled_weights(groups, resamples=drawn, seed=own)
+        yield weights if number == 0 else weights[1:]
 
 
 def estimate(numbers: np.ndarray, level: float) -> Estimate:
