@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.attention.attention_rows import AttentionRows, log_weights
 from lvlmscope.errors import ShapeError
 
 IMAGE = torch.tensor([False, True, True, True, True, False])
@@ -60,3 +60,12 @@ def test_rows_of_a_trace_are_of_no_one_layer() -> None:
     assert AttentionRows(torch.full((1, 1, 6), 1 / 6), IMAGE, layer=0).own_layer == 0
     with pytest.raises(ShapeError, match="got rows of no one layer; expected: rows inside a model"):
         _ = AttentionRows(torch.full((1, 1, 6), 1 / 6), IMAGE).own_layer
+
+
+def test_logarithms_of_weights_have_a_finite_slope_also_at_zero() -> None:
+    weights = torch.tensor([0.0, 1e-30, 0.5, 1.0], requires_grad=True)
+    logs = log_weights(weights)
+    assert logs.tolist() == pytest.approx([-math.inf, math.log(1e-30), math.log(0.5), 0.0])
+    logs[1:].sum().backward()
+    assert weights.grad is not None
+    assert weights.grad.tolist() == pytest.approx([0.0, 1e30, 2.0, 1.0])

@@ -1,12 +1,15 @@
 """What a replay's logits are compared with, and how much they may differ."""
 
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from transformers import LogitsProcessor
 
 import lvlmscope as lv
-from lvlmscope.capture.agreement import decoder_dtype
+from lvlmscope.capture.agreement import compare_logits, decoder_dtype
+from lvlmscope.errors import ReplayError
 from lvlmscope.models.families import family_of
 from tests.support import tiny_models
 from tests.support.traced import from_inputs
@@ -43,3 +46,42 @@ def test_the_tolerance_follows_the_decoder_where_the_vision_tower_has_another_dt
     assert (told["path"], told["reason"]) == ("block", "")
     assert told["difference"] <= told["tolerance"]
     assert told["tolerance"] >= 0.05
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize(
+    ("dtype", "share"),
+    [(torch.float64, 1e-6), (torch.float32, 1e-3), (torch.float16, 1e-2), (torch.bfloat16, 5e-2)],
+)
+def test_what_may_differ_is_a_share_of_the_largest_logit_by_dtype(dtype: torch.dtype, share: float) -> None:
+    logits = torch.zeros(2, 3, 5)
+    logits[1, 2, 4] = -20.0
+    logits[0, 2, 0] = 1e6  # after the end of a sample of one step
+    generation: Any = SimpleNamespace(logits=logits, steps=[1, 3])
+    replayed = logits.clone()
+    replayed[1, 0, 3] += 20 * share * 0.9
+    replayed[0, 1] = float("nan")
+    found = compare_logits(generation, replayed, dtype)
+    assert found.tolerance == pytest.approx(20 * share)
+    assert found.holds
+    replayed[1, 1, 3] -= 20 * share * 1.1
+    assert not compare_logits(generation, replayed, dtype).holds
+    replayed[1, 1, 0] = float("nan")
+    with pytest.raises(ReplayError, match="NaN at step 1"):
+        compare_logits(generation, replayed, dtype)
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_small_logits_may_differ_as_logits_of_one() -> None:
+    generation: Any = SimpleNamespace(logits=torch.full((1, 1, 2), 0.1), steps=[1])
+    assert compare_logits(generation, torch.full((1, 1, 2), 0.1), torch.float32).tolerance == pytest.approx(1e-3)
+
+
+def test_the_coarsest_dtype_of_a_decoders_weights_counts() -> None:
+    case = tiny_models.llava()
+    family = family_of(case.model)
+    assert decoder_dtype(case.model, family) == torch.float32
+    case.model.model.language_model.layers[1].half()
+    assert decoder_dtype(case.model, family) == torch.float16
+    case.model.model.language_model.layers[0].to(torch.bfloat16)
+    assert decoder_dtype(case.model, family) == torch.bfloat16

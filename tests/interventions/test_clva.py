@@ -10,6 +10,7 @@ import torch
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import CLVA
+from lvlmscope.interventions.clva import _updated_by_mask
 from lvlmscope.runtime.attachment import attach, intervene
 from lvlmscope.runtime.protocol import ForwardInfo
 from tests.reference import clva as twin
@@ -201,3 +202,18 @@ def test_rows_stay_distributions_and_earlier_layers_untouched(update: str, heads
         torch.testing.assert_close(mass, before, atol=1e-6, rtol=0)
     changed = (found.attention[0, 5] - plain.attention[0, 5]).abs().amax(-1) > 1e-6
     assert int(changed.sum()) == (1 if heads == "sensitive" else 6)
+
+
+def test_each_row_is_edited_on_image_keys_of_its_own() -> None:
+    weights = torch.tensor([[[0.2, 0.3, 0.5], [0.6, 0.2, 0.2]], [[0.1, 0.1, 0.8], [0.5, 0.3, 0.2]]])[None]
+    image = torch.tensor([[[True, True, False], [False, True, True]]])  # [batch, row, key]
+    pull = torch.tensor([[[[0.4, -0.9, 7.0]], [[7.0, 0.2, 0.1]]]])
+    found = _updated_by_mask(AttentionRows(weights, image, layer=0), pull, "redistribute")
+    for row in range(2):
+        for head in range(2):
+            own, keys = weights[0, row, head], image[0, row]
+            mass = own[keys].sum()
+            bracket = (own[keys] / mass + pull[0, row, 0][keys]).clamp_min(0)
+            expected = own.clone()
+            expected[keys] = mass * bracket / bracket.sum()
+            torch.testing.assert_close(found[0, row, head], expected)

@@ -8,6 +8,7 @@ import torch
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import InterventionError, ModelInputError
 from lvlmscope.interventions import LocoRE
+from lvlmscope.interventions.locore import _Window
 from lvlmscope.runtime.attachment import intervene
 from tests.reference import decoder
 from tests.reference import locore as twin
@@ -145,3 +146,12 @@ def test_bad_parameters_are_refused() -> None:
         LocoRE(keys="question")  # type: ignore[arg-type]
     with pytest.raises(ModelInputError, match="mode='scores'"):
         LocoRE(mode="scores")  # type: ignore[arg-type]
+
+
+def test_the_mass_on_a_window_is_summed_over_keys_for_each_row_and_head() -> None:
+    keys = torch.tensor([[[[True, False, True]], [[False, True, True]]]])  # two rows with keys of their own
+    weights = torch.arange(1.0, 13.0).reshape(1, 2, 2, 3)
+    window = _Window(keys, None, 2.0, torch.float32)
+    assert window.part(weights).tolist() == [[[1 + 3, 4 + 6], [8 + 9, 11 + 12]]]
+    assert window.factor.tolist() == [[[[2, 1, 2]], [[1, 2, 2]]]]
+    assert window.touched.tolist() == [[[True], [True]]]
