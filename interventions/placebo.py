@@ -39,7 +39,7 @@ class Placebo(InterventionConfig):
     - gains of head outputs (HeadRescaling): the same gains on other heads of the same layer.
     - the residual stream (HalluRNN): a change of the same norm in a random direction.
     - mixed logits (VCD, ICD, M3ID, PAI, AGLA, DoLa, DeCo): the changes of the log-probabilities of the 50 most probable
-      tokens are given to each other's, and so are exclusions; all others keep the method's.
+      tokens that the method leaves possible are exchanged among these; what it excludes, and all others, are its own.
     - tokens (SGRS with greedy proposals): for each token that the method replaces, one is replaced at that step or a
       later one, by another of the k candidates.
 
@@ -188,8 +188,11 @@ class _PlaceboSession(Session):
         tokens = own.topk(min(_EXCHANGED, own.shape[-1]), -1).indices
         last = step.answer[:, -1] if step.step else step.answer.new_zeros(len(step.answer))
         state = mixed(mixed(mixed(self._config.seed, _LOGITS), step.step), last.to(own.device))
-        order = uniform(mixed(state.unsqueeze(-1), torch.arange(tokens.shape[-1], device=own.device))).argsort(-1)
-        return own + change.scatter(-1, tokens, change.gather(-1, tokens.gather(-1, order)))
+        noise = uniform(mixed(state.unsqueeze(-1), torch.arange(tokens.shape[-1], device=own.device)))
+        excluded = change.gather(-1, tokens) == float("-inf")
+        drawn = tokens.gather(-1, noise.masked_fill(excluded, 2.0).argsort(dim=-1, stable=True))
+        places = tokens.gather(-1, excluded.int().argsort(dim=-1, stable=True))
+        return own + change.scatter(-1, places, change.gather(-1, drawn))
 
     def gradient_layers(self, forward: ForwardInfo) -> tuple[int, ...]:
         """The method's: it still scores its candidates."""

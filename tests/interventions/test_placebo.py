@@ -1,6 +1,7 @@
 """Placebos: edits as large as the method's own, elsewhere; the same in batches, alone and in replays."""
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from lvlmscope.interventions.repeatable_noise import mixed, normal, uniform
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import Intervention, ModelInfo, Session
+from lvlmscope.runtime.step_logits import StepLogits
 from tests.support import tiny_models
 from tests.support.depth_cells import saved
 from tests.support.started_sessions import layer_rows, session, traced
@@ -211,3 +213,36 @@ def test_numbers_are_uniform_normal_and_unrelated() -> None:
     assert float(bell.std()) == pytest.approx(1, abs=0.02)
     assert max(Counter(states.flatten().tolist()).values()) == 1
     assert uniform(mixed(3, torch.arange(4))).tolist() == uniform(mixed(3, torch.arange(4))).tolist()
+
+
+def test_changes_of_logits_are_exchanged_among_the_tokens_that_stay_possible() -> None:
+    logits = torch.tensor([[3.0, 2.0, 1.0, 0.0, -1.0], [0.0, 1.0, 2.0, 3.0, -1.0]])
+    change = torch.tensor([[0.5, -0.5, 0.25, 0.0, float("-inf")], [0.0, 0.3, -0.3, 0.1, float("-inf")]])
+
+    @dataclass(frozen=True)
+    class Mixing:
+        def start(self, _: ModelInfo) -> Session:
+            class Started(Session):
+                def mix_logits(self, step: StepLogits) -> torch.Tensor:
+                    return step.logits + change
+
+            return Started()
+
+        def describe(self) -> dict[str, Any]:
+            return {"name": "Mixing", "reference": "", "parameters": {}}
+
+    answer = torch.tensor([[4], [9]])
+    step = StepLogits(logits=logits, answer=answer, branch=lambda _: logits, early=lambda _: logits)
+    moved = set()
+    for seed in range(6):
+        placebo = session(Placebo(intervention=Mixing(), seed=seed), 1)
+        found = placebo.mix_logits(step)
+        assert found is not None
+        assert torch.equal(found, placebo.mix_logits(step))
+        own = logits.log_softmax(-1)
+        meant = (logits + change).log_softmax(-1) - own
+        given = found - own
+        assert (given[:, 4] == float("-inf")).all()
+        torch.testing.assert_close(given[:, :4].sort(-1).values, meant[:, :4].sort(-1).values, atol=1e-5, rtol=1e-5)
+        moved.add(tuple(given[0, :4].argsort().tolist()))
+    assert len(moved) > 1
