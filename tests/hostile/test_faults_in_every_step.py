@@ -53,6 +53,11 @@ def attached() -> None:
         handle.remove()
 
 
+def nested() -> None:
+    with lv.intervene(case().model, ALL[2]), lv.intervene(case().model, lv.SGRS()):
+        generate(case())
+
+
 def traced() -> None:
     lv.trace_inputs(case().model, case().inputs, hidden_states=True, **OPTIONS)
 
@@ -63,19 +68,20 @@ def with_gradients() -> None:
 
 @cache
 def limit() -> int:
-    options: dict[str, Any] = {"inputs": case().inputs, "gradients": True, "max_new_tokens": 2}
+    options: dict[str, Any] = {"inputs": case().inputs, "gradients": True, "max_new_tokens": 2, "hidden_states": True}
     least = lv.estimate(case().model, layerwise=True, **options).peak
     assert least < lv.estimate(case().model, **options).peak
     return least
 
 
 def layer_by_layer() -> None:
-    (made,) = lv.trace_inputs(case().model, case().inputs, gradients=True, max_memory=limit(), **OPTIONS)
+    options = OPTIONS | {"max_memory": limit(), "hidden_states": True}
+    (made,) = lv.trace_inputs(case().model, case().inputs, gradients=True, **options)
     assert made.provenance["replay"]["layerwise"]
 
 
 USES: dict[str, Callable[[], None]] = {
-    each.__name__: each for each in (block, attached, traced, with_gradients, layer_by_layer)
+    each.__name__: each for each in (block, attached, nested, traced, with_gradients, layer_by_layer)
 }
 
 

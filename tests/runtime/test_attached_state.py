@@ -1,8 +1,8 @@
-"""What is on a model: replaced, listed, cleared; copies, the user's own generate, threads, and failing steps."""
+"""What is on a model: replaced, listed, cleared; copies, the user's own generate, and threads."""
 
 import copy
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,10 +12,6 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import lvlmscope as lv
 from lvlmscope.errors import InterventionError
-from lvlmscope.hooks.attention_tap import AttentionTap
-from lvlmscope.hooks.gradient_path import GradientPath
-from lvlmscope.hooks.hidden_states import HiddenHooks
-from lvlmscope.runtime.predicting_rows import ForwardTracker
 from tests.runtime.test_attachment import ALL, OPTIONS, Shifted, TowardsImage, Toy, generate
 from tests.support import tiny_models
 from tests.support.traced import from_inputs
@@ -116,87 +112,6 @@ def test_a_generate_that_the_user_sets_inside_a_block_stays() -> None:
     own = case.model.generate
     assert own is vars(case.model)["generate"]
     assert own(**case.inputs, **(OPTIONS | {"max_new_tokens": 2})).shape == edited.shape
-
-
-class FailsOnce:
-    """Wraps one function: counts its calls, and at the chosen one does the work and raises, or raises at once."""
-
-    def __init__(self, original: Callable[..., Any], at: int, *, after: bool) -> None:
-        self.original, self.at, self.after, self.calls = original, at, after, 0
-
-    def __get__(self, owner: Any, kind: Any = None) -> Callable[..., Any]:
-        return partial(self, owner)
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        self.calls += 1
-        if self.calls == self.at and not self.after:
-            raise RuntimeError("failed on purpose")
-        result = self.original(*args, **options)
-        if self.calls == self.at:
-            raise RuntimeError("failed on purpose")
-        return result
-
-
-STEPS: dict[str, tuple[Any, str, bool]] = {
-    "tap.install": (AttentionTap, "install", True),
-    "tap.remove": (AttentionTap, "remove", True),
-    "tracker.install": (ForwardTracker, "install", True),
-    "tracker.remove": (ForwardTracker, "remove", True),
-    "hidden.set": (HiddenHooks, "set", True),
-    "path.set": (GradientPath, "set", True),
-    "pre hook": (torch.nn.Module, "register_forward_pre_hook", False),
-    "hook": (torch.nn.Module, "register_forward_hook", False),
-    "handle": (torch.utils.hooks.RemovableHandle, "remove", True),
-}
-
-
-def uses(case: tiny_models.TinyCase) -> Iterator[Callable[[], Any]]:
-    """Ways to use interventions, each with set-up and removal."""
-
-    def block() -> None:
-        with lv.intervene(case.model, *ALL):
-            generate(case)
-
-    def nested() -> None:
-        with lv.intervene(case.model, ALL[2]), lv.intervene(case.model, lv.SGRS()):
-            generate(case)
-
-    yield block
-    yield nested
-    yield lambda: from_inputs(case.model, case.inputs, interventions=ALL, gradients=True, seed=3, **OPTIONS)
-    yield lambda: from_inputs(case.model, case.inputs, gradients=True, max_memory="10MB", hidden_states=True, **OPTIONS)
-
-
-@pytest.mark.filterwarnings("ignore:.* changed nothing in")
-@pytest.mark.parametrize("step", STEPS)
-def test_whichever_step_fails_the_model_is_as_before(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = tiny_models.llava()
-    plain = generate(case)
-    owner, name, after = STEPS[step]
-    original = getattr(owner, name)
-    before, random = tiny_models.footprint(case.model), torch.random.get_rng_state()
-    settings = case.model.generation_config.to_dict(), case.model.config.to_dict()
-    failures = 0
-    for use in uses(case):
-        for at in range(1, 60):
-            expected = failures + 1
-            failing = FailsOnce(original, at, after=after)
-            with monkeypatch.context() as patch:
-                patch.setattr(owner, name, failing)
-                try:
-                    use()
-                except RuntimeError as error:
-                    failures += "on purpose" in str(error)
-            assert tiny_models.footprint(case.model) == before, (use, at)
-            assert lv.attached(case.model) == ()
-            assert torch.equal(torch.random.get_rng_state(), random)
-            assert torch.is_grad_enabled()
-            if failing.calls < at:
-                break
-            assert failures == expected
-    assert failures > 3
-    assert settings == (case.model.generation_config.to_dict(), case.model.config.to_dict())
-    assert all(torch.equal(a, b) for a, b in zip(generate(case).logits, plain.logits, strict=True))
 
 
 def in_thread(call: Callable[[], Any]) -> Any:
