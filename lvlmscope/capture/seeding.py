@@ -1,8 +1,9 @@
 """Torch's random generators seeded for a while: one seed for a batch, or each sample's own noise."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import torch
 from jaxtyping import Float, Int
@@ -10,15 +11,19 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from lvlmscope.hooks.instance_attributes import shadowed
 
-__all__ = ["own_noise", "seeded"]
+__all__ = ["UNUSED_SEED", "own_noise", "seeded"]
+
+
+UNUSED_SEED: Final = "nothing was drawn at random, so that seed={} had no effect"
 
 
 @contextmanager
-def seeded(seed: int | None) -> Iterator[None]:
-    """Seed torch's generators, and put their state back afterwards.
+def seeded(seed: int | None, *, ask_use: bool = True) -> Iterator[None]:
+    """Seed torch's generators, and put their state back afterwards; a seed from which nothing was drawn is warned of.
 
     Args:
         seed: The seed; None leaves the generators alone.
+        ask_use: Warn where nothing was drawn.
 
     Yields:
         Nothing.
@@ -30,7 +35,16 @@ def seeded(seed: int | None) -> Iterator[None]:
     devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices=devices) if devices else torch.random.fork_rng():
         torch.manual_seed(seed)
+        before = _states(devices)
         yield
+        if ask_use and all(map(torch.equal, before, _states(devices))):
+            text = f"{UNUSED_SEED.format(seed)}: sample with do_sample=True, or leave it out"
+            warnings.warn(text, UserWarning, stacklevel=3)
+
+
+def _states(devices: Sequence[int]) -> list[torch.Tensor]:
+    """The state of the processor's generator, and of each GPU's."""
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in devices)]
 
 
 @contextmanager
@@ -58,7 +72,7 @@ def own_noise(core: Any, seeds: Sequence[int]) -> Iterator[None]:
             found.append(_OwnNoise(seeds))
         return found
 
-    with seeded(seeds[0]), shadowed(core, "_get_logits_processor", extended):
+    with seeded(seeds[0], ask_use=False), shadowed(core, "_get_logits_processor", extended):
         yield
 
 

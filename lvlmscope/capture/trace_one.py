@@ -116,7 +116,8 @@ def trace(
         max_memory: Bytes, or a text such as "2GB", that what is kept and the replay's own work may take together
             (see ``estimate``). Where the gradients' graph is too large, one layer's at a time is held; where that
             is too large too, nothing is run.
-        seed: Seed of torch's generators for this call; their state is put back afterwards.
+        seed: Seed of torch's generators for this call; their state is put back afterwards. A warning where nothing was
+            drawn.
         family: Rules of the model's family, found by itself when None.
         progress: Show a bar when it takes longer than a second and a half.
         **generation: Any keyword of ``generate``: max_new_tokens, do_sample, temperature, ...

@@ -78,7 +78,10 @@ def trace(  # noqa: PLR0917 - typer reads options from parameters
     answer: Annotated[str | None, typer.Option(help="Trace this answer instead of a generated one.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length allowed to the answer.")] = 128,
     gradients: Annotated[bool, typer.Option(help="Keep the gradient of every token's loss to the attention.")] = False,
-    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Seed of sampling.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=MAX_SEED, help="Seed of sampling, where the model or an intervention samples."),
+    ] = None,
     intervention: Interventions = None,
     load: Load = None,
     compare: Annotated[bool, typer.Option(help="With an intervention: trace without it too, for the report.")] = True,

@@ -3,16 +3,25 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.comparison import Comparison, Evaluation, Row, compare_rows
-from lvlmscope.evaluation.datasets.items import image_groups
+from lvlmscope.evaluation.datasets.items import Item, image_groups
 from lvlmscope.evaluation.run_folder import load_run
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interface.parameter_checks import checked
 
 __all__ = ["compare_runs"]
+
+_COMPARED: Final = {
+    "question": "the questions",
+    "label": "the right answers",
+    "objects": "the objects that count as present",
+    "expected": "the objects annotated as wrongly expected",
+    "image_id": "the images",
+    "kind": "the kinds",
+}
 
 
 @checked
@@ -53,6 +62,7 @@ def compare_runs(
         ):
             if mine != its:
                 got = f"run {number} ({other.name}) with other {what} than run 1 ({first.name})"
+                got += f": {_item_differences(first, other, number)}" if what == "items" else f": {its} and {mine}"
                 raise EvaluationError(message(got, "runs on the same items, scored alike", "compare these apart"))
     groups = image_groups(first.items)
     rows: dict[str, Row] = {}
@@ -77,6 +87,31 @@ def compare_runs(
             "runs": [dict(run.settings) for run in loaded],
         },
     )
+
+
+def _item_differences(first: Evaluation, other: Evaluation, number: int) -> str:
+    """In what the items of two runs differ, and the options that their data sets were read with."""
+    known = {item.id: item for item in first.items}
+    missing = [item.id for item in other.items if item.id not in known]
+    if missing or len(known) != len(other.items):
+        shared = len(other.items) - len(missing)
+        parts = [f"{shared} of run 1's {len(known)} and run {number}'s {len(other.items)} ids are in both"]
+    else:
+        parts = []
+        for name, called in _COMPARED.items():
+            differing = [one.id for one in other.items if _held(one, name) != _held(known[one.id], name)]
+            if differing:
+                parts.append(f"{called} of {len(differing)} of {len(known)} items differ, as of item {differing[0]!r}")
+    parts = parts or ["the same in another order"]
+    mine, its = (dict(run.settings.get("data") or {}) for run in (first, other))
+    options = [name for name in sorted({*mine, *its}) if mine.get(name) != its.get(name)]
+    read = [f"{name}={its.get(name)!r} instead of {mine.get(name)!r}" for name in options]
+    return "; ".join([*parts, *([f"read with {', '.join(read)}"] if read else [])])
+
+
+def _held(item: Item, name: str) -> Any:
+    value = getattr(item, name)
+    return sorted(value or ()) if name in {"objects", "expected"} else value
 
 
 def _renamed(known: Mapping[str, Row], run: Evaluation, where: str) -> list[Row]:

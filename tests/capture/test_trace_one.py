@@ -1,6 +1,7 @@
 """trace: rows equal eager's, tokens equal, batches equal single samples, gradients equal separate backwards."""
 
 from typing import Any
+from warnings import catch_warnings
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from transformers import SuppressTokensLogitsProcessor
 
 from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import LvlmscopeError
+from lvlmscope.interventions import SGRS
 from lvlmscope.traces.trace import Trace
 from tests.reference.attention_gradients import rows_and_gradients
 from tests.support import tiny_models
@@ -139,6 +141,16 @@ def test_sampling_is_repeated_by_its_seed_and_leaves_the_generator_alone() -> No
     second = one(case.model, case.inputs, do_sample=True, seed=3)
     other = one(case.model, case.inputs, do_sample=True, seed=4)
     assert first.answer_ids.tolist() == second.answer_ids.tolist() != other.answer_ids.tolist()
+
+
+def test_a_seed_from_which_nothing_is_drawn_is_warned_of() -> None:
+    case = tiny_models.llava()
+    with pytest.warns(UserWarning, match=r"nothing was drawn at random, so that seed=3 had no effect: sample with"):
+        greedy = one(case.model, case.inputs, seed=3)
+    assert greedy.answer_ids.tolist() == one(case.model, case.inputs).answer_ids.tolist()
+    with catch_warnings(record=True) as told:  # whether a proposal is rejected does not matter here
+        one(case.model, case.inputs, seed=3, interventions=[SGRS(proposal="sample", layers=None)])
+    assert not [each for each in told if "nothing was drawn" in str(each.message)]
 
 
 def test_an_image_and_a_prompt_give_texts_and_boxes() -> None:

@@ -96,7 +96,7 @@ FLAGS: dict[str, dict[str, tuple[Any, Any]]] = {
     },
 }
 # Flags that files or plug-ins on disk are needed for
-ELSEWHERE = {"sweep": {"--format", "--images", "--load"}}
+ELSEWHERE = {"sweep": {"--format", "--images", "--load"}, "trace": {"--load"}, "report": {"--load"}}
 
 
 @pytest.fixture
@@ -112,7 +112,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def told(value: Any) -> Any:
-    """What two calls are compared by: a cell by its weights, other things by what they print."""
+    """What two calls are compared by: a cell by its weights, a trace by its rows, other things by what they print."""
+    if isinstance(value, lv.Trace):
+        return repr(value), float(value.attention[0, 0, 0, 1])
     if isinstance(value, DepthCell):
         return value.config, [each.tolist() for each in value.parameters()]
     if isinstance(value, dict):

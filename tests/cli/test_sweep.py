@@ -33,3 +33,25 @@ def test_a_folder_of_images_is_swept_and_gone_on_with(tmp_path: Path) -> None:
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="without images"):
         RUNNER.invoke(app, ["sweep", str(tmp_path), "-o", str(tmp_path / "out")], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "fix"),
+    [
+        ("instances.json", '{"images": [], "annotations": []}', "add --format chair, by the look of it"),
+        ("mine.jsonl", '{"id": 1, "image": "a.png", "objects": ["dog"]}', "add --format chair, by the look of it"),
+        ("asked.jsonl", '{"question_id": 1, "text": "Is there a dog?", "label": "yes"}', "add --format pope"),
+        ("query_all.json", "[]", "add --format amber"),
+        ("notes.txt", "nothing", "add its --format"),
+    ],
+)
+def test_a_data_set_without_its_format_is_told_the_likely_one(tmp_path: Path, name: str, text: str, fix: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    command = ["sweep", str(tmp_path / name), "-o", str(tmp_path / "out")]
+    with pytest.raises(EvaluationError, match=f"{name}, a file, without --format; expected: a folder.*; {fix}"):
+        RUNNER.invoke(app, command, catch_exceptions=False)
+    (tmp_path / "sub").mkdir()
+    command = ["sweep", str(tmp_path / "sub"), "--images", str(tmp_path), "-o", str(tmp_path / "out")]
+    with pytest.raises(EvaluationError, match="sub with --images without --format"):
+        RUNNER.invoke(app, command, catch_exceptions=False)
+    assert not (tmp_path / "out").exists()

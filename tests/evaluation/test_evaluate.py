@@ -1,6 +1,7 @@
 """Evaluations: rows on the same items, differences with intervals, controls, and folders that can be read again."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,23 @@ def test_runs_are_compared_on_the_same_items(run: tuple[Evaluation, Path], coco:
         compare_runs([out, score_answers(dataset({"dog"}), {"plain": ["A dog."]}, resamples=100)])
     with pytest.raises(EvaluationError, match="1 runs; expected: two or more"):
         compare_runs([out])
+
+
+def test_what_keeps_runs_from_being_compared_is_named() -> None:
+    def scored(*present: set[str], ids: str = "", **source: Any) -> Evaluation:
+        made = dataset(*present)
+        items = [replace(item, id=f"{ids}{item.id}") for item in made.items]
+        data = replace(made, items=tuple(items), source=source)
+        return score_answers(data, {"plain": ["A dog."] * len(items)}, resamples=100)
+
+    first = scored({"dog"}, {"cat"}, captions=None)
+    told = r"the objects that count as present of 1 of 2 items differ, as of item '1'; read with captions='x' instead"
+    with pytest.raises(EvaluationError, match=told):
+        compare_runs([first, scored({"dog"}, {"cat", "cow"}, captions="x")])
+    with pytest.raises(EvaluationError, match="0 of run 1's 2 and run 2's 2 ids are in both"):
+        compare_runs([first, scored({"dog"}, {"cat"}, ids="other-")])
+    with pytest.raises(EvaluationError, match="1 of run 1's 2 and run 2's 1 ids are in both"):
+        compare_runs([first, scored({"dog"})])
 
 
 def test_the_length_matched_control_agrees_with_its_twin() -> None:

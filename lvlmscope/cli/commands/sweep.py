@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
@@ -10,9 +10,11 @@ from lvlmscope.cli.completion import complete_intervention
 from lvlmscope.cli.library_progress import quieten
 from lvlmscope.cli.loaded_files import Load, load_files
 from lvlmscope.cli.option_limits import MAX_SEED
-from lvlmscope.errors import UnsupportedOptionError, message
+from lvlmscope.errors import EvaluationError, UnsupportedOptionError, message
 
 __all__ = ["sweep"]
+
+_LOOKED_AT: Final = 4096  # characters
 
 
 def sweep(  # noqa: PLR0917 - typer reads options from parameters
@@ -102,4 +104,25 @@ def _dataset(data: str, kind: Literal["images", "chair", "pope", "mme", "amber"]
 
     if data in BUNDLED:
         return data
-    return read_image_folder(data) if kind == "images" else read_dataset(kind, data, images)
+    if kind != "images":
+        return read_dataset(kind, data, images)
+    if Path(data).is_file() or images is not None:
+        got = f"{data}{', a file,' if Path(data).is_file() else ' with --images'} without --format"
+        expected = "a folder of images alone, or a data set with --format chair, pope, mme or amber"
+        likely = _likely_format(Path(data))
+        fix = f"add --format {likely}, by the look of it" if likely else "add its --format"
+        raise EvaluationError(message(got, expected, fix, task="sweep"))
+    return read_image_folder(data)
+
+
+def _likely_format(path: Path) -> str:
+    """The format that a data set's name or first characters speak for; empty where none does."""
+    if path.is_dir():
+        return "amber" if any(path.glob("**/query_all.json")) else ""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        start = file.read(_LOOKED_AT)
+    if path.name.startswith("query"):
+        return "amber"
+    if path.name.startswith(("instances", "captions")) or any(f'"{key}"' in start for key in ("images", "objects")):
+        return "chair"
+    return "pope" if '"label"' in start else ""

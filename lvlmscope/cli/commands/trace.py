@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 from typing import Any, Final
+from warnings import catch_warnings, filterwarnings
 
 import xarray as xr
 
 from lvlmscope import plot
+from lvlmscope.capture.seeding import UNUSED_SEED
 from lvlmscope.capture.trace_one import trace
 from lvlmscope.cli.console import console, extreme_heads
 from lvlmscope.cli.output_folder import result_folder
@@ -51,7 +53,8 @@ def run_trace(
         tokens = options.get("max_new_tokens")  # none with a given answer
         if compare and options["interventions"]:
             plain = options | {"interventions": []}
-            with stage.counting("tracing without the intervention", core, total=tokens):
+            with stage.counting("tracing without the intervention", core, total=tokens), catch_warnings():
+                filterwarnings("ignore", UNUSED_SEED.split("=", maxsplit=1)[0])  # the intervention may draw
                 before = trace(loaded, image, prompt, progress=False, **plain)
             before.save(folder / "trace_without_intervention.safetensors")
         with stage.counting("tracing", core, total=tokens):
