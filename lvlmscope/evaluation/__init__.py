@@ -43,7 +43,7 @@ from lvlmscope.evaluation.paired_differences import Difference
 from lvlmscope.evaluation.result_tables import markdown
 from lvlmscope.evaluation.run_folder import load_run, save_run
 from lvlmscope.evaluation.sample_size import SampleSize, sample_sizes
-from lvlmscope.evaluation.setting_differences import setting_differences
+from lvlmscope.evaluation.settings_compared import setting_differences
 from lvlmscope.evaluation.signal_detection import score_signals
 from lvlmscope.evaluation.tuning import Tuning, tune
 from lvlmscope.evaluation.word_labels import LabelledWord, label_words
