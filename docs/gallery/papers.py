@@ -12,7 +12,8 @@ traces = [lv.trace(model, one.image, "Describe the image.", **options) for one i
 words = [label_words(trace, one.present, vocabulary()) for trace, one in zip(traces, scenes, strict=True)]
 
 # CLVA, figure 1
-lv.plot.heatmap(published.image_attention_by_head(traces)).savefig("papers_heads.png", dpi=110)
+question = published.text_attention_by_head(traces, "question")
+lv.plot.heatmap(published.image_attention_by_head(traces), numbers=question).savefig("papers_heads.png", dpi=110)
 # CLVA, figure 2; D-LEAF, figures 3 and 5
 by_layer = [
     published.entropy_by_layer(traces),

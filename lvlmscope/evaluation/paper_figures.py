@@ -2,15 +2,18 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import xarray as xr
 
+from lvlmscope.attention.attention_rows import at_least_float32
 from lvlmscope.attention.entropy_threshold_rule import EntropyRule
 from lvlmscope.diagnostics import anchor_correlation
 from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.evaluation.aggregation import aggregate
 from lvlmscope.evaluation.word_labels import LabelledWord
+from lvlmscope.traces.labelled_arrays import labelled_array
+from lvlmscope.traces.requirements import require_all_keys
 from lvlmscope.traces.trace import Trace
 
 __all__ = [
@@ -20,6 +23,7 @@ __all__ = [
     "image_attention_by_head",
     "pearson_by_layer",
     "saliency_by_word",
+    "text_attention_by_head",
 ]
 
 Traces = Iterable[Trace] | str | os.PathLike[str]
@@ -36,6 +40,40 @@ def image_attention_by_head(traces: Iterable[Trace], **options: Any) -> xr.Datas
         What `aggregate` gives, dims (layer, head).
     """
     return aggregate(traces, "image_attention_focus", by=("layer", "head"), **options)
+
+
+def text_attention_by_head(
+    traces: Iterable[Trace], of: Literal["system", "question"] = "question", **options: Any
+) -> xr.Dataset:
+    """Mean attention of each layer and head on a part of the prompt's text, a share of 1 (CLVA, fig. 1, its numbers).
+
+    `sum_{j in T} a[l,h,t,j]` with `T` the keys before the image (`"system"`) or after it (`"question"`). With
+    `image_attention_by_head` it is the figure: `lvlmscope.plot.heatmap(image, numbers=text)`.
+
+    Args:
+        traces: Traces of one model, of all keys.
+        of: Which part of the prompt.
+        **options: Of `aggregate`: resamples, level, seed.
+
+    Returns:
+        What `aggregate` gives, dims (layer, head).
+
+    Raises:
+        ModelInputError: A trace that kept some keys only.
+    """
+
+    def mass(trace: Trace) -> xr.DataArray:
+        require_all_keys(trace)
+        held = at_least_float32(trace.attention[..., trace.layout.keys_of(of)]).sum(-1)
+        facts: dict[str, Any] = {
+            "units": "1",
+            "bounds": (0.0, 1.0),
+            "reference": "arXiv 2603.25088 fig. 1, our reading",
+        }
+        name = f"{of} text attention"
+        return labelled_array(trace, held.permute(1, 2, 0), ("layer", "head", "step"), long_name=name, **facts)
+
+    return aggregate(traces, mass, by=("layer", "head"), **options)
 
 
 def entropy_by_layer(traces: Traces, **options: Any) -> xr.Dataset:

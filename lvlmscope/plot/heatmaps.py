@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
-from lvlmscope.errors import task
+from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.plot.data.colour_scale import scale_of
 from lvlmscope.plot.data.head_order import head_order
@@ -15,6 +15,7 @@ from lvlmscope.plot.drawing.matrix import heading_of, write_numbers
 from lvlmscope.plot.drawing.plotly_figures import check_backend
 from lvlmscope.plot.figure_style import (
     WIDTH,
+    add_note,
     inscription,
     is_narrow,
     new_figure,
@@ -33,7 +34,7 @@ __all__ = ["heatmap"]
 def heatmap(
     signal: Any,
     *,
-    numbers: bool = False,
+    numbers: bool | xr.DataArray | xr.Dataset = False,
     order: Literal["number", "value"] = "number",
     groups: xr.DataArray | None = None,
     backend: Literal["matplotlib", "plotly"] = "matplotlib",
@@ -47,7 +48,8 @@ def heatmap(
         signal: A labelled array with dims layer and head (others are averaged over, and the title says so), what
             `lvlmscope.aggregate` gives by layer and head, or a trace: then each head's share of attention on the image,
             averaged over the answer.
-        numbers: Write each value into its cell, where there is room; matplotlib only, plotly shows it on hover.
+        numbers: Write each value into its cell, where there is room; matplotlib only, plotly shows it on hover. Or a
+            second signal whose values are written, such as the attention on the question over that on the image.
         order: Heads of each layer by `"number"`, or by `"value"`, the highest first.
         groups: A class for each (layer, head), such as `functional_heads` or `sensitive_heads` gives: heads of a class
             stand together in their layer, and a white line divides the classes.
@@ -62,7 +64,8 @@ def heatmap(
     Raises:
         ModelInputError: Not a trace nor a labelled array, an unknown order or backend, `ax` with plotly, or no image
             keys.
-        ShapeError: The array has no dims layer and head, or an empty one; or groups of other dims.
+        ShapeError: The array has no dims layer and head, or an empty one; groups of other dims, or numbers of other
+            layers and heads.
 
     Examples:
         >>> from lvlmscope.diagnostics import planted_trace
@@ -73,6 +76,7 @@ def heatmap(
     values, averaged = layer_by_head(signal)
     text = title if title is not None else heading_of(values, averaged)
     heads = head_order(values, order, groups)
+    written = _written(numbers, values, backend)
     if backend == "plotly":
         return hovering_map(values, scale_of(values), text, width=width, order=heads)
     with paper_style(ax):
@@ -82,6 +86,22 @@ def heatmap(
         ax.set_title(wrapped(inscription(text), inches=width * 0.8, points=10.5))
         bar = ax.figure.colorbar(drawn, ax=ax, location="bottom" if is_narrow(width) else "right")
         bar.set_label(inscription(axis_label(values)))
-        if numbers:
-            write_numbers(ax, drawn, ordered_cells(values, heads))
+        if written is not None:
+            if written is not values:
+                add_note(ax, wrapped(inscription(f"numbers: {axis_label(written)}"), inches=width * 0.8))
+            write_numbers(ax, drawn, ordered_cells(written, heads))
     return ax.get_figure(root=True)
+
+
+def _written(numbers: Any, values: xr.DataArray, backend: str) -> xr.DataArray | None:
+    """What stands in the cells; None for nothing."""
+    if isinstance(numbers, bool):
+        return values if numbers else None
+    if backend == "plotly":
+        fix = "use matplotlib, or leave them out"
+        raise ModelInputError(message("backend='plotly' and numbers of a second signal", "matplotlib", fix))
+    second, _ = layer_by_head(numbers)
+    if second.shape != values.shape:
+        got, expected = (f"{one.shape[0]} x {one.shape[1]} layers x heads" for one in (second, values))
+        raise ShapeError(message(f"numbers of {got}", expected, "give those of the same model"))
+    return second

@@ -36,6 +36,28 @@ def test_attention_by_head_is_a_heatmap():  # CLVA, figure 1
     ] == pytest.approx(0.4)
 
 
+def test_the_numbers_over_image_attention_are_those_of_the_text():  # CLVA, figure 1
+    image = published.image_attention_by_head(traces(), **QUICK)
+    parts = {of: published.text_attention_by_head(traces(), of, **QUICK) for of in ("system", "question")}
+    for of, found in parts.items():
+        keys = [trace.layout.keys_of(of) for trace in traces()]
+        shares = [
+            trace.attention[..., own].sum(-1).mean((0, 1, 2)).item() for trace, own in zip(traces(), keys, strict=True)
+        ]
+        assert found["mean"].mean().item() == pytest.approx(np.mean(shares), abs=1e-6)
+    assert parts["question"]["mean"].values.max() > 0
+    figure = plot.heatmap(image, numbers=parts["question"])
+    assert np.allclose(figure.axes[0].images[0].get_array(), 0.4)
+    written = [float(text.get_text()) for text in figure.axes[0].texts]
+    np.testing.assert_allclose(written, parts["question"]["mean"].values.ravel(), atol=0.06)
+    assert "numbers: question text attention" in " ".join(figure.axes[0].get_xlabel().split())
+    assert texts_outside(figure) == []
+    with pytest.raises(ShapeError, match="numbers of 8 x 1 layers x heads"):
+        plot.heatmap(image, numbers=parts["question"].isel(head=[0]))
+    with pytest.raises(ModelInputError, match="backend='plotly' and numbers of a second signal"):
+        plot.heatmap(image, numbers=parts["question"], backend="plotly")
+
+
 def test_entropy_and_both_pearson_curves_are_drawn_with_their_interval():  # CLVA, figure 2
     found = {
         "entropy": published.entropy_by_layer(traces(), **QUICK),

@@ -134,7 +134,7 @@ def write_numbers(ax: "Axes", drawn: "AxesImage", values: np.ndarray) -> None:
     Args:
         ax: Where.
         drawn: The map, for its colours: numbers are white on dark ones, black on bright ones.
-        values: ``[row, column]``.
+        values: ``[row, column]``; those of the map itself or others.
     """
     figure = ax.get_figure(root=True)
     finite = values[np.isfinite(values)]
@@ -150,7 +150,8 @@ def write_numbers(ax: "Axes", drawn: "AxesImage", values: np.ndarray) -> None:
     if points < _SMALLEST:
         add_note(ax, "no numbers: the cells are too small for them at this width")
         return
-    colours = np.asarray(drawn.cmap(drawn.norm(np.where(np.isfinite(values), values, 0.0))))
+    under: np.ndarray = np.ma.filled(np.ma.asarray(drawn.get_array(), dtype=float), 0.0)
+    colours = np.asarray(drawn.cmap(drawn.norm(np.where(np.isfinite(under), under, 0.0))))
     shades = colours[..., :3] @ np.array([0.3, 0.59, 0.11])
     for row, column in np.argwhere(np.isfinite(values)):
         colour = "black" if shades[row, column] > 0.5 else "white"
