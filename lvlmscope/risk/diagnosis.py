@@ -13,6 +13,7 @@ from lvlmscope.evaluation.signal_registry import chosen_signals
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.risk.at_risk_threshold import subject_of, usual_risk, words_at_risk
 from lvlmscope.risk.calibration import Calibration, bundled_calibration
+from lvlmscope.risk.cut_words import CutWord, cut_words
 from lvlmscope.risk.diagnosis_report import parts_of
 from lvlmscope.risk.findings import (
     Drift,
@@ -54,6 +55,7 @@ class Diagnosis:
             word is judged; None where they cannot be distinguished.
         interventions: Interventions configured from this trace, the one with the most evidence first.
         left_out: Signals that the trace cannot give, with what they lack.
+        cut: What each judged word loses when the image is cut off; empty where that was not asked for.
     """
 
     answer: str
@@ -68,6 +70,7 @@ class Diagnosis:
     shares: HeadShares | None
     interventions: tuple[Recommendation, ...]
     left_out: tuple[str, ...]
+    cut: tuple[CutWord, ...] = ()
 
     def intervention(self, name: str | None = None) -> Recommendation:
         """A proposed intervention.
@@ -129,6 +132,7 @@ def diagnose(
     model: Any = None,
     words: Vocabulary | None = None,
     rule: EntropyRule | None = None,
+    cut_image: bool = False,
 ) -> Diagnosis:
     """Which words are at risk, what layers and heads did, and which interventions fit, each configured from this trace.
 
@@ -147,12 +151,15 @@ def diagnose(
         words: Which words name objects; None for the calibration's. Without either, every word is judged but English
             function words (articles, prepositions, pronouns, auxiliaries, conjunctions).
         rule: D-LEAF's threshold and choice of heads, by which layers and heads are flagged.
+        cut_image: Also cut the image off (`lvlmscope.knockout`), in all layers and in three at a time: what each judged
+            word loses. It needs the model and runs it once for each layer; it changes no risk.
 
     Returns:
         The diagnosis, which prints as a table.
 
     Raises:
-        ModelInputError: No trace, no image keys, an empty answer, or a calibration of a model of another size.
+        ModelInputError: No trace, no image keys, an empty answer, a calibration of a model of another size, or
+            `cut_image` without a model or with a trace that `knockout` refuses.
 
     >>> from lvlmscope.diagnostics import planted_trace
     >>> found = diagnose(planted_trace(steps=6))
@@ -162,6 +169,8 @@ def diagnose(
     trace = require_trace(trace)
     calibration = calibration or _own(trace)
     _check(trace, calibration)
+    if cut_image and model is None:
+        raise ModelInputError(message("cut_image=True without a model", "the model that made the trace", "pass model="))
     judged = judged_words(trace, words or (calibration.vocabulary if calibration else None))
     signals, left_out = chosen_signals(None, trace, model)
     tokens = calibration.tokens if calibration else "first"
@@ -193,6 +202,7 @@ def diagnose(
         shares=head_shares(trace, case.first_steps or range(trace.num_steps)),
         interventions=propose(case),
         left_out=left_out,
+        cut=cut_words(trace, model, judged) if cut_image else (),
     )
 
 

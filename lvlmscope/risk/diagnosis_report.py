@@ -23,6 +23,8 @@ def parts_of(diagnosis: "Diagnosis") -> list[Block]:
     parts += [_layers(diagnosis), _heads(diagnosis)]
     if diagnosis.drift is not None:
         parts.append(_drift(diagnosis.drift))
+    if diagnosis.cut:
+        parts.append(Block(title="image cut off", note="; ".join(map(str, diagnosis.cut[:_MOST]))))
     parts.append(_interventions(diagnosis))
     if diagnosis.left_out:
         parts.append(Block(title="not read", note=", ".join(diagnosis.left_out)))
