@@ -9,9 +9,11 @@ if not __name__.startswith("lvlmscope."):
         "Possible is `lvlmscope.interventions`: install the repository with `pip install -e .` and import that."
     )
 
+from lvlmscope.interventions.adhh import ADHH
 from lvlmscope.interventions.agla import AGLA
 from lvlmscope.interventions.clva import CLVA
 from lvlmscope.interventions.deco import DeCo
+from lvlmscope.interventions.directions import Directions
 from lvlmscope.interventions.dleaf import DLEAF
 from lvlmscope.interventions.dola import DoLa
 from lvlmscope.interventions.hallurnn import HalluRNN
@@ -29,9 +31,11 @@ from lvlmscope.interventions.registry import (
 )
 from lvlmscope.interventions.sgrs import SGRS
 from lvlmscope.interventions.spin import SPIN
+from lvlmscope.interventions.steering import Steering
 from lvlmscope.interventions.vcd import VCD
 
 __all__ = [
+    "ADHH",
     "AGLA",
     "CLVA",
     "DLEAF",
@@ -42,11 +46,13 @@ __all__ = [
     "SPIN",
     "VCD",
     "DeCo",
+    "Directions",
     "DoLa",
     "HalluRNN",
     "HeadRescaling",
     "LocoRE",
     "Placebo",
+    "Steering",
     "intervention",
     "list_interventions",
     "load_interventions",

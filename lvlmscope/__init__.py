@@ -59,6 +59,7 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.evaluation.signal_registry import signal as signal
     from lvlmscope.explorer import explore as explore
     from lvlmscope.explorer import report as report
+    from lvlmscope.interventions import ADHH as ADHH
     from lvlmscope.interventions import AGLA as AGLA
     from lvlmscope.interventions import CLVA as CLVA
     from lvlmscope.interventions import DLEAF as DLEAF
@@ -69,11 +70,13 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.interventions import SPIN as SPIN
     from lvlmscope.interventions import VCD as VCD
     from lvlmscope.interventions import DeCo as DeCo
+    from lvlmscope.interventions import Directions as Directions
     from lvlmscope.interventions import DoLa as DoLa
     from lvlmscope.interventions import HalluRNN as HalluRNN
     from lvlmscope.interventions import HeadRescaling as HeadRescaling
     from lvlmscope.interventions import LocoRE as LocoRE
     from lvlmscope.interventions import Placebo as Placebo
+    from lvlmscope.interventions import Steering as Steering
     from lvlmscope.interventions import intervention as intervention
     from lvlmscope.interventions import list_interventions as list_interventions
     from lvlmscope.interventions import load_interventions as load_interventions
@@ -180,6 +183,9 @@ _HOMES = {
     "HeadRescaling": "lvlmscope.interventions",
     "LocoRE": "lvlmscope.interventions",
     "VCD": "lvlmscope.interventions",
+    "Steering": "lvlmscope.interventions",
+    "Directions": "lvlmscope.interventions",
+    "ADHH": "lvlmscope.interventions",
     "SPIN": "lvlmscope.interventions",
     "PAI": "lvlmscope.interventions",
     "M3ID": "lvlmscope.interventions",
@@ -256,7 +262,7 @@ __all__ += [
     "list_interventions",
     "load_interventions",
 ]
-__all__ += ["AGLA", "ICD", "M3ID", "PAI", "SPIN", "DeCo", "DoLa"]
+__all__ += ["ADHH", "AGLA", "ICD", "M3ID", "PAI", "SPIN", "DeCo", "Directions", "DoLa", "Steering"]
 __all__ += ["InterventionConfig", "Placebo", "intervention", "save_interventions"]
 __all__ += ["WordSignal", "labelled_array", "list_signals", "signal"]
 __all__ += ["anchor_correlation", "attention_sinks", "confidence", "functional_heads", "image_attention_focus"]

@@ -9,6 +9,7 @@ import torch
 
 from lvlmscope.errors import InterventionError, UnsupportedOptionError
 from lvlmscope.interventions import (
+    ADHH,
     AGLA,
     CLVA,
     DLEAF,
@@ -23,6 +24,7 @@ from lvlmscope.interventions import (
     HalluRNN,
     HeadRescaling,
     LocoRE,
+    Steering,
     list_interventions,
     load_interventions,
     save_interventions,
@@ -32,6 +34,7 @@ from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace
 from tests.support import tiny_models
 from tests.support.depth_cells import saved
+from tests.support.planted_directions import planted_directions
 from tests.support.traced import from_inputs
 
 STEPS = 5
@@ -44,6 +47,8 @@ INTERVENTIONS: dict[str, Intervention] = {
     "SGRS": SGRS(alpha=0.99, layers=[1], J="after_image"),
     "VCD": VCD(beta=0.0),  # in the stack, SGRS is to have a choice
     "AGLA": AGLA(beta=0.0),
+    "ADHH": ADHH(heads=("0.1", "1.2"), threshold=0.05),
+    "Steering": Steering(directions=planted_directions()),
     "DeCo": DeCo(layers=[0], top_p=1.0, k=1000),
     "DoLa": DoLa(layers=[0], beta=0.0),
     "ICD": ICD(disturbance=(3, 4, 5), beta=0.0),
@@ -60,6 +65,8 @@ IDENTITIES: dict[str, Intervention] = {
     "SGRS": SGRS(alpha=0.0),
     "VCD": VCD(alpha=0.0),
     "AGLA": AGLA(alpha=0.0),
+    "ADHH": ADHH(heads=()),
+    "Steering": Steering(directions=planted_directions(), strength=0.0),
     "DeCo": DeCo(alpha=0.0),
     "DoLa": DoLa(strength=0.0, layers=[0]),
     "ICD": ICD(alpha=0.0),

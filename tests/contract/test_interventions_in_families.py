@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from lvlmscope.interventions import SGRS, HalluRNN, LocoRE
+from lvlmscope.interventions import SGRS, HalluRNN, LocoRE, Steering
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace
 from tests.contract.test_interventions import IDENTITIES, INTERVENTIONS, OPTIONS, STEPS
 from tests.support import tiny_models
 from tests.support.depth_cells import saved
+from tests.support.planted_directions import planted_directions
 from tests.support.tiny_families import FAMILIES
 from tests.support.traced import from_inputs
 
@@ -22,7 +23,9 @@ each_intervention = pytest.mark.parametrize("intervention", INTERVENTIONS.values
 
 
 def fitting(intervention: Intervention, model: Any) -> Intervention:
-    """The intervention, with a cell of the model's hidden size where it has one."""
+    """The intervention, with a cell or directions of the model where it has one."""
+    if isinstance(intervention, Steering):
+        return replace(intervention, directions=planted_directions(model))
     if not isinstance(intervention, HalluRNN):
         return intervention
     return replace(intervention, cell=saved(model.config.get_text_config().hidden_size))

@@ -1,0 +1,173 @@
+"""Directions of the residual stream: from the states of grounded words to those of hallucinated ones."""
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from lvlmscope.errors import InterventionError, OutputError, message, task
+from lvlmscope.interface.paths import path_of
+from lvlmscope.models.loaded_model import family_for, unwrap
+from lvlmscope.runtime.protocol import ModelInfo
+from lvlmscope.traces.atomic_write import whole_file
+from lvlmscope.traces.requirements import require_trace
+from lvlmscope.traces.trace import Trace
+
+__all__ = ["Directions", "weights_digest"]
+
+_NAME: Final = "directions"
+_DIGEST: Final = "model_digest"
+_SAMPLED: Final = 32  # numbers of each layer that tell a model from another
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Directions:
+    """A unit vector for each decoder layer, and which model's stream it belongs to.
+
+    Attributes:
+        vectors: ``[layer, hidden]``, float32: the state after the layer, mean of hallucinated minus mean of grounded
+            words, each row of length 1.
+        model_digest: Tells the model's weights from another's.
+    """
+
+    vectors: Float[torch.Tensor, "layer hidden"]
+    model_digest: str
+
+    @classmethod
+    @task("find directions")
+    def between(
+        cls,
+        model: Any,
+        traces: Sequence[Trace],
+        *,
+        hallucinated: Sequence[Collection[int]],
+        grounded: Sequence[Collection[int]],
+    ) -> Self:
+        """Differences of means of the states that predicted some words and others.
+
+        Args:
+            model: The model that made the traces: what ``load`` gave, or a bare one.
+            traces: Answers, traced with ``hidden_states=True``.
+            hallucinated: Steps of hallucinated words, for each trace; `label_words` finds them.
+            grounded: Steps of grounded words, for each trace.
+
+        Returns:
+            The directions.
+
+        Raises:
+            InterventionError: Traces without hidden states, another number of lists than of traces, a step that an
+                answer does not have, or no word of one kind.
+            ModelInputError: Something among the traces that is none.
+        """
+        if not len(traces) == len(hallucinated) == len(grounded):
+            got = f"{len(traces)} traces, {len(hallucinated)} and {len(grounded)} lists of steps"
+            raise InterventionError(message(got, "one list of each kind for a trace", "give equal numbers"))
+        means = [
+            _mean_state(traces, steps, kind) for kind, steps in (("hallucinated", hallucinated), ("grounded", grounded))
+        ]
+        difference = (means[0] - means[1])[1:]  # the first state is the embedding
+        bare = unwrap(model)
+        digest = weights_digest(family_for(model).decoder_layers(bare))
+        return cls(torch.nn.functional.normalize(difference, dim=-1).float(), digest)
+
+    def save(self, path: str | Path) -> None:
+        """Write them as safetensors, with the model's digest.
+
+        Args:
+            path: File to write; an existing one is replaced.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        with task("save directions"):
+            target = path_of(path, OutputError)
+            try:
+                with whole_file(target) as temporary:
+                    save_file({_NAME: self.vectors.contiguous()}, temporary, metadata={_DIGEST: self.model_digest})
+            except OSError as error:
+                expected = "a file in a folder that exists and can be written to"
+                raise OutputError(message(str(error.strerror or error), expected, "choose another path")) from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Args:
+            path: File to read.
+
+        Raises:
+            InterventionError: No such file, or one of something else.
+        """
+        with task("load directions"):
+            source, expected = path_of(path, InterventionError), "a file of Directions.save"
+            try:
+                with safe_open(source, "pt") as file:
+                    digest = (file.metadata() or {}).get(_DIGEST)
+                    vectors = file.get_tensor(_NAME).clone() if _NAME in file.keys() else None  # noqa: SIM118 - no mapping
+            except (OSError, SafetensorError) as error:
+                got = " ".join(str(error).split())[:160]
+                raise InterventionError(message(got, expected, "check the path")) from error
+            if digest is None or vectors is None or vectors.dim() != 2 or vectors.dtype != torch.float32:
+                raise InterventionError(message(f"{source.name} with other tensors", expected, "save them again"))
+            return cls(vectors, digest)
+
+    def require_model(self, model_info: ModelInfo) -> None:
+        """Refuse another model than the one whose stream they belong to.
+
+        Args:
+            model_info: The model.
+
+        Raises:
+            InterventionError: It is another.
+        """
+        shape = [model_info.num_layers, model_info.hidden_size]
+        if list(self.vectors.shape) != shape or weights_digest(model_info.decoder_layers) != self.model_digest:
+            got = f"directions {list(self.vectors.shape)} of another model"
+            expected = f"those of this one, whose stream is {shape}"
+            raise InterventionError(message(got, expected, "find them with traces of this model", task="steer"))
+
+
+def weights_digest(layers: Sequence[torch.nn.Module]) -> str:
+    """SHA-256 of some numbers of every decoder layer, and of the shapes of all its weights.
+
+    Args:
+        layers: Decoder layers in order.
+
+    Returns:
+        64 hexadecimal digits; the same on every device. Weights that lie elsewhere ("meta") count by their shape.
+    """
+    found = hashlib.sha256()
+    for layer in layers:
+        for name, weight in layer.named_parameters():
+            found.update(f"{name} {tuple(weight.shape)}".encode())
+        first = next(layer.parameters(), None)
+        if first is not None and first.device.type != "meta":
+            found.update(first.detach().flatten()[:_SAMPLED].float().cpu().numpy().tobytes())
+    return found.hexdigest()
+
+
+def _mean_state(
+    traces: Sequence[Trace], steps: Sequence[Collection[int]], kind: str
+) -> Float[torch.Tensor, "depth hidden"]:
+    """Mean of the states at some steps of all traces, in float64."""
+    states = []
+    for trace, chosen in zip(traces, steps, strict=True):
+        if require_trace(trace).hidden_states is None:
+            fix = "trace with hidden_states=True"
+            raise InterventionError(message("a trace without hidden states", "traces with them", fix))
+        if outside := [step for step in chosen if not 0 <= step < trace.num_steps]:
+            got, expected = f"step {outside[0]}", f"steps 0 to {trace.num_steps - 1} of that answer"
+            raise InterventionError(message(got, expected, "take the steps of label_words"))
+        if chosen:
+            assert trace.hidden_states is not None
+            states.append(trace.hidden_states[sorted(chosen)].double())
+    if not states:
+        fix = "give traces of answers with both kinds"
+        raise InterventionError(message(f"no {kind} word", "words of both kinds", fix))
+    return torch.cat(states).mean(0)
