@@ -100,7 +100,7 @@ class ActiveIntervention:
         with calling(f"the intervention {self.name}, in {hook}"):
             if shown is None:
                 return method(*args)
-            with left_unchanged(shown, by=self.name, hook=hook):
+            with left_unchanged(shown, by=self.name, hook=hook, later=self.record.written):
                 return method(*args)
 
     def take(self, other: "ActiveIntervention") -> None:

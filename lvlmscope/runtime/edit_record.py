@@ -18,6 +18,7 @@ from lvlmscope.runtime.edit_validation import (
     validate_hidden,
     validate_logits,
 )
+from lvlmscope.runtime.in_place_edits import refuse_write
 
 __all__ = ["CHECK_AT_ONCE", "EditRecord"]
 
@@ -60,6 +61,7 @@ class EditRecord:
         self._waiting: list[_Edit] = []
         self._spoiled_scores: Bool[torch.Tensor, ""] | None = None
         self._mixed: Int[torch.Tensor, ""] | None = None
+        self._written: dict[tuple[str, str, torch.device], Bool[torch.Tensor, ""]] = {}
         self._held = 0
         # By hook, layers, device and number of tensors: changes, layers with a value that is not finite, masked keys
         self._found: dict[tuple[str, tuple[int, ...], torch.device, int], list[torch.Tensor]] = {}
@@ -151,6 +153,32 @@ class EditRecord:
         if self._at_once:
             self.require_edits()
 
+    def written(self, hook: str, name: str, found: Bool[torch.Tensor, ""]) -> None:
+        """Note whether a tensor was written into.
+
+        Args:
+            hook: The hook that was shown it.
+            name: The tensor's name.
+            found: Whether it was.
+
+        Raises:
+            InterventionError: Where edits are checked at once, it was.
+        """
+        key = hook, name, found.device
+        self._written[key] = found if key not in self._written else self._written[key] | found
+        if self._at_once:
+            self.require_unwritten()
+
+    def require_unwritten(self) -> None:
+        """Look whether a tensor was written into; this waits for the device where that is not known without it.
+
+        Raises:
+            InterventionError: One was.
+        """
+        for (hook, name, _), found in self._written.items():
+            if found.item() is True:
+                refuse_write(name, by=self._name, hook=hook)
+
     def _add(self, edit: _Edit, *, waits: bool) -> None:
         self._waiting.append(edit)
         self._held += edit.new.numel()
@@ -188,6 +216,7 @@ class EditRecord:
             InterventionError: An edit had values that are not finite, or weight on a key that the row may not see.
         """
         self.compare()
+        self.require_unwritten()
         if self._spoiled_scores is not None:
             require_scores(self._name, spoiled=self._spoiled_scores.item() is True)
         for (hook, *_), found in self._found.items():

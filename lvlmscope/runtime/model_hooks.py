@@ -259,6 +259,8 @@ class Instrumentation(ActiveSet):
         here.check.judge()
         for each in self.active:
             each.call("end_forward", logits, shown={"logits": logits})
+            if not here.generating:
+                each.record.require_unwritten()
 
     def _handle(self, call: AttentionCall, run: Callable[[], KernelOutput]) -> KernelOutput:
         """The kernel's output with the heads replaced whose rows were edited."""

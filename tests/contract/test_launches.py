@@ -52,7 +52,11 @@ READING = {
     "interventions/key_positions.py": {"crosses": "once a layer"},
     "interventions/placebo.py": {"counts": "for a report"},
     "interventions/sgrs.py": {"no_effect_reason": "when a block ends", "report": "for a report"},
-    "runtime/edit_record.py": {"counts": "for a report", "require_edits": "when generate ends"}
+    "runtime/edit_record.py": {
+        "counts": "for a report",
+        "require_edits": "when generate ends",
+        "require_unwritten": "likewise",
+    }
     | {"mixed_rows": "for a report"},
     "runtime/logit_mixing.py": {"_prompt": "once a prompt"},
     "runtime/prompt_inputs.py": dict.fromkeys(("has_image", "without_image", "with_words"), "once a prompt"),
@@ -106,6 +110,14 @@ def test_a_second_sequence_costs_its_own_forward(name: str) -> None:
     found = per_token(model(), inputs(), (method,), short=8, long=10)
     assert (found.syncs, found.reads) == (2 * plain().syncs, plain().reads)
     assert plain().kernels < found.kernels <= bound * plain().kernels
+
+
+@pytest.mark.parametrize("name", ["DLEAF", "HeadRescaling"])
+@pytest.mark.filterwarnings("ignore:.* changed nothing in:UserWarning")
+def test_nobody_waits_in_inference_mode_where_no_version_tells_of_edits_in_place(name: str) -> None:
+    with torch.inference_mode():
+        found = per_token(model(), inputs(), BOUNDS[name][0], short=8, long=10)
+    assert (found.syncs, found.reads) == (plain().syncs, plain().reads)
 
 
 def test_what_a_trace_adds_hardly_grows_with_the_answer() -> None:

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lvlmscope.hooks.attention_call import AttentionCall
-from lvlmscope.hooks.attention_math import mix_values, row_scores, softmax_rows
+from lvlmscope.hooks.attention_math import _scaled_product, _widens, mix_values, row_scores, softmax_rows
 
 HALF = [torch.bfloat16, torch.float16]
 HEADS, KEY_HEADS, KEYS, DIM = 4, 2, 300, 64
@@ -69,3 +70,41 @@ def test_without_a_scale_the_root_of_the_head_size_divides() -> None:
     key = own.key.repeat_interleave(HEADS // KEY_HEADS, 1)
     expected = own.query.double() @ key.double().mT / math.sqrt(DIM)
     torch.testing.assert_close(row_scores(own).double(), expected, atol=1e-4, rtol=1e-4)
+
+
+class _Products(TorchDispatchMode):
+    """Notes the matrix products that are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "bmm" in func.name():
+            self.names.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize(
+    ("device", "product"), [("cuda", "aten::bmm.dtype"), ("cpu", "aten::baddbmm")], ids=["accelerator", "processor"]
+)
+def test_an_accelerator_gives_the_product_in_float32_and_the_processor_does_not(
+    device: str, product: str, dtype: torch.dtype
+) -> None:
+    """Fake tensors: only shapes, types and devices, so that the accelerator's branch runs everywhere."""
+    with _Products() as products, FakeTensorMode():
+        query, key = (torch.empty(1, KEY_HEADS, count, DIM, device=device, dtype=dtype) for count in (2, KEYS))
+        scores = _scaled_product(query, key, 0.5)
+    assert products.names == [product]
+    assert scores.dtype == torch.float32
+    assert scores.shape == (1, KEY_HEADS, 2, KEYS)
+    assert scores.device.type == device
+
+
+def test_where_gradients_pass_an_accelerator_takes_the_product_that_has_a_backward() -> None:
+    with FakeTensorMode():
+        left = torch.empty(1, 2, DIM, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+        assert not _widens(left, left)
+        with torch.no_grad():
+            assert _widens(left, left)

@@ -10,6 +10,7 @@ from transformers import LogitsProcessor
 import lvlmscope as lv
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import InterventionError, ModelInputError
+from lvlmscope.runtime.edit_record import CHECK_AT_ONCE
 from lvlmscope.runtime.protocol import Session
 from tests.runtime.test_attachment import OPTIONS, Toy, generate
 from tests.support import tiny_models
@@ -71,6 +72,26 @@ def test_an_edit_in_place_is_refused_by_name(session: type[Session], inference: 
         from_inputs(case.model, case.inputs, interventions=[Toy(session)], **OPTIONS)
     assert tiny_models.footprint(case.model) == before
     assert torch.equal(generate(case).logits[0], plain.logits[0])
+
+
+@pytest.mark.parametrize("session", [InWeights, InScores, InStream, InLogits], ids=lambda kind: kind.__name__)
+def test_an_edit_in_place_is_refused_when_the_answer_ends_where_nobody_waited(
+    session: type[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(CHECK_AT_ONCE)
+    case = tiny_models.llava()
+    named = rf"intervention {session.__name__}: got [a-z.]+ changed in place"
+    runs = (
+        lambda: case.model(**case.inputs, logits_to_keep=1),
+        lambda: case.model.generate(**case.inputs, max_new_tokens=3, min_new_tokens=3),
+    )
+    for run in runs:
+        with (
+            torch.inference_mode(),
+            pytest.raises(InterventionError, match=named),
+            lv.intervene(case.model, Toy(session)),
+        ):
+            run()
 
 
 class NotANumber(Session):
