@@ -1,6 +1,7 @@
 """Diagnoses: planted risks, ranges, the table, interventions that work, the bundled model, and bad input."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from lvlmscope.tiny import scene
 from tests.reference import detection as twin
 from tests.support.labelled_traces import LAYERS, WORDS, labels_of, made
 from tests.support.random_traces import blind, random_trace
+from tests.support.varied_traces import varied_trace
 
 
 def focused(hallucinated: bool) -> float:
@@ -250,3 +252,10 @@ def test_bad_input_is_refused(planted: Calibration, seen) -> None:
         diagnose(blind(trace))
     with pytest.raises(ModelInputError, match="got 'magic'; expected: "):
         diagnose(trace, model=model).apply(model, "magic")
+
+
+@pytest.mark.parametrize(("layers", "bands"), [(2, None), (3, ((0,), (1,), (2,))), (4, ((0,), (2,), (3,)))])
+def test_three_layers_are_the_fewest_for_clva(layers: int, bands: tuple[tuple[int, ...], ...] | None) -> None:
+    found = {each.name: each.intervention for each in diagnose(varied_trace(layers=layers)).interventions}
+    chosen: Any = found.get("CLVA")
+    assert (None if chosen is None else (chosen.initial, chosen.middle, chosen.deep)) == bands
