@@ -133,7 +133,7 @@ def patch(
 
 def _attrs() -> dict[str, Any]:
     return storable(
-        {"long_name": "log-probability recovered", "units": "1", "bounds": None, "reference": "arXiv 2202.05262"}
+        {"long_name": "share of the log-probability recovered", "units": "1", "bounds": None, "reference": "arXiv 2202.05262"}
     )
 
 
