@@ -4,7 +4,7 @@ import html
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import xarray as xr
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Detection", "Detector"]
+
+_FEW: Final = 20  # words of a class
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +141,7 @@ class Detection:
         widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
         lines = [{name: name for name in rows[0]}, *rows]
         table = ["  ".join(text.ljust(widths[name]) for name, text in line.items()).rstrip() for line in lines]
-        return "\n".join([self._title(), *table])
+        return "\n".join([self._title(), *table, *self._notes()])
 
     def _repr_html_(self) -> str:
         """The table for Jupyter."""
@@ -149,7 +151,23 @@ class Detection:
             "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(t)}</td>" for t in row.values()) + "</tr>"
             for row in rows
         )
-        return f"<p>{html.escape(self._title())}</p><table><tr>{head}</tr>{body}</table>"
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self._notes())
+        return f"<p>{html.escape(self._title())}</p><table><tr>{head}</tr>{body}</table>{notes}"
+
+    def _notes(self) -> list[str]:
+        """What a reader must know before trusting a row."""
+        notes, fewest = [], min(self.hallucinated, self.words - self.hallucinated)
+        if fewest < _FEW:
+            notes.append(
+                f"few words: {self.hallucinated} hallucinated and {self.words - self.hallucinated} grounded ones. "
+                f"With fewer than {_FEW} of either, 'separates' may be chance: label more answers"
+            )
+        if below := [row.name for row in self.rows if row.auroc.value < 0.5]:
+            notes.append(
+                f"below 0.5: {'; '.join(below)}. Direction, layer and weights come from other words, "
+                "and what was found there does not hold on these"
+            )
+        return notes
 
     def _sorted(self) -> list[Detector]:
         return sorted(self.rows, key=lambda row: (row.kind == "combination", -_known(row.auroc.value)))

@@ -94,7 +94,8 @@ def _read(source: Any, family: Family) -> tuple[Image.Image, ...]:
     images = read_images(source)
     if family.max_images is not None and len(images) > family.max_images:
         got, expected = f"{len(images)} images", f"{family.max_images} for the family {family.name}"
-        raise ImageInputError(message(got, expected, "trace them one by one", task="trace images"))
+        fix = "trace them one by one, or load a model whose family takes several (model.family.max_images is None)"
+        raise ImageInputError(message(got, expected, fix, task="trace images"))
     return images
 
 

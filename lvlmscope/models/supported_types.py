@@ -47,6 +47,19 @@ def list_models() -> tuple[ModelSupport, ...]:
     return tuple(_support(name, kind, held["models"].get(name), other) for name, kind in sorted(NAMES.items()))
 
 
+def _reason(note: str, model_class: str) -> str:
+    """The reason alone, where a note is the message of the error that refuses the model.
+
+    >>> _reason("trace a model: got Florence2Model, an encoder-decoder; expected: others; load one.", "Florence2Model")
+    'an encoder-decoder'
+    >>> _reason("replayed from the start", "Florence2Model")
+    'replayed from the start'
+    """
+    _, got, rest = note.partition(": got ")
+    reason = rest.partition("; expected: ")[0].removeprefix(f"{model_class}, ") if got else note
+    return reason.removeprefix("which ")
+
+
 def _support(model_type: str, model_class: str, entry: dict[str, Any] | None, other: str) -> ModelSupport:
     status: Literal["verified", "generic", "unsupported"] = "generic"
     note = "checked numerically when it is loaded"
@@ -54,7 +67,7 @@ def _support(model_type: str, model_class: str, entry: dict[str, Any] | None, ot
         status, note = "unsupported", NO_IMAGE_TOKENS[model_type].removeprefix("which ")
     elif entry is not None and entry["status"] in {"verified", "unsupported"}:
         status = entry["status"]
-        note = "; ".join(part for part in (entry["note"], other) if part)
+        note = "; ".join(part for part in (_reason(entry["note"], model_class), other) if part)
     elif entry is not None and entry["note"]:
         note = f"{note}; {entry['note']}"
     return ModelSupport(model_type=model_type, model_class=model_class, status=status, note=note)

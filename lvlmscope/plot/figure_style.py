@@ -71,7 +71,7 @@ def paper_style(ax: Any = None) -> Iterator[None]:
 
     with mpl.rc_context(_RC), glyph_notes():
         for given in [] if ax is None else np.asarray(ax, dtype=object).ravel():
-            take_notes(given.get_figure(root=True))
+            take_notes(given.get_figure(root=True), own=False)
         yield
 
 
@@ -93,7 +93,7 @@ def new_figure(width: float, height: float) -> "Figure":
     if mpl.get_backend().lower().split("://")[-1] not in _WINDOWS:
         plt.close(figure)  # else a notebook draws it twice: as the cell's value and as an open figure
         FigureCanvasAgg(figure)  # closing takes the canvas away
-    take_notes(figure)
+    take_notes(figure, own=True)
     return figure
 
 

@@ -1,5 +1,6 @@
 """Fonts for characters that matplotlib's own font does not have, looked for among the installed ones."""
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,6 +17,10 @@ MISSING: Final = "□"
 _PLAIN: Final = ("normal", "regular", 400)
 _NOT_ASKED: Final = (OWN_FONT, "Last Resort", "LastResort")  # the latter have a box for every character
 _NOTED: Final = 12  # characters that a note names
+_NOTE_POINTS: Final = 8.0
+_COLUMNS_PER_INCH: Final = 13.0  # of a note's characters, on average and with a margin
+_LINE_HEIGHT: Final = 0.15  # inches, as the next
+_MARGIN: Final = 0.04
 
 
 class _Noted:
@@ -24,7 +29,7 @@ class _Noted:
     def __init__(self) -> None:
         self.missing: dict[str, None] = {}
         self.families: dict[str, None] = {}
-        self.figures: list[Figure] = []
+        self.figures: dict[int, tuple[Figure, bool]] = {}
 
 
 _NOTED_NOW: ContextVar["_Noted | None"] = ContextVar("noted", default=None)
@@ -63,22 +68,23 @@ def glyph_notes() -> Iterator[None]:
         yield
     finally:
         _NOTED_NOW.reset(token)
-    for figure in {id(figure): figure for figure in noted.figures}.values():
+    for figure, own in noted.figures.values():
         if noted.families:
             _add_families(figure, list(noted.families))
         if noted.missing:
-            _write(figure, list(noted.missing))
+            _write(figure, list(noted.missing), own=own)
 
 
-def take_notes(figure: "Figure") -> None:
+def take_notes(figure: "Figure", *, own: bool) -> None:
     """Has a figure served by the `glyph_notes` around.
 
     Args:
         figure: A figure that is being drawn.
+        own: It is a new one, which may grow for a note; the caller's keep their size.
     """
     noted = _NOTED_NOW.get()
     if noted is not None:
-        noted.figures.append(figure)
+        noted.figures[id(figure)] = (figure, own)
 
 
 def _add_families(figure: "Figure", families: list[str]) -> None:
@@ -92,13 +98,32 @@ def _add_families(figure: "Figure", families: list[str]) -> None:
         text.set_fontfamily([*text.get_fontfamily(), *families])
 
 
-def _write(figure: "Figure", missing: list[str]) -> None:
+def _write(figure: "Figure", missing: list[str], *, own: bool) -> None:
+    """The note at the foot of a figure, in lines that fit its width."""
+    from matplotlib.layout_engine import PlaceHolderLayoutEngine
+
     codes = ", ".join(f"U+{ord(character):04X}" for character in missing[:_NOTED])
     note = f"{MISSING}: no installed font has {codes}{', ...' if len(missing) > _NOTED else ''}"
+    columns = int(figure.get_figwidth() * _COLUMNS_PER_INCH)
+    note = "\n".join(textwrap.wrap(note, max(columns, 20)))
+    if own and isinstance(figure.get_layout_engine(), PlaceHolderLayoutEngine | None):  # nothing else moves the axes up
+        _add_foot(figure, (note.count("\n") + 1) * _LINE_HEIGHT)
+        figure.text(0.01, _MARGIN / figure.get_figheight(), note, fontsize=_NOTE_POINTS, va="bottom")
+        return
     if figure.get_supxlabel():  # the caller's own
-        figure.text(0.01, 0.005, note, fontsize=8)
+        figure.text(0.01, 0.005, note, fontsize=_NOTE_POINTS, va="bottom")
     else:
-        figure.supxlabel(note, x=0.01, ha="left", fontsize=8)
+        figure.supxlabel(note, x=0.01, ha="left", multialignment="left", fontsize=_NOTE_POINTS)
+
+
+def _add_foot(figure: "Figure", inches: float) -> None:
+    """Makes a figure taller at its foot; what is in it keeps its size."""
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + inches)
+    for axes in figure.axes:
+        left, bottom, wide, high = axes.get_position(original=True).bounds
+        shift = [left, (bottom * height + inches) / (height + inches), wide, high * height / (height + inches)]
+        axes.set_position((shift[0], shift[1], shift[2], shift[3]))
 
 
 def _otherwise(character: str) -> str:

@@ -127,6 +127,21 @@ def test_settings_change_what_they_say() -> None:
     assert measured(tokens="mean").settings["tokens"] == "mean"
 
 
+def test_few_words_and_detectors_below_chance_are_remarked_upon() -> None:
+    traces = made(12, seed=4)
+    few = score_signals(traces, labels_of(traces), **FEW)
+    assert "few words: 12 hallucinated and 12 grounded ones. With fewer than 20 of either" in repr(few)
+    assert "few words: 12 hallucinated" in few._repr_html_()
+    traces = made(60, seed=4)
+    many = score_signals(traces, labels_of(traces), **FEW)
+    assert "few words" not in repr(many)
+    below = [row.name for row in many.rows if row.auroc.value < 0.5]
+    assert below
+    note = repr(many).splitlines()[-1]
+    assert note.startswith("below 0.5: ")
+    assert note.removeprefix("below 0.5: ").partition(". ")[0].split("; ") == below
+
+
 def test_first_and_mean_tokens() -> None:
     trace = made(1)[0]
     log_probs = trace.log_probs.tolist()

@@ -40,7 +40,7 @@ def model() -> LoadedModel:
         ("nowhere.png", "No such file"),
         (np.zeros((5, 4, 6)), "array of shape"),
         (np.full((4, 4, 3), 7.0), "floats outside"),
-        ([IMAGE, IMAGE], "2 images"),
+        ([IMAGE, IMAGE], r"2 images; expected: 1 for the family llava; .*model\.family\.max_images is None"),
         (Image.new("RGB", (1, 1)), "1 x 1 pixels; expected: at least 2 x 2"),
         (Image.new("L", (20_000, 20_000)), "20000 x 20000 pixels"),
         (Image.new("RGB", (20_000, 1)), "20000 x 1 pixels"),

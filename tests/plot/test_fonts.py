@@ -9,10 +9,11 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-from lvlmscope.plot import compare, fonts, timeline
+from lvlmscope.plot import compare, fonts, overlay, timeline
 from lvlmscope.plot.figure_style import inscription, paper_style, wrapped
-from tests.support.drawn_figures import texts_outside, with_answer
+from tests.support.drawn_figures import texts_outside, with_answer, with_image
 
 WORDS = ("猫", " แมว", " बिल्ली", " dog")
 
@@ -111,3 +112,17 @@ def test_wide_characters_take_the_room_of_two():
     one, two = wrapped("a" * 40, inches=3.0), wrapped("猫" * 40, inches=3.0)
     assert 2 * len(two.splitlines()[0]) == pytest.approx(len(one.splitlines()[0]), abs=1)
     assert np.ptp([len(line) for line in two.splitlines()[:-1]]) == 0
+
+
+@pytest.mark.parametrize("width", [3.6, 7.0])
+@pytest.mark.parametrize("draw", [timeline, overlay])
+def test_a_note_of_many_characters_stays_inside_and_touches_nothing(draw, width):
+    words = [chr(0x1F642 + number) for number in range(14)]
+    trace = with_image(with_answer(*(f" {word}" for word in words)))
+    figure = draw(trace, words[:3], width=width) if draw is overlay else draw(trace, width=width)
+    assert texts_outside(figure) == []
+    renderer = figure.canvas.get_renderer()
+    (note,) = (text for text in figure.findobj(Text) if "no installed font has U+1F642" in text.get_text())
+    box = note.get_window_extent(renderer)
+    for axes in figure.axes:
+        assert not box.overlaps(axes.get_tightbbox(renderer))
