@@ -1,4 +1,4 @@
-"""AD-HH: takes attention on the text away from the heads that write hallucinated words."""
+"""AD-HH: removes attention on the text from hallucination heads."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ class ADHH(InterventionConfig):
     """Adaptive deactivation of hallucination heads, Yang et al. 2025, ICLR (our reading).
 
     A predicting row of a hallucination head whose attention on the text after the image is above `threshold` loses that
-    attention: these weights become 0, and the others are brought back to a sum of 1. Which heads these are the paper
-    finds by attributing hallucinated words to heads; `from_traces` takes those that look at the text more in the rows
-    that predict hallucinated words than in those of grounded ones (our choice).
+    attention: these weights become 0, and the others are rescaled to the row's sum. The paper finds the heads by
+    attributing hallucinated words to heads; `from_traces` takes those that attend to the text more in the rows that
+    predict hallucinated words than in those of grounded ones (our choice).
 
     Attributes:
         heads: The heads as `"layer.head"`, such as `("3.5", "10.0")`; none is the untouched model, to the last bit.
@@ -72,7 +72,7 @@ class ADHH(InterventionConfig):
         count: int = 20,
         **changes: Any,
     ) -> Self:
-        """The heads that look at the text more for hallucinated words than for grounded ones, by their mean attention.
+        """The heads whose mean attention on the text is larger for hallucinated words than for grounded ones.
 
         Args:
             traces: Answers of one model, with all keys kept.
@@ -86,7 +86,7 @@ class ADHH(InterventionConfig):
 
         Raises:
             InterventionError: Another number of lists than of traces, or no word of one kind.
-            ModelInputError: Something among the traces that is none, or fewer heads than that.
+            ModelInputError: An object that is not a trace, a trace without an image, or more heads than the model has.
         """
         if not len(traces) == len(hallucinated) == len(grounded):
             got = f"{len(traces)} traces, {len(hallucinated)} and {len(grounded)} lists of steps"
@@ -125,7 +125,7 @@ class ADHH(InterventionConfig):
 
 
 class _ADHHSession(ImageSession):
-    """Takes the text's weights away from chosen heads."""
+    """Removes the text's weights from chosen heads."""
 
     method = "ADHH"
 
@@ -142,7 +142,7 @@ class _ADHHSession(ImageSession):
         self._text = after_image(forward)
 
     def edit_attention(self, rows: AttentionRows) -> torch.Tensor | None:
-        """Weights without the text's, in rows of these heads that look at it too much."""
+        """Weights without the text's, in rows of these heads whose attention on it is above the threshold."""
         if not self.sees_image:
             return None
         assert self._text is not None

@@ -1,4 +1,4 @@
-"""AGLA-like: adds the logits of a view of the image in which only what the question looks at is left."""
+"""AGLA-like: adds the logits of an image in which only the tokens that the prompt attends to most are left."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,12 +28,12 @@ class AGLA(InterventionConfig):
     `logits(image) + alpha * logits(masked image)` over the tokens whose probability under the whole image is at least
     beta times that of the most probable one. The paper masks pixels by another model's image-text matching; here the
     model masks its own image tokens: the share `kept` that the prompt's last row attends to most, over all layers and
-    heads, stays visible; the others are hidden from attention in a second sequence.
+    heads, is kept; the others get the mean embedding of their image, in a second sequence.
 
     Attributes:
-        alpha: Strength of the masked view, 0 or more; 0 leaves all logits as they are.
+        alpha: Weight of the masked image's logits, 0 or more; 0 leaves all logits as they are.
         beta: Least probability of a token as a share of the largest, in [0, 1).
-        kept: Share of the image tokens that stay visible, in (0, 1]; one at least.
+        kept: Share of the image tokens that keep their embeddings, in (0, 1]; one at least.
     """
 
     alpha: Annotated[float, Range(ge=0)] = 2.0
@@ -55,7 +55,7 @@ class AGLA(InterventionConfig):
 
 
 class _AGLASession(ImageSession):
-    """Watches the prompt's last row, and asks for the logits of what it looked at."""
+    """Sums the attention of the prompt's last row, and adds the logits of the masked image."""
 
     method = "AGLA"
 
@@ -87,7 +87,7 @@ class _AGLASession(ImageSession):
         return None
 
     def branches(self, prompt: PromptInputs) -> Mapping[str, PromptInputs | Callable[[], PromptInputs]]:
-        """The prompt with the image tokens blanked that its last row did not look at."""
+        """The prompt with the image tokens blanked that its last row attends to least."""
         seen = self._config.alpha > 0 and prompt.has_image
         return {"masked": lambda: prompt.with_interventions(_Blanked(self._hidden(prompt)))} if seen else {}
 
@@ -102,7 +102,7 @@ class _AGLASession(ImageSession):
         return hidden
 
     def mix_logits(self, step: StepLogits) -> torch.Tensor | None:
-        """The sum of both views, and -inf for tokens that are not plausible."""
+        """The sum of both logits, and -inf for tokens that are not plausible."""
         if not self.sees_image or self._config.alpha == 0:
             return None
         mixed = step.logits + self._config.alpha * step.branch("masked")
@@ -122,10 +122,12 @@ class _Blanked:
 
     def describe(self) -> dict[str, Any]:
         """Its name."""
-        return {"name": "AGLA, in its masked view"}
+        return {"name": "AGLA, masked image"}
 
 
 class _BlankedSession(Session):
+    """Blanks embeddings in the prompt's forward."""
+
     def __init__(self, keys: torch.Tensor) -> None:
         self._keys = keys
         self._image: torch.Tensor | None = None

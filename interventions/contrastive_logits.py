@@ -1,4 +1,4 @@
-"""Logits of one sequence against those of another, among the tokens that are plausible."""
+"""Contrast of the logits of two sequences, and the adaptive plausibility constraint."""
 
 from math import log
 
@@ -30,8 +30,8 @@ def plausible_only(
     """Mixed logits, -inf for tokens whose probability is below a share of the largest.
 
     Args:
-        mixed: What is to be chosen from.
-        logits: The model's own, whose probabilities count.
+        mixed: Logits from which a token is chosen.
+        logits: The model's own, whose probabilities decide.
         beta: The share, in [0, 1); 0 leaves every token.
 
     >>> plausible_only(torch.ones(1, 3), torch.tensor([[0.0, -1.0, -5.0]]), beta=0.1).tolist()

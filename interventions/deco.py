@@ -1,4 +1,4 @@
-"""DeCo: adds the logits of the earlier layer that is surest of one of the last layer's candidates."""
+"""DeCo: adds the logits of the earlier layer that gives a candidate of the last layer the largest probability."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -65,9 +65,9 @@ class _DeCoSession(Session):
             return None
         candidates = most_probable(step.logits, top_p=self._config.top_p, k=self._config.k)
         early = torch.stack([step.early(layer) for layer in self.early_layers])
-        sure, anchor = early.softmax(-1).masked_fill(~candidates, 0.0).amax(-1).max(0)
+        largest, anchor = early.softmax(-1).masked_fill(~candidates, 0.0).amax(-1).max(0)
         chosen = early.gather(0, anchor[None, :, None].expand(1, *step.logits.shape))[0]
-        mixed = step.logits + self._config.alpha * sure.unsqueeze(-1) * chosen
+        mixed = step.logits + self._config.alpha * largest.unsqueeze(-1) * chosen
         return mixed.masked_fill(~candidates, float("-inf"))
 
 

@@ -23,7 +23,7 @@ __all__ = ["Directions", "weights_digest"]
 
 _NAME: Final = "directions"
 _DIGEST: Final = "model_digest"
-_SAMPLED: Final = 32  # numbers of each layer that tell a model from another
+_SAMPLED: Final = 32  # values of each layer's first weight that enter the digest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +49,7 @@ class Directions:
         hallucinated: Sequence[Collection[int]],
         grounded: Sequence[Collection[int]],
     ) -> Self:
-        """Differences of means of the states that predicted some words and others.
+        """Mean state of the steps of hallucinated words minus that of grounded words, for each layer.
 
         Args:
             model: The model that made the traces: what ``load`` gave, or a bare one.
@@ -63,7 +63,7 @@ class Directions:
         Raises:
             InterventionError: Traces without hidden states, another number of lists than of traces, a step that an
                 answer does not have, or no word of one kind.
-            ModelInputError: Something among the traces that is none.
+            ModelInputError: An object that is not a trace.
         """
         if not len(traces) == len(hallucinated) == len(grounded):
             got = f"{len(traces)} traces, {len(hallucinated)} and {len(grounded)} lists of steps"
@@ -102,7 +102,7 @@ class Directions:
             path: File to read.
 
         Raises:
-            InterventionError: No such file, or one of something else.
+            InterventionError: No such file, or one that `save` did not write.
         """
         with task("load directions"):
             source, expected = path_of(path, InterventionError), "a file of Directions.save"
@@ -118,7 +118,7 @@ class Directions:
             return cls(vectors, digest)
 
     def require_model(self, model_info: ModelInfo) -> None:
-        """Refuse another model than the one whose stream they belong to.
+        """Refuse a model other than the one that they were found with.
 
         Args:
             model_info: The model.
@@ -134,7 +134,7 @@ class Directions:
 
 
 def weights_digest(layers: Sequence[torch.nn.Module]) -> str:
-    """SHA-256 of some numbers of every decoder layer, and of the shapes of all its weights.
+    """SHA-256 of the names and shapes of every decoder layer's weights, and of the first values of its first one.
 
     Args:
         layers: Decoder layers in order.

@@ -1,4 +1,4 @@
-"""DoLa: the last layer's logits against those of an earlier one, chosen anew for each token."""
+"""DoLa: logits of the last layer contrasted with those of an earlier layer, chosen for each token."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -28,8 +28,8 @@ class DoLa(InterventionConfig):
     An earlier layer's distribution is what the model's final norm and output matrix make of its state; the state is
     normed first (the released code's implementation leaves the norm out for some models).
 
-    It looks at the text as much as at the image, and acts without one. Its `generate` counterpart of transformers
-    (`dola_layers=`) cannot be used beside it.
+    It does not depend on the image, and acts without one too. transformers' own `generate(dola_layers=...)` cannot be
+    used together with it.
 
     Attributes:
         layers: Candidates: ints, or a band of depth, of which every second layer is taken; the default is the first
@@ -89,11 +89,14 @@ class _DoLaSession(Session):
 def jensen_shannon(
     early: Float[torch.Tensor, "layer row vocabulary"], last: Float[torch.Tensor, "row vocabulary"]
 ) -> Float[torch.Tensor, "layer row"]:
-    """Jensen-Shannon divergence of distributions from one, nats in [0, ln 2].
+    """Jensen-Shannon divergence between each layer's distribution and the last layer's, in nats, in [0, ln 2].
 
     Args:
         early: Log-probabilities of each layer.
-        last: Log-probabilities.
+        last: Log-probabilities of the last layer.
+
+    Returns:
+        One divergence for each layer and row.
     """
     p, q = early.exp(), last.exp()
     middle = torch.special.entr((p + q) / 2).sum(-1)

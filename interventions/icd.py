@@ -1,4 +1,4 @@
-"""ICD: instruction contrastive decoding, the logits of the question against those after a disturbing instruction."""
+"""ICD: instruction contrastive decoding, logits of the question contrasted with those under a disturbance."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ class ICD(InterventionConfig):
     """Instruction contrastive decoding, arXiv 2403.18715.
 
     `softmax((1 + alpha) * logits(question) - alpha * logits(disturbance + question))` over the tokens whose probability
-    is at least beta times that of the most probable one. The disturbance is a role that makes the model less sure of
-    the image; it stands before the question, after the image and its marks (our reading for models without a Q-Former,
-    whose instruction the paper disturbs). Words need the model's tokenizer, which what `lvlmscope.load` gives has.
+    is at least beta times that of the most probable one. The disturbance is a role that makes the model less certain
+    of the image; it stands before the question, after the image and its marks (our reading for models without a
+    Q-Former, whose instruction the paper disturbs). Words need the model's tokenizer, which `lvlmscope.load` provides.
 
     Attributes:
         disturbance: The words before the question, or their token ids.
@@ -56,7 +56,7 @@ class ICD(InterventionConfig):
 
 
 class _ICDSession(ImageSession):
-    """Asks for the logits after the disturbing instruction."""
+    """Contrasts the logits with those after the disturbing instruction."""
 
     method = "ICD"
 

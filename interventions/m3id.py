@@ -25,8 +25,8 @@ class M3ID(InterventionConfig):
     """Multi-modal mutual information decoding, arXiv 2403.14003 (our reading of Alg. 1).
 
     `l_c + (1 - gamma_t) / gamma_t * (l_c - l_u)` with the log-probabilities l_c of the prompt with its image and l_u of
-    its text alone, `gamma_t = exp(-lambda * t)`, t = 1 for the answer's first token. It acts on tokens of which the
-    model is not sure: those whose largest probability under l_c is below `threshold`.
+    its text alone, `gamma_t = exp(-lambda * t)`, t = 1 for the answer's first token. It acts where
+    the model is uncertain: where the largest probability under l_c is below `threshold`.
 
     Attributes:
         decay: lambda, 0 or more; 0 leaves all logits as they are.
@@ -52,7 +52,7 @@ class M3ID(InterventionConfig):
 
 
 class _M3IDSession(ImageSession):
-    """Asks for the logits of the text alone."""
+    """Contrasts the logits with those of the text alone."""
 
     method = "M3ID"
 
@@ -69,10 +69,10 @@ class _M3IDSession(ImageSession):
         return {"text": prompt.without_image()} if self._acts and prompt.has_image else {}
 
     def mix_logits(self, step: StepLogits) -> torch.Tensor | None:
-        """The correction, in rows where the model is not sure."""
+        """The correction, in rows where the model is uncertain."""
         if not self.sees_image or not self._acts:
             return None
         seen, unseen = step.logits.log_softmax(-1), step.branch("text").log_softmax(-1)
-        unsure = seen.amax(-1, keepdim=True).exp() < self._config.threshold
+        uncertain = seen.amax(-1, keepdim=True).exp() < self._config.threshold
         mixed = contrast(seen, unseen, alpha=expm1(self._config.decay * (step.step + 1)))
-        return mixed.where(unsure, step.logits)
+        return mixed.where(uncertain, step.logits)

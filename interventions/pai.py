@@ -1,4 +1,4 @@
-"""PAI: pays more attention to the image, and takes away what the text alone would say."""
+"""PAI: raises the attention scores of image keys, and contrasts the logits with those of the text alone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class PAI(InterventionConfig):
 
 
 class _PAISession(ImageSession):
-    """Raises the image's scores, and asks for the logits of the text alone."""
+    """Raises the scores of image keys, and contrasts the logits with those of the text alone."""
 
     method = "PAI"
 
@@ -73,7 +73,7 @@ class _PAISession(ImageSession):
             return None
         image = rows.image_keys.unsqueeze(-2) & (rows.weights > 0)
         gain = torch.where(image, self._config.alpha * rows.scores.abs(), 0.0)
-        # What a learned sink takes is weight too, and stays at its own score
+        # A learned sink also takes weight; its score stays as it is
         gain_most = gain.amax(-1, keepdim=True)
         raised = rows.weights * (gain - gain_most).exp()
         sink = (1 - rows.weights.sum(-1, keepdim=True)).clamp_min(0.0) * (-gain_most).exp()

@@ -1,4 +1,4 @@
-"""SPIN: suppresses the heads of each row that look at the image least."""
+"""SPIN: suppresses the heads of each row that attend to the image least."""
 
 from dataclasses import dataclass
 from math import ceil

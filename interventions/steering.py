@@ -58,6 +58,8 @@ class Steering(InterventionConfig):
 
 
 class _SteeringSession(Session):
+    """Moves the states of predicting rows, at their own length."""
+
     def __init__(self, vectors: torch.Tensor, strength: float, layers: tuple[int, ...]) -> None:
         self._vectors, self._strength, self._layers = vectors, strength, frozenset(layers)
 

@@ -1,4 +1,4 @@
-"""VCD: visual contrastive decoding, the logits of the image against those of a noised one."""
+"""VCD: visual contrastive decoding, logits under the image contrasted with those under a noised image."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class VCD(InterventionConfig):
 
 
 class _VCDSession(ImageSession):
-    """Asks for the logits of a noised image."""
+    """Contrasts the logits with those of a noised image."""
 
     method = "VCD"
 
@@ -90,8 +90,11 @@ def noised(
 
     Args:
         pixels: Normalised pixel values; the noise is the same for each entry of the first axis.
-        steps: Of 1,000.
+        steps: Steps of noise, from 1 to 1,000.
         seed: Of the noise.
+
+    Returns:
+        Noised pixel values of the same shape.
     """
     betas = torch.linspace(-6, 6, 1000).sigmoid() * (0.5e-2 - 1e-5) + 1e-5
     kept = float((1 - betas).cumprod(0)[steps - 1])
