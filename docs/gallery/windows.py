@@ -7,4 +7,4 @@ model, image = lv.load("tiny"), scene("prior", 0).image
 trace = lv.trace(model, image, "Describe the image.", max_new_tokens=48)
 
 figure = lv.plot.windows(lv.knockout(model, trace, to="all", layers=2))
-figure.savefig("windows.png", dpi=110)
+figure.savefig("windows.png", dpi=70)
