@@ -488,7 +488,11 @@ PAGES: dict[str, Change] = {
     "diagnosis": Change(lambda: False, str),
 }
 # Everything else has a test of its own beside it
+SAME_RESULTS = "faster, and the same up to rounding: tests/runtime/test_compiled_edits.py"
 ELSEWHERE: dict[str, dict[str, str]] = {
+    "intervene": {"compile": SAME_RESULTS},
+    "attach": {"compile": SAME_RESULTS},
+    "diagnose": {"cut_image": "tests/risk/test_cut_words.py"},
     "report": {"path": "the file that is read", "model": "tests/explorer/test_html_report.py"},
     "evaluate": {"out": "tests/evaluation/test_evaluate.py reads the folder", "parser": "below"},
     "tune": {"progress": "tests/evaluation/test_tuning.py counts its calls", "parser": "below"},
