@@ -45,6 +45,9 @@ def _words(diagnosis: "Diagnosis") -> Block:
         note += "; no word to judge"
     elif not _ranked(diagnosis):
         note += "; too few words, or signals without values, to rank any"
+    elif diagnosis.calibrated:
+        note += "" if diagnosis.risky else "; no word is far above it"
+        note += "; risks are frequencies: a grounded word can rank above a hallucinated one"
     rows = tuple(
         (word.text, _judgement(diagnosis, word, rank), "; ".join(str(one) for one in word.raised[:3]) or "-")
         for rank, word in enumerate(shown, start=1)
@@ -83,6 +86,11 @@ def _layers(diagnosis: "Diagnosis") -> Block:
     note = (
         f"by D-LEAF's rule: {ranges(one.layer for one in diagnosis.layers)}, each at {shares} of tokens, {heads} heads"
     )
+    if any(one.name == "DLEAF" for one in diagnosis.interventions):
+        where = f"half of {_subject(diagnosis)} or more" if diagnosis.risky else _subject(diagnosis)
+        note += (
+            f"; DLEAF is proposed for those flagged at {where}, and for layers never flagged, which set its threshold"
+        )
     return Block(title="flagged layers", note=note)
 
 

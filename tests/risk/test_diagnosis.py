@@ -181,6 +181,19 @@ def test_the_table_tells_all_in_a_few_lines(seen) -> None:
     assert configured(DLEAF(gamma=0.5)) == "DLEAF(gamma=0.5)"
 
 
+def test_what_a_ranking_and_the_flagged_layers_mean_is_said(seen) -> None:
+    model, trace = seen
+    found = diagnose(trace, model=model)
+    text = " ".join(str(found).split())
+    assert "18% is usual; ranges: 90 % of correct words; risks are frequencies: a grounded word can rank" in text
+    assert "DLEAF is proposed for those flagged at half of the words at risk or more, and for layers never" in text
+    calm = dataclasses.replace(found, words=tuple(dataclasses.replace(word, risk=0.1) for word in found.words))
+    calm = dataclasses.replace(calm, risky=(), interventions=())
+    text = " ".join(str(calm).split())
+    assert "correct words; no word is far above it; risks are frequencies" in text
+    assert "DLEAF is proposed" not in text
+
+
 def test_ranges_show_that_the_value_is_outside() -> None:
     told = [
         str(OutOfRange(signal="r_neg", layer=layer, value=value, low=low, high=high))
