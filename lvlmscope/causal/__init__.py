@@ -1,8 +1,8 @@
-"""Causal evidence: what a word loses when attention is cut, beside maps that only say where attention was.
+"""Causal evidence: attention knockout and activation patching, beside attention maps, which are correlational.
 
-A knock-out cuts the attention from chosen keys to chosen query rows in a window of layers, and reads how much less
-probable each word of the answer is. Activation patching shows the model another image and puts activations of the first
-one back, one layer and place at a time.
+A knockout cuts the attention from chosen keys to chosen query rows in a window of layers, and measures how much less
+probable each word of the answer is. Activation patching runs the model on another image with activations of the first
+one restored, one layer and set of positions at a time.
 """
 
 from lvlmscope.causal.knock_out import knockout

@@ -1,4 +1,4 @@
-"""Activations of one run of an answer put in the place of another's, at chosen layers, heads and positions."""
+"""Activations of one run of an answer patched into another run, at chosen layers, heads and positions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Site:
 
 
 class ActivationPatch:
-    """Keeps the activations of one run, then puts them into others."""
+    """Keeps the activations of the first run, then patches them into later ones."""
 
     def __init__(self, positions: ForwardPositions) -> None:
         """Prepare; the first run is kept.

@@ -1,4 +1,4 @@
-"""Attention cut between keys and query rows while an answer is given again; each sample of a batch has its own cut."""
+"""Attention cut between keys and query rows in replays of an answer; each sample of a batch has its own cut."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -4,7 +4,7 @@ __all__ = ["ForwardPositions"]
 
 
 class ForwardPositions:
-    """Counts each layer's rows while an answer is given again."""
+    """Counts each layer's rows while an answer is replayed."""
 
     def __init__(self, first_end: int) -> None:
         """Prepare.

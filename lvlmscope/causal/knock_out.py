@@ -1,4 +1,4 @@
-"""Attention knock-out: how much less probable each word is with attention cut in a window of layers."""
+"""Attention knockout: how much less probable each word is with attention cut in a window of layers."""
 
 import math
 from collections.abc import Sequence
@@ -48,9 +48,9 @@ def knockout(
 
     In the layers l of a window W, the scores of rows r in `to` for keys c in `from_` become -inf before the softmax,
     so that the row's other weights sum to 1: `M[l,r,c] = -inf` (l in W, c != r). With
-    `s_w = sum_{t in w} ln p(token_t | image, tokens before)`: `K[W,w] = s_w - s_w(cut in W)`. Above 0 the word needed
-    what those rows read there, below 0 they spoke against it; `1 - exp(-K)` is the share of its probability that is
-    lost. The answer is that of the trace, given again with the cut; several windows are run in one forward.
+    `s_w = sum_{t in w} ln p(token_t | image, tokens before)`: `K[W,w] = s_w - s_w(cut in W)`. Above 0 the word is
+    less probable without that attention, below 0 more probable; `1 - exp(-K)` is the share of its probability that is
+    lost. The trace's answer is replayed with the cut, several windows in one forward.
 
     A row always keeps its own key. What a row cannot read in one window it may have read before, or read from rows that
     did: `to="answer"` leaves the rows of the question, which carry much of the image; `to="all"` cuts these, too. A

@@ -1,4 +1,4 @@
-"""A model whose attention calls or hidden states are handled while one thread gives an answer again."""
+"""A model whose attention calls or hidden states are handled while one thread replays an answer."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -53,7 +53,7 @@ def keys_named(trace: Trace, keys: Keys, image_index: int, *, name: str = "from_
     else:
         found = _at(name, keys, len(trace.tokens))
     if not bool(found.any()):
-        raise _refused(name, keys, "at least one key", "which holds no token; choose another box or kind")
+        raise _refused(name, keys, "at least one key", "which holds no token")
     return found
 
 
@@ -84,7 +84,7 @@ def rows_named(trace: Trace, rows: Rows, words: Sequence[Word]) -> list[Bool[tor
     else:
         found = _at("to", rows, len(trace.tokens))
     if not bool(found.any()):
-        raise _refused("to", rows, "at least one row", "which holds no row; choose others")
+        raise _refused("to", rows, "at least one row", "which holds no row")
     return [found]
 
 

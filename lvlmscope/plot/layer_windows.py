@@ -29,7 +29,7 @@ _HEIGHT: Final = 2.9
 
 
 @checked
-@task("draw a knock-out")
+@task("draw a knockout")
 def windows(
     lost: xr.DataArray,
     *,

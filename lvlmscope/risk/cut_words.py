@@ -39,15 +39,14 @@ class CutWord:
         """One sentence.
 
         >>> print(CutWord(text="knife", steps=(4,), lost=2.5, layers=(3, 4, 5), lost_there=2.1))
-        without the image 'knife' loses 2.5 nats, without it in layers 3-5 2.1
+        'knife' loses 2.5 nats without the image, 2.1 nats without it in layers 3-5 only
         """
         if self.lost < _MENTIONED and self.lost_there < _MENTIONED:
-            return f"without the image {self.text!r} loses nothing ({self.lost:.2f} nats)"
+            return f"{self.text!r} loses nothing without the image ({self.lost:.2f} nats)"
         span = f"{self.layers[0]}-{self.layers[-1]}" if len(self.layers) > 1 else f"{self.layers[0]}"
         where = f"layer{'s' if len(self.layers) > 1 else ''} {span}"
-        return (
-            f"without the image {self.text!r} loses {self.lost:.1f} nats, without it in {where} {self.lost_there:.1f}"
-        )
+        whole, part = f"{self.lost:.1f} nats without the image", f"{self.lost_there:.1f} nats without it"
+        return f"{self.text!r} loses {whole}, {part} in {where} only"
 
 
 def cut_words(trace: Trace, model: Any, words: Sequence[LabelledWord]) -> tuple[CutWord, ...]:

@@ -1,4 +1,4 @@
-"""Knock-out: its twins in float64, families, batches, what may not change, planted cuts, and bad input."""
+"""Knockout: its twins in float64, families, batches, what may not change, planted cuts, and bad input."""
 
 import dataclasses
 from typing import Any

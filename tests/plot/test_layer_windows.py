@@ -1,4 +1,4 @@
-"""The figure of a knock-out: its lines and their names, in both backends, for words and windows of any number."""
+"""The figure of a knockout: its lines and their names, in both backends, for words and windows of any number."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tests.support.drawn_figures import overlapping_labels, texts_outside
 
 
 def lost(values: np.ndarray, words: list[str]) -> xr.DataArray:
-    """A knock-out of one layer each `[window, word]`."""
+    """A knockout of one layer each `[window, word]`."""
     named = {"window": [f"{n}" for n in range(len(values))], "word": np.array(words, dtype=object)}
     steps = {"first_step": ("word", np.arange(len(words)))}
     attrs = {"long_name": "lost when cut", "units": "nats", "from_": "image", "to": "answer"}

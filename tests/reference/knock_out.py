@@ -1,4 +1,4 @@
-"""Slow twins of the knock-out: LLaVA in float64 loops, and any model's own forward under 4-D masks made by hand."""
+"""Slow twins of the knockout: LLaVA in float64 loops, and any model's own forward under 4-D masks made by hand."""
 
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager

@@ -29,16 +29,16 @@ def test_a_diagnosis_tells_what_each_word_loses(seen) -> None:
     assert found.cut[1].lost == pytest.approx(float(everywhere[0, 1]), abs=1e-4)
     assert found.cut[0].lost_there == pytest.approx(float(everywhere[1, 0]), abs=1e-4)
     assert found.cut[0].lost > 2 > 0.3 > found.cut[1].lost
-    assert "without the image 'broccoli' loses" in " ".join(str(found).split())
+    assert f"'broccoli' loses {found.cut[0].lost:.1f} nats without the image" in " ".join(str(found).split())
     assert [word.risk for word in found.words] == [word.risk for word in plain.words]
     assert cut_words(trace, model, ()) == ()
 
 
 def test_a_word_that_loses_nothing_is_said_so() -> None:
     word = CutWord(text="cake", steps=(7,), lost=0.04, layers=(2,), lost_there=0.01)
-    assert str(word) == "without the image 'cake' loses nothing (0.04 nats)"
+    assert str(word) == "'cake' loses nothing without the image (0.04 nats)"
     word = CutWord(text="cake", steps=(7,), lost=0.4, layers=(2,), lost_there=0.3)
-    assert str(word) == "without the image 'cake' loses 0.4 nats, without it in layer 2 0.3"
+    assert str(word) == "'cake' loses 0.4 nats without the image, 0.3 nats without it in layer 2 only"
 
 
 def test_the_model_is_needed(seen) -> None:
