@@ -1,4 +1,4 @@
-"""A model with interventions that answers conversations in batches: what all bridges to other tools rest on."""
+"""A model under interventions that answers conversations in batches; every bridge to another tool uses it."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.verification.loading import load
 
-__all__ = ["Answerer", "own_device", "stack_from_text"]
+__all__ = ["Answerer", "parse_interventions", "process_device"]
 
 _OPTIONS: Final = ("do_sample", "temperature", "top_p", "top_k", "num_beams", "repetition_penalty")
 
 
 class Answerer:
-    """A loaded model, the interventions under which it answers, and how many answers it generates together."""
+    """A loaded model, the interventions under which it generates, and the batch size."""
 
     @checked
     def __init__(
@@ -34,18 +34,18 @@ class Answerer:
         batch_size: Annotated[int, Range(ge=1)] = 1,
         **loading: Any,
     ) -> None:
-        """Loads the model where it is given by name.
+        """Load the model where it is given by name.
 
         Args:
-            model: What `load` gave, a hub id or a folder.
-            interventions: Act together, in order; or a text such as `"clva:alpha=0.5;beta=0.1+locore"`.
+            model: The result of `load`, a hub id or a folder.
+            interventions: Interventions in order, or a text such as `"clva:alpha=0.5;beta=0.1+locore"`.
             batch_size: Conversations in one `generate`.
             **loading: Options of `load`, for a model given by name.
 
         Raises:
             LvlmscopeError: As for `load`; no such intervention or parameter.
         """
-        self.stack = stack_from_text(interventions) if isinstance(interventions, str) else tuple(interventions)
+        self.stack = parse_interventions(interventions) if isinstance(interventions, str) else tuple(interventions)
         self.model = load(model, **loading) if isinstance(model, str) else model
         self.batch_size = batch_size
 
@@ -63,17 +63,18 @@ class Answerer:
         Args:
             conversations: Messages of each, as chat templates take them: `{"role": "user", "content": [{"type":
                 "image", "image": ...}, {"type": "text", "text": ...}]}`.
-            max_new_tokens: Length allowed to each answer.
-            stop: Texts at which an answer ends, itself not among it; empty ones are passed over.
+            max_new_tokens: Largest number of new tokens in each answer.
+            stop: Stop sequences; the answer is cut before the first one. Empty ones are ignored.
             **generation: do_sample, temperature, top_p, top_k, num_beams and repetition_penalty. Greedy when
-                do_sample is not given and the temperature is 0 or None; settings of sampling are then left out.
+                do_sample is not given and the temperature is 0 or None; temperature, top_p and top_k are then
+                ignored.
 
         Returns:
-            Texts, tokens and time.
+            Texts, number of tokens, whether each was cut at `max_new_tokens`, and seconds.
 
         Raises:
             PromptError: A conversation without messages, or one that the model's template cannot take.
-            UnsupportedOptionError: Another option.
+            UnsupportedOptionError: An option that is not listed above.
         """
         for number, messages in enumerate(conversations):
             if not messages:
@@ -91,12 +92,12 @@ class Answerer:
                 batch_size=self.batch_size,
                 **options,
             )
-        texts = tuple(_until(text, stop) for text in found.texts)
+        texts = tuple(_cut_at(text, stop) for text in found.texts)
         return Answers(texts=texts, tokens=found.tokens, cut=found.cut, seconds=found.seconds)
 
 
-def stack_from_text(text: str) -> tuple[Intervention, ...]:
-    """Interventions from a text in which `;` stands for the comma, which other tools split their options at.
+def parse_interventions(text: str) -> tuple[Intervention, ...]:
+    """Interventions from a text in which `;` stands for the comma, at which other tools split their options.
 
     Args:
         text: As on the command line of lvlmscope; empty for none.
@@ -107,14 +108,14 @@ def stack_from_text(text: str) -> tuple[Intervention, ...]:
     Raises:
         InterventionError: No such intervention or parameter.
 
-    >>> [type(each).__name__ for each in stack_from_text("clva:alpha=0.5;beta=0.1+locore")]
+    >>> [type(each).__name__ for each in parse_interventions("clva:alpha=0.5;beta=0.1+locore")]
     ['CLVA', 'LocoRE']
     """
     return parse_stack(text.replace(";", ",")) if text.strip() else ()
 
 
-def own_device() -> str | None:
-    """The GPU of this process among those of a launch, None on a machine without one."""
+def process_device() -> str | None:
+    """The GPU of this process by `LOCAL_RANK`, as `cuda:0`; None on a machine without one."""
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else None
 
 
@@ -130,7 +131,7 @@ def _generation(given: Mapping[str, Any]) -> dict[str, Any]:
     return known | {"do_sample": bool(sampled)}
 
 
-def _until(text: str, stop: Sequence[str]) -> str:
+def _cut_at(text: str, stop: Sequence[str]) -> str:
     for end in stop:
         text = text.split(end, 1)[0] if end else text
     return text.strip()

@@ -1,7 +1,7 @@
 """Inspect: `inspect eval TASK --model lvlmscope/M -M intervention='clva:alpha=0.5;beta=0.1'`.
 
-Inspect finds `provider` by the entry point `inspect_ai`. The provider is registered when it is asked for: this module
-is imported where Inspect is not installed, too.
+Inspect finds `provider` by the entry point `inspect_ai`. The class is made and registered on first access, so that this
+module can be imported without Inspect.
 """
 
 import threading
@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 
-from lvlmscope.bridges.answerer import Answerer, own_device
+from lvlmscope.bridges.answerer import Answerer, process_device
 from lvlmscope.errors import UnsupportedOptionError, message
 
-__all__ = ["InspectAnswers"]
+__all__ = ["InspectMixin"]
 
-_LENGTH: Final = 1024  # of an answer where neither task nor command says one
-_UNUSED: Final = ("logprobs", "num_choices", "response_schema", "reasoning_effort", "logit_bias")
+_MAX_NEW_TOKENS: Final = 1024  # where neither task nor command gives one
+_UNSUPPORTED: Final = ("logprobs", "num_choices", "response_schema", "reasoning_effort", "logit_bias")
 
 
-class InspectAnswers:
-    """What a provider of Inspect does, without its base class."""
+class InspectMixin:
+    """The methods of a model provider of Inspect; `provider` adds its base class."""
 
     def __init__(
         self,
@@ -45,12 +45,12 @@ class InspectAnswers:
         """
         own = {} if config is None else {"config": config}
         super().__init__(model_name=model_name, base_url=base_url, api_key=api_key, **own)  # type: ignore[call-arg]
-        options = {"device_map": own_device(), **loading}
+        options = {"device_map": process_device(), **loading}
         self.answerer = Answerer(model_name, intervention, **options)
-        self._alone = threading.Lock()
+        self._one_at_a_time = threading.Lock()
 
     async def generate(self, input: Sequence[Any], tools: Sequence[Any], tool_choice: Any, config: Any) -> Any:  # noqa: A002
-        """One answer; answers wait for each other, as the model is one.
+        """One answer; requests run one after the other.
 
         Args:
             input: Inspect's chat messages.
@@ -74,7 +74,7 @@ class InspectAnswers:
         messages, options = conversation(input), generation_options(config)
 
         def answered() -> Any:
-            with self._alone:
+            with self._one_at_a_time:
                 return self.answerer.answer([messages], **options)
 
         found = await run_sync(answered)
@@ -136,13 +136,13 @@ def generation_options(config: Any) -> dict[str, Any]:
     Raises:
         UnsupportedOptionError: An option that has no counterpart here.
     """
-    if unused := [name for name in _UNUSED if getattr(config, name, None)]:
+    if unused := [name for name in _UNSUPPORTED if getattr(config, name, None)]:
         got, fix = ", ".join(unused), "leave it out"
         expected = "max_tokens, stop_seqs, temperature, top_p and top_k"
         raise UnsupportedOptionError(message(got, expected, fix, task="answer for Inspect"))
     sampling = {name: getattr(config, name, None) for name in ("temperature", "top_p", "top_k")}
     return {
-        "max_new_tokens": getattr(config, "max_tokens", None) or _LENGTH,
+        "max_new_tokens": getattr(config, "max_tokens", None) or _MAX_NEW_TOKENS,
         "stop": list(getattr(config, "stop_seqs", None) or ()),
         **{name: value for name, value in sampling.items() if value is not None},
     }
@@ -152,7 +152,7 @@ def generation_options(config: Any) -> dict[str, Any]:
 def _provider() -> Any:
     from inspect_ai.model import ModelAPI, modelapi
 
-    made = type("LvlmscopeAPI", (InspectAnswers, ModelAPI), {"__module__": __name__, "__doc__": InspectAnswers.__doc__})
+    made = type("LvlmscopeAPI", (InspectMixin, ModelAPI), {"__module__": __name__, "__doc__": InspectMixin.__doc__})
     return modelapi(name="lvlmscope")(made)
 
 

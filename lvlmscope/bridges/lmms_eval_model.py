@@ -1,7 +1,7 @@
 """lmms-eval: `lmms-eval --model lvlmscope --model_args pretrained=M,intervention=clva:alpha=0.5;beta=0.1`.
 
-lmms-eval finds `manifest` by the entry point `lmms_eval.models`. It asks for the class `LmmsEvalModel`, which is made
-then, on its own base class: this module is imported where lmms-eval is not installed, too.
+lmms-eval finds `manifest` by the entry point `lmms_eval.models` and then loads `LmmsEvalModel`. The class is made on
+first access, so that this module can be imported without lmms-eval.
 """
 
 from collections import defaultdict
@@ -9,18 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, NoReturn
 
-from lvlmscope.bridges.answerer import Answerer, own_device
+from lvlmscope.bridges.answerer import Answerer, process_device
 from lvlmscope.errors import UnsupportedOptionError, message
 
 __all__ = ["manifest"]
 
 _CLASS: Final = "LmmsEvalModel"
-_LENGTH: Final = 1024  # of an answer where a task says nothing, as lmms-eval's own models have it
-_NOT_OURS: Final = ("until", "max_new_tokens", "image_aspect_ratio", "image_sizes", "max_gen_toks", "use_cache")
+_MAX_NEW_TOKENS: Final = 1024  # where a task gives none; the default of lmms-eval's own models
+_LEFT_OUT: Final = ("until", "max_new_tokens", "image_aspect_ratio", "image_sizes", "max_gen_toks", "use_cache")
 
 
-class AnswersRequests:
-    """What a model of lmms-eval does, without its base class."""
+class LmmsEvalMixin:
+    """The methods of a model of lmms-eval; `LmmsEvalModel` adds its base class."""
 
     is_simple = False
 
@@ -53,13 +53,13 @@ class AnswersRequests:
         """
         super().__init__()
         del max_batch_size
-        place = device_map or device or own_device()
+        place = device_map or device or process_device()
         options: dict[str, Any] = {"dtype": dtype, "check": check, "device_map": None if place == "cpu" else place}
         self.answerer = Answerer(pretrained, intervention, batch_size=int(batch_size), **options)
         self.batch_size = self.answerer.batch_size
         self.device = self.answerer.model.model.device  # on which lmms-eval counts the requests of its ranks
 
-    def generate_until(self, requests: Sequence[Any]) -> list[Any]:
+    def generate_cut_at(self, requests: Sequence[Any]) -> list[Any]:
         """Answers to requests, in order; those with the same options are answered together.
 
         Args:
@@ -91,7 +91,7 @@ class AnswersRequests:
         return conversation(doc_to_messages(documents[document]))
 
     def loglikelihood(self, requests: Sequence[Any]) -> NoReturn:
-        """Refused: lvlmscope answers, it does not rank given answers here.
+        """Refused: tasks that compare likelihoods of given answers are not supported.
 
         Raises:
             UnsupportedOptionError: Always.
@@ -101,7 +101,7 @@ class AnswersRequests:
         raise UnsupportedOptionError(message(got, "a task that generates", fix, task="answer for lmms-eval"))
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> NoReturn:
-        """Refused, as several rounds of one document are.
+        """Refused: tasks with several rounds for one document are not supported.
 
         Raises:
             UnsupportedOptionError: Always.
@@ -146,14 +146,20 @@ def _part(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def generation_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    r"""A task's options as those of `Answerer.answer`; what belongs to other models' inputs is left out.
+    r"""A task's options as those of `Answerer.answer`; options of other models' image processing are left out.
+
+    Args:
+        given: The options of a request, by name.
+
+    Returns:
+        The options, with `max_new_tokens` and `stop`.
 
     >>> generation_options({"max_new_tokens": 16, "until": ["\n\n"], "temperature": 0, "image_aspect_ratio": "pad"})
     {'temperature': 0, 'max_new_tokens': 16, 'stop': ['\n\n']}
     """
     until = given.get("until") or []
-    own = {name: value for name, value in given.items() if name not in _NOT_OURS}
-    length = given.get("max_new_tokens") or given.get("max_gen_toks") or _LENGTH
+    own = {name: value for name, value in given.items() if name not in _LEFT_OUT}
+    length = given.get("max_new_tokens") or given.get("max_gen_toks") or _MAX_NEW_TOKENS
     return own | {"max_new_tokens": int(length), "stop": [until] if isinstance(until, str) else list(until)}
 
 
@@ -161,7 +167,7 @@ def generation_options(given: Mapping[str, Any]) -> dict[str, Any]:
 def _model_class() -> type:
     from lmms_eval.api.model import lmms
 
-    return type(_CLASS, (AnswersRequests, lmms), {"__module__": __name__, "__doc__": AnswersRequests.__doc__})
+    return type(_CLASS, (LmmsEvalMixin, lmms), {"__module__": __name__, "__doc__": LmmsEvalMixin.__doc__})
 
 
 def __getattr__(name: str) -> Any:
