@@ -1,1 +1,1 @@
-"""How ``generate`` runs a model: each forward's arguments, caches that can be cut, a second sequence beside it."""
+"""How ``generate`` runs a model: arguments of its forwards, caches that can be cropped, branches (second sequences)."""

@@ -1,4 +1,4 @@
-"""A second sequence beside the answer: its logits under other inputs, with a cache of its own."""
+"""A branch: a second sequence with the answer's tokens after other inputs, with its own cache."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -19,9 +19,9 @@ __all__ = ["Branch"]
 class Branch:
     """The same answer after another prompt or image: logits of each step, token by token or as one block.
 
-    Its prompt runs through the model's own ``generate``, its tokens through the forwards that ``generate`` would make:
-    positions, padding and masks are its own. It keeps its own cache until it is freed; what the prompt's forward
-    leaves in the model's modules for later steps (``rope_deltas`` of Qwen) is put back.
+    Its prompt runs through the model's own ``generate``, its tokens through the forwards that ``generate`` would make,
+    with positions, padding and masks of this prompt. The cache is freed with the branch. Attributes that the prompt's
+    forward sets on modules for later steps (``rope_deltas`` of Qwen) are restored.
     """
 
     def __init__(
@@ -34,15 +34,15 @@ class Branch:
         apart: Callable[[], AbstractContextManager[Any]] = nullcontext,
         reorders: bool = False,
     ) -> None:
-        """Nothing runs before the first logits are asked for.
+        """Store the inputs; nothing runs before the first logits are requested.
 
         Args:
             model: The whole model.
             core: The module whose forward ``generate`` calls.
-            inputs: What ``generate`` is to be given, left-padded.
-            options: Settings of a generation that chooses nothing.
-            apart: Made and entered around every forward.
-            reorders: Whether the rows of an answer may change places between steps, as beams do.
+            inputs: Keyword arguments of ``generate`` by name, left-padded.
+            options: Generation settings: greedy, one new token.
+            apart: Makes a context in which every forward of the branch runs.
+            reorders: Whether the rows of an answer may be reordered between steps, as in beam search.
         """
         self._model, self._core, self._inputs = model, core, dict(inputs)
         self._options, self._apart, self._reorders = dict(options), apart, reorders
@@ -55,10 +55,13 @@ class Branch:
         """Logits of the next token.
 
         Args:
-            answer: The answer's tokens so far; as many rows a sample as there are beams or samples of it.
+            answer: The answer's tokens so far; for each prompt one row, or one for each beam or returned sequence.
 
         Returns:
             The model's own logits under the other inputs, in its dtype.
+
+        Raises:
+            UnsupportedModelError: Rows that are not a multiple of the prompts.
         """
         if self._block is not None:
             return self._block[:, answer.shape[1]]
@@ -74,7 +77,7 @@ class Branch:
         return self._last
 
     def replay(self, answer: Int[torch.Tensor, "row step"]) -> None:
-        """Run a whole answer as one block; `logits` then gives the steps of it.
+        """Run a whole answer as one block; `logits` then returns its steps.
 
         Args:
             answer: All tokens.
@@ -101,7 +104,7 @@ class Branch:
         return self._prompt
 
     def _rows_of_a_prompt(self, rows: int) -> int:
-        """Rows of the answer for each prompt: one, or its beams or samples."""
+        """Rows of the answer for each prompt: one, or one for each beam or returned sequence."""
         prompts = int(self._inputs["input_ids"].shape[0])
         each, left = divmod(rows, prompts)
         if left or not each:
@@ -110,7 +113,7 @@ class Branch:
         return each
 
     def _follow(self, answer: torch.Tensor) -> None:
-        """Beams change places: each row goes on from the row that begins as it does."""
+        """Reorder the cache as beam search did: each row continues the row that has its first tokens."""
         assert self._fed is not None
         assert self._prompt is not None
         known = self._fed.shape[1]
@@ -136,7 +139,7 @@ class Branch:
 
 
 def _spread(made: Generation, each: int) -> Generation:
-    """A prompt that was run once, for several rows of an answer; its cache is spread in place."""
+    """A prompt that was run once, repeated for several rows of an answer; its cache is repeated in place."""
     batch = made.ids.shape[0]
 
     def rows(value: Any, dim: int = 0) -> Any:
@@ -157,7 +160,7 @@ def _spread(made: Generation, each: int) -> Generation:
 
 @contextmanager
 def _unchanged_modules(model: torch.nn.Module) -> Iterator[None]:
-    """Put back the attributes of modules that a prompt's forward sets for the steps after it."""
+    """Restore the attributes of modules that a prompt's forward sets for the steps after it."""
     before = [(vars(module), dict(vars(module))) for module in model.modules()]
     try:
         yield

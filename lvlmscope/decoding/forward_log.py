@@ -1,4 +1,4 @@
-"""What the forwards of ``generate`` were given and gave, and the cache that lets them be repeated."""
+"""Arguments and logits of the forwards of ``generate``, and a cache from which they can be repeated."""
 
 import threading
 from collections.abc import Callable
@@ -29,11 +29,11 @@ _RENEWED: Final = {"past_key_values", "logits_to_keep", "return_dict", "cache_po
 class ForwardLog:
     """Keeps the first and last forward's arguments, every step's last columns and logits.
 
-    Forwards of other threads, and of sequences beside the answer, are not counted.
+    Forwards of other threads and of branches are not counted.
     """
 
     def __init__(self, on_forward: Callable[[], Any] = lambda: None) -> None:
-        """Nothing is hooked yet.
+        """Start empty; nothing is hooked yet.
 
         Args:
             on_forward: Called at each forward, to move a progress bar.
@@ -63,7 +63,7 @@ class ForwardLog:
         steps.callback(core.register_forward_hook(self.keep_logits).remove)
 
     def keep_logits(self, _: torch.nn.Module, __: tuple[Any, ...], output: Any) -> None:
-        """Keep the last row's: processors write into a copy of generate's, and into those of ``output_logits``."""
+        """Keep the last row's logits: processors write into generate's copy, and into ``output_logits``."""
         if self._is_own:
             last = output.logits[:, -1]
             self.logits.append(last if output.logits.shape[1] == 1 else last.clone())  # the other rows can be freed

@@ -1,4 +1,4 @@
-"""Whether the running forward belongs to a second sequence of the model, beside the one that is generated."""
+"""Whether the running forward belongs to a branch: a second sequence beside the one that is generated."""
 
 import threading
 from collections.abc import Iterator
@@ -15,17 +15,13 @@ _HERE = _Here()
 
 
 def in_branch() -> bool:
-    """Whether this thread runs a second sequence, which is not counted as generation.
-
-    Returns:
-        Whether it does.
-    """
+    """Whether this thread runs a branch, whose forwards do not count as generation."""
     return _HERE.in_branch
 
 
 @contextmanager
 def second_sequence() -> Iterator[None]:
-    """What this thread runs inside belongs to a second sequence.
+    """Forwards that this thread runs inside the block belong to a branch.
 
     Yields:
         Nothing.

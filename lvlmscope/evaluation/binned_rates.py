@@ -36,9 +36,9 @@ def rate_by_bin(
 ) -> xr.Dataset:
     """Share of object words that are hallucinated in bins of a signal, with bootstrap intervals over traces.
 
-    Bins hold as many words each: their edges are quantiles of the words' values. Words of one value are in one bin, so
-    that there may be fewer bins than asked for. LVLMs-Saliency (arXiv 2601.20279) finds that words of low saliency to
-    the words before, here `"saliency_to_previous"`, are hallucinated more often.
+    Bins hold equal numbers of words: their edges are quantiles of the words' values. Words of equal value are in one
+    bin, so that there may be fewer bins than requested. LVLMs-Saliency (arXiv 2601.20279) finds that words of low
+    saliency to the words before, here `"saliency_to_previous"`, are hallucinated more often.
 
     Args:
         traces: Traces of one model, or a sweep's folder.

@@ -1,4 +1,4 @@
-"""Sums of a sweep's words by image, layer and class of word, read one batch of rows after the other."""
+"""Sums of a sweep's words by image, layer and class of word, read in batches of rows."""
 
 import os
 from collections.abc import Sequence

@@ -14,9 +14,9 @@ __all__ = ["RowEdit", "row_edit"]
 class RowEdit:
     """A function of rows, tensors and settings that has no other inputs or effects.
 
-    Called with `compiled=True` it runs as torch's compiler made it: once for each combination of settings, and again
-    only where a new kind of shape comes (one sample or several, one row or several); the number of keys may change.
-    Where gradients pass it runs as it is written, as the batched backward of a replay cannot go through compiled code.
+    With `compiled=True` it runs compiled by torch: compiled once for each combination of settings, and again only for a
+    new kind of shape (one sample or several, one row or several); the number of keys may change. Where gradients are on
+    it runs uncompiled, as the batched backward of a replay cannot go through compiled code.
     """
 
     def __init__(self, function: Callable[..., Any], *, by_span: bool) -> None:
@@ -33,7 +33,7 @@ class RowEdit:
         self._failed = False
 
     def __call__(self, rows: AttentionRows, *tensors: torch.Tensor, compiled: bool, **settings: Any) -> Any:
-        """What the function gives.
+        """Call the function, compiled or not.
 
         Args:
             rows: Attention rows.
@@ -42,7 +42,7 @@ class RowEdit:
             **settings: Numbers and words.
 
         Returns:
-            Its answer. Where torch cannot compile it, a warning says so once, and it runs as written from then on.
+            The function's result. Where torch cannot compile it, it warns once and runs uncompiled from then on.
         """
         if not compiled or self._failed or torch.is_grad_enabled():
             return self._function(rows, *tensors, **settings)

@@ -1,4 +1,4 @@
-"""Interventions that mix logits: the sequences that they compare with, during an answer and in its replay."""
+"""Interventions that mix logits: their branches, during an answer and in its replay."""
 
 import inspect
 import threading
@@ -26,7 +26,7 @@ from lvlmscope.runtime.step_logits import StepLogits
 __all__ = ["LogitMixing", "mixing_logits"]
 
 _TASK: Final = "generate with an intervention that mixes logits"
-# Other ways of choosing than from one row of logits a step
+# Options under which a token is not chosen from one row of logits a step
 _REFUSED: Final = (
     "assistant_model",
     "assistant_early_exit",
@@ -40,7 +40,7 @@ _VERIFIED: Final = 8  # log-probabilities of a row by which the unembedding is v
 
 
 class LogitMixing:
-    """The interventions that mix the logits of one answer, in order, and the sequences beside it."""
+    """The interventions that mix the logits of one answer, in order, and their branches."""
 
     def __init__(
         self,
@@ -50,13 +50,14 @@ class LogitMixing:
         *,
         beams: bool = False,
     ) -> None:
-        """Ask each intervention for its sequences; none runs yet.
+        """Ask each intervention for its branches; none runs yet.
 
         Args:
             instrumentation: The model's.
             mixing: The interventions.
             prompt: The prompts of the answer.
-            beams: Whether the answer's rows may change places between steps, and logits are log-probabilities.
+            beams: Whether tokens are chosen by beam search: rows are reordered between steps, and logits are
+                log-probabilities.
         """
         self._instrumentation = instrumentation
         self._mixing = mixing
@@ -68,7 +69,7 @@ class LogitMixing:
         self._unembedding: Unembedding | None = None
 
     def _branch(self, owner: ActiveIntervention, name: str) -> Branch:
-        """A sequence, made when it is first asked for."""
+        """A branch, made when it is first requested."""
         if (owner, name) not in self._branches:
             if (owner, name) not in self._named:
                 names = [own for each, own in self._named if each is owner]
@@ -101,7 +102,7 @@ class LogitMixing:
         Args:
             logits: The model's own, float32.
             answer: Tokens so far.
-            at: Which of the predicting rows of the last forward the logits are of.
+            at: Index of the logits' row among the predicting rows of the last forward.
 
         Returns:
             Logits; under beams log-probabilities.
@@ -124,16 +125,16 @@ class LogitMixing:
         return logits
 
     def require_edits(self) -> None:
-        """Look at the edits in the sequences beside the answer, at its end.
+        """Check the edits made in the branches, at the end of the answer.
 
         Raises:
-            InterventionError: Some were none.
+            InterventionError: An edit was invalid.
         """
         for each in self._beside:
             each.record.require_edits()
 
     def replay(self, answer: Int[torch.Tensor, "row step"]) -> None:
-        """Run each sequence over a whole answer, in one block, when it is first asked for.
+        """Run each branch over a whole answer, in one block, when it is first requested.
 
         Args:
             answer: All tokens.
@@ -157,7 +158,7 @@ class LogitMixing:
         return found.to(logits.device, torch.float32)
 
     def _verified(self, logits: torch.Tensor, states: Mapping[int, torch.Tensor], at: int) -> Unembedding:
-        """The unembedding that makes the model's own log-probabilities of the states after its last layer."""
+        """The unembedding that reproduces the model's own log-probabilities from the states after its last layer."""
         hooks = self._instrumentation
         last = states[hooks.model_info.num_layers - 1][:, at]
         log_probs, ids = logits.log_softmax(-1).topk(min(_VERIFIED, logits.shape[-1]), -1)
@@ -178,7 +179,7 @@ def mixing_logits(instrumentation: Instrumentation, given: Mapping[str, Any], se
         Nothing.
 
     Raises:
-        UnsupportedOptionError: Another way of choosing tokens than from one row of logits a step.
+        UnsupportedOptionError: Options under which a token is not chosen from one row of logits a step.
         ModelInputError: No attention mask beside ids that hold the padding token.
     """
     mixing = instrumentation.mixing

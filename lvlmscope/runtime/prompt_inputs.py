@@ -1,4 +1,4 @@
-"""A prompt as ``generate`` is given it, and others made of it: without its image, with changed pixels or text."""
+"""Prompt inputs of ``generate``, and variants of them: without the image, with changed pixels or text."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -123,7 +123,7 @@ class PromptInputs:
         return replace(self, inputs=found, image_keys=self._gathered(self.image_keys, index))
 
     def _at(self, inputs: Mapping[str, Any], index: torch.Tensor) -> dict[str, Any]:
-        """Inputs at other positions; what has none is masked, and holds the last token, which shows nothing."""
+        """Inputs at other positions; positions without a source are masked and hold the prompt's last token."""
         found = {name: self._gathered(value, index) for name, value in inputs.items()}
         last = inputs["input_ids"][:, -1:].expand(index.shape)
         found["input_ids"] = found["input_ids"].where(index.to(last.device) >= 0, last)

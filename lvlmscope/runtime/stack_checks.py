@@ -12,10 +12,10 @@ __all__ = ["refuse_two_choosers", "require_interventions", "warn_of_uncompiled"]
 
 
 def require_interventions(interventions: Sequence[Any]) -> None:
-    """Refuse what is no intervention, or is given twice.
+    """Refuse an object that is not an intervention, and an intervention given twice.
 
     Args:
-        interventions: What was given.
+        interventions: The objects given.
 
     Raises:
         InterventionError: Either.
@@ -53,7 +53,7 @@ def refuse_two_choosers(
 
 
 def warn_of_uncompiled(active: Sequence[ActiveIntervention]) -> None:
-    """Say which interventions run as they are, though they were to be compiled.
+    """Warn of interventions that were to be compiled and run uncompiled.
 
     Args:
         active: Those that were switched on.

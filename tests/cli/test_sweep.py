@@ -38,8 +38,8 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "fix"),
     [
-        ("instances.json", '{"images": [], "annotations": []}', "add --format chair, by the look of it"),
-        ("mine.jsonl", '{"id": 1, "image": "a.png", "objects": ["dog"]}', "add --format chair, by the look of it"),
+        ("instances.json", '{"images": [], "annotations": []}', "add --format chair, which it looks like"),
+        ("mine.jsonl", '{"id": 1, "image": "a.png", "objects": ["dog"]}', "add --format chair, which it looks like"),
         ("asked.jsonl", '{"question_id": 1, "text": "Is there a dog?", "label": "yes"}', "add --format pope"),
         ("query_all.json", "[]", "add --format amber"),
         ("notes.txt", "nothing", "add its --format"),

@@ -110,13 +110,13 @@ def _dataset(data: str, kind: Literal["images", "chair", "pope", "mme", "amber"]
         got = f"{data}{', a file,' if Path(data).is_file() else ' with --images'} without --format"
         expected = "a folder of images alone, or a data set with --format chair, pope, mme or amber"
         likely = _likely_format(Path(data))
-        fix = f"add --format {likely}, by the look of it" if likely else "add its --format"
+        fix = f"add --format {likely}, which it looks like" if likely else "add its --format"
         raise EvaluationError(message(got, expected, fix, task="sweep"))
     return read_image_folder(data)
 
 
 def _likely_format(path: Path) -> str:
-    """The format that a data set's name or first characters speak for; empty where none does."""
+    """The format that a data set's name or first characters indicate; empty where none does."""
     if path.is_dir():
         return "amber" if any(path.glob("**/query_all.json")) else ""
     with path.open(encoding="utf-8", errors="replace") as file:
