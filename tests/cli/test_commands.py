@@ -248,7 +248,7 @@ def test_eval_command_prints_json() -> None:
         (("trace", "IMAGE", " "), "prompt"),
         (("trace", "IMAGE", "Describe.", "--model", "no/such-folder"), "no/such-folder"),
         (("trace", "IMAGE", "Describe.", "--dtype", "nonsense"), "got dtype='nonsense'; expected: 'auto'"),
-        (("trace", "IMAGE", "Describe.", "--intervention", "nothing"), "expected: CLVA, DLEAF"),
+        (("trace", "IMAGE", "Describe.", "--intervention", "nothing"), "list them with lvlmscope interventions"),
         (
             ("trace", "IMAGE", "Describe.", "--intervention", "dleaf:strength=1"),
             "got the parameter 'strength'; expected: gamma",
