@@ -74,6 +74,7 @@ class _PAISession(ImageSession):
         image = rows.image_keys.unsqueeze(-2) & (rows.weights > 0)
         gain = torch.where(image, self._config.alpha * rows.scores.abs(), 0.0)
         # A learned sink also takes weight; its score stays as it is
+        # The softmax of raised scores, from the weights; the largest gain is taken off, or exp could overflow
         gain_most = gain.amax(-1, keepdim=True)
         raised = rows.weights * (gain - gain_most).exp()
         sink = (1 - rows.weights.sum(-1, keepdim=True)).clamp_min(0.0) * (-gain_most).exp()

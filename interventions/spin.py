@@ -49,6 +49,7 @@ class SPIN(InterventionConfig):
 
     def start(self, model_info: ModelInfo) -> Session:
         """A session for one model; raises `ModelInputError` for layers outside it or without attention."""
+        # (1 - 0.7) * 10 is 3.0000000000000004: without the tolerance 4 heads would be kept
         kept = ceil((1 - self.suppressed) * model_info.num_heads - 1e-9)
         return _SPINSession(self, chosen_layers(self.layers, model_info), kept)
 
