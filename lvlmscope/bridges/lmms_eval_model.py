@@ -59,7 +59,7 @@ class LmmsEvalMixin:
         self.batch_size = self.answerer.batch_size
         self.device = self.answerer.model.model.device  # on which lmms-eval counts the requests of its ranks
 
-    def generate_cut_at(self, requests: Sequence[Any]) -> list[Any]:
+    def generate_until(self, requests: Sequence[Any]) -> list[Any]:
         """Answers to requests, in order; those with the same options are answered together.
 
         Args:

@@ -1,6 +1,7 @@
 """Bridges to other tools: conversations, lmms-eval's requests, Inspect's messages, transformers' pipeline."""
 
 import asyncio
+import importlib
 import re
 import sys
 import tomllib
@@ -48,7 +49,7 @@ def test_answers_are_those_of_a_trace_under_the_same_interventions(model: lv.Loa
     assert lv.attached(model) == ()
 
 
-def test_a_batch_gives_what_each_conversation_gives_one_at_a_time(model: lv.LoadedModel) -> None:
+def test_a_batch_gives_what_each_conversation_gives_alone(model: lv.LoadedModel) -> None:
     conversations = [turns(0), turns(1, "Is there a dog in the image?"), turns(2)]
     alone = Answerer(model).answer(conversations, max_new_tokens=12)
     assert Answerer(model, batch_size=3).answer(conversations, max_new_tokens=12).texts == alone.texts
@@ -119,7 +120,7 @@ def test_lmms_eval_gets_its_answers_in_order(monkeypatch: pytest.MonkeyPatch, mo
     documents = [{"image": one.image, "question": PROMPT} for one in SCENES]
     bridge.task_dict = {"world": {"test": documents}}
     long, short = {"max_new_tokens": 12, "temperature": 0}, {"max_new_tokens": 3, "until": ["\n"]}
-    found = bridge.generate_cut_at([request(2, **long), request(0, **short), request(1, **long)])
+    found = bridge.generate_until([request(2, **long), request(0, **short), request(1, **long)])
     stack = (lv.CLVA(alpha=0.9, beta=0.5),)
     assert found[0].text == traced(model, 2, *stack).strip()
     assert found[2].text == traced(model, 1, *stack).strip()

@@ -1,6 +1,7 @@
 """The parts of lmms-eval 0.7.3 and Inspect 0.3.285 that the bridges meet, with the names and fields of the packages."""
 
 import sys
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -28,7 +29,7 @@ class ModelManifest:
     aliases: tuple[str, ...] = ()
 
 
-class LmmsBase:
+class LmmsBase(ABC):
     is_simple = True
 
     def __init__(self) -> None:
@@ -40,13 +41,25 @@ class LmmsBase:
         given = dict(pair.split("=", 1) for pair in arg_string.split(","))
         return cls(**given, **{name: value for name, value in (additional_config or {}).items() if value is not None})
 
+    @abstractmethod
+    def loglikelihood(self, requests: Any) -> Any: ...
 
-class InspectBase:
+    @abstractmethod
+    def generate_until(self, requests: Any) -> Any: ...
+
+    @abstractmethod
+    def generate_until_multi_round(self, requests: Any) -> Any: ...
+
+
+class InspectBase(ABC):
     def __init__(
         self, model_name: str, base_url: Any = None, api_key: Any = None, api_key_vars: Any = (), config: Any = None
     ) -> None:
         self.model_name, self.config = model_name, config
         self.base_url, self.api_key, self.api_key_vars = base_url, api_key, api_key_vars
+
+    @abstractmethod
+    async def generate(self, input: Any, tools: Any, tool_choice: Any, config: Any) -> Any: ...  # noqa: A002
 
 
 @dataclass
