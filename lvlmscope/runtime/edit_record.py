@@ -22,7 +22,7 @@ from lvlmscope.runtime.in_place_edits import refuse_write
 
 __all__ = ["CHECK_AT_ONCE", "EditRecord"]
 
-CHECK_AT_ONCE: Final = "LVLMSCOPE_CHECK_EDITS"  # set to "now": each edit is looked at where it is made
+CHECK_AT_ONCE: Final = "LVLMSCOPE_CHECK_EDITS"  # set to "now": each edit is checked where it is made
 _HELD: Final = 2**22  # numbers that wait to be compared, at most: 16 MiB in float32
 
 

@@ -87,7 +87,7 @@ def validate_logits(new: Float[torch.Tensor, "..."], old: Float[torch.Tensor, "r
 
 
 def require_values(hook: str, name: str, *, spoiled: bool, masked: bool) -> None:
-    """Refuse values that are no edit, once they have been looked at.
+    """Refuse invalid values of an edit, once they have been checked.
 
     Args:
         hook: The hook that returned them.
