@@ -39,9 +39,9 @@ which are drawn on the device.
 _CHECKS: Final = """
 ## Checks of edits
 
-An edit that is none (NaN, weight on a masked key) is refused when `generate` ends, with the intervention's name, so
-that no decode step waits. To find where it is made, set `LVLMSCOPE_CHECK_EDITS=now` before the interventions are
-switched on: each edit is then looked at at once, which waits for the device in every layer.
+An invalid edit (NaN, weight on a masked key) is refused when `generate` ends, with the intervention's name, so that no
+decode step waits. To find where it is made, set `LVLMSCOPE_CHECK_EDITS=now` before the interventions are switched on:
+each edit is then checked at once, which waits for the device in every layer.
 """
 
 
