@@ -5,7 +5,7 @@ probable each word of the answer is. Activation patching runs the model on anoth
 one restored, one layer and set of positions at a time.
 """
 
-from lvlmscope.causal.knock_out import knockout
+from lvlmscope.causal.attention_knockout import knockout
 from lvlmscope.causal.patching import patch
 
 __all__ = ["knockout", "patch"]

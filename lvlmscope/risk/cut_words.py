@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lvlmscope.causal.knock_out import knockout
+from lvlmscope.causal.attention_knockout import knockout
 from lvlmscope.causal.layer_windows import layer_windows
 from lvlmscope.evaluation.word_labels import LabelledWord
 from lvlmscope.traces.requirements import decoder_depth

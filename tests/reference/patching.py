@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from tests.reference import decoder
-from tests.reference.knock_out import continued
+from tests.reference.attention_knockout import continued
 
 
 def _llava_run(model: Any, inputs: dict[str, Any], answer: torch.Tensor, shift: decoder.Shift) -> torch.Tensor:

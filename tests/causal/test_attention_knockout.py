@@ -12,7 +12,7 @@ from lvlmscope.errors import GeometryError, ModelInputError, ReplayError, Unsupp
 from lvlmscope.tiny import scene
 from lvlmscope.traces.token_layout import ImageLayout, Layout
 from lvlmscope.traces.trace import Trace
-from tests.reference.knock_out import llava_log_probs, masked_log_probs
+from tests.reference.attention_knockout import llava_log_probs, masked_log_probs
 from tests.support import tiny_models
 from tests.support.tiny_families import FAMILIES
 from tests.support.tiny_others import OTHERS
