@@ -1,4 +1,4 @@
-"""Activation patching: which activations of an image bring a word back when the model is shown another image."""
+"""Activation patching: which activations of an image restore a word when the model is run on another image."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ def patch(
     processor: Any = None,
     inputs: Any = None,
 ) -> xr.DataArray:
-    """Share of a word's log-probability that activations of the clean run bring back under another image.
+    """Share of a word's log-probability that activations of the clean run recover under another image.
 
     With `s_w = sum_{t in w} ln p(token_t | image, tokens before)`, `s'_w` the same under the corrupted image, and
     `s'_w(p)` under it with the activations at p those of the clean run: `R[p,w] = (s'_w(p) - s'_w) / (s_w - s'_w)`. At
@@ -133,14 +133,18 @@ def patch(
 
 def _attrs() -> dict[str, Any]:
     return storable(
-        {"long_name": "share of the log-probability recovered", "units": "1", "bounds": None, "reference": "arXiv 2202.05262"}
+        {
+            "long_name": "share of the log-probability recovered",
+            "units": "1",
+            "bounds": None,
+            "reference": "arXiv 2202.05262",
+        }
     )
 
 
 def _places(trace: Trace, at: Any, image_index: int) -> dict[str, torch.Tensor]:
     """Positions by name."""
-    if isinstance(at, str | tuple) and not isinstance(at, Mapping):
-        at = [at] if isinstance(at, str) else list(at)
+    at = [at] if isinstance(at, str) else at
     named: dict[str, Keys]
     if isinstance(at, Mapping):
         named = {str(name): keys for name, keys in at.items()}
