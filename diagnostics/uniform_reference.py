@@ -7,8 +7,9 @@ from typing import Any
 import torch
 import xarray as xr
 
+from lvlmscope.attention.option_checks import require_function
 from lvlmscope.diagnostics.sinks import attention_sinks, seen_keys
-from lvlmscope.errors import ModelInputError, message, task
+from lvlmscope.errors import task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.requirements import require_all_keys
 from lvlmscope.traces.trace import Trace
@@ -45,10 +46,7 @@ def uniform_baseline(trace: Trace, signal: Callable[..., xr.DataArray], **option
     0.818
     """
     require_all_keys(trace)
-    function: Any = signal
-    if not callable(function):
-        got, fix = f"signal={function!r}"[:80], "pass a function such as lvlmscope.visual_attention_ratio"
-        raise ModelInputError(message(got, "a signal's function", fix))
+    require_function("signal", signal, "a signal's function, such as lvlmscope.visual_attention_ratio", alone=False)
     if isinstance(options.get("sinks"), str) and options["sinks"] == "exclude":
         options["sinks"] = attention_sinks(trace)
     seen = seen_keys(trace).unsqueeze(2).float()

@@ -1,12 +1,14 @@
 """Options as they come: whole numbers of any library, and the refusal, by name, of what an option does not take."""
 
+import inspect
+from collections.abc import Iterator
 from math import isfinite
 from numbers import Integral, Real
 from typing import Any
 
 from lvlmscope.errors import ModelInputError, message
 
-__all__ = ["require_kind", "require_number", "whole_number"]
+__all__ = ["each_of", "require_function", "require_kind", "require_number", "whole_number"]
 
 
 def whole_number(value: Any) -> int | None:
@@ -41,7 +43,7 @@ def require_number(name: str, value: Any) -> None:
         raise _refused(name, value, "a number")
 
 
-def require_kind(name: str, value: Any, kind: type, expected: str) -> None:
+def require_kind(name: str, value: Any, kind: type | tuple[type, ...], expected: str) -> None:
     """Refuse what is of another class.
 
     Args:
@@ -53,6 +55,56 @@ def require_kind(name: str, value: Any, kind: type, expected: str) -> None:
     """
     if not isinstance(value, kind):
         raise _refused(name, value, expected)
+
+
+def require_function(name: str, value: Any, expected: str, *, alone: bool = True) -> None:
+    """Refuse what cannot be called with one argument.
+
+    Args:
+        value: What was given.
+        expected: What is accepted, in words.
+        alone: Whether nothing else is handed to it; else its other arguments are not looked at.
+
+    Raises:
+        ModelInputError: It is no function, or one of other arguments.
+
+    Examples:
+        >>> require_function("signal", abs, "a function of a trace")
+        >>> require_function("signal", lambda: 0, "a function of a trace")
+        Traceback (most recent call last):
+        ...
+        lvlmscope.errors.ModelInputError: got signal=<lambda>(); expected: a function of a trace; change signal.
+    """
+    if not callable(value):
+        raise _refused(name, value, expected)
+    try:
+        signature = inspect.signature(value)
+    except ValueError:  # some built-in functions tell none
+        return
+    try:
+        (signature.bind if alone else signature.bind_partial)(None)
+    except TypeError as error:
+        got = f"{name}={getattr(value, '__name__', type(value).__name__)}{signature}"[:120]
+        raise ModelInputError(message(got, expected, f"change {name}")) from error
+
+
+def each_of(name: str, given: Any, expected: str) -> Iterator[Any]:
+    """The elements of what should hold several.
+
+    Args:
+        given: What was given.
+        expected: What is accepted, in words.
+
+    Returns:
+        They, as they come.
+
+    Raises:
+        ModelInputError: It holds none.
+    """
+    try:
+        return iter(given)
+    except TypeError as error:
+        raise _refused(name, given, expected) from error
 
 
 def _refused(name: str, value: Any, expected: str) -> ModelInputError:

@@ -124,14 +124,15 @@ def embedding_baseline(answerer: AnswerScorer, own: torch.Tensor, baseline: Embe
     images = answerer.trace.images if answerer.processor is not None else ()
     if isinstance(baseline, torch.Tensor) and baseline.shape == own.shape:
         return baseline.to(own)
-    if not isinstance(baseline, torch.Tensor):
+    if baseline is None or isinstance(baseline, str):
         if baseline == "zero":
             return torch.zeros_like(own)
         if baseline == "mean" or (baseline is None and not images):
             return own.mean(0).expand_as(own)
         if baseline in (None, "blank") and images:
             return answerer.embeddings_of([_blank(image) for image in images]).to(own)
-    got = f"of shape {list(baseline.shape)}" if isinstance(baseline, torch.Tensor) else repr(baseline)
+    shown = " ".join(repr(baseline).split())[:80]
+    got = f"of shape {list(baseline.shape)}" if isinstance(baseline, torch.Tensor) else shown
     blank = "'blank', " if images else ""
     expected = f"{blank}'mean', 'zero', or a tensor of shape {list(own.shape)}"
     raise ModelInputError(message(f"a baseline {got}", expected, "choose one of these"))

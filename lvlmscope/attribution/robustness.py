@@ -6,10 +6,12 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from lvlmscope.attention.option_checks import require_function
 from lvlmscope.capture.trace_one import trace as trace_again
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.runtime.attachment import instrumentation_of
+from lvlmscope.traces.requirements import require_trace
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["max_sensitivity"]
@@ -67,6 +69,8 @@ def max_sensitivity(
     if not 1 / 255 <= radius <= 1 or samples < 1:
         got, expected = f"radius={radius}, samples={samples}", "a radius from 1/255 to 1, 1 or more samples"
         raise ModelInputError(message(got, expected, "choose them there"))
+    require_trace(trace)
+    require_function("explain", explain, "a function of a trace")
     if not trace.images:
         got, fix = "a trace without its images", "trace an image and a prompt, not prepared inputs"
         raise ModelInputError(message(got, "a trace with images", fix))
@@ -119,5 +123,9 @@ def _explained_again(
 
 
 def _values(found: Any) -> np.ndarray:
-    values: np.ndarray = np.asarray(found, dtype=np.float64)
+    try:
+        values: np.ndarray = np.asarray(found, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        got = f"{type(found).__name__} from explain"
+        raise ModelInputError(message(got, "a map of numbers", "give a function that returns one")) from error
     return values

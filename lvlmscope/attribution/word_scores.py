@@ -1,17 +1,19 @@
 """The words that maps are made for: which, what they are called, and their scores."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 
+from lvlmscope.attention.option_checks import each_of
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word, find_word, words_of
 
 __all__ = ["Words", "chosen_words", "whole_once", "word_coordinates", "word_scores"]
 
+_EXPECTED: Final = "words of the answer, or step numbers"
 Words = str | int | Word | Sequence[str | int | Word] | None
 
 
@@ -31,9 +33,10 @@ def chosen_words(trace: Trace, words: Words) -> tuple[Word, ...]:
     if words is None:
         found = words_of(trace)
     else:
-        found = tuple(find_word(trace, one) for one in ([words] if isinstance(words, str | int | Word) else words))
+        several = [words] if isinstance(words, str | int | Word) else each_of("words", words, _EXPECTED)
+        found = tuple(find_word(trace, one) for one in several)
     if not found:
-        raise ModelInputError(message("no words", "words of the answer, or step numbers", "choose some"))
+        raise ModelInputError(message("no words", _EXPECTED, "choose some"))
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import xarray as xr
 
+from lvlmscope.attention.option_checks import require_function, require_kind
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.metrics.ranking import Level, Resamples, estimate, weight_blocks
 from lvlmscope.evaluation.signal_registry import signal_named
@@ -98,6 +99,7 @@ def _trace_sums(
     example: xr.DataArray | None = None
     for trace, words in pairs:
         example = compute(trace)
+        require_kind("what signal gives", example, xr.DataArray, "a labelled array")
         sums.append(_summed(_readings(example, axes, words, tokens)))
         if sums[-1]["total"].shape != sums[0]["total"].shape:
             got = f"shapes {sums[0]['total'].shape} and {sums[-1]['total'].shape}"
@@ -116,6 +118,7 @@ def _checked(signal: Any, axes: tuple[Axis, ...], labels: Any) -> Callable[[Trac
         got = "by='word' without labels" if labels is None else f"labels, and by={axes} without 'word'"
         raise EvaluationError(message(got, "labels and 'word' together", "give both or neither"))
     if found is None:
+        require_function("signal", signal, "a signal's name, or a function of a trace")
         function: Callable[[Trace], xr.DataArray] = signal
         return function
     if "model" in found.needs:

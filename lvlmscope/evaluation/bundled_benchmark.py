@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 from transformers import PreTrainedModel, ProcessorMixin
 
+from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.evaluation.captioning import answers
 from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT
 from lvlmscope.evaluation.metrics.chair import chair
@@ -96,7 +97,12 @@ def report_card(
         n: Scenes of each split.
         seed: Seed of the held-out scenes.
         max_new_tokens: Length allowed to each caption.
+
+    Raises:
+        ModelInputError: No model, or no processor.
     """
+    require_kind("model", model, PreTrainedModel, "a bare model: lv.load(...).model")
+    require_kind("processor", processor, ProcessorMixin, "its processor: lv.load(...).processor")
     drawn: dict[str, list[Scene]] = {split: list(scenes(split, n=n, seed=seed)) for split in SPLITS}
     everything = [scene for held in drawn.values() for scene in held]
     images = {**drawn, "all": everything}

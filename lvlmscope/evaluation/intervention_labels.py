@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lvlmscope.errors import EvaluationError, message
+from lvlmscope.errors import EvaluationError, InterventionError, message
 from lvlmscope.interventions.placebo import Placebo
 from lvlmscope.runtime.attachment import stack_of
 from lvlmscope.runtime.protocol import Intervention
@@ -30,9 +30,9 @@ def labelled_stacks(given: Any, *, reserved: str) -> dict[str, Stack]:
     if given is None:
         return {}
     if isinstance(given, Mapping):
-        pairs = [(str(label), stack_of(stack)) for label, stack in given.items()]
+        pairs = [(str(label), _stack(stack)) for label, stack in given.items()]
     else:
-        stacks = [stack_of(each) for each in stack_of(given)] if isinstance(given, Sequence) else [stack_of(given)]
+        stacks = [_stack(each) for each in stack_of(given)] if isinstance(given, Sequence) else [_stack(given)]
         pairs = [("+".join(map(intervention_label, stack)), stack) for stack in stacks]
     found: dict[str, Stack] = {}
     for label, stack in pairs:
@@ -41,6 +41,15 @@ def labelled_stacks(given: Any, *, reserved: str) -> dict[str, Stack]:
             fix = "pass a mapping {'label': intervention}, each label once"
             raise EvaluationError(message(got, f"one or more, under labels that differ and are not {reserved!r}", fix))
         found[label] = stack
+    return found
+
+
+def _stack(given: Any) -> Stack:
+    found: tuple[Any, ...] = stack_of(given)
+    for one in found:
+        if not isinstance(one, Intervention):
+            got = " ".join(repr(one).split())[:80]
+            raise InterventionError(message(got, "an intervention", "pass such as lv.DLEAF()"))
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from lvlmscope.attention.option_checks import each_of, require_kind
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.captioning import answers
 from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, PROMPT
@@ -15,6 +16,7 @@ from lvlmscope.evaluation.metrics.ratios import terms
 from lvlmscope.evaluation.metrics.vocabulary import vocabulary
 from lvlmscope.evaluation.paired_differences import Difference, Ratios, mcnemar_test, paired_differences
 from lvlmscope.interface.parameter_checks import checked
+from lvlmscope.models.loaded_model import LoadedModel
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.tiny import Scene
@@ -81,11 +83,16 @@ def measure(
 
     Raises:
         EvaluationError: No scenes.
+        ModelInputError: Something else than a model and scenes.
     """
+    held = list(each_of("held", held, "scenes"))
+    for scene in held:
+        require_kind("held", scene, Scene, "scenes")
     if not held:
         raise EvaluationError(
             message("no scenes", "at least one", "draw some with tiny.scenes", task="measure an intervention")
         )
+    require_kind("model", model, LoadedModel, "what load gives")
     questions = [asked_of(scene) for scene in held]
     pairs = [(s.image, f"Is there {with_article(n)} in the image?") for s, (n, _) in zip(held, questions, strict=True)]
     bare, processor = model.model, model.processor
@@ -115,7 +122,10 @@ def differences(before: Outcome, after: Outcome, *, resamples: int = 2000, seed:
 
     Raises:
         EvaluationError: Different numbers of scenes.
+        ModelInputError: Something else than outcomes.
     """
+    for name, given in (("before", before), ("after", after)):
+        require_kind(name, given, Outcome, "what measure returns")
     count = len(before.captions.named)
     if count != len(after.captions.named):
         got = f"{count} and {len(after.captions.named)} scenes"
@@ -133,10 +143,15 @@ def mcnemar(before: PopeScores, after: PopeScores) -> tuple[int, int, float]:
     Returns:
         Questions made right, questions made wrong, and the two-sided p value.
 
+    Raises:
+        ModelInputError: Something else than verdicts.
+
     >>> plain, better = pope(["yes"] * 6, [False] * 6), pope(["no"] * 6, [False] * 6)
     >>> mcnemar(plain, better)
     (6, 0, 0.03125)
     """
+    for name, given in (("before", before), ("after", after)):
+        require_kind(name, given, PopeScores, "what pope returns")
     return mcnemar_test(before.correct, after.correct)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Final
 
+from lvlmscope.attention.option_checks import each_of
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.comparison import Comparison, Evaluation, Row, compare_rows
 from lvlmscope.evaluation.datasets.items import Item, image_groups
@@ -50,7 +51,8 @@ def compare_runs(
         EvaluationError: Fewer than two runs, a folder that holds none, or runs of other items, of another metric or
             parser.
     """
-    loaded = [one if isinstance(one, Evaluation) else load_run(one) for one in runs]
+    given = each_of("runs", runs, "folders or evaluations")
+    loaded = [one if isinstance(one, Evaluation) else load_run(one) for one in given]
     if len(loaded) < 2:
         raise EvaluationError(message(f"{len(loaded)} runs", "two or more", "name their folders"))
     first = loaded[0]

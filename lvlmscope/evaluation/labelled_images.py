@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from lvlmscope import tiny
+from lvlmscope.attention.option_checks import each_of
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary, vocabulary
 from lvlmscope.models.loaded_model import unwrap
@@ -40,19 +41,20 @@ def known_images(examples: Iterable[Example | tuple[Any, Collection[str]]]) -> I
 
     Raises:
         EvaluationError: An example of another form.
+        ModelInputError: Nothing that holds examples.
 
     >>> list(known_images([("a.png", {"cat"})]))
     [('a.png', {'cat'})]
     """
     example: Any
-    for number, example in enumerate(examples):
+    expected = "pairs (image, names of the objects in it), or objects with image and present"
+    for number, example in enumerate(each_of("examples", examples, expected)):
         if isinstance(example, tuple | list) and len(example) == 2 and not isinstance(example[1], str):
             yield example[0], example[1]
         elif hasattr(example, "image") and hasattr(example, "present"):
             yield example.image, example.present
         else:
             got = f"example {number}, {example!r}"[:80]
-            expected = "pairs (image, names of the objects in it), or objects with image and present"
             raise EvaluationError(message(got, expected, "give one of these"))
 
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from lvlmscope.attention.option_checks import each_of, require_number
 from lvlmscope.errors import EvaluationError, message
-from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
+from lvlmscope.evaluation.metrics.answer_rows import text_rows
+from lvlmscope.evaluation.metrics.vocabulary import Vocabulary, require_vocabulary
 from lvlmscope.interface.parameter_checks import checked
 
 __all__ = ["cut_to_mentions"]
@@ -27,12 +29,17 @@ def cut_to_mentions(plain: Sequence[str], counts: Sequence[int], words: Vocabula
         The captions, in order.
 
     Raises:
-        EvaluationError: Another number of counts than of captions.
+        EvaluationError: Another number of counts than of captions, no texts, or no `Vocabulary`.
+        ModelInputError: Counts that are no numbers.
 
     >>> words = Vocabulary({"dog": ["dog"], "cat": ["cat"]})
     >>> cut_to_mentions(["A dog and a cat.", "A dog."], [1, 2], words)
     ['A dog and a', 'A dog.']
     """
+    words = require_vocabulary(words)
+    plain, counts = text_rows(plain, "plain"), list(each_of("counts", counts, "whole numbers"))
+    for count in counts:
+        require_number("counts", count)
     if len(plain) != len(counts):
         got = f"{len(plain)} captions and {len(counts)} counts"
         raise EvaluationError(message(got, "one count for each", "check the answers", task="cut captions"))

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Final
 
+from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.captioning import Answers, timed_answers
 from lvlmscope.evaluation.comparison import Evaluation, Role, Row, compare_rows
@@ -141,6 +142,7 @@ def score_answers(
         OutputError: The folder cannot be written to.
     """
     data = require_dataset(dataset)
+    require_kind("answers", answers, Mapping, "a dictionary of a label's texts")
     if not answers:
         raise EvaluationError(message("no answers", "a list of texts by label", "pass {'plain': [...]}"))
     chosen: Metric = metric or data.metric

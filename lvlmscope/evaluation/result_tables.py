@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.evaluation.comparison import Comparison, Evaluation, Row
 from lvlmscope.evaluation.paired_differences import Difference
 
@@ -30,7 +31,11 @@ def markdown(result: Evaluation) -> str:
 
     Returns:
         Markdown with a table of scores, one of differences, and one by kind of item where there are several.
+
+    Raises:
+        ModelInputError: No evaluation.
     """
+    require_kind("result", result, Evaluation, "an Evaluation, as evaluate and load_run give it")
     images = len({item.image_id for item in result.items})
     parts = [f"# {result.name}: {result.metric}, {len(result.items)} items, {images} images", _method(result)]
     parts.append(_score_table(result))

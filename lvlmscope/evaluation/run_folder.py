@@ -12,11 +12,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.errors import EvaluationError, OutputError, first_line, message, task
 from lvlmscope.evaluation.comparison import Comparison, Evaluation, Row
 from lvlmscope.evaluation.datasets.items import Item
 from lvlmscope.evaluation.paired_differences import Difference
 from lvlmscope.evaluation.result_tables import markdown
+from lvlmscope.interface.paths import path_of
 from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.traces.validated_json import read_json_object
 
@@ -37,7 +39,7 @@ def require_folder(folder: str | os.PathLike[str]) -> Path:
     Raises:
         OutputError: It cannot be made or written to.
     """
-    target = Path(folder)
+    target = path_of(folder, OutputError)
     try:
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=target):
@@ -91,6 +93,7 @@ def save_run(result: Evaluation, folder: str | os.PathLike[str]) -> Path:
     """
     import pyarrow.parquet as pq
 
+    require_kind("result", result, Evaluation, "an Evaluation, as evaluate and load_run give it")
     target = require_folder(folder)
     try:
         (target / RESULTS).unlink(missing_ok=True)  # until the new one is there, the folder holds no run
@@ -147,7 +150,7 @@ def load_run(folder: str | os.PathLike[str]) -> Evaluation:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    home = Path(folder)
+    home = path_of(folder, EvaluationError)
     results = read_json_object(home / RESULTS, _EXPECTED, EvaluationError)
     if results.get("lvlmscope_evaluation") != _FORMAT:
         got = f"{home / RESULTS} of format {results.get('lvlmscope_evaluation')!r}"

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import numpy as np
 
+from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.comparison import Evaluation, Row
 from lvlmscope.evaluation.datasets.items import image_groups
@@ -81,6 +82,7 @@ def sample_sizes(
     Reference:
         Linearised variance of a ratio: W. G. Cochran, Sampling Techniques, 3rd ed., section 6.4.
     """
+    require_kind("run", run, Evaluation, "an Evaluation, as evaluate and load_run give it")
     pairs = [(one.row, one.against) for one in run.comparisons if score in one.differences]
     if not pairs:
         known = sorted({name for one in run.comparisons for name in one.differences})

@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 import xarray as xr
 
+from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.comparison import Evaluation
 from lvlmscope.evaluation.paired_differences import Difference
@@ -40,6 +41,7 @@ def setting_differences(result: Evaluation, *, scores: Sequence[str] | None = No
     Raises:
         EvaluationError: No intervention, or a score that the evaluation does not have.
     """
+    require_kind("result", result, Evaluation, "an Evaluation, as evaluate and load_run give it")
     settings = [row for row in result.rows if row.role == "intervention"]
     if not settings:
         got = f"{result!r} without interventions"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
+from lvlmscope.attention.option_checks import require_function, require_kind
 from lvlmscope.errors import EvaluationError, ModelInputError, message, task
 from lvlmscope.evaluation.captioning import answers
 from lvlmscope.evaluation.datasets.items import Dataset, Item, Metric
@@ -167,13 +168,13 @@ def tune(
         EvaluationError: No items, no space, fewer than one trial, a score that the metric does not have or that is
             neither good nor bad, or settings that the method all refuses.
         InterventionError: No such intervention.
+        ModelInputError: An argument of another type.
     """
     from optuna import TrialPruned
 
+    _require_arguments(progress, space=space, fixed=fixed, max_loss=max_loss)
     data = _dataset(model, examples, words)
-    kind = intervention_class(intervention) if isinstance(intervention, str) else intervention
-    card = getattr(kind, "card", None)
-    where = dict(space if space is not None else card.search_space if card else {})
+    kind, where = _varied(intervention, space)
     if not where or trials < 1:
         got = f"{len(where)} parameters to vary, {trials} trials"
         raise EvaluationError(message(got, "at least one of each", "pass space= and trials="))
@@ -205,6 +206,23 @@ def tune(
         got = refusal or f"{trials} settings that it refuses"
         raise EvaluationError(message(got, "settings that it accepts", "change space=", task=f"tune {kind.__name__}"))
     return replace(result, trials=tuple(done))
+
+
+def _varied(
+    intervention: str | type[Intervention], space: Mapping[str, Any] | None
+) -> tuple[type[Intervention], dict[str, Any]]:
+    """The intervention's class, and what its parameters are drawn from."""
+    kind = intervention_class(intervention) if isinstance(intervention, str) else intervention
+    card = getattr(kind, "card", None)
+    return kind, dict(space if space is not None else card.search_space if card else {})
+
+
+def _require_arguments(progress: Any, **by_name: Any) -> None:
+    for name, given in by_name.items():
+        if given is not None:
+            require_kind(name, given, Mapping, "a dictionary by name")
+    if progress is not None:
+        require_function("progress", progress, "a function of a trial")
 
 
 def _search(objective: Callable[[Any], float], trials: int, seed: int) -> str:

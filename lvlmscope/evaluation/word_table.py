@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from lvlmscope.attention.option_checks import each_of, require_kind
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.signal_registry import WordSignal, chosen_signals
 from lvlmscope.evaluation.word_labels import LabelledWord
@@ -16,6 +17,8 @@ from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import Tokens, at_words
 
 __all__ = ["WordTable", "paired", "read_words"]
+
+_LABELS: Final = "what label_words gives for each trace"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,14 +62,18 @@ def paired(
 
     Raises:
         EvaluationError: One of the two ends before the other.
-        ModelInputError: Something among the traces is none.
+        ModelInputError: Something among the traces is none, or labels are not words.
     """
-    for count, (trace, words) in enumerate(zip_longest(require_traces(traces), labels)):
+    listed = each_of("labels", labels, _LABELS)
+    for count, (trace, words) in enumerate(zip_longest(require_traces(traces), listed)):
         if trace is None or words is None:
             got = f"{count} traces and more labels" if trace is None else f"{count} labels and more traces"
             expected = "one list of words for each trace"
             raise EvaluationError(message(got, expected, "pair them", task="pair traces with labels"))
-        yield trace, words
+        named = tuple(each_of("labels", words, _LABELS))
+        for word in named:
+            require_kind("labels", word, LabelledWord, _LABELS)
+        yield trace, named
 
 
 def read_words(

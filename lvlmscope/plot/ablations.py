@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import xarray as xr
 
+from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.errors import ShapeError, message, task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.palette import OTHER
@@ -45,6 +46,7 @@ def ablation(
         ShapeError: Another dataset, or one without settings or scores.
     """
     check_backend(backend, None)
+    require_kind("found", found, xr.Dataset, "what setting_differences gives")
     if not set(found.data_vars) >= _PARTS or 0 in found["difference"].shape:
         got = f"a dataset of {', '.join(map(str, found.data_vars)) or 'nothing'} with dims {dict(found.sizes)}"
         raise ShapeError(message(got, "what setting_differences gives", "pass its result"))

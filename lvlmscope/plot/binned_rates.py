@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.errors import ShapeError, message, task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.palette import HALLUCINATED, OTHER
@@ -46,6 +47,7 @@ def rates(
         ShapeError: Another dataset, or one without bins.
     """
     check_backend(backend, ax)
+    require_kind("found", found, xr.Dataset, "what rate_by_bin gives")
     if not set(found.data_vars) >= _PARTS or set(found["rate"].dims) != {"bin"} or not found.sizes["bin"]:
         got = f"a dataset of {', '.join(map(str, found.data_vars)) or 'nothing'} with dims {dict(found.sizes)}"
         raise ShapeError(message(got, "what rate_by_bin gives", "pass its result"))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import xarray as xr
 
+from lvlmscope.attention.option_checks import require_function
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.plot.data.colour_scale import Scale, scale_of
@@ -64,7 +65,8 @@ def compare(
         >>> [axes.get_title(loc="left") for axes in figure.axes[:3]]
         ['before', 'after', 'after minus before']
     """
-    check_backend(backend, ax)
+    check_backend(backend, ax, several=True)
+    require_function("signal", signal, "a function of a trace")
     change = effect(before, after)
     maps = _maps(before, after, signal, change)
     shared = scale_of(*maps[:2])

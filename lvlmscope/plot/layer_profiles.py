@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import xarray as xr
 
+from lvlmscope.attention.option_checks import each_of, require_kind
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.palette import OTHER
@@ -23,6 +24,7 @@ __all__ = ["layers"]
 _ACROSS: Final = "decoder layer (0 at the left)"
 _DASHES: Final = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
 Signal = xr.DataArray | xr.Dataset
+_SIGNALS: Final = "labelled arrays with a layer axis, or what aggregate gives"
 _MANY: Final = 40  # layers, above which they are a line without dots
 
 
@@ -62,7 +64,7 @@ def layers(
         >>> layers(layer_image_entropy(planted_trace())).axes[0].get_xlabel()
         'decoder layer (0 at the left)'
     """
-    check_backend(backend, ax)
+    check_backend(backend, ax, several=True)
     rows = [(title, lines_of(signal)) for title, signal in _named(signals, names)]
     size = (width, 2.1 * len(rows) + 0.7)
     if backend == "plotly":
@@ -78,12 +80,16 @@ def layers(
 
 
 def _named(signals: Any, names: Sequence[str] | None) -> list[tuple[str, Any]]:
-    if isinstance(signals, Mapping) and not isinstance(signals, xr.Dataset):
+    by_title = isinstance(signals, Mapping) and not isinstance(signals, xr.Dataset)
+    several = [signals] if isinstance(signals, Signal) else each_of("signals", signals, _SIGNALS)
+    each = list(signals.values() if by_title else several)
+    for signal in each:
+        require_kind("signals", signal, (xr.DataArray, xr.Dataset), _SIGNALS)
+    if by_title:
         named = list(signals.items())
         if names is not None:
             raise ModelInputError(message("names= for signals by title", "a list of signals", "leave names= out"))
     else:
-        each = [signals] if isinstance(signals, xr.DataArray | xr.Dataset) else list(signals)
         named = [(axis_label(s), s) for s in each]
         if names is not None:
             if len(names) != len(named):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import xarray as xr
 
+from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.errors import ShapeError, message, task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.palette import OTHER, UNDEFINED
@@ -64,6 +65,7 @@ def windows(
         'decoder layers cut (0 at the left)'
     """
     check_backend(backend, ax)
+    require_kind("lost", lost, xr.DataArray, "what lv.knockout gives")
     if set(lost.dims) != {"window", "word"} or 0 in lost.sizes.values():
         got, expected = f"dims {dict(lost.sizes)}", "dims window and word, none empty"
         raise ShapeError(message(got, expected, "pass what lv.knockout gives"))

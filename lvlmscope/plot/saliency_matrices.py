@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from lvlmscope.attention.option_checks import each_of
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.plot.data.colour_scale import scale_of
@@ -14,6 +15,7 @@ from lvlmscope.plot.data.unit_labels import axis_label
 from lvlmscope.plot.drawing.matrix import draw_matrix, heading_of
 from lvlmscope.plot.drawing.plotly_figures import check_backend
 from lvlmscope.plot.figure_style import WIDTH
+from lvlmscope.traces.requirements import require_trace
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import defined_mean
 from lvlmscope.traces.words import Word, find_word, words_of
@@ -69,11 +71,13 @@ def saliency_matrix(
     if image_keys not in {"summed", "separate"}:
         raise ModelInputError(message(f"image_keys={image_keys!r}", "'summed' or 'separate'", "choose one of them"))
     values, averaged = matrix_of(signal, ("step", "key"))
+    require_trace(trace)
     if values.shape != (trace.num_steps, len(trace.tokens)):
         expected = f"{trace.num_steps} steps x {len(trace.tokens)} keys"
         got = f"{values.shape[0]} x {values.shape[1]}"
         raise ShapeError(message(got, expected, "take a signal of this trace"))
-    chosen = words_of(trace) if words is None else tuple(find_word(trace, each) for each in words)
+    listed = () if words is None else each_of("words", words, "words of the answer, or step numbers")
+    chosen = words_of(trace) if words is None else tuple(find_word(trace, each) for each in listed)
     if not chosen:
         raise ModelInputError(message("no words", "one word or more", "trace an answer with words"))
     cells, keys = _word_rows(trace, values.to_numpy().astype(float), chosen, summed=image_keys == "summed")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import xarray as xr
 
+from lvlmscope.attention.option_checks import each_of, require_kind
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.palette import GROUNDED, HALLUCINATED, OTHER
@@ -80,7 +81,7 @@ def timeline(
         >>> [text.get_text() for text in figure.legends[0].get_texts()]
         ['hallucinated', 'other words']
     """
-    check_backend(backend, ax)
+    check_backend(backend, ax, several=True)
     words = words_of(trace)
     if not words:
         got, fix = "an empty answer", "trace an answer with words"
@@ -112,17 +113,21 @@ def _named(trace: Trace, signals: Any) -> list[tuple[str, xr.DataArray]]:
             attrs={"long_name": "next-token entropy", "units": "nats"},
         )
         signals = [entropy, head_image_attention(trace)] if bool(trace.image_keys.any()) else [entropy]
-    if isinstance(signals, Mapping):
-        return list(signals.items())
     if isinstance(signals, str):
         got, fix = f"the text {signals!r}", "leave signals out for the usual"
         raise ModelInputError(message(got, _SIGNALS, fix, task="draw a timeline"))
-    arrays = [signals] if isinstance(signals, xr.DataArray) else list(signals)
-    if not arrays:
+    if isinstance(signals, Mapping):
+        named = list(signals.items())
+    else:
+        arrays = [signals] if isinstance(signals, xr.DataArray) else list(each_of("signals", signals, _SIGNALS))
+        for array in arrays:
+            require_kind("signals", array, xr.DataArray, _SIGNALS)
+        named = [(axis_label(array), array) for array in arrays]
+    if not named:
         raise ModelInputError(
             message("no signals", "one or more", "leave signals out for the usual", task="draw a timeline")
         )
-    return [(axis_label(array), array) for array in arrays]
+    return named
 
 
 def _draw(ax: "Axes", values: np.ndarray, kinds: Sequence[str]) -> None:

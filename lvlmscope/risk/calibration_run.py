@@ -1,18 +1,19 @@
 """``calibrate``: reference ranges of a model from answers about images whose objects are known."""
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sized
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sized
 from itertools import chain, combinations
 from typing import Any, Final, Literal
 
 import numpy as np
 
+from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.cross_validation import fitted_probe, strongest
 from lvlmscope.evaluation.detector_table import Detector
 from lvlmscope.evaluation.labelled_images import PROMPT, Example, known_images, known_vocabulary
-from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
+from lvlmscope.evaluation.metrics.vocabulary import Vocabulary, require_vocabulary
 from lvlmscope.evaluation.signal_detection import detect
 from lvlmscope.evaluation.sweep_tables import read_manifest, sweep_words
 from lvlmscope.evaluation.word_labels import LabelledWord, label_words
@@ -134,8 +135,13 @@ def calibration_of(
         The calibration.
 
     Raises:
-        EvaluationError: Too few correct or hallucinated words.
+        EvaluationError: Too few correct or hallucinated words, or no `Vocabulary`.
+        ModelInputError: No table, or another `made_with` than a dictionary.
     """
+    require_kind("table", table, WordTable, "what read_words gives")
+    words = require_vocabulary(words)
+    made_with = {} if made_with is None else made_with
+    require_kind("made_with", made_with, Mapping, "a dictionary")
     correct = int((~table.hallucinated).sum())
     if correct < _LEAST:
         got, expected = f"{correct} correct words", f"at least {_LEAST}"
@@ -152,7 +158,7 @@ def calibration_of(
         references=references,
         probes=_probes(table, references),
         words=words.forms,
-        made_with=made_with or {},
+        made_with=made_with,
     )
 
 

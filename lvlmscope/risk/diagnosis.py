@@ -7,8 +7,9 @@ from pathlib import PurePath
 from typing import Any
 
 from lvlmscope.attention.entropy_threshold_rule import EntropyRule
+from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.errors import ModelInputError, message, task
-from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
+from lvlmscope.evaluation.metrics.vocabulary import Vocabulary, require_vocabulary
 from lvlmscope.evaluation.signal_registry import chosen_signals
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.risk.at_risk_threshold import subject_of, usual_risk, words_at_risk
@@ -167,16 +168,19 @@ def diagnose(
     (False, 6)
     """
     trace = require_trace(trace)
+    if calibration is not None:
+        require_kind("calibration", calibration, Calibration, "a Calibration (Calibration.load reads one)")
     calibration = calibration or _own(trace)
     _check(trace, calibration)
     if cut_image and model is None:
         raise ModelInputError(message("cut_image=True without a model", "the model that made the trace", "pass model="))
-    judged = judged_words(trace, words or (calibration.vocabulary if calibration else None))
+    own = None if words is None else require_vocabulary(words)
+    judged = judged_words(trace, own or (calibration.vocabulary if calibration else None))
     signals, left_out = chosen_signals(None, trace, model)
     tokens = calibration.tokens if calibration else "first"
     readings = read(trace, judged, signals, calibration=calibration, model=model, tokens=tokens)
     risks = word_risks(readings)
-    layers, heads = flags_of(trace, rule or EntropyRule())
+    layers, heads = flags_of(trace, EntropyRule() if rule is None else rule)
     usual = usual_risk(calibration)
     risky = words_at_risk(risks, usual)
     # Where no word is at risk, the interventions are configured for the one that ranks highest

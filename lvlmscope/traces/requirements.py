@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import torch
 
 from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
-from lvlmscope.attention.option_checks import whole_number
+from lvlmscope.attention.option_checks import each_of, whole_number
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.traces.trace import Trace
 
@@ -82,7 +82,7 @@ def require_traces(given: Iterable[Any]) -> Iterator[Trace]:
     Raises:
         ModelInputError: A value is not a trace.
     """
-    for one in given:
+    for one in each_of("traces", given, "traces"):
         if isinstance(one, FailedExample) and isinstance(given, Sequence):
             failed = [each for each in given if isinstance(each, FailedExample)]
             listed = "; ".join(map(str, failed[:_NAMED])) + ("; ..." if len(failed) > _NAMED else "")

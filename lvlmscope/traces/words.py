@@ -139,6 +139,7 @@ def find_word(trace: "Trace", wanted: "str | int | np.integer | Word") -> Word:
     Raises:
         ModelInputError: The answer has no such word, or the trace no such step.
     """
+    trace = require_trace(trace)
     if isinstance(wanted, Word):
         return wanted
     if (step := whole_number(wanted)) is not None:

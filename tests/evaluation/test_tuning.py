@@ -194,5 +194,5 @@ def test_what_cannot_be_tuned_is_refused() -> None:
         tune(None, "DLEAF", images(), space={}, words=WORDS)
     with pytest.raises(EvaluationError, match="0 trials"):
         tune(None, "DLEAF", images(), trials=0, words=WORDS)
-    with pytest.raises(InterventionError, match="'VCD'"):
-        tune(None, "VCD", images(), words=WORDS)
+    with pytest.raises(InterventionError, match="'NoSuch'"):
+        tune(None, "NoSuch", images(), words=WORDS)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import lvlmscope as lv
+from lvlmscope import evaluation
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import CellError, EvaluationError, InterventionError, LvlmscopeError, OutputError, TraceFileError
 from lvlmscope.interface.paths import path_of
@@ -25,6 +26,14 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type[LvlmscopeError]]] = {
     "write a report": (lambda path: lv.report(planted_trace(), path), OutputError),
     "save a calibration": (lambda path: bundled_calibration().save(path), OutputError),
     "read a calibration": (lv.Calibration.load, EvaluationError),
+    "read AMBER's files": (evaluation.amber_files, EvaluationError),
+    "read CHAIR's synonyms": (evaluation.chair_synonyms, EvaluationError),
+    "read COCO annotations": (evaluation.read_coco, EvaluationError),
+    "read MME's folders": (evaluation.read_mme, EvaluationError),
+    "read yes/no questions": (evaluation.read_questions, EvaluationError),
+    "read a table of images and their objects": (evaluation.read_table, EvaluationError),
+    "read a data set": (lambda path: evaluation.read_dataset("chair", path), EvaluationError),
+    "read a run": (evaluation.load_run, EvaluationError),
 }
 
 

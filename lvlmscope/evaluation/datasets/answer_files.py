@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.datasets.items import Dataset
 from lvlmscope.evaluation.datasets.record_files import Record, json_document, json_lines, read_file
@@ -32,6 +33,7 @@ def read_answers(path: str | os.PathLike[str], dataset: Dataset) -> list[str]:
         EvaluationError: A file that is missing or of another form, an id that is unknown or given twice (with its
             row), or items without an answer.
     """
+    require_kind("dataset", dataset, Dataset, "a Dataset (bundled_dataset and read_dataset give one)")
     known = {item.id for item in dataset.items}
     found: dict[str, Record] = {}
     for record in _records(path):

@@ -10,8 +10,9 @@ from lvlmscope.evaluation.datasets.items import Dataset, Item
 from lvlmscope.evaluation.datasets.record_files import Record, image_file, json_document
 from lvlmscope.evaluation.metrics.chair import require_known
 from lvlmscope.evaluation.metrics.coco import coco_vocabulary
-from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
+from lvlmscope.evaluation.metrics.vocabulary import Vocabulary, require_vocabulary
 from lvlmscope.interface.parameter_checks import checked
+from lvlmscope.interface.paths import path_of
 
 __all__ = ["CAPTION_TOKENS", "Unannotated", "read_coco"]
 
@@ -51,8 +52,8 @@ def read_coco(
         EvaluationError: A file that is missing or of another form, ids that are unknown or given twice, a category
             that the vocabulary does not know, an image that is not in the folder, or one without objects.
     """
-    words = coco_vocabulary() if vocabulary is None else vocabulary
-    name = Path(instances).name
+    words = coco_vocabulary() if vocabulary is None else require_vocabulary(vocabulary)
+    name = path_of(instances, EvaluationError).name
     document = _document(instances, "images", "annotations", "categories")
     named = {key: (record, record.text("file_name")) for key, record in _by_id(document["images"], f"image of {name}")}
     categories = {key: record.text("name") for key, record in _by_id(document["categories"], f"category of {name}")}
@@ -135,7 +136,7 @@ def _known(record: Record, field: str, known: Mapping[str, Any]) -> str:
 
 def _captions(path: str | os.PathLike[str], wanted: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Reference captions of the wanted images; those of other images of the same file are left out."""
-    name = Path(path).name
+    name = path_of(path, EvaluationError).name
     document = _document(path, "images", "annotations")
     own = dict(_by_id(document["images"], f"image of {name}"))
     for record in _records(document["annotations"], f"annotation of {name}"):

@@ -15,6 +15,7 @@ from lvlmscope.evaluation.datasets.tables import read_questions, read_table
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interface.parameter_checks import checked
+from lvlmscope.interface.paths import path_of
 
 __all__ = ["read_dataset"]
 
@@ -99,7 +100,7 @@ def _refuse_unused(given: dict[str, Any], used: tuple[str, ...], what: str) -> N
 
 
 def _annotations(path: str | os.PathLike[str], images: str | os.PathLike[str] | None, given: dict[str, Any]) -> Dataset:
-    if _is_table(Path(path)):
+    if _is_table(path_of(path, EvaluationError)):
         _refuse_unused(given, ("vocabulary",), "a table")
         return read_table(path, images, **given)
     if "reference_captions" in given:

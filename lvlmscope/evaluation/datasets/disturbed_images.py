@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
+from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.datasets.items import Dataset, Item
 from lvlmscope.interface.declared_types import Range
@@ -44,6 +45,7 @@ def disturbed(
     Raises:
         EvaluationError: Neither noise nor blur, or a data set that was read without images.
     """
+    require_kind("dataset", dataset, Dataset, "a Dataset (bundled_dataset and read_dataset give one)")
     if not noise and not blur:
         raise EvaluationError(message("noise=0, blur=0", "one of them above 0", "say how much"))
     if missing := next((item for item in dataset.items if item.image is None), None):

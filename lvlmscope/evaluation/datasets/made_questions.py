@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal, get_args
 
 import numpy as np
 
+from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.datasets.items import Dataset, Item
 from lvlmscope.evaluation.datasets.tables import ANSWER_TOKENS
@@ -52,6 +53,7 @@ def make_questions(
     Reference:
         Li et al. 2023, arXiv 2305.10355, section 5.
     """
+    require_kind("dataset", dataset, Dataset, "a Dataset (bundled_dataset and read_dataset give one)")
     if dataset.vocabulary is None or any(item.objects is None for item in dataset.items):
         got, expected = f"{dataset!r} without objects", "images with objects"
         raise EvaluationError(message(got, expected, "read COCO annotations, or a table with objects"))

@@ -11,6 +11,7 @@ from lvlmscope.evaluation.datasets.record_files import read_file, usable_name
 from lvlmscope.evaluation.datasets.tables import ANSWER_TOKENS
 from lvlmscope.evaluation.metrics.answer_rows import is_yes
 from lvlmscope.interface.parameter_checks import checked
+from lvlmscope.interface.paths import path_of
 
 __all__ = ["read_mme"]
 
@@ -36,7 +37,7 @@ def read_mme(folder: str | os.PathLike[str], subtasks: tuple[str, ...] | None = 
         EvaluationError: No such folder or subtask, a text file without its image or the reverse, or a line without a
             question and its label (with its row).
     """
-    home = Path(folder)
+    home = path_of(folder, EvaluationError)
     if not home.is_dir():
         raise EvaluationError(message(f"{home}, which is no folder", "the folder of MME's subtasks", "check the path"))
     there = sorted(one.name for one in home.iterdir() if one.is_dir() and any(_texts(one)))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lvlmscope.errors import EvaluationError, message
+from lvlmscope.interface.paths import path_of
 
 __all__ = ["Record", "image_file", "json_document", "json_lines", "read_file", "usable_name"]
 
@@ -68,7 +69,7 @@ def read_file(path: str | os.PathLike[str]) -> str:
     Raises:
         EvaluationError: No such file, or bytes that are not UTF-8, with their row.
     """
-    file = Path(path)
+    file = path_of(path, EvaluationError)
     try:
         raw = file.read_bytes()
     except OSError as error:
@@ -187,9 +188,9 @@ def image_file(folder: str | os.PathLike[str] | None, name: str, place: str) -> 
     usable_name(name, place)
     if folder is None:
         return None
-    path = Path(folder) / name
+    home = path_of(folder, EvaluationError)
+    path = home / name
     if not path.is_file():
-        home = Path(folder)
         got = f"{place}: no image {name!r} in {home}" if home.is_dir() else f"{home}, which is no folder"
         raise EvaluationError(message(got, "the folder that holds every image", "check images="))
     return path

@@ -13,8 +13,9 @@ from lvlmscope.evaluation.datasets.record_files import Record, image_file, json_
 from lvlmscope.evaluation.metrics.answer_rows import is_yes
 from lvlmscope.evaluation.metrics.chair import require_known
 from lvlmscope.evaluation.metrics.coco import coco_vocabulary
-from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
+from lvlmscope.evaluation.metrics.vocabulary import Vocabulary, require_vocabulary
 from lvlmscope.interface.parameter_checks import checked
+from lvlmscope.interface.paths import path_of
 
 __all__ = ["ANSWER_TOKENS", "read_questions", "read_table"]
 
@@ -49,7 +50,7 @@ def read_table(
         EvaluationError: A file that is missing or of another form, a row without id, image or objects, an id given
             twice, an object that the vocabulary does not know, or an image that is not in the folder.
     """
-    words = coco_vocabulary() if vocabulary is None else vocabulary
+    words = coco_vocabulary() if vocabulary is None else require_vocabulary(vocabulary)
     items = []
     for record in _records(path, "an object with id, image and objects"):
         names = record.get("objects")
@@ -120,7 +121,7 @@ def _item(record: Record, images: str | os.PathLike[str] | None, **known: Any) -
 
 
 def _records(path: str | os.PathLike[str], expected: str) -> Iterator[Record]:
-    file = Path(path)
+    file = path_of(path, EvaluationError)
     if file.suffix == ".parquet" or file.is_dir():
         yield from _columnar(file)
     else:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from lvlmscope.attention.option_checks import each_of, require_kind
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.metrics.answer_rows import label_rows, require_paired, text_rows
 from lvlmscope.evaluation.metrics.ratios import Counts, Formulas, score, scores
@@ -148,8 +149,12 @@ def amber_descriptions(
     (0.5, 0.5, 1.0, 1.0)
     """
     texts = text_rows(responses, "responses")
-    present, absent = _object_lists(truths, "truths"), _object_lists(expected, "expected objects")
+    present, absent = _object_lists(truths, "truths"), _object_lists(expected, "expected")
     require_paired(responses=texts, truths=present, expected_objects=absent)
+    require_kind("relations", relations, Mapping, "a dictionary of the words related to each object")
+    safe = frozenset(text_rows(list(each_of("safe_words", safe_words, "texts")), "safe_words"))
+    if similar is not None:
+        require_kind("similar", similar, Callable, "a function of two words")  # type: ignore[arg-type]
     unknown = {name for names in (*present, *absent) for name in names} - set(relations)
     if unknown:
         got = f"objects {sorted(unknown)[:8]} without related words"
@@ -162,7 +167,7 @@ def amber_descriptions(
             for mention in nouns.mentions(text)
         ]
         right, wrong = _Objects(there, relations, similar), _Objects(not_there, relations, similar)
-        flags = [_is_hallucinated(noun, right, wrong, safe_words) for noun in named]
+        flags = [_is_hallucinated(noun, right, wrong, safe) for noun in named]
         counts = (len(named), sum(flags), len(right.found), len(there), len(wrong.found), len(not_there))
         rows.append((*counts, len(word_spans(text))))
     columns = dict(zip(AmberDescriptions.__slots__, np.array(rows, dtype=np.int64).T, strict=True))
@@ -185,9 +190,10 @@ def _singular(category: str, also: tuple[str, ...], written: str) -> str:
 
 
 def _object_lists(given: Any, what: str) -> list[list[str]]:
-    rows = [] if isinstance(given, str) else list(given)
+    rows = [] if isinstance(given, str) else list(each_of(what, given, "a list of objects for each image"))
     for number, row in enumerate(rows):
-        if isinstance(row, str) or not all(isinstance(name, str) for name in row):
+        listed = isinstance(row, Iterable) and not isinstance(row, str | bytes)
+        if not listed or not all(isinstance(name, str) for name in row):
             raise EvaluationError(message(f"{row!r} in row {number} of {what}"[:120], "a list of objects", "list them"))
     return [list(row) for row in rows]
 
@@ -312,5 +318,11 @@ def _official(answer: str) -> Verdict:
 
 @checked
 def amber_score(descriptions: AmberDescriptions, answers: AmberAnswers) -> float:
-    """The AMBER score, `(1 - CHAIR + F1) / 2` in [0, 1], of descriptions and yes/no answers."""
+    """The AMBER score, `(1 - CHAIR + F1) / 2` in [0, 1], of descriptions and yes/no answers.
+
+    Raises:
+        ModelInputError: Something else than these.
+    """
+    require_kind("descriptions", descriptions, AmberDescriptions, "what amber_descriptions returns")
+    require_kind("answers", answers, AmberAnswers, "what amber_answers returns")
     return (1 - descriptions.chair + float(answers.summary()["f1"])) / 2

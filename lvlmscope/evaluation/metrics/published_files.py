@@ -12,6 +12,7 @@ from lvlmscope.evaluation.metrics.answer_rows import is_yes
 from lvlmscope.evaluation.metrics.synonym_files import read_text
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.interface.parameter_checks import checked
+from lvlmscope.interface.paths import path_of
 
 __all__ = ["Amber", "AmberQuery", "amber_files"]
 
@@ -84,7 +85,7 @@ def amber_files(folder: str | os.PathLike[str], queries: str = "query_all.json")
     Raises:
         EvaluationError: A file that is missing or of another form, or a query without an annotation.
     """
-    home = Path(folder)
+    home = path_of(folder, EvaluationError)
     relations = _parsed(read_text(home / "relation.json"), "relation.json")
     if not isinstance(relations, dict) or not all(_is_texts(words) for words in relations.values()):
         raise EvaluationError(message("another form of relation.json", "words with lists of words", "check the folder"))

@@ -1,12 +1,12 @@
 """Reading the published list of synonyms of CHAIR."""
 
 import os
-from pathlib import Path
 
 from lvlmscope.errors import EvaluationError, first_line, message, task
 from lvlmscope.evaluation.metrics.coco import with_chair_rules
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.interface.parameter_checks import checked
+from lvlmscope.interface.paths import path_of
 
 __all__ = ["chair_synonyms", "read_text"]
 
@@ -47,6 +47,6 @@ def read_text(path: str | os.PathLike[str]) -> str:
         EvaluationError: No such file, or not UTF-8.
     """
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return path_of(path, EvaluationError).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise EvaluationError(message(first_line(error), "a text file in UTF-8", "check the path")) from error

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.errors import GeometryError, ModelInputError, message, task
 from lvlmscope.traces.layout_images import image_of_layout, same_aspect
 from lvlmscope.traces.token_layout import Box, ImageLayout
@@ -62,9 +63,14 @@ def background_of(trace: Trace, image_index: int, image: "Image | str | Path | N
     Raises:
         GeometryError: Its shape is another one.
         ImageInputError: A file that is not there, or is no image.
+        ModelInputError: Neither an image nor a path.
     """
     size = trace.layout.images[image_index].size
+    from PIL.Image import Image as Opened
+
     chosen = _opened(image) if isinstance(image, str | Path) else image
+    if chosen is not None:
+        require_kind("image", chosen, Opened, "a PIL image, or the path of a file")
     chosen = image_of_layout(trace, image_index) if chosen is None else chosen
     if chosen is None or size is None:
         return None

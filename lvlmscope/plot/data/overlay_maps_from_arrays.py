@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import xarray as xr
 
+from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.errors import ShapeError, message, task
 from lvlmscope.traces.token_layout import Box
 from lvlmscope.traces.words import Word
@@ -32,8 +33,10 @@ def maps_from_array(
         Boxes, and `[box]` for each word.
 
     Raises:
+        ModelInputError: No labelled array.
         ShapeError: Other dims, no map of a word, or no value for an image token.
     """
+    require_kind("values", values, xr.DataArray, "a labelled array with dims word and key, or word, row and column")
     dims = set(values.dims) - {"word"}
     if dims not in ({"key"}, {"row", "column"}):
         expected = "dims word and key, or word, row and column"

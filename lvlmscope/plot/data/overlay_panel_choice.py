@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from lvlmscope.attention.layer_bands import absolute_layers
+from lvlmscope.attention.option_checks import each_of
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.traces.requirements import decoder_depth
 from lvlmscope.traces.trace import Trace
@@ -113,7 +114,9 @@ def words_with_maps(trace: Trace, words: "WordChoice | Sequence[WordChoice]", *,
 
 
 def _as_list(words: Any) -> list[Any]:
-    return [words] if isinstance(words, str | int | np.integer | Word | Set) else list(words)
+    if isinstance(words, str | int | np.integer | Word | Set):
+        return [words]
+    return list(each_of("word", words, "a word of the answer, a step's number, a set of them, or a list of such"))
 
 
 def _attention(

@@ -5,6 +5,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.palette import UNDEFINED
 from lvlmscope.plot.data.colour_scale import Scale
@@ -16,19 +17,27 @@ PIXELS: Final = 110  # to the inch
 _MOST_CELLS: Final = 400_000  # a browser draws so many without a halt
 
 
-def check_backend(backend: Literal["matplotlib", "plotly"], ax: Any) -> None:
-    """Refuse axes of matplotlib with plotly.
+def check_backend(backend: Literal["matplotlib", "plotly"], ax: Any, *, several: bool = False) -> None:
+    """Refuse axes of matplotlib with plotly, and what is no axes.
 
     Args:
         backend: What was given.
         ax: Axes to draw into, None for a new figure.
+        several: Whether a collection of axes is accepted too.
 
     Raises:
-        ModelInputError: Axes with plotly.
+        ModelInputError: Axes with plotly, or something else than axes.
     """
-    if backend == "plotly" and ax is not None:
+    if ax is None:
+        return
+    if backend == "plotly":
         expected, fix = "matplotlib with ax=, or plotly without", "leave one of them out"
         raise ModelInputError(message("backend='plotly' and ax=", expected, fix))
+    from matplotlib.axes import Axes
+
+    expected = "matplotlib axes, one or several" if several else "one matplotlib axes"
+    for one in np.asarray(ax, dtype=object).ravel() if several else [ax]:
+        require_kind("ax", one, Axes, expected)
 
 
 def plain(text: str) -> str:
