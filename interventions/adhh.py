@@ -7,14 +7,17 @@ from typing import Annotated, Any, ClassVar, Self
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.errors import InterventionError, ModelInputError, message, task
+from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.interface.declared_types import Range
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.key_positions import after_image, on_keys
+from lvlmscope.interventions.layers_with_attention import attention_layers
 from lvlmscope.interventions.registry import intervention
+from lvlmscope.interventions.word_steps import difference_of_means
 from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import ForwardInfo, MethodCard, ModelInfo, Session
-from lvlmscope.traces.requirements import require_trace
+from lvlmscope.traces.requirements import require_all_keys
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["ADHH"]
@@ -63,13 +66,14 @@ class ADHH(InterventionConfig):
 
     @classmethod
     @task("configure ADHH")
+    @checked
     def from_traces(
         cls,
         traces: Sequence[Trace],
         *,
         hallucinated: Sequence[Collection[int]],
         grounded: Sequence[Collection[int]],
-        count: int = 20,
+        count: Annotated[int, Range(ge=1)] = 20,
         **changes: Any,
     ) -> Self:
         """The heads whose mean attention on the text is larger for hallucinated words than for grounded ones.
@@ -88,19 +92,7 @@ class ADHH(InterventionConfig):
             InterventionError: Another number of lists than of traces, or no word of one kind.
             ModelInputError: An object that is not a trace, a trace without an image, or more heads than the model has.
         """
-        if not len(traces) == len(hallucinated) == len(grounded):
-            got = f"{len(traces)} traces, {len(hallucinated)} and {len(grounded)} lists of steps"
-            raise InterventionError(message(got, "one list of each kind for a trace", "give equal numbers"))
-        means = []
-        for kind, steps in (("hallucinated", hallucinated), ("grounded", grounded)):
-            rows = [
-                _text_mass(require_trace(trace))[sorted(own)] for trace, own in zip(traces, steps, strict=True) if own
-            ]
-            if not rows:
-                fix = "give traces of answers with both kinds"
-                raise InterventionError(message(f"no {kind} word", "words of both kinds", fix))
-            means.append(torch.cat(rows).mean(0))
-        more = means[0] - means[1]
+        more = difference_of_means(traces, _text_mass, hallucinated=hallucinated, grounded=grounded)
         if not 1 <= count <= more.numel():
             got, fix = f"count={count}", "take fewer"
             raise ModelInputError(message(got, f"1 to {more.numel()} heads", fix))
@@ -112,13 +104,14 @@ class ADHH(InterventionConfig):
         """A session for one model.
 
         Raises:
-            ModelInputError: A head that the model does not have.
+            ModelInputError: A head that the model does not have, or in a layer without attention.
         """
         chosen: dict[int, list[int]] = {}
+        layers = attention_layers(model_info)
         for name in self.heads:
             layer, head = map(int, name.split("."))
-            if layer >= model_info.num_layers or head >= model_info.num_heads:
-                expected = f"layers 0 to {model_info.num_layers - 1}, heads 0 to {model_info.num_heads - 1}"
+            if layer not in layers or head >= model_info.num_heads:
+                expected = f"layers {', '.join(map(str, layers))}, heads 0 to {model_info.num_heads - 1}"
                 raise ModelInputError(message(f"head {name}", expected, "choose among these", task="switch on ADHH"))
             chosen.setdefault(layer, []).append(head)
         return _ADHHSession(self.threshold, chosen, model_info.num_heads)
@@ -172,9 +165,10 @@ class _ADHHSession(ImageSession):
 
 def _text_mass(trace: Trace) -> torch.Tensor:
     """Attention on the keys after the image, ``[step, layer, head]``."""
+    require_all_keys(trace)
     image = trace.image_keys
     if not bool(image.any()):
         fix = "trace with an image"
         raise ModelInputError(message("a trace without an image", "answers about an image", fix))
-    after = image.flip(0).cumsum(0).flip(0) == 0
-    return trace.attention[..., after].sum(-1)
+    later = image.flip(0).cumsum(0).flip(0) == 0
+    return trace.attention[..., later].sum(-1)

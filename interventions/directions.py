@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 
 from lvlmscope.errors import InterventionError, OutputError, message, task
 from lvlmscope.interface.paths import path_of
+from lvlmscope.interventions.word_steps import difference_of_means
 from lvlmscope.models.loaded_model import family_for, unwrap
 from lvlmscope.runtime.protocol import ModelInfo
 from lvlmscope.traces.atomic_write import whole_file
-from lvlmscope.traces.requirements import require_trace
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["Directions", "weights_digest"]
@@ -65,13 +65,8 @@ class Directions:
                 answer does not have, or no word of one kind.
             ModelInputError: An object that is not a trace.
         """
-        if not len(traces) == len(hallucinated) == len(grounded):
-            got = f"{len(traces)} traces, {len(hallucinated)} and {len(grounded)} lists of steps"
-            raise InterventionError(message(got, "one list of each kind for a trace", "give equal numbers"))
-        means = [
-            _mean_state(traces, steps, kind) for kind, steps in (("hallucinated", hallucinated), ("grounded", grounded))
-        ]
-        difference = (means[0] - means[1])[1:]  # the first state is the embedding
+        found = difference_of_means(traces, _states, hallucinated=hallucinated, grounded=grounded)
+        difference = found[1:]  # the first state is the embedding
         bare = unwrap(model)
         digest = weights_digest(family_for(model).decoder_layers(bare))
         return cls(torch.nn.functional.normalize(difference, dim=-1).float(), digest)
@@ -152,22 +147,8 @@ def weights_digest(layers: Sequence[torch.nn.Module]) -> str:
     return found.hexdigest()
 
 
-def _mean_state(
-    traces: Sequence[Trace], steps: Sequence[Collection[int]], kind: str
-) -> Float[torch.Tensor, "depth hidden"]:
-    """Mean of the states at some steps of all traces, in float64."""
-    states = []
-    for trace, chosen in zip(traces, steps, strict=True):
-        if require_trace(trace).hidden_states is None:
-            fix = "trace with hidden_states=True"
-            raise InterventionError(message("a trace without hidden states", "traces with them", fix))
-        if outside := [step for step in chosen if not 0 <= step < trace.num_steps]:
-            got, expected = f"step {outside[0]}", f"steps 0 to {trace.num_steps - 1} of that answer"
-            raise InterventionError(message(got, expected, "take the steps of label_words"))
-        if chosen:
-            assert trace.hidden_states is not None
-            states.append(trace.hidden_states[sorted(chosen)].double())
-    if not states:
-        fix = "give traces of answers with both kinds"
-        raise InterventionError(message(f"no {kind} word", "words of both kinds", fix))
-    return torch.cat(states).mean(0)
+def _states(trace: Trace) -> Float[torch.Tensor, "step depth hidden"]:
+    if trace.hidden_states is None:
+        fix = "trace with hidden_states=True"
+        raise InterventionError(message("a trace without hidden states", "traces with them", fix))
+    return trace.hidden_states

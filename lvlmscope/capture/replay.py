@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from lvlmscope.capture.agreement import Agreement, compare_logits, decoder_dtype
+from lvlmscope.capture.mixed_logits import MixedLogits
 from lvlmscope.capture.options import KeyFilter
-from lvlmscope.capture.processed_logits import ProcessedLogits
 from lvlmscope.capture.row_recorder import RowRecorder
 from lvlmscope.capture.stepwise_replay import (
     SEEN_LAST_ROW,
@@ -58,7 +58,7 @@ class Replay:
     image_scores: dict[int, Float[torch.Tensor, "batch step _head"]]
     hidden: Float[torch.Tensor, "batch step depth hidden"] | None
     probabilities: Probabilities
-    processed: Probabilities | None
+    mixed: Probabilities | None
     agreement: Agreement
     seen: dict[int, Bool[torch.Tensor, "batch _key"]]
     path: str
@@ -164,8 +164,8 @@ class _Attempt:
             logits = core(**arguments, return_dict=True).logits
             logits = logits[:, -generation.num_steps :]
             refuse_hidden_layers(self.model, generation.cache, recorder.rows)
-            processed = ProcessedLogits(instrumentation, generation)
-            processed.add(logits.detach())
+            mixed = MixedLogits(instrumentation, generation)
+            mixed.add(logits.detach())
             agreement = compare_logits(generation, logits.detach(), self.dtype)
             gradient = None
             if self.gradients and agreement.holds:
@@ -173,7 +173,7 @@ class _Attempt:
                 with instrumentation.tracker.resumed():
                     gradient = token_gradients(recorder, logits, generation, separately=separately)
         path = "block" if in_block else "full"
-        how: dict[str, Any] = {"path": path, "reason": "", "kernels": kernels, "processed": processed.logits}
+        how: dict[str, Any] = {"path": path, "reason": "", "kernels": kernels, "mixed": mixed.logits}
         return self._made(recorder, logits.detach(), gradient, agreement, **how)
 
     def steps(self, reason: str) -> Replay:
@@ -183,13 +183,13 @@ class _Attempt:
         )
         with self.instrumentation.recording(recorder):
             kernels = self.instrumentation.kernels
-            processed = ProcessedLogits(self.instrumentation, self.generation)
+            mixed = MixedLogits(self.instrumentation, self.generation)
             logits = replay_steps(
-                self.model, self.instrumentation, self.generation, recorder, self.mode, on_logits=processed.add
+                self.model, self.instrumentation, self.generation, recorder, self.mode, on_logits=mixed.add
             )
         gradient = dict(sorted(recorder.gradients.items())) if self.gradients else None
         agreement = compare_logits(self.generation, logits, self.dtype)
-        how: dict[str, Any] = {"path": "steps", "reason": reason, "kernels": kernels, "processed": processed.logits}
+        how: dict[str, Any] = {"path": "steps", "reason": reason, "kernels": kernels, "mixed": mixed.logits}
         return self._made(recorder, logits, gradient, agreement, **how)
 
     def _made(
@@ -199,7 +199,7 @@ class _Attempt:
         gradient: dict[int, Float[torch.Tensor, "batch row head key"]] | None,
         agreement: Agreement,
         *,
-        processed: Float[torch.Tensor, "batch step vocabulary"] | None,
+        mixed: Float[torch.Tensor, "batch step vocabulary"] | None,
         **how: Any,
     ) -> Replay:
         answer = self.generation.ids[:, self.generation.prompt_length :]
@@ -211,7 +211,7 @@ class _Attempt:
             image_scores=dict(sorted(recorder.image_scores.items())),
             hidden=torch.stack(hidden, 2) if hidden else None,
             probabilities=read_probabilities(logits, answer),
-            processed=None if processed is None else read_probabilities(processed, answer),
+            mixed=None if mixed is None else read_probabilities(mixed, answer),
             agreement=agreement,
             seen={layer: recorder.seen_keys(layer) for layer in sorted(crossing & recorder.rows.keys())},
             columns=recorder.keeping.columns,

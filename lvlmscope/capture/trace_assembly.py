@@ -78,7 +78,7 @@ def assemble_trace(
         chosen_keys = [*range(outside), *positions[own].tolist()]
         layout, texts = layout.select(chosen_keys), tuple(texts[key] for key in chosen_keys)
     cut = partial(_stacked, sample=sample, steps=steps, columns=own.nonzero().flatten(), seen=seen)
-    chosen, processed = replay.probabilities, replay.processed
+    chosen, mixed = replay.probabilities, replay.mixed
     return Trace(
         attention=cut(replay.attention),
         gradient=None if replay.gradient is None else cut(replay.gradient),
@@ -91,9 +91,9 @@ def assemble_trace(
         margin=chosen.margin[sample, :steps],
         top_ids=chosen.top_ids[sample, :steps],
         top_log_probs=chosen.top_log_probs[sample, :steps],
-        processed_log_probs=None if processed is None else processed.log_probs[sample, :steps],
-        processed_top_ids=None if processed is None else processed.top_ids[sample, :steps],
-        processed_top_log_probs=None if processed is None else processed.top_log_probs[sample, :steps],
+        mixed_log_probs=None if mixed is None else mixed.log_probs[sample, :steps],
+        mixed_top_ids=None if mixed is None else mixed.top_ids[sample, :steps],
+        mixed_top_log_probs=None if mixed is None else mixed.top_log_probs[sample, :steps],
         layout=layout,
         tokens=texts,
         answer_tokens=pieces,

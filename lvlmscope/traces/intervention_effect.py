@@ -170,7 +170,7 @@ def _divergence(before: Trace, after: Trace, step: int) -> float:
 
 def _known(trace: Trace, step: int) -> dict[int, float]:
     """Log-probabilities that a trace keeps of one step, by token; after the mixing of logits where that was on."""
-    prefix = "" if trace.processed_log_probs is None else "processed_"
+    prefix = "" if trace.mixed_log_probs is None else "mixed_"
     ids, tops, chosen = (getattr(trace, f"{prefix}{name}")[step] for name in ("top_ids", "top_log_probs", "log_probs"))
     return dict(zip(ids.tolist(), tops.tolist(), strict=True)) | {int(trace.answer_ids[step]): float(chosen)}
 

@@ -53,7 +53,7 @@ def dataset(trace: "Trace") -> xr.Dataset:
 
     Returns:
         Variables attention, log_probs, entropy, margin, answer_ids, image_keys, top_ids, top_log_probs; gradient,
-        hidden_states, image_scores, and processed_log_probs with its top_ids and top_log_probs, where kept.
+        hidden_states, image_scores, and mixed_log_probs with its top_ids and top_log_probs, where kept.
     """
     four = ("step", "layer", "head", "key")
     dims: dict[str, tuple[str, ...]] = {
@@ -68,11 +68,11 @@ def dataset(trace: "Trace") -> xr.Dataset:
         "image_keys": ("key",),
         "top_ids": ("step", "rank"),
         "top_log_probs": ("step", "rank"),
-        "processed_log_probs": ("step",),
-        "processed_top_ids": ("step", "rank"),
-        "processed_top_log_probs": ("step", "rank"),
+        "mixed_log_probs": ("step",),
+        "mixed_top_ids": ("step", "rank"),
+        "mixed_top_log_probs": ("step", "rank"),
     }
-    nats = ("log_probs", "entropy", "margin", "top_log_probs", "processed_log_probs", "processed_top_log_probs")
+    nats = ("log_probs", "entropy", "margin", "top_log_probs", "mixed_log_probs", "mixed_top_log_probs")
     units = dict.fromkeys(nats, "nats") | {"attention": "1"}
     variables = {
         name: xr.Variable(axes, getattr(trace, name).numpy(), {"units": units[name]} if name in units else {})

@@ -42,10 +42,10 @@ class Trace:
         margin: Gap between the two highest log-probabilities ``[step]``, nats.
         top_ids: The most probable tokens ``[step, 5]``, int64.
         top_log_probs: Their log-probabilities ``[step, 5]``, nats.
-        processed_log_probs: ``ln p`` of each answer token after the interventions that mix logits ``[step]``, nats,
+        mixed_log_probs: ``ln p`` of each answer token after the interventions that mix logits ``[step]``, nats,
             -inf for one that they excluded; None without such an intervention.
-        processed_top_ids: The most probable tokens after them ``[step, 5]``, int64.
-        processed_top_log_probs: Their log-probabilities ``[step, 5]``, nats.
+        mixed_top_ids: The most probable tokens after them ``[step, 5]``, int64.
+        mixed_top_log_probs: Their log-probabilities ``[step, 5]``, nats.
         layout: Kind of every key position, and the image cells.
         tokens: Text of each key position.
         answer_tokens: Text of each answer token; joined they are ``answer``.
@@ -76,9 +76,9 @@ class Trace:
     gradient: torch.Tensor | None = None
     hidden_states: torch.Tensor | None = None
     image_scores: torch.Tensor | None = None
-    processed_log_probs: torch.Tensor | None = None
-    processed_top_ids: torch.Tensor | None = None
-    processed_top_log_probs: torch.Tensor | None = None
+    mixed_log_probs: torch.Tensor | None = None
+    mixed_top_ids: torch.Tensor | None = None
+    mixed_top_log_probs: torch.Tensor | None = None
     images: "tuple[Image, ...]" = ()
     top_tokens: tuple[tuple[str, ...], ...] = ()
     kept_keys: Literal["all", "image_answer"] = "all"
@@ -106,15 +106,15 @@ class Trace:
         agree &= self.gradient is None or self.gradient.shape == self.attention.shape
         agree &= self.top_ids.shape == self.top_log_probs.shape and len(self.top_ids) == steps
         agree &= self.image_scores is None or self.image_scores.shape == self.attention.shape[:3]
-        agree &= self._processed_agree(steps)
+        agree &= self._mixed_agree(steps)
         agree &= self.hidden_states is None or len(self.hidden_states) == steps
         if not agree:
             got = f"{describe(tensors)}, layer, token, kind and answer token counts {lengths}"
             raise ShapeError(message(got, "axes that agree", "check how the fields were made", task="make a trace"))
 
-    def _processed_agree(self, steps: int) -> bool:
-        """Whether what is known of the processed distributions is all there, and of all steps."""
-        chosen, ids, tops = self.processed_log_probs, self.processed_top_ids, self.processed_top_log_probs
+    def _mixed_agree(self, steps: int) -> bool:
+        """Whether what is known of the mixed distributions is all there, and of all steps."""
+        chosen, ids, tops = self.mixed_log_probs, self.mixed_top_ids, self.mixed_top_log_probs
         if chosen is None or ids is None or tops is None:
             return chosen is ids is tops
         return chosen.shape == (steps,) and ids.shape == tops.shape and len(ids) == steps

@@ -46,11 +46,11 @@ _OPTIONAL: Final = {
     "gradient": 4,
     "hidden_states": 3,
     "image_scores": 3,
-    "processed_log_probs": 1,
-    "processed_top_ids": 2,
-    "processed_top_log_probs": 2,
+    "mixed_log_probs": 1,
+    "mixed_top_ids": 2,
+    "mixed_top_log_probs": 2,
 }
-_COUNTS: Final = ("answer_ids", "top_ids", "processed_top_ids")
+_COUNTS: Final = ("answer_ids", "top_ids", "mixed_top_ids")
 _IMAGE_KEYS: Final = "image_keys"  # in the layout, and in files of formats 1 and 2 a tensor beside it
 _PNG_LIMIT: Final = 1_000_000  # pixels; above it an image is stored as JPEG, which is some ten times smaller
 _MAX_PIXELS: Final = 400_000_000  # of all images of one file together

@@ -162,9 +162,9 @@ def test_a_trace_has_the_log_probabilities_before_and_after(name: str) -> None:
     own = torch.tensor(logits_of(case.model, case.inputs, found.answer_ids)).log_softmax(-1)
     mixed = torch.tensor(expected(case, case.inputs, found.answer_ids)).log_softmax(-1)
     chosen = found.answer_ids.unsqueeze(1)
-    assert found.processed_log_probs is not None
+    assert found.mixed_log_probs is not None
     torch.testing.assert_close(found.log_probs, own.gather(1, chosen)[:, 0].float(), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(found.processed_log_probs, mixed.gather(1, chosen)[:, 0].float(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.mixed_log_probs, mixed.gather(1, chosen)[:, 0].float(), atol=1e-4, rtol=1e-4)
     assert found.effects[0]["mixed_rows"] == STEPS
 
 
@@ -193,7 +193,7 @@ def test_pai_raises_the_images_scores() -> None:
 
     expected = decoder.answer_log_probs(case.model, case.inputs, found.answer_ids, edit)
     torch.testing.assert_close(found.log_probs, expected.float(), atol=1e-5, rtol=1e-5)
-    assert found.processed_log_probs is None
+    assert found.mixed_log_probs is None
 
 
 def test_spin_leaves_the_heads_that_look_most() -> None:

@@ -123,6 +123,13 @@ def test_heads_are_those_that_look_at_the_text_for_hallucinated_words() -> None:
     assert found == ADHH(heads=("1.2",), threshold=0.3)
     with pytest.raises(ModelInputError, match="count=9; expected: 1 to 6 heads"):
         ADHH.from_traces([trace], hallucinated=[[1]], grounded=[[0]], count=9)
+    with pytest.raises(InterventionError, match="step 99; expected: steps 0 to 3"):
+        ADHH.from_traces([trace], hallucinated=[[99]], grounded=[[0]])
+    other = planted_trace(steps=STEPS, layers=3, heads=3, side=2)
+    with pytest.raises(InterventionError, match="traces of different shapes"):
+        ADHH.from_traces([trace, other], hallucinated=[[1], [1]], grounded=[[0], [0]])
+    with pytest.raises((ModelInputError, TypeError), match="count"):
+        ADHH.from_traces([trace], hallucinated=[[1]], grounded=[[0]], count=2.5)  # type: ignore[arg-type]
     with pytest.raises(InterventionError, match="no grounded word"):
         ADHH.from_traces([trace], hallucinated=[[1]], grounded=[[]])
 
@@ -133,7 +140,7 @@ def test_heads_that_are_none_are_refused() -> None:
             ADHH(heads=heads)
     case = tiny_models.llava()
     with (
-        pytest.raises(ModelInputError, match=r"head 7.0; expected: layers 0 to 2"),
+        pytest.raises(ModelInputError, match=r"head 7\.0; expected: layers 0, 1, 2, heads"),
         intervene(case.model, ADHH(heads=("7.0",))),
     ):
         pass

@@ -77,7 +77,7 @@ ask = {"prompt": "Describe the image.", "max_new_tokens": 8}
 plain, mixed = (lv.trace(model, image, **ask, interventions=on) for on in ([], [method]))
 assert mixed.effects[0]["name"] == "Contrast" and mixed.effects[0]["mixed_rows"] == len(mixed.answer_ids)
 assert mixed.provenance["replay"]["difference"] < 1e-3
-assert plain.processed_log_probs is None and (mixed.processed_log_probs != mixed.log_probs).any()
+assert plain.mixed_log_probs is None and (mixed.mixed_log_probs != mixed.log_probs).any()
 print(lv.effect(plain, mixed))
 """
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}){used}"]
@@ -255,6 +255,6 @@ def test_a_given_answer_is_mixed_as_it_was_generated() -> None:
     ask: dict[str, Any] = {"prompt": "Describe the image.", "interventions": [lv.ICD()]}
     generated = lv.trace(model, image, max_new_tokens=6, **ask)
     given = lv.trace(model, image, answer=generated.answer_ids, **ask)
-    assert generated.processed_log_probs is not None
-    assert given.processed_log_probs is not None
-    torch.testing.assert_close(given.processed_log_probs, generated.processed_log_probs, atol=1e-4, rtol=1e-4)
+    assert generated.mixed_log_probs is not None
+    assert given.mixed_log_probs is not None
+    torch.testing.assert_close(given.mixed_log_probs, generated.mixed_log_probs, atol=1e-4, rtol=1e-4)

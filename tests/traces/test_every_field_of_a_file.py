@@ -26,8 +26,8 @@ def full() -> Trace:
     )  # fmt: skip
     assert isinstance(made, Trace)
     # As interventions that mix logits leave them
-    processed = {"processed_log_probs": made.log_probs - 0.5, "processed_top_ids": made.top_ids + 1}
-    return replace(made, **processed, processed_top_log_probs=made.top_log_probs - 0.25)
+    mixed = {"mixed_log_probs": made.log_probs - 0.5, "mixed_top_ids": made.top_ids + 1}
+    return replace(made, **mixed, mixed_top_log_probs=made.top_log_probs - 0.25)
 
 
 def require_equal(one: Any, other: Any, name: str) -> None:
@@ -58,8 +58,8 @@ def test_no_two_axes_or_fields_are_alike(full: Trace) -> None:
     steps, layers, heads, keys = full.attention.shape
     assert len({steps, layers, heads, keys}) >= 3  # an exchanged pair would be seen
     assert not torch.equal(full.attention, full.gradient)
-    assert not torch.equal(full.log_probs, full.processed_log_probs)
-    assert not torch.equal(full.top_log_probs, full.processed_top_log_probs)
+    assert not torch.equal(full.log_probs, full.mixed_log_probs)
+    assert not torch.equal(full.top_log_probs, full.mixed_top_log_probs)
 
 
 def test_parts_of_a_file_are_the_parts_asked_for(full: Trace, tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from lvlmscope.decoding.generation_record import Generation
 from lvlmscope.runtime.logit_mixing import LogitMixing
 from lvlmscope.runtime.model_hooks import Instrumentation
 
-__all__ = ["ProcessedLogits"]
+__all__ = ["MixedLogits"]
 
 
-class ProcessedLogits:
+class MixedLogits:
     """Mixes the logits of an answer's steps once more; the other sequences run in one block each."""
 
     def __init__(self, instrumentation: Instrumentation, generation: Generation) -> None:
