@@ -34,6 +34,7 @@ OPEN_SHAPES = {
     "validate_edit": "an intervention's weights of another shape are refused with an InterventionError",
     "validate_gain": "so are its gains",
     "validate_hidden": "so is its residual stream",
+    "validate_logits": "so are its logits",
 }
 
 KINDS = {"Bool", "Float", "Int"}

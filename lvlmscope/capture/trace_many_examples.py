@@ -161,7 +161,8 @@ class _Runner:
         """One batch with its interventions on."""
         if not interventions:
             return self._run(group)
-        handle = switch_on(self.model, interventions, family=self.family, thread=threading.get_ident())
+        here = threading.get_ident()
+        handle = switch_on(self.model, interventions, family=self.family, thread=here, compiled=False)
         try:
             results = self._run(group)
         finally:

@@ -21,6 +21,7 @@ def complete_intervention(incomplete: str) -> list[str]:
     """
     served = lvlmscope._HOMES.items()  # noqa: SLF001 - the package's own table
     classes = [name for name, home in served if home == "lvlmscope.interventions" and name[0].isupper()]
-    own = [name for name in classes if name != "Placebo"]  # which takes an intervention, and --placebo switches on
+    # Placebo takes an intervention, and --placebo switches it on; Directions are what Steering takes
+    own = [name for name in classes if name not in ("Placebo", "Directions")]
     others = [point.name for point in entry_points(group="lvlmscope.interventions")]
     return sorted({name.lower() for name in [*own, *others] if name.lower().startswith(incomplete.lower())})

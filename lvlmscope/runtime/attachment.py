@@ -10,6 +10,7 @@ from typing import Any, Final
 import torch
 
 from lvlmscope.errors import InterventionError, UnsupportedModelError, message, task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.models.families import Family
 from lvlmscope.models.loaded_model import family_for, unwrap
 from lvlmscope.runtime.active_intervention import ActiveIntervention
@@ -157,6 +158,7 @@ def stack_of(interventions: Any) -> tuple[Intervention, ...]:
 
 
 @task(_TASK)
+@checked
 def attach(
     model: Any,
     *interventions: Intervention,
@@ -186,6 +188,7 @@ def attach(
     return switch_on(model, interventions, family=family, thread=None, compiled=compile)
 
 
+@checked
 @contextmanager
 def intervene(
     model: Any,
@@ -224,12 +227,7 @@ def intervene(
 
 @task(_TASK)
 def switch_on(
-    model: Any,
-    interventions: Sequence[Intervention],
-    *,
-    family: Family | None,
-    thread: int | None,
-    compiled: bool = False,
+    model: Any, interventions: Sequence[Intervention], *, family: Family | None, thread: int | None, compiled: bool
 ) -> Handle:
     """Switch interventions on in one thread or in all.
 

@@ -122,11 +122,13 @@ class ForwardTracker:
         if past == 0:
             self._sequence.ids, self._sequence.image = ids, None
             self._sequence.implied_length = ids.shape[1]
-        elif known is None or known.shape[1] < past or known.shape[0] != ids.shape[0]:
+        elif known is None or known.shape[1] < past or ids.shape[0] % known.shape[0]:
             got = f"a cache of {past} positions made before the intervention was attached"
             fix = "start from the prompt inside the with block"
             raise ModelInputError(message(got, "sequences seen from their start", fix, task="follow a forward"))
         else:
+            # A prompt that was run once may go on in several rows, as its beams
+            known = known.repeat_interleave(ids.shape[0] // known.shape[0], 0)
             self._sequence.ids = torch.cat([known[:, :past], ids], 1)
         self._sequence.current = self._describe(ids.shape[1], past)
         if self.current is not None:

@@ -210,7 +210,7 @@ def test_one_method_by_its_name() -> None:
     assert "LocoRE" not in told.stdout
     assert [facts["name"] for facts in json.loads(run("interventions", "sgrs", "--json").stdout)] == ["SGRS"]
     wrong = run("interventions", "nope")
-    assert (wrong.returncode, "expected: CLVA" in wrong.stderr) == (2, True)
+    assert (wrong.returncode, "expected: ADHH" in wrong.stderr) == (2, True)
 
 
 def test_the_version_and_the_module_as_a_command() -> None:

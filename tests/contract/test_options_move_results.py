@@ -201,7 +201,7 @@ def edited(how: str, options: dict[str, Any]) -> Any:
 
 EDITS = {
     "interventions": Change(lambda: (lv.LocoRE(beta=0.2),), lambda logits: logits),
-    "family": Change(half_blind, lambda logits: logits),
+    "family": Change(half_blind, lambda logits: logits, {"interventions": (lv.DLEAF(gamma=1.0),)}),
 }
 
 

@@ -89,7 +89,7 @@ def test_every_exported_intervention_is_registered_with_a_card() -> None:
     for name, kind in found.items():
         assert name in interventions.__all__
         card: Any = getattr(kind, "card", None)
-        assert card.paper.startswith("arXiv "), name
+        assert card.paper.startswith(("arXiv ", "Yang et al., ICLR 2025")), name
         assert all((card.from_paper, card.our_choices, card.cost)), name
         assert set(card.search_space) <= set(signature(kind).parameters), name
 
@@ -248,7 +248,7 @@ def test_an_entry_point_of_a_class_that_was_imported_before_counts_once(tmp_path
 
 
 def test_an_unknown_name_lists_what_there_is() -> None:
-    with pytest.raises(InterventionError, match=r"'OPERA'; expected: AGLA, CLVA, .*LocoRE"):
+    with pytest.raises(InterventionError, match=r"'OPERA'; expected: ADHH, AGLA, CLVA, .*LocoRE"):
         registry.intervention_class("OPERA")
 
 
@@ -289,7 +289,7 @@ def test_what_json_cannot_hold_is_not_saved(tmp_path: Path) -> None:
     cell = DepthCell.load(saved())
     with pytest.raises(InterventionError, match="cell=DepthCell object; expected: numbers, texts, lists"):
         save_interventions(tmp_path / "stack.json", HalluRNN(cell=cell))
-    with pytest.raises(InterventionError, match="'Stranger'; expected: AGLA"):
+    with pytest.raises(InterventionError, match="'Stranger'; expected: ADHH"):
         save_interventions(tmp_path / "stack.json", Stranger())
     with pytest.raises(InterventionError, match=r"save type: .*pass an instance such as lv.DLEAF\(\)"):
         save_interventions(tmp_path / "stack.json", [DLEAF])  # type: ignore[list-item]

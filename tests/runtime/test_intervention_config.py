@@ -160,7 +160,8 @@ def test_a_declaration_that_cannot_be_checked_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", list_interventions().values(), ids=list_interventions())
 def test_every_default_is_as_declared(kind: Any) -> None:
-    made, hints = kind(), get_type_hints(kind, include_extras=True)
+    required: dict[str, Any] = {"ADHH": {"heads": ("0.1",)}, "Steering": {"directions": "a file"}}
+    made, hints = kind(**required.get(kind.__name__, {})), get_type_hints(kind, include_extras=True)
     assert all(allows(hints[each.name], getattr(made, each.name)) for each in fields(made))
 
 

@@ -301,7 +301,10 @@ def windowed_gemma3(batch: int, kinds: str) -> tuple[Any, list[Sample]]:
     for number in range(batch):
         ids = prompt([[BEGIN, *[IMAGE] * 16, END]], number)
         samples.append((ids, {"pixel_values": pixels(1, 3, 32, 32), "token_type_ids": typed(ids, IMAGE)}))
-    return tf.Gemma3ForConditionalGeneration(config), samples
+    model = tf.Gemma3ForConditionalGeneration(config)
+    weight = model.model.multi_modal_projector.mm_input_projection_weight  # made as zeros, which show no image
+    torch.nn.init.normal_(weight, std=0.3, generator=torch.Generator().manual_seed(0))
+    return model, samples
 
 
 @family

@@ -41,7 +41,7 @@ def test_image_mass_and_each_signal_are_computed_once(
 
     for name in ("image_mass", "layer_image_distribution"):
         held = vars(AttentionRows)[name]
-        monkeypatch.setattr(held, "func", counting(name, held.func))
+        monkeypatch.setattr(held, "_make", counting(name, held._make))
     use(planted_trace(patch=7, layers=8), tmp_path)
     # Only the correlation of anchors reads the layers' distributions, and only once
     assert calls == {"image_mass": 1, "layer_image_distribution": 1}

@@ -8,6 +8,7 @@ import numpy as np
 
 from lvlmscope.attention.option_checks import each_of, require_kind
 from lvlmscope.errors import EvaluationError, message, task
+from lvlmscope.evaluation.metrics.annotated_objects import AnnotatedObjects, is_hallucinated
 from lvlmscope.evaluation.metrics.answer_rows import label_rows, require_paired, text_rows
 from lvlmscope.evaluation.metrics.ratios import Counts, Formulas, score, scores
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
@@ -166,8 +167,8 @@ def amber_descriptions(
             _singular(mention.category, mention.also, text[mention.start : mention.end])
             for mention in nouns.mentions(text)
         ]
-        right, wrong = _Objects(there, relations, similar), _Objects(not_there, relations, similar)
-        flags = [_is_hallucinated(noun, right, wrong, safe) for noun in named]
+        right, wrong = AnnotatedObjects(there, relations, similar), AnnotatedObjects(not_there, relations, similar)
+        flags = [is_hallucinated(noun, right, wrong, safe) for noun in named]
         counts = (len(named), sum(flags), len(right.found), len(there), len(wrong.found), len(not_there))
         rows.append((*counts, len(word_spans(text))))
     columns = dict(zip(AmberDescriptions.__slots__, np.array(rows, dtype=np.int64).T, strict=True))
@@ -196,42 +197,6 @@ def _object_lists(given: Any, what: str) -> list[list[str]]:
         if not listed or not all(isinstance(name, str) for name in row):
             raise EvaluationError(message(f"{row!r} in row {number} of {what}"[:120], "a list of objects", "list them"))
     return [list(row) for row in rows]
-
-
-class _Objects:
-    """Annotated objects of one image; the `find_...` methods record which of them were named."""
-
-    def __init__(
-        self,
-        names: list[str],
-        relations: Mapping[str, Collection[str]],
-        similar: Callable[[str, str], bool] | None,
-    ) -> None:
-        related = [(word, number) for number, name in enumerate(names) for word in relations[name]]
-        self.words = [*related, *((name, number) for number, name in enumerate(names))]
-        self.similar = similar
-        self.found: set[int] = set()
-
-    def find_equal(self, noun: str) -> bool:
-        return self._find_first(number for word, number in self.words if word == noun)
-
-    def find_similar(self, noun: str) -> bool:
-        similar = self.similar
-        return similar is not None and self._find_first(number for word, number in self.words if similar(noun, word))
-
-    def _find_first(self, numbers: Iterable[int]) -> bool:
-        first = next(iter(numbers), None)
-        if first is not None:
-            self.found.add(first)
-        return first is not None
-
-
-def _is_hallucinated(noun: str, right: _Objects, wrong: _Objects, safe_words: Collection[str]) -> bool:
-    if noun in safe_words or right.find_equal(noun):
-        return False
-    wrong.find_equal(noun)
-    wrong.find_similar(noun)
-    return not right.find_similar(noun)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
