@@ -21,7 +21,7 @@ import torch
 from benchmarks.machine import machine, moment
 from benchmarks.page import markdown
 from benchmarks.shapes import SHAPES
-from benchmarks.tables import Asked
+from benchmarks.tables import Plan
 
 # By name: the module; the page has them in this order
 TABLES: Final = {
@@ -40,13 +40,13 @@ _HOME: Final = Path(__file__).parents[1] / "docs"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and write after each table, so that an interrupted run keeps what it has."""
     options = _options(arguments)
-    asked = _asked(options)
+    plan = _plan(options)
     written = json.loads(options.json.read_text(encoding="utf-8")) if options.json.exists() else {"tables": {}}
     about = machine(options.device)
     for name in options.only:
         sys.stdout.write(f"{name} ...\n")
         began = moment()
-        table = importlib.import_module(f"benchmarks.{TABLES[name]}").measure(asked)
+        table = importlib.import_module(f"benchmarks.{TABLES[name]}").measure(plan)
         command = shlex.join(["python", "-m", "benchmarks", *(sys.argv[1:] if arguments is None else arguments)])
         key = f"{list(TABLES).index(name)} {name}{'' if options.device == 'cpu' else ', ' + options.device}"
         written["tables"][key] = asdict(table) | began | {"command": command, "machine": about}
@@ -76,10 +76,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _asked(options: argparse.Namespace) -> Asked:
+def _plan(options: argparse.Namespace) -> Plan:
     accelerated = options.device != "cpu"
     torch.set_num_threads(options.threads)
-    return Asked(
+    return Plan(
         device=options.device,
         dtype=torch.bfloat16 if accelerated else torch.float32,
         shapes=tuple(options.models or (("llava-7b", "qwen-7b") if accelerated else ("llava", "qwen"))),

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 import lvlmscope as lv
-from benchmarks.tables import Asked, Table
-from benchmarks.timing import in_turn, told
+from benchmarks.tables import Plan, Table
+from benchmarks.timing import in_turn, timing_row
 from lvlmscope.evaluation import bundled_dataset
 from lvlmscope.evaluation.captioning import timed_answers
 
@@ -37,22 +37,22 @@ def wide(model: lv.LoadedModel, width: int) -> lv.LoadedModel:
     return lv.load((made, model.processor), check=False)
 
 
-def measure(asked: Asked) -> Table:
+def measure(plan: Plan) -> Table:
     """Seconds an image.
 
     Args:
-        asked: What to run.
+        plan: What to run.
     """
     bundled = lv.load("tiny", check=False)
     rows: list[dict[str, Any]] = []
     for name, model, sizes in (("bundled", bundled, (1, 8, 32)), ("width 768", wide(bundled, 768), (8,))):
-        model.model.to(asked.device)
+        model.model.to(plan.device)
         for batch in sizes:
-            rows += _rows(asked, name, model, batch)
+            rows += _rows(plan, name, model, batch)
     return Table(
         title="Many images",
         about=f"{IMAGES} scenes of the bundled data set (32 in batches of 32), greedy captions of at most "
-        f"{asked.tokens // 2} tokens, on the bundled model (8 layers of width 192) and on its layout with random "
+        f"{plan.tokens // 2} tokens, on the bundled model (8 layers of width 192) and on its layout with random "
         "weights of another width. Each run prepares the images and decodes; `sweep` also reduces all signals that "
         "need neither gradients nor hidden states and writes its Parquet files.",
         columns={"model": "text", "batch": "count", "run": "text", "wall": "ms", "wall_ratio": "x"}
@@ -61,11 +61,11 @@ def measure(asked: Asked) -> Table:
     )
 
 
-def _rows(asked: Asked, name: str, model: lv.LoadedModel, batch: int) -> list[dict[str, Any]]:
+def _rows(plan: Plan, name: str, model: lv.LoadedModel, batch: int) -> list[dict[str, Any]]:
     count = max(IMAGES, batch)
     whole = bundled_dataset("tiny-chair", n=-(-count // 3))
     pairs = [(item.open, QUESTION) for item in whole.items][:count]
-    options: dict[str, Any] = {"max_new_tokens": max(asked.tokens // 2, 4), "batch_size": batch}
+    options: dict[str, Any] = {"max_new_tokens": max(plan.tokens // 2, 4), "batch_size": batch}
     many = partial(_trace_many, model, pairs, options)
     variants: dict[str, Callable[[], Any]] = {
         "generate": lambda: timed_answers(model.model, model.processor, pairs, **options),
@@ -73,10 +73,10 @@ def _rows(asked: Asked, name: str, model: lv.LoadedModel, batch: int) -> list[di
         "trace_many(gradients=True)": partial(many, gradients=True),
         "sweep": lambda: _sweep(model, whole, options),
     }
-    times = in_turn(variants, asked.rounds)
+    times = in_turn(variants, plan.rounds)
     found = []
     for run, own in times.items():
-        row = told(own, times["generate"])
+        row = timing_row(own, times["generate"])
         items = len(whole) if run == "sweep" else count
         share = items / count  # a sweep takes the whole data set
         row |= {clock: row[clock] / items for clock in ("wall", "cpu")}

@@ -10,8 +10,8 @@ import torch
 import lvlmscope as lv
 from benchmarks.peaks import device_peak, resident_peaks
 from benchmarks.shapes import build, repeated
-from benchmarks.tables import Asked, Table
-from benchmarks.timing import Seconds, TokenClock, in_turn, told
+from benchmarks.tables import Plan, Table
+from benchmarks.timing import Seconds, TokenClock, in_turn, timing_row
 from benchmarks.traces import settings
 from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
 
@@ -46,27 +46,27 @@ def _decode(model: Any, inputs: dict[str, torch.Tensor], tokens: int, switched_o
     return clock.per_token
 
 
-def measure(asked: Asked) -> Table:
+def measure(plan: Plan) -> Table:
     """Milliseconds a token.
 
     Args:
-        asked: What to run.
+        plan: What to run.
     """
-    tokens = max(asked.tokens // 2, 4)
+    tokens = max(plan.tokens // 2, 4)
     rows: list[dict[str, Any]] = []
-    for name in asked.shapes:
-        prepared = asked.prepared(name)
+    for name in plan.shapes:
+        prepared = plan.prepared(name)
         stacks = _stacks(prepared.model)
-        most = _peaks(asked, name, stacks, tokens)
-        for batch in asked.batches if name == asked.shapes[0] else asked.batches[:1]:
+        most = _peaks(plan, name, stacks, tokens)
+        for batch in plan.batches if name == plan.shapes[0] else plan.batches[:1]:
             inputs = repeated(prepared.inputs, batch)
             variants = {
                 each: partial(_decode, prepared.model, inputs, tokens, _switch(prepared.model, stack))
                 for each, stack in stacks.items()
             }
-            times = in_turn(variants, asked.rounds)
+            times = in_turn(variants, plan.rounds)
             for each, own in times.items():
-                row = {"model": name, "batch": batch, "run": each} | told(own, times[PLAIN])
+                row = {"model": name, "batch": batch, "run": each} | timing_row(own, times[PLAIN])
                 rows.append(row | ({"peak": most[each]} if batch == 1 else {}))
     return Table(
         title="Interventions, by the decoded token",
@@ -86,17 +86,17 @@ def _switch(model: Any, stack: tuple[Any, ...]) -> Callable[[], Any]:
     return (lambda: lv.intervene(model, *stack)) if stack else nullcontext
 
 
-def _peaks(asked: Asked, name: str, stacks: dict[str, tuple[Any, ...]], tokens: int) -> dict[str, float]:
+def _peaks(plan: Plan, name: str, stacks: dict[str, tuple[Any, ...]], tokens: int) -> dict[str, float]:
     """Peak of one answer of batch 1 under each, beyond that of plain generation, MB."""
-    if asked.on_accelerator:
-        prepared = asked.prepared(name)
+    if plan.on_accelerator:
+        prepared = plan.prepared(name)
         most = [
             device_peak(partial(_decode, prepared.model, prepared.inputs, tokens, _switch(prepared.model, stack)))
             for stack in stacks.values()
         ]
     else:
         cases, warm = ([(name, each, size) for each in stacks] for size in (tokens, 3))
-        most = resident_peaks(_answer, cases, warm=warm, threads=asked.threads)
+        most = resident_peaks(_answer, cases, warm=warm, threads=plan.threads)
     return dict(zip(stacks, (peak - most[0] for peak in most), strict=True))
 
 

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import lvlmscope as lv
 from benchmarks.edits import interventions
 from benchmarks.shapes import SHAPES
-from benchmarks.tables import Asked, Table
+from benchmarks.tables import Plan, Table
 from benchmarks.traces import settings
 
 __all__ = ["Counted", "count", "generation", "measure", "per_token", "trace_cost"]
@@ -140,13 +140,13 @@ def trace_cost(model: Any, inputs: Mapping[str, Any], tokens: int, **options: An
     return Counted(tuple(more - less for less, more in zip(plain, traced, strict=True)))
 
 
-def measure(asked: Asked) -> Table:
+def measure(plan: Plan) -> Table:
     """Kernels and synchronisations.
 
     Args:
-        asked: What to run.
+        plan: What to run.
     """
-    prepared = asked.prepared(asked.shapes[0])
+    prepared = plan.prepared(plan.shapes[0])
     model, inputs = prepared.model, prepared.inputs
     plain = per_token(model, inputs)
     hidden = model.config.get_text_config().hidden_size

@@ -44,11 +44,11 @@ def moment() -> dict[str, Any]:
 def _commit() -> str:
     """The checkout's commit, or that there is none."""
     here = Path(__file__).parent
-    told = subprocess.run(
+    done = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - whichever git there is
         cwd=here,
         capture_output=True,
         text=True,
         check=False,
     )
-    return told.stdout.strip() or "no checkout"
+    return done.stdout.strip() or "no checkout"

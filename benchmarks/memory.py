@@ -8,7 +8,7 @@ import torch
 import lvlmscope as lv
 from benchmarks.peaks import device_peak, resident_peaks
 from benchmarks.shapes import Prepared, build
-from benchmarks.tables import Asked, Table
+from benchmarks.tables import Plan, Table
 from benchmarks.traces import eager_attentions, settings
 
 __all__ = ["measure"]
@@ -48,20 +48,20 @@ def _alone(name: str, run: str, length: int, tokens: int) -> None:
     _run(build(name), run, length, tokens)
 
 
-def measure(asked: Asked) -> Table:
+def measure(plan: Plan) -> Table:
     """MB by run and length of the prompt.
 
     Args:
-        asked: What to run.
+        plan: What to run.
     """
-    name, tokens = asked.shapes[0], asked.tokens
+    name, tokens = plan.shapes[0], plan.tokens
     cases = [(run, length) for run in RUNS for length in LENGTHS if length <= _SQUARE_UP_TO or "eager" not in run]
-    if asked.on_accelerator:
-        prepared = asked.prepared(name)
+    if plan.on_accelerator:
+        prepared = plan.prepared(name)
         found = [device_peak(partial(_run, prepared, *case, tokens)) for case in cases]
     else:
         warm = [(name, run, LENGTHS[0] // 2, 2) for run, _ in cases]
-        found = resident_peaks(_alone, [(name, *case, tokens) for case in cases], warm=warm, threads=asked.threads)
+        found = resident_peaks(_alone, [(name, *case, tokens) for case in cases], warm=warm, threads=plan.threads)
     peaks = dict(zip(cases, found, strict=True))
     rows: list[dict[str, Any]] = [
         {"run": "generate itself, beyond the model"} | {str(each): peaks[RUNS[0], each] for each in LENGTHS}
@@ -70,8 +70,8 @@ def measure(asked: Asked) -> Table:
         known = {str(each): peaks[run, each] - peaks[RUNS[0], each] for each in LENGTHS if (run, each) in peaks}
         rows.append({"run": run} | known)
     for run, gradients in ((RUNS[1], False), (RUNS[2], True)):
-        told = {str(each): _estimated(asked.prepared(name), each, tokens, gradients) for each in LENGTHS}
-        rows.append({"run": f"lvlmscope.estimate of {run}"} | told)
+        estimates = {str(each): _estimated(plan.prepared(name), each, tokens, gradients) for each in LENGTHS}
+        rows.append({"run": f"lvlmscope.estimate of {run}"} | estimates)
     return Table(
         title="Memory as the prompt grows",
         about=f"{name}, {tokens} new tokens, the prompt filled with text to the tokens that head the columns. Peaks of "

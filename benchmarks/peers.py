@@ -20,8 +20,8 @@ from typing import Any, Final
 import torch
 
 from benchmarks.shapes import Prepared, build
-from benchmarks.tables import Asked, Table
-from benchmarks.timing import in_turn, told
+from benchmarks.tables import Plan, Table
+from benchmarks.timing import in_turn, timing_row
 
 __all__ = ["PEERS", "measure"]
 
@@ -151,22 +151,22 @@ PEERS: Final[Mapping[str, tuple[Callable[[_Given], Callable[[], Any]], str]]] = 
 }
 
 
-def measure(asked: Asked) -> Table:
+def measure(plan: Plan) -> Table:
     """Seconds and memory of each package.
 
     Args:
-        asked: What to run.
+        plan: What to run.
     """
-    floor = _in_own_process(asked, FLOOR)
+    floor = _in_own_process(plan, FLOOR)
     rows = [{"run": FLOOR, "gives": "the answer"} | floor | {"peak": 0.0}]
     for name, (_, gives) in PEERS.items():
-        found = _in_own_process(asked, name)
+        found = _in_own_process(plan, name)
         if "peak" in found:
             found["peak"] -= floor["peak"]
         rows.append({"run": name, "gives": gives} | found)
     return Table(
         title="Other packages",
-        about=f"The random LLaVA and its answer of {asked.tokens} tokens, batch 1; seconds beside those of `generate` "
+        about=f"The random LLaVA and its answer of {plan.tokens} tokens, batch 1; seconds beside those of `generate` "
         "in the same process; each package gets the answer, lvlmscope makes it, too. Memory is the "
         "resident peak of the process beyond that of one that only generates. "
         "Versions are those that the registry gave for the same torch and transformers.",
@@ -176,10 +176,10 @@ def measure(asked: Asked) -> Table:
     )
 
 
-def _in_own_process(asked: Asked, name: str) -> dict[str, Any]:
+def _in_own_process(plan: Plan, name: str) -> dict[str, Any]:
     """What one package's process prints; the last line of its errors where it ends without."""
-    python = sys.executable if name in {FLOOR, "lvlmscope"} else asked.peers
-    command = [python, "-m", "benchmarks.peers", name, str(asked.tokens), str(asked.rounds), str(asked.threads)]
+    python = sys.executable if name in {FLOOR, "lvlmscope"} else plan.peers
+    command = [python, "-m", "benchmarks.peers", name, str(plan.tokens), str(plan.rounds), str(plan.threads)]
     # Nothing is looked up: one of them would install packages by itself
     alone = os.environ | {"HF_HUB_OFFLINE": "1", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "UV_OFFLINE": "1"}
     ended = subprocess.run(  # noqa: S603 - the interpreter that the command was given
@@ -214,7 +214,7 @@ def _run_one(name: str, tokens: int, rounds: int, threads: int) -> dict[str, Any
     times = in_turn(variants, rounds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1_024 / 1e6
     version = metadata.version("transformers" if name == FLOOR else name)
-    return told(times[name], times[FLOOR]) | {"peak": peak, "version": version}
+    return timing_row(times[name], times[FLOOR]) | {"peak": peak, "version": version}
 
 
 if __name__ == "__main__":

@@ -6,21 +6,21 @@ import sys
 from pathlib import Path
 
 from benchmarks.one_session import FLOOR
-from benchmarks.tables import Asked, Table
-from benchmarks.timing import Seconds, told
+from benchmarks.tables import Plan, Table
+from benchmarks.timing import Seconds, timing_row
 
 __all__ = ["measure"]
 
 
-def measure(asked: Asked) -> Table:
+def measure(plan: Plan) -> Table:
     """Seconds of each stage.
 
     Args:
-        asked: What to run.
+        plan: What to run.
     """
-    runs = [_stages(asked.threads) for _ in range(asked.rounds)]
+    runs = [_stages(plan.threads) for _ in range(plan.rounds)]
     times = {name: [Seconds(*run[name]) for run in runs] for name in runs[0]}
-    rows = [{"run": name} | told(own, times[FLOOR]) for name, own in times.items()]
+    rows = [{"run": name} | timing_row(own, times[FLOOR]) for name, own in times.items()]
     return Table(
         title="From import to the first figure",
         about="The bundled model on the CPU; stages of one process, in their order. Ratios are to its `generate`.",

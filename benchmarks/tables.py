@@ -1,4 +1,4 @@
-"""What a table is, and what is asked of the modules that measure one."""
+"""What a table is, and what is expected of the modules that measure one."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.shapes import Prepared, build
 
-__all__ = ["Asked", "Table"]
+__all__ = ["Plan", "Table"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +28,8 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What the command was asked for.
+class Plan:
+    """What the command is to run.
 
     Attributes:
         device: "cpu" or "cuda".

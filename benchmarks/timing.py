@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["Seconds", "TokenClock", "in_turn", "spent", "told"]
+__all__ = ["Seconds", "TokenClock", "in_turn", "spent", "timing_row"]
 
 Run = Callable[[], "Seconds | None"]
 
@@ -60,7 +60,7 @@ def in_turn(variants: Mapping[str, Run], rounds: int) -> dict[str, list[Seconds]
     return times
 
 
-def told(own: Sequence[Seconds], floor: Sequence[Seconds]) -> dict[str, Any]:
+def timing_row(own: Sequence[Seconds], floor: Sequence[Seconds]) -> dict[str, Any]:
     """Medians of one variant and of its quotients to the floor, and the samples they are made from.
 
     Args:

@@ -7,8 +7,8 @@ import torch
 
 import lvlmscope as lv
 from benchmarks.shapes import SHAPES, repeated
-from benchmarks.tables import Asked, Table
-from benchmarks.timing import in_turn, spent, told
+from benchmarks.tables import Plan, Table
+from benchmarks.timing import in_turn, spent, timing_row
 
 __all__ = ["eager_attentions", "measure", "one_backward_per_token", "settings"]
 
@@ -63,28 +63,28 @@ def one_backward_per_token(model: Any, inputs: dict[str, Any], tokens: int) -> N
         model.set_attn_implementation(before)
 
 
-def measure(asked: Asked) -> Table:
+def measure(plan: Plan) -> Table:
     """Seconds of an answer, with its trace.
 
     Args:
-        asked: What to run.
+        plan: What to run.
     """
     rows: list[dict[str, Any]] = []
-    for name in asked.shapes:
-        for batch in asked.batches if name == asked.shapes[0] else asked.batches[:1]:
-            rows += _rows(asked, name, batch)
-    shapes = "; ".join(f"{name}: {SHAPES[name].about}" for name in asked.shapes)
+    for name in plan.shapes:
+        for batch in plan.batches if name == plan.shapes[0] else plan.batches[:1]:
+            rows += _rows(plan, name, batch)
+    shapes = "; ".join(f"{name}: {SHAPES[name].about}" for name in plan.shapes)
     return Table(
         title="A trace, with and without gradients",
-        about=f"{asked.tokens} new tokens. {shapes}. One forward and backward a token is run once, not in every round.",
+        about=f"{plan.tokens} new tokens. {shapes}. One forward and backward a token is run once, not in every round.",
         columns={"model": "text", "batch": "count", "run": "text", "wall": "s", "wall_ratio": "x"}
         | {"cpu": "s", "cpu_ratio": "x"},
         rows=rows,
     )
 
 
-def _rows(asked: Asked, name: str, batch: int) -> list[dict[str, Any]]:
-    prepared, tokens = asked.prepared(name), asked.tokens
+def _rows(plan: Plan, name: str, batch: int) -> list[dict[str, Any]]:
+    prepared, tokens = plan.prepared(name), plan.tokens
     model, inputs = prepared.model, repeated(prepared.inputs, batch)
     traced: dict[str, Any] = {"progress": False} | settings(tokens)
     variants: dict[str, Callable[[], Any]] = {
@@ -95,9 +95,9 @@ def _rows(asked: Asked, name: str, batch: int) -> list[dict[str, Any]]:
     alone = batch == 1
     if alone:
         variants["generate(output_attentions=True), eager"] = lambda: eager_attentions(model, inputs, tokens)
-    times = in_turn(variants, asked.rounds)
+    times = in_turn(variants, plan.rounds)
     floor = times["generate"]
-    if alone and name == asked.shapes[0] and not asked.on_accelerator:
+    if alone and name == plan.shapes[0] and not plan.on_accelerator:
         once = spent(lambda: one_backward_per_token(model, inputs, tokens))
         times["one forward and backward a token, eager, once"] = [once] * len(floor)
-    return [{"model": name, "batch": batch, "run": run} | told(own, floor) for run, own in times.items()]
+    return [{"model": name, "batch": batch, "run": run} | timing_row(own, floor) for run, own in times.items()]

@@ -33,7 +33,7 @@ def difference_of_means(
     Raises:
         InterventionError: Another number of lists than of traces, a step that an answer does not have, no word of one
             kind, or traces of different shapes.
-        ModelInputError: Something among the traces that is none.
+        ModelInputError: An object among the traces that is not a trace.
     """
     if not len(traces) == len(hallucinated) == len(grounded):
         got = f"{len(traces)} traces, {len(hallucinated)} and {len(grounded)} lists of steps"

@@ -31,7 +31,7 @@ def whole_number(value: Any) -> int | None:
 
 
 def require_number(name: str, value: Any) -> None:
-    """Refuse what is no finite number.
+    """Refuse a value that is not a finite number.
 
     Args:
         value: What was given.

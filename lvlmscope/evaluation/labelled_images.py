@@ -69,7 +69,7 @@ def known_vocabulary(model: Any, words: Vocabulary | None) -> Vocabulary:
         The vocabulary.
 
     Raises:
-        EvaluationError: No vocabulary for another model than the bundled one, or something that is none.
+        EvaluationError: No vocabulary for another model than the bundled one, or an object of another type.
     """
     if isinstance(words, Vocabulary):
         return words

@@ -12,13 +12,13 @@ from benchmarks import edits, launches, memory, peers, timing
 from benchmarks.__main__ import TABLES, main
 from benchmarks.page import markdown
 from benchmarks.peaks import resident_peaks
-from benchmarks.tables import Asked, Table
-from benchmarks.timing import Seconds, TokenClock, in_turn, spent, told
+from benchmarks.tables import Plan, Table
+from benchmarks.timing import Seconds, TokenClock, in_turn, spent, timing_row
 
 
-def asked(device: str = "cpu", dtype: torch.dtype = torch.float32, peer: str = sys.executable) -> Asked:
+def plan(device: str = "cpu", dtype: torch.dtype = torch.float32, peer: str = sys.executable) -> Plan:
     sizes: dict[str, Any] = {"rounds": 1, "tokens": 4, "batches": (1,), "threads": 1}
-    return Asked(device=device, dtype=dtype, shapes=("smallest",), peers=peer, **sizes)
+    return Plan(device=device, dtype=dtype, shapes=("smallest",), peers=peer, **sizes)
 
 
 def test_the_command_writes_a_page_and_its_numbers_and_keeps_other_tables(
@@ -46,7 +46,7 @@ def test_the_command_writes_a_page_and_its_numbers_and_keeps_other_tables(
 def test_ratios_are_of_rounds_not_of_medians() -> None:
     floor = [Seconds(1, 1), Seconds(2, 2), Seconds(10, 4)]
     own = [Seconds(2, 1), Seconds(4, 2), Seconds(5, 8)]
-    found = told(own, floor)
+    found = timing_row(own, floor)
     assert (found["wall"], found["wall_ratio"]) == (4, 2)
     assert (found["cpu"], found["cpu_ratio"]) == (2, 1)
 
@@ -88,11 +88,11 @@ def test_what_an_accelerator_runs_runs_in_half_precision(monkeypatch: pytest.Mon
         run()
         return 5.0
 
-    monkeypatch.setattr(Asked, "on_accelerator", property(lambda _: True))
+    monkeypatch.setattr(Plan, "on_accelerator", property(lambda _: True))
     monkeypatch.setattr(edits, "device_peak", counted)
     monkeypatch.setattr(memory, "device_peak", counted)
     monkeypatch.setattr(memory, "LENGTHS", (30, 60))
-    given = asked(dtype=torch.bfloat16)
+    given = plan(dtype=torch.bfloat16)
     table = edits.measure(given)
     assert [row["run"] for row in table.rows] == ["generate", *edits.interventions(32)]
     assert {row["peak"] for row in table.rows} == {0.0}
@@ -113,14 +113,14 @@ def test_a_peak_is_what_a_call_holds_beyond_what_was_there() -> None:
 
 
 def test_a_package_that_is_not_there_says_why() -> None:
-    found = peers._in_own_process(asked(peer=sys.executable), "vl-saliency")
+    found = peers._in_own_process(plan(peer=sys.executable), "vl-saliency")
     assert "No module named 'vl_saliency'" in found["fails"]
 
 
 @pytest.mark.slow
 def test_other_packages_are_run_in_processes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "PEERS", {"lvlmscope": peers.PEERS["lvlmscope"]})
-    floor, ours = peers.measure(asked()).rows
+    floor, ours = peers.measure(plan()).rows
     assert floor["peak"] == 0
     assert ours["wall_ratio"] > 0
     assert ours["version"]

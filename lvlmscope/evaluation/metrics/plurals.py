@@ -13,7 +13,7 @@ def plural_forms(word: str) -> tuple[str, ...]:
     """The plurals of an English word, the regular one also where there is an irregular one.
 
     Args:
-        word: In lower case, singular; a plural has itself and what is no word.
+        word: In lower case, singular; a plural is its own; text that is not a word too.
 
     Returns:
         Other words than the given one; none for a word that is not in Latin letters.

@@ -18,7 +18,7 @@ _MOST_CELLS: Final = 400_000  # a browser draws so many without a halt
 
 
 def check_backend(backend: Literal["matplotlib", "plotly"], ax: Any, *, several: bool = False) -> None:
-    """Refuse axes of matplotlib with plotly, and what is no axes.
+    """Refuse axes of matplotlib with plotly, and objects that are not axes.
 
     Args:
         backend: What was given.
