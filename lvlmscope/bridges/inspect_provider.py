@@ -15,7 +15,20 @@ from lvlmscope.errors import UnsupportedOptionError, message
 __all__ = ["InspectMixin"]
 
 _MAX_NEW_TOKENS: Final = 1024  # where neither task nor command gives one
-_UNSUPPORTED: Final = ("logprobs", "num_choices", "response_schema", "reasoning_effort", "logit_bias")
+# Options of an answer that have no counterpart here, and the values that change nothing
+_UNSUPPORTED: Final[dict[str, tuple[Any, ...]]] = {
+    "seed": (),
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "best_of": (1,),
+    "num_choices": (1,),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "logit_bias": ({},),
+    "response_schema": (),
+    "reasoning_effort": (),
+    "reasoning_tokens": (),
+}
 
 
 class InspectMixin:
@@ -136,7 +149,8 @@ def generation_options(config: Any) -> dict[str, Any]:
     Raises:
         UnsupportedOptionError: An option that has no counterpart here.
     """
-    if unused := [name for name in _UNSUPPORTED if getattr(config, name, None)]:
+    given = {name: value for name in _UNSUPPORTED if (value := getattr(config, name, None)) is not None}
+    if unused := [name for name, value in given.items() if value not in _UNSUPPORTED[name]]:
         got, fix = ", ".join(unused), "leave it out"
         expected = "max_tokens, stop_seqs, temperature, top_p and top_k"
         raise UnsupportedOptionError(message(got, expected, fix, task="answer for Inspect"))

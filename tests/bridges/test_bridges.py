@@ -142,6 +142,22 @@ def config(**given: Any) -> SimpleNamespace:
     return SimpleNamespace(**{name: given.get(name) for name in names})
 
 
+@pytest.mark.parametrize(
+    "given",
+    [{"seed": 0}, {"frequency_penalty": 0.5}, {"presence_penalty": -1.0}, {"num_choices": 2}, {"logprobs": True}],
+)
+def test_options_of_inspect_without_a_counterpart_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedOptionError, match=f"got {next(iter(given))}"):
+        inspect_provider.generation_options(SimpleNamespace(**given))
+
+
+def test_options_of_inspect_that_change_nothing_are_taken() -> None:
+    given = SimpleNamespace(
+        num_choices=1, frequency_penalty=0.0, logprobs=False, seed=None, max_tokens=5, temperature=0.5
+    )
+    assert inspect_provider.generation_options(given) == {"max_new_tokens": 5, "stop": [], "temperature": 0.5}
+
+
 def test_inspect_gets_an_answer_with_its_usage(monkeypatch: pytest.MonkeyPatch, model: lv.LoadedModel) -> None:
     registered = inspect_there(monkeypatch)
     inspect_provider._provider.cache_clear()
