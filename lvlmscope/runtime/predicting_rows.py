@@ -127,8 +127,8 @@ class ForwardTracker:
             fix = "start from the prompt inside the with block"
             raise ModelInputError(message(got, "sequences seen from their start", fix, task="follow a forward"))
         else:
-            # A prompt that was run once may go on in several rows, as its beams
-            known = known.repeat_interleave(ids.shape[0] // known.shape[0], 0)
+            if known.shape[0] != ids.shape[0]:  # a prompt that was run once goes on in several rows, as its beams
+                known = known.repeat_interleave(ids.shape[0] // known.shape[0], 0)
             self._sequence.ids = torch.cat([known[:, :past], ids], 1)
         self._sequence.current = self._describe(ids.shape[1], past)
         if self.current is not None:
