@@ -257,6 +257,12 @@ def right(function: str) -> dict[str, Any]:
     return {name: value() if callable(value) else value for name, value in RIGHT[function].items()}
 
 
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text that is taken for a path may be written to."""
+    monkeypatch.chdir(tmp_path)
+
+
 def call(function: str, **changed: Any) -> None:
     given = right(function) | changed
     named = inspect.signature(FUNCTIONS[function]).parameters.values()
