@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Self
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.attention.image_layout import after_last
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interface.parameter_checks import checked
@@ -170,5 +171,4 @@ def _text_mass(trace: Trace) -> torch.Tensor:
     if not bool(image.any()):
         fix = "trace with an image"
         raise ModelInputError(message("a trace without an image", "answers about an image", fix))
-    later = image.flip(0).cumsum(0).flip(0) == 0
-    return trace.attention[..., later].sum(-1)
+    return trace.attention[..., after_last(image)].sum(-1)

@@ -28,7 +28,7 @@ class AGLA(InterventionConfig):
     `logits(image) + alpha * logits(masked image)` over the tokens whose probability under the whole image is at least
     beta times that of the most probable one. The paper masks pixels by another model's image-text matching; here the
     model masks its own image tokens: the share `kept` that the prompt's last row attends to most, over all layers and
-    heads, is kept; the others get the mean embedding of their image, in a second sequence.
+    heads, is kept; the others get the mean embedding of the prompt's image tokens, in a second sequence.
 
     Attributes:
         alpha: Weight of the masked image's logits, 0 or more; 0 leaves all logits as they are.
@@ -144,5 +144,5 @@ class _BlankedSession(Session):
         each = len(hidden) // len(self._keys)  # beams of a sample have one prompt
         keys = self._keys.repeat_interleave(each, 0).to(hidden.device).unsqueeze(-1)
         image = self._image.to(hidden.device).unsqueeze(-1)
-        mean = (hidden * image).sum(1, keepdim=True) / image.sum(1, keepdim=True).clamp_min(1)
+        mean = (hidden.float() * image).sum(1, keepdim=True) / image.sum(1, keepdim=True).clamp_min(1)
         return torch.where(keys, mean.to(hidden.dtype), hidden)

@@ -1,11 +1,16 @@
 """Contrast of the logits of two sequences, and the adaptive plausibility constraint."""
 
+from collections.abc import Callable, Mapping
 from math import log
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-__all__ = ["contrast", "plausible_only"]
+from lvlmscope.interventions.image_session import ImageSession
+from lvlmscope.runtime.prompt_inputs import PromptInputs
+from lvlmscope.runtime.step_logits import StepLogits
+
+__all__ = ["ContrastSession", "contrast", "layer_of_each_row", "plausible_only"]
 
 
 def contrast(
@@ -40,3 +45,48 @@ def plausible_only(
     if not beta:
         return mixed
     return mixed.masked_fill(logits < logits.amax(-1, keepdim=True) + log(beta), float("-inf"))
+
+
+def layer_of_each_row(
+    values: Float[torch.Tensor, "layer row vocabulary"], index: Int[torch.Tensor, "row"]
+) -> Float[torch.Tensor, "row vocabulary"]:
+    """The values of one layer for each row.
+
+    Args:
+        values: Values of each layer.
+        index: Which layer, for each row.
+
+    >>> layer_of_each_row(torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]]), torch.tensor([1, 0])).tolist()
+    [[3.0], [2.0]]
+    """
+    return values.gather(0, index[None, :, None].expand(1, *values.shape[1:]))[0]
+
+
+class ContrastSession(ImageSession):
+    """Contrasts the logits with those of one other prompt, among the plausible tokens."""
+
+    def __init__(
+        self, method: str, other: Callable[[PromptInputs], PromptInputs], *, alpha: float, beta: float
+    ) -> None:
+        """A session before its first forward.
+
+        Args:
+            method: Name of the intervention, for the warning.
+            other: Makes the other prompt.
+            alpha: Strength of the contrast; 0 leaves all logits as they are, and needs no other prompt.
+            beta: As in `plausible_only`.
+        """
+        super().__init__()
+        self.method = method
+        self._other, self._alpha, self._beta = other, alpha, beta
+
+    def branches(self, prompt: PromptInputs) -> Mapping[str, PromptInputs | Callable[[], PromptInputs]]:
+        """The other prompt; none without an image or a contrast."""
+        return {"other": self._other(prompt)} if self._alpha > 0 and prompt.has_image else {}
+
+    def mix_logits(self, step: StepLogits) -> torch.Tensor | None:
+        """The contrast, and -inf for tokens that are not plausible."""
+        if not self.sees_image or self._alpha == 0:
+            return None
+        mixed = contrast(step.logits, step.branch("other"), alpha=self._alpha)
+        return plausible_only(mixed, step.logits, beta=self._beta)

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 
 from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
 from lvlmscope.interface.declared_types import Range
+from lvlmscope.interventions.contrastive_logits import layer_of_each_row
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import MethodCard, ModelInfo, Session
@@ -41,8 +42,8 @@ class DeCo(InterventionConfig):
     reference: ClassVar[str] = "arXiv 2410.11779"
     card: ClassVar[MethodCard] = MethodCard(
         paper="arXiv 2410.11779",
-        from_paper="the candidates, the anchor layer, the correction; alpha, k and the layers of its code",
-        our_choices="layers as depths, the final norm before the output matrix",
+        from_paper="the candidates, the anchor layer, the correction; layers 20-28 as they are called with",
+        our_choices="layers as depths, the final norm before the output matrix; alpha, top_p and k",
         cost="the output matrix once for each layer of the band",
         search_space={"alpha": (0.1, 1.0), "layers": [(0.4, 0.7), (0.64, 0.91), (0.8, 0.97)]},
     )
@@ -66,7 +67,7 @@ class _DeCoSession(Session):
         candidates = most_probable(step.logits, top_p=self._config.top_p, k=self._config.k)
         early = torch.stack([step.early(layer) for layer in self.early_layers])
         largest, anchor = early.softmax(-1).masked_fill(~candidates, 0.0).amax(-1).max(0)
-        chosen = early.gather(0, anchor[None, :, None].expand(1, *step.logits.shape))[0]
+        chosen = layer_of_each_row(early, anchor)
         mixed = step.logits + self._config.alpha * largest.unsqueeze(-1) * chosen
         return mixed.masked_fill(~candidates, float("-inf"))
 

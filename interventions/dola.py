@@ -9,7 +9,7 @@ from jaxtyping import Float
 from lvlmscope.attention.layer_bands import LayerSpec, resolve_layers
 from lvlmscope.errors import InterventionError, message
 from lvlmscope.interface.declared_types import Range
-from lvlmscope.interventions.contrastive_logits import plausible_only
+from lvlmscope.interventions.contrastive_logits import layer_of_each_row, plausible_only
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import MethodCard, ModelInfo, Session
@@ -82,7 +82,7 @@ class _DoLaSession(Session):
         last = step.logits.log_softmax(-1)
         early = torch.stack([step.early(layer).log_softmax(-1) for layer in self.early_layers])
         farthest = jensen_shannon(early, last).argmax(0)
-        chosen = early.gather(0, farthest[None, :, None].expand(1, *last.shape))[0]
+        chosen = layer_of_each_row(early, farthest)
         return plausible_only(last - self._config.strength * chosen, last, beta=self._config.beta)
 
 

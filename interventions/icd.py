@@ -1,19 +1,14 @@
 """ICD: instruction contrastive decoding, logits of the question contrasted with those under a disturbance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
-import torch
-
 from lvlmscope.interface.declared_types import Range
-from lvlmscope.interventions.contrastive_logits import contrast, plausible_only
-from lvlmscope.interventions.image_session import ImageSession
+from lvlmscope.interventions.contrastive_logits import ContrastSession
 from lvlmscope.interventions.registry import intervention
 from lvlmscope.runtime.intervention_config import InterventionConfig
-from lvlmscope.runtime.prompt_inputs import PromptInputs
 from lvlmscope.runtime.protocol import MethodCard, ModelInfo, Session
-from lvlmscope.runtime.step_logits import StepLogits
 
 __all__ = ["ICD"]
 
@@ -52,26 +47,5 @@ class ICD(InterventionConfig):
     def start(self, model_info: ModelInfo) -> Session:
         """A session for one model."""
         del model_info
-        return _ICDSession(self)
-
-
-class _ICDSession(ImageSession):
-    """Contrasts the logits with those after the disturbing instruction."""
-
-    method = "ICD"
-
-    def __init__(self, config: ICD) -> None:
-        super().__init__()
-        self._config = config
-
-    def branches(self, prompt: PromptInputs) -> Mapping[str, PromptInputs]:
-        """The prompt with the words before its question; none without an image or a contrast."""
-        seen = self._config.alpha > 0 and prompt.has_image
-        return {"disturbed": prompt.with_words(self._config.disturbance)} if seen else {}
-
-    def mix_logits(self, step: StepLogits) -> torch.Tensor | None:
-        """The contrast, and -inf for tokens that are not plausible."""
-        if not self.sees_image or self._config.alpha == 0:
-            return None
-        mixed = contrast(step.logits, step.branch("disturbed"), alpha=self._config.alpha)
-        return plausible_only(mixed, step.logits, beta=self._config.beta)
+        words = self.disturbance
+        return ContrastSession("ICD", lambda prompt: prompt.with_words(words), alpha=self.alpha, beta=self.beta)

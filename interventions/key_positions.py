@@ -3,6 +3,7 @@
 import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.attention.image_layout import after_last
 from lvlmscope.runtime.protocol import ForwardInfo
 
 __all__ = ["after_image", "crosses", "on_keys", "on_positions"]
@@ -50,5 +51,4 @@ def crosses(rows: AttentionRows) -> bool:
 def after_image(forward: ForwardInfo) -> torch.Tensor:
     """Positions after the last image key, bool `[batch, position]`; none in a sample without an image."""
     image = forward.image_keys
-    later = image.flip(-1).cumsum(-1).flip(-1) == 0
-    return later & image.any(-1, keepdim=True)
+    return after_last(image) & image.any(-1, keepdim=True)

@@ -38,7 +38,7 @@ class PAI(InterventionConfig):
         layers: Ints, or a band of depth; the default is layers 2-31 of 32.
     """
 
-    alpha: Annotated[float, Range(ge=0)] = 0.5
+    alpha: Annotated[float, Range(ge=0)] = 0.2
     gamma: Annotated[float, Range(ge=1)] = 1.1
     beta: Annotated[float, Range(ge=0, lt=1)] = 0.1
     layers: LayerSpec = (0.06, 1.0)
@@ -46,7 +46,7 @@ class PAI(InterventionConfig):
     reference: ClassVar[str] = "arXiv 2407.21771 eq. 3-5"
     card: ClassVar[MethodCard] = MethodCard(
         paper="arXiv 2407.21771",
-        from_paper="the gain, the correction, alpha and gamma for LLaVA-1.5; the constraint of its code",
+        from_paper="the gain, the correction; alpha, gamma, layers and constraint of its released code and commands",
         our_choices="layers as depths, one beta",
         cost="a softmax a layer, and a second sequence without the image's tokens",
         search_space={"alpha": (0.05, 1.0), "gamma": (1.0, 2.0), "layers": [(0.06, 1.0), (0.0, 0.5), (0.5, 1.0)]},

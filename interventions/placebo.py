@@ -86,7 +86,8 @@ class Placebo(InterventionConfig):
             expected = "an intervention that edits attention, head outputs or the residual stream, or SGRS"
             fix = "evaluate it without a placebo"
             raise InterventionError(message(got, expected, fix, task="make a placebo"))
-        return _PlaceboSession(self, inner)
+        mixes = type(inner).mix_logits is not Session.mix_logits
+        return (_MixingPlaceboSession if mixes else _PlaceboSession)(self, inner)
 
 
 class _PlaceboSession(Session):
@@ -113,6 +114,7 @@ class _PlaceboSession(Session):
     def begin_forward(self, forward: ForwardInfo) -> None:
         """The method's; a state of random numbers for each row, int64 ``[batch, row]``."""
         self._inner.begin_forward(forward)
+        self.row_layers = self._inner.row_layers  # some read other layers in other forwards
         places = forward.row_positions
         step = places - forward.prompt_length
         self._rows = mixed(mixed(self._config.seed, step), forward.token_ids[:, places])
@@ -174,26 +176,6 @@ class _PlaceboSession(Session):
         moved[:, rows] = hidden[:, rows] + change.to(hidden.dtype)
         return moved
 
-    def branches(self, prompt: PromptInputs) -> Mapping[str, PromptInputs | Callable[[], PromptInputs]]:
-        """The method's: it still compares with its own sequences."""
-        return self._inner.branches(prompt)
-
-    def mix_logits(self, step: StepLogits) -> torch.Tensor | None:
-        """The method's changes, exchanged among the most probable tokens."""
-        mixed_logits = self._inner.mix_logits(step)
-        if mixed_logits is None:
-            return None
-        own = step.logits.log_softmax(-1)
-        change = mixed_logits.log_softmax(-1) - own
-        tokens = own.topk(min(_EXCHANGED, own.shape[-1]), -1).indices
-        last = step.answer[:, -1] if step.step else step.answer.new_zeros(len(step.answer))
-        state = mixed(mixed(mixed(self._config.seed, _LOGITS), step.step), last.to(own.device))
-        noise = uniform(mixed(state.unsqueeze(-1), torch.arange(tokens.shape[-1], device=own.device)))
-        excluded = change.gather(-1, tokens) == float("-inf")
-        drawn = tokens.gather(-1, noise.masked_fill(excluded, 2.0).argsort(dim=-1, stable=True))
-        places = tokens.gather(-1, excluded.int().argsort(dim=-1, stable=True))
-        return own + change.scatter(-1, places, change.gather(-1, drawn))
-
     def gradient_layers(self, forward: ForwardInfo) -> tuple[int, ...]:
         """The method's: it still scores its candidates."""
         return self._inner.gradient_layers(forward)
@@ -228,6 +210,30 @@ class _PlaceboSession(Session):
             owed, replaced = self._rejection.counts
             report |= {"replaced_by_method": owed, "replaced_tokens": replaced, "changed": replaced > 0}
         return report
+
+
+class _MixingPlaceboSession(_PlaceboSession):
+    """That of a method that mixes logits."""
+
+    def branches(self, prompt: PromptInputs) -> Mapping[str, PromptInputs | Callable[[], PromptInputs]]:
+        """The method's: it still compares with its own sequences."""
+        return self._inner.branches(prompt)
+
+    def mix_logits(self, step: StepLogits) -> torch.Tensor | None:
+        """The method's changes, exchanged among the most probable tokens."""
+        mixed_logits = self._inner.mix_logits(step)
+        if mixed_logits is None:
+            return None
+        own = step.logits.log_softmax(-1)
+        change = mixed_logits.log_softmax(-1) - own
+        tokens = own.topk(min(_EXCHANGED, own.shape[-1]), -1).indices
+        last = step.answer[:, -1] if step.step else step.answer.new_zeros(len(step.answer))
+        state = mixed(mixed(mixed(self._config.seed, _LOGITS), step.step), last.to(own.device))
+        noise = uniform(mixed(state.unsqueeze(-1), torch.arange(tokens.shape[-1], device=own.device)))
+        excluded = change.gather(-1, tokens) == float("-inf")
+        drawn = tokens.gather(-1, noise.masked_fill(excluded, 2.0).argsort(dim=-1, stable=True))
+        places = tokens.gather(-1, excluded.int().argsort(dim=-1, stable=True))
+        return own + change.scatter(-1, places, change.gather(-1, drawn))
 
 
 class _RandomRejection(LogitsProcessor):

@@ -14,6 +14,7 @@ from lvlmscope.interface.paths import path_of
 from lvlmscope.registry import Registry, close_match
 from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import Intervention
+from lvlmscope.traces.atomic_write import whole_file
 
 __all__ = [
     "INTERVENTIONS",
@@ -161,7 +162,8 @@ def save_interventions(path: str | os.PathLike[str], interventions: Intervention
     with task("save interventions"):
         target = path_of(path, OutputError)
     try:
-        target.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+        with whole_file(target) as temporary:
+            temporary.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         got, expected = str(error.strerror or error), "a file in a folder that exists and can be written to"
         doing = f"save interventions to {target}"

@@ -33,8 +33,7 @@ MODULES = (
 OPEN_SHAPES = {
     "validate_edit": "an intervention's weights of another shape are refused with an InterventionError",
     "validate_gain": "so are its gains",
-    "validate_hidden": "so is its residual stream",
-    "validate_logits": "so are its logits",
+    "validate_values": "so are its residual stream and its logits",
 }
 
 KINDS = {"Bool", "Float", "Int"}

@@ -209,6 +209,15 @@ class AttentionRows:
         return self.image_weights.sum(-1)
 
     @computed_once
+    def image_scores(self) -> Float[torch.Tensor, "*lead head"]:
+        """Sum of the pre-softmax scores of the image keys that each row may see, ``[..., head]``."""
+        if self.image_span is not None:
+            seen = self.scores[..., slice(*self.image_span)]
+            return (seen if self.sees_all_keys else seen.masked_fill(seen == float("-inf"), 0.0)).sum(-1)
+        counted = self.image_keys if self.visible_keys is None else self.image_keys & self.visible_keys
+        return torch.where(counted.unsqueeze(-2), self.scores, 0.0).sum(-1)
+
+    @computed_once
     def image_distribution(self) -> Float[torch.Tensor, "*lead head key"]:
         """``p = a / M`` on image keys, 0 elsewhere, ``[..., head, key]``.
 

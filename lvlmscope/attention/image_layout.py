@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from jaxtyping import Bool
 
-__all__ = ["ImageLayout"]
+__all__ = ["ImageLayout", "after_last"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,3 +59,15 @@ class ImageLayout:
             return None
         cut = max(positions - keys, 0)
         return max(self.span[0] - cut, 0), max(self.span[1] - cut, 0)
+
+
+def after_last(image_keys: Bool[torch.Tensor, "*lead key"]) -> Bool[torch.Tensor, "*lead key"]:
+    """Positions after the last image key; all where there is none.
+
+    Args:
+        image_keys: bool ``[..., key]``.
+
+    >>> after_last(torch.tensor([True, False, True, False])).tolist()
+    [False, False, False, True]
+    """
+    return image_keys.flip(-1).cumsum(-1).flip(-1) == 0

@@ -57,7 +57,8 @@ class RowRecorder:
             got, fix = f"layer {layer} outside the graph", "trace without gradients"
             raise ReplayError(message(got, "rows that carry gradients", fix, task="differentiate attention"))
         self.visible[layer] = rows.visible_keys
-        self.image_scores[layer] = _image_scores(rows).float().to(self.keeping.device)
+        with torch.no_grad():
+            self.image_scores[layer] = rows.image_scores.float().to(self.keeping.device)
         self.rows[layer] = self.kept(rows.weights, layer)
         if self.differentiable and not (self.lowest_only and self.leaves):
             self.leaves[layer] = rows.weights
@@ -110,12 +111,3 @@ class RowRecorder:
         if visible is None:
             return torch.ones(self.rows[layer].shape[0], self.rows[layer].shape[-1], dtype=torch.bool)
         return visible.any(1).cpu()
-
-
-def _image_scores(rows: AttentionRows) -> torch.Tensor:
-    """Sum of the scores of the image keys that each row may see, ``[batch, row, head]``."""
-    if rows.image_span is not None:
-        seen = rows.scores.detach()[..., slice(*rows.image_span)]
-        return (seen if rows.sees_all_keys else seen.masked_fill(seen == float("-inf"), 0.0)).sum(-1)
-    counted = rows.image_keys if rows.visible_keys is None else rows.image_keys & rows.visible_keys
-    return torch.where(counted.unsqueeze(-2), rows.scores.detach(), 0.0).sum(-1)

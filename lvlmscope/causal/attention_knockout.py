@@ -11,6 +11,7 @@ from lvlmscope.attribution.answer_scorer import AnswerScorer, answer_scorer_of
 from lvlmscope.attribution.word_scores import Words, chosen_words, word_coordinates, word_scores
 from lvlmscope.capture.trace_one import trace as trace_one
 from lvlmscope.causal.attention_cut import AttentionCut, Cut
+from lvlmscope.causal.batches import in_batches
 from lvlmscope.causal.forward_positions import ForwardPositions
 from lvlmscope.causal.layer_windows import Windows, layer_windows, window_coordinates
 from lvlmscope.causal.model_access import handling_attention
@@ -156,13 +157,8 @@ def _log_probs(
     cut = AttentionCut(keys, cuts, ForwardPositions(first_end))
     every = [Cut(layers=frozenset(), rows=rows[0]), *cuts]
     together = 1 if scorer.stepwise else min(batch_size, len(every))
-    run = scorer.repeated(together)
-    found = []
+    run = scorer.repeated(together)  # whose prompt is run before anything is cut
     with handling_attention(scorer.model, scorer.family, cut):
-        for start in range(0, len(every), together):
-            batch = every[start : start + together]
-            cut.begin([*batch, *batch[-1:] * (together - len(batch))])
-            found.append(run()[: len(batch)])
-    log_probs = torch.cat(found)
+        log_probs = in_batches(every, together, cut.begin, run)
     scorer.confirm(log_probs[:1])
     return log_probs[:1], log_probs[1:].view(len(windows), len(rows), -1)

@@ -11,6 +11,7 @@ import xarray as xr
 from lvlmscope.attribution.answer_scorer import AnswerScorer, answer_scorer_of
 from lvlmscope.attribution.word_scores import Words, chosen_words, word_coordinates, word_scores
 from lvlmscope.causal.activation_patch import ActivationPatch, Site
+from lvlmscope.causal.batches import in_batches
 from lvlmscope.causal.forward_positions import ForwardPositions
 from lvlmscope.causal.model_access import editing_streams, handling_attention
 from lvlmscope.causal.positions import Keys, described, keys_named
@@ -197,9 +198,4 @@ def _log_probs(
     with handled:
         own = clean()
         scorer.confirm(own)
-        found = [own]
-        for start in range(0, len(every), together):
-            batch = every[start : start + together]
-            act.begin([*batch, *batch[-1:] * (together - len(batch))])
-            found.append(run()[: len(batch)])
-    return torch.cat(found)
+        return torch.cat([own, in_batches(every, together, act.begin, run)])

@@ -15,8 +15,7 @@ from lvlmscope.runtime.edit_validation import (
     require_values,
     validate_edit,
     validate_gain,
-    validate_hidden,
-    validate_logits,
+    validate_values,
 )
 from lvlmscope.runtime.in_place_edits import refuse_write
 
@@ -115,7 +114,7 @@ class EditRecord:
         Raises:
             InterventionError: Another shape; where edits are checked at once, rows that are not finite.
         """
-        validate_hidden(new, hidden, self._name)
+        validate_values(new, hidden, "edit_hidden", self._name)
         edit = _Edit(hook="edit_hidden", layer=layer, new=new.detach(), old=hidden.detach(), start=start)
         self._add(edit, waits=new.shape[1] == 1)
 
@@ -129,7 +128,7 @@ class EditRecord:
         Raises:
             InterventionError: Another shape; where edits are checked at once, NaN.
         """
-        validate_logits(new, old, self._name)
+        validate_values(new, old, "mix_logits", self._name)
         count = (new != old).any(-1).sum()
         self._mixed = count if self._mixed is None else self._mixed + count
         self.scores(new.isnan() > old.isnan())

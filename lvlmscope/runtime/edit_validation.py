@@ -12,8 +12,7 @@ __all__ = [
     "require_values",
     "validate_edit",
     "validate_gain",
-    "validate_hidden",
-    "validate_logits",
+    "validate_values",
 ]
 
 _DOING = {
@@ -21,6 +20,10 @@ _DOING = {
     "head_gain": "scale heads with {}",
     "edit_hidden": "edit the residual stream with {}",
     "mix_logits": "mix logits with {}",
+}
+_SHAPES = {
+    "edit_hidden": ("hidden", "a stream of the same shape"),
+    "mix_logits": ("logits", "one logit for each row and token"),
 }
 _WANTED = {"edit_attention": "finite weights", "head_gain": "finite gains", "edit_hidden": "finite values"}
 
@@ -56,34 +59,21 @@ def validate_gain(gain: Float[torch.Tensor, "..."], rows: AttentionRows, name: s
         _refuse("head_gain", describe({"gain": gain, "rows": rows.weights}), "one gain per row and head", name)
 
 
-def validate_hidden(new: Float[torch.Tensor, "..."], hidden: Float[torch.Tensor, "..."], name: str) -> None:
-    """Refuse a residual stream of another shape.
+def validate_values(new: Float[torch.Tensor, "..."], seen: Float[torch.Tensor, "..."], hook: str, name: str) -> None:
+    """Refuse values of another shape than those that a hook was shown.
 
     Args:
-        new: What ``edit_hidden`` returned.
-        hidden: What it saw.
+        new: What the hook returned.
+        seen: What it saw: a residual stream, or logits.
+        hook: ``edit_hidden`` or ``mix_logits``.
         name: The intervention's name.
 
     Raises:
         InterventionError: Another shape.
     """
-    if new.shape != hidden.shape:
-        _refuse("edit_hidden", describe({"new": new, "hidden": hidden}), "a stream of the same shape", name)
-
-
-def validate_logits(new: Float[torch.Tensor, "..."], old: Float[torch.Tensor, "row vocabulary"], name: str) -> None:
-    """Refuse logits of another shape.
-
-    Args:
-        new: What ``mix_logits`` returned.
-        old: What it saw.
-        name: The intervention's name.
-
-    Raises:
-        InterventionError: Another shape.
-    """
-    if new.shape != old.shape:
-        _refuse("mix_logits", describe({"new": new, "logits": old}), "one logit for each row and token", name)
+    if new.shape != seen.shape:
+        what, expected = _SHAPES[hook]
+        _refuse(hook, describe({"new": new, what: seen}), expected, name)
 
 
 def require_values(hook: str, name: str, *, spoiled: bool, masked: bool) -> None:

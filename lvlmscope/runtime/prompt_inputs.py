@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 
+from lvlmscope.attention.image_layout import after_last
 from lvlmscope.errors import InterventionError, message
 from lvlmscope.models.input_names import is_image_input
 
@@ -87,7 +88,7 @@ class PromptInputs:
         return replace(self, inputs=self._at(text, index), image_keys=self._gathered(self.image_keys, index))
 
     def with_words(self, text: str | Sequence[int]) -> "PromptInputs":
-        """The same prompts with words before the question: after the last image token and the marks that follow it.
+        """The same prompts with words after the last image token and the marks that follow it: before its question.
 
         Args:
             text: The words, with the space that is to follow them; or their token ids.
@@ -104,13 +105,17 @@ class PromptInputs:
                 message(got, expected, "load it as (model, processor)", task="add words to a prompt")
             )
         given = self.tokenizer(text, add_special_tokens=False)["input_ids"] if isinstance(text, str) else list(text)
-        marks = [] if self.tokenizer is None else sorted(self.tokenizer.all_special_ids)
-        ids, words, special = self.inputs["input_ids"], torch.tensor(given), torch.tensor(marks)
-        before = self.image_keys | torch.isin(ids, special.to(ids.device)) | (self.inputs["attention_mask"] == 0)
-        # The first position of plain text after the last image token; of a prompt without one, of all
-        after = self.image_keys.flip(-1).cumsum(-1).flip(-1) == 0
-        places = (after & ~before).int().argmax(-1)
+        ids, words = self.inputs["input_ids"], torch.tensor(given)
+        text_follows = after_last(self.image_keys) & ~self._marks(ids) & (self.inputs["attention_mask"] != 0)
+        places = text_follows.int().argmax(-1).where(text_follows.any(-1), ids.shape[-1])
         return self._inserting(places.tolist(), words)
+
+    def _marks(self, ids: torch.Tensor) -> torch.Tensor:
+        """Special tokens that may stand around an image; the end token ends the turn that the image is in."""
+        if self.tokenizer is None:
+            return torch.zeros_like(ids, dtype=torch.bool)
+        marks = set(self.tokenizer.all_special_ids) - {self.tokenizer.eos_token_id}
+        return torch.isin(ids, torch.tensor(sorted(marks), device=ids.device, dtype=ids.dtype))
 
     def _inserting(self, places: Sequence[int], words: torch.Tensor) -> "PromptInputs":
         old = torch.arange(self.image_keys.shape[-1])

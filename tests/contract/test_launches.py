@@ -28,7 +28,7 @@ BOUNDS: dict[str, tuple[tuple[Any, ...], float]] = {
     "HeadRescaling": ((lv.HeadRescaling(tau_perc=0.3, tau_reas=0.1, l_perc=3, l_reas=4),), 1.3),
     "HalluRNN": ((lv.HalluRNN(cell=DepthCell(CellConfig(hidden_size=32))),), 1.4),
     "SGRS": ((lv.SGRS(k=5),), 3.0),
-    "SPIN": ((lv.SPIN(suppressed=0.5),), 1.3),
+    "SPIN": ((lv.SPIN(suppressed=0.5, layers=(0.0, 0.5)),), 1.3),
     "DoLa": ((lv.DoLa(layers=[0, 2]),), 1.25),
     "DeCo": ((lv.DeCo(layers=[4, 5, 6]),), 1.25),
     "PAI, attention": ((lv.PAI(gamma=1.0),), 1.65),

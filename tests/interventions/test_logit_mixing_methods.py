@@ -37,7 +37,7 @@ def noised(_: Any, inputs: Inputs) -> Inputs:
     found = dict(inputs)
     for name, value in inputs.items():
         if "pixel_values" in name and value.is_floating_point():
-            field = noise(torch.zeros_like(value), steps=1000, seed=0) / (1 - twin.kept_share(1000)) ** 0.5
+            field = noise(torch.zeros_like(value), step=999, seed=0) / (1 - twin.kept_share(999)) ** 0.5
             assert 0.8 < float(field.std()) < 1.2
             assert float(field.mean().abs()) < 0.2
             found[name] = kept**0.5 * value + (1 - kept) ** 0.5 * field
@@ -213,10 +213,26 @@ def test_spin_leaves_the_heads_that_look_most() -> None:
     assert found.effects[0]["suppressed_heads"] == found.effects[0]["scaled_heads"]
 
 
+def test_spin_ranks_by_scores_as_the_released_code_does() -> None:
+    case = tiny_models.llava()
+    found = traced(case, SPIN(suppressed=0.5, alpha=0.3, layers=[1], by="scores"))
+    image = image_keys(case, case.inputs)
+
+    def edit(layer: int, _: int, weights: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if layer != 1:
+            return weights
+        amount = scores[:, : len(image)][:, image].sum(-1).tolist()
+        gains = twin.spin_gains(amount, len(amount) // 2, 0.3)
+        return weights * torch.tensor(gains, dtype=weights.dtype).unsqueeze(-1)
+
+    expected = decoder.answer_log_probs(case.model, case.inputs, found.answer_ids, edit)
+    torch.testing.assert_close(found.log_probs, expected.float(), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: VCD(T=0), "T=0"),
+        (lambda: VCD(T=1000), "T=1000"),
         (lambda: VCD(beta=1.0), "beta=1.0"),
         (lambda: M3ID(decay=-1.0), "decay=-1.0"),
         (lambda: PAI(gamma=0.5), "gamma=0.5"),

@@ -10,8 +10,9 @@ from transformers import LogitsProcessor
 
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import InterventionError
-from lvlmscope.interventions import CLVA, DLEAF, PAI, SGRS, VCD, DoLa, HalluRNN, HeadRescaling, LocoRE, Placebo
+from lvlmscope.interventions import AGLA, CLVA, DLEAF, PAI, SGRS, VCD, DoLa, HalluRNN, HeadRescaling, LocoRE, Placebo
 from lvlmscope.interventions.repeatable_noise import mixed, normal, uniform
+from lvlmscope.runtime.active_set import overrides
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.protocol import Intervention, ModelInfo, Session
@@ -246,3 +247,19 @@ def test_changes_of_logits_are_exchanged_among_the_tokens_that_stay_possible() -
         torch.testing.assert_close(given[:, :4].sort(-1).values, meant[:, :4].sort(-1).values, atol=1e-5, rtol=1e-5)
         moved.add(tuple(given[0, :4].argsort().tolist()))
     assert len(moved) > 1
+
+
+@each_method
+def test_only_a_method_that_mixes_logits_has_a_placebo_that_does(method: Intervention) -> None:
+    with intervene(tiny_models.llava().model, Placebo(intervention=method)) as handle:
+        mixes = overrides(handle._active[0].session, "mix_logits")
+        handle.withdraw()
+    assert mixes == isinstance(method, VCD | DoLa | PAI)
+
+
+def test_the_placebo_reads_the_layers_that_the_method_reads_in_each_forward() -> None:
+    case = tiny_models.llava()
+    with intervene(case.model, Placebo(intervention=AGLA())) as handle:
+        generate(case)
+        started = handle._active[0].session
+    assert started.row_layers == frozenset()

@@ -97,11 +97,11 @@ def pai_weights(scores: list[float], image: list[bool], alpha: float) -> list[fl
     return [math.exp(each) for each in log_softmax(raised)]
 
 
-def kept_share(noise_steps: int) -> float:
-    """a_T of the schedule in VCD's code."""
+def kept_share(step: int) -> float:
+    """a_T of the schedule in VCD's code, whose steps count from 0."""
     kept = 1.0
-    for step in range(noise_steps):
-        where = -6 + 12 * step / 999
+    for number in range(step + 1):
+        where = -6 + 12 * number / 999
         beta = (0.5e-2 - 1e-5) / (1 + math.exp(-where)) + 1e-5
         kept *= 1 - beta
     return kept

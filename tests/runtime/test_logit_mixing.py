@@ -241,6 +241,26 @@ def test_words_stand_after_the_image() -> None:
     assert found.image_keys.sum(-1).tolist() == [2, 3]
 
 
+class Words:
+    """A tokenizer whose marks are 4 (around an image) and 5 (the end of a turn)."""
+
+    all_special_ids = (4, 5)
+    eos_token_id = 5
+
+    def __call__(self, text: str, *, add_special_tokens: bool) -> dict[str, list[int]]:
+        assert (text, add_special_tokens) == ("Look twice. ", False)
+        return {"input_ids": [8, 9]}
+
+
+def test_words_follow_the_images_marks_and_stay_in_its_turn() -> None:
+    ids = torch.tensor([[1, 7, 7, 4, 2], [2, 7, 7, 4, 5], [3, 4, 7, 7, 4]])
+    prompt = PromptInputs(
+        inputs={"input_ids": ids, "attention_mask": ids * 0 + 1}, image_keys=ids == 7, tokenizer=Words()
+    )
+    expected = [[1, 7, 7, 4, 8, 9, 2], [2, 7, 7, 4, 8, 9, 5], [3, 4, 7, 7, 4, 8, 9]]
+    assert prompt.with_words("Look twice. ").inputs["input_ids"].tolist() == expected
+
+
 def test_pixels_keep_their_shape() -> None:
     prompt = PromptInputs(inputs={"pixel_values": torch.ones(1, 3)}, image_keys=torch.ones(1, 1, dtype=torch.bool))
     with pytest.raises(InterventionError, match=r"pixel_values \[1, 2\]; expected: \[1, 3\]"):
