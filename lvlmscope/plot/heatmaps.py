@@ -80,12 +80,14 @@ def heatmap(
     if backend == "plotly":
         return hovering_map(values, scale_of(values), text, width=width, order=heads)
     with paper_style(ax):
+        height = map_height(values, width) + is_narrow(width)
         if ax is None:
-            ax = new_figure(width, map_height(values, width) + is_narrow(width)).subplots()
+            ax = new_figure(width, height).subplots()
         drawn = draw_map(ax, values, scale_of(values), heads)
         ax.set_title(wrapped(inscription(text), inches=width * 0.8, points=10.5))
         bar = ax.figure.colorbar(drawn, ax=ax, location="bottom" if is_narrow(width) else "right")
-        bar.set_label(inscription(axis_label(values)))
+        long = width if is_narrow(width) else height  # of the figure along the bar
+        bar.set_label(wrapped(inscription(axis_label(values)), inches=long - 0.4))
         if written is not None:
             if written is not values:
                 add_note(ax, wrapped(inscription(f"numbers: {axis_label(written)}"), inches=width * 0.8))

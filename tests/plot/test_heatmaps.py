@@ -54,7 +54,7 @@ def test_a_difference_of_two_signals_is_called_one():
     one, other = (visual_attention_ratio(planted_trace(mass=mass), step="mean") for mass in (0.25, 0.75))
     figure = plot.heatmap(one - other)
     assert figure.axes[0].get_title(loc="left") == "Difference in visual attention ratio"
-    assert figure.axes[1].get_ylabel() == "difference in visual attention ratio (pure number)"
+    assert figure.axes[1].get_ylabel() == "difference in visual attention ratio\n(pure number)"
     assert cells(figure).get_cmap().name == DIVERGING
     steps = image_attention_focus(planted_trace(mass=0.25)) - image_attention_focus(planted_trace(mass=0.75))
     assert plot.heatmap(steps).axes[0].get_title(loc="left").startswith("Difference in image attention focus, mean")
@@ -73,6 +73,12 @@ def test_labels_neither_touch_nor_leave_the_figure(shape, width):
     figure = plot.heatmap(values, width=width)
     assert texts_outside(figure) == []
     assert overlapping_labels(figure) == []
+
+
+@pytest.mark.parametrize("width", [3.6, 7.0])
+def test_a_long_name_stays_beside_its_colour_bar(width):
+    values = signal(np.ones((8, 8)), long_name="share of the log-probability recovered by one head alone", units="1")
+    assert texts_outside(plot.heatmap(values, width=width)) == []
 
 
 def test_a_long_title_is_wrapped_and_dollars_are_no_formula():
