@@ -1,6 +1,5 @@
 """Directions of the residual stream: from the states of grounded words to those of hallucinated ones."""
 
-import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +11,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lvlmscope.errors import InterventionError, OutputError, message, task
+from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.interface.paths import path_of
 from lvlmscope.interventions.word_steps import difference_of_means
 from lvlmscope.models.loaded_model import family_for, unwrap
+from lvlmscope.models.weights_digest import weights_digest
 from lvlmscope.runtime.protocol import ModelInfo
 from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.traces.trace import Trace
 
-__all__ = ["Directions", "weights_digest"]
+__all__ = ["Directions"]
 
 _NAME: Final = "directions"
 _DIGEST: Final = "model_digest"
-_SAMPLED: Final = 32  # values of each layer's first weight that enter the digest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +41,7 @@ class Directions:
 
     @classmethod
     @task("find directions")
+    @checked
     def between(
         cls,
         model: Any,
@@ -126,25 +127,6 @@ class Directions:
             got = f"directions {list(self.vectors.shape)} of another model"
             expected = f"those of this one, whose stream is {shape}"
             raise InterventionError(message(got, expected, "find them with traces of this model", task="steer"))
-
-
-def weights_digest(layers: Sequence[torch.nn.Module]) -> str:
-    """SHA-256 of the names and shapes of every decoder layer's weights, and of the first values of its first one.
-
-    Args:
-        layers: Decoder layers in order.
-
-    Returns:
-        64 hexadecimal digits; the same on every device. Weights that lie elsewhere ("meta") count by their shape.
-    """
-    found = hashlib.sha256()
-    for layer in layers:
-        for name, weight in layer.named_parameters():
-            found.update(f"{name} {tuple(weight.shape)}".encode())
-        first = next(layer.parameters(), None)
-        if first is not None and first.device.type != "meta":
-            found.update(first.detach().flatten()[:_SAMPLED].float().cpu().numpy().tobytes())
-    return found.hexdigest()
 
 
 def _states(trace: Trace) -> Float[torch.Tensor, "step depth hidden"]:

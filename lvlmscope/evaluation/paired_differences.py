@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import comb
+from typing import Final
 
 import numpy as np
 
 from lvlmscope.evaluation.metrics.ranking import estimate, weight_blocks
 
-__all__ = ["Difference", "Ratios", "mcnemar_test", "paired_differences", "ratio_values"]
+__all__ = ["LEVEL", "Difference", "Ratios", "mcnemar_test", "paired_differences", "ratio_values"]
 
+LEVEL: Final = 0.95  # of every interval of a difference
 Ratios = Mapping[str, tuple[np.ndarray, np.ndarray]]  # by score: numerator and denominator of each item
 
 
@@ -63,7 +65,7 @@ def paired_differences(
     for weights in weight_blocks(groups, resamples=resamples, seed=seed):
         for name, found in gaps.items():
             found.append(_shares(*after[name], weights) - _shares(*before[name], weights))
-    estimates = {name: estimate(np.concatenate(found), 0.95) for name, found in gaps.items()}
+    estimates = {name: estimate(np.concatenate(found), LEVEL) for name, found in gaps.items()}
     return {name: Difference(value=one.value, low=one.low, high=one.high) for name, one in estimates.items()}
 
 

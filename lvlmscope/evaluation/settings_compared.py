@@ -9,7 +9,7 @@ import xarray as xr
 from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.comparison import Evaluation
-from lvlmscope.evaluation.paired_differences import Difference
+from lvlmscope.evaluation.paired_differences import LEVEL, Difference
 from lvlmscope.evaluation.result_tables import score_title
 from lvlmscope.interface.parameter_checks import checked
 
@@ -75,5 +75,5 @@ def setting_differences(result: Evaluation, *, scores: Sequence[str] | None = No
             "setting": [row.label for row in settings],
             "score": [score_title(name) for name in chosen],
         },
-        attrs={"plain_latency": result.rows[0].milliseconds_per_token, "level": 0.95, "data": result.name},
+        attrs={"plain_latency": result.rows[0].milliseconds_per_token, "level": LEVEL, "data": result.name},
     )

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from lvlmscope.errors import ModelInputError, message, task
+from lvlmscope.interface.declared_types import Range
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.tiny import captions, sprites
 from lvlmscope.tiny.world import CATEGORIES, GUESTS, PARTNER, SETTINGS
@@ -73,7 +75,8 @@ class Scene:
 
 
 @checked
-def scenes(split: str, *, n: int, seed: int = 0) -> Iterator[Scene]:
+@task("draw scenes")
+def scenes(split: Split, *, n: Annotated[int, Range(ge=0)], seed: int = 0) -> Iterator[Scene]:
     """Yields `n` scenes of a split; the same arguments give the same scenes on every machine.
 
     Args:
@@ -83,19 +86,18 @@ def scenes(split: str, *, n: int, seed: int = 0) -> Iterator[Scene]:
         seed: another seed gives other scenes of the same split.
 
     Raises:
-        ValueError: unknown split, or a negative `n`.
+        ModelInputError: Unknown split, or a negative `n`.
 
     >>> first = next(scenes("prior", n=1))
     >>> first.image.size, len(first.objects) == len(first.boxes), bool(first.missing_partners)
     ((112, 112), True, True)
     """
-    if n < 0:
-        raise ValueError(f"scenes: n must be 0 or more, got {n}")
     return (scene(split, index, seed=seed) for index in range(n))
 
 
 @checked
-def scene(split: str, index: int, *, seed: int = 0, without: str | None = None) -> Scene:
+@task("draw a scene")
+def scene(split: Split, index: int, *, seed: int = 0, without: str | None = None) -> Scene:
     """Makes scene number `index` of a split (see `scenes`).
 
     Args:
@@ -106,17 +108,15 @@ def scene(split: str, index: int, *, seed: int = 0, without: str | None = None) 
             empty where nothing is.
 
     Raises:
-        ValueError: Unknown split, or a category that the scene does not have.
+        ModelInputError: Unknown split, or a category that the scene does not have.
     """
-    splits = get_args(Split)
-    if split not in splits:
-        raise ValueError(f"scenes: unknown split {split!r}; expected: {', '.join(splits)}")
-    rng = np.random.default_rng([seed, splits.index(split), index])
+    rng = np.random.default_rng([seed, get_args(Split).index(split), index])
     setting = str(rng.choice(list(SETTINGS)))
     wanted = _company(rng, setting, partners=split != "prior")
     image = _background(rng, setting)
     if without is not None and without not in wanted:
-        raise ValueError(f"scene: without={without!r} is not in the scene; expected: {', '.join(sorted(set(wanted)))}")
+        expected = ", ".join(sorted(set(wanted)))
+        raise ModelInputError(message(f"without={without!r}", expected, "choose an object of the scene"))
     placed = _place(rng, image, wanted, small=split == "hard", without=without)
     if split == "hard":
         _hide(rng, image, tuple(box for _, box in placed))

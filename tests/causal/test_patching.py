@@ -157,5 +157,5 @@ def test_a_scene_without_an_object_differs_where_it_was() -> None:
     assert gap.max() == 0
     assert without.objects == whole.objects[1:]
     assert scene("prior", 6, without="cow").caption == ""
-    with pytest.raises(ValueError, match="without='dog' is not in the scene; expected: handbag, train"):
+    with pytest.raises(ModelInputError, match="got without='dog'; expected: handbag, train"):
         scene("prior", 0, without="dog")

@@ -48,7 +48,6 @@ READING = {
     "attention/option_checks.py": {"whole_number": "reads an option"},
     "attention/image_layout.py": {"of": "once a prompt"},
     "interventions/adhh.py": dict.fromkeys(("from_traces", "_text_mass"), "configures, from traces"),
-    "interventions/directions.py": {"weights_digest": "when it is switched on"},
     "interventions/forward_sums.py": {"by_layer": "for a report"},
     "interventions/head_rescaling.py": {"from_trace": "configures, from a trace"},
     "interventions/key_positions.py": {"crosses": "once a layer"},
