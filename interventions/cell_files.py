@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from lvlmscope.errors import CellError, message, task
 from lvlmscope.interface.paths import path_of
-from lvlmscope.traces.atomic_write import whole_file
+from lvlmscope.traces.atomic_write import made_folder, whole_file
 from lvlmscope.traces.validated_json import STRICT, read_json_object, validated
 
 __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "CellConfig", "read_cell", "write_cell"]
@@ -84,8 +84,8 @@ def write_cell(folder: str | Path, config: CellConfig, tensors: Mapping[str, Ten
     """
     with task("save a cell"):
         target = path_of(folder, CellError)
-    target.mkdir(parents=True, exist_ok=True)
-    with whole_file(target / CONFIG_FILE) as config_file, whole_file(target / WEIGHTS_FILE) as weights_file:
+    files = (target / CONFIG_FILE, target / WEIGHTS_FILE)
+    with made_folder(target), whole_file(files[0]) as config_file, whole_file(files[1]) as weights_file:
         save_file(dict(tensors), weights_file)
         # A process killed after the first renaming leaves files of two cells: the digest shows it
         digest = hashlib.sha256(weights_file.read_bytes()).hexdigest()

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lvlmscope.errors import OutputError, message
+from lvlmscope.traces.atomic_write import made_folder
 
 __all__ = ["result_folder"]
 
@@ -17,7 +18,7 @@ def result_folder(target: Path) -> Iterator[Path]:
     The target is tried before any work is done. Files of other names in it stay.
 
     Args:
-        target: Folder for the results; made when it does not exist.
+        target: Folder for the results; made when it does not exist, and removed again on a failure.
 
     Yields:
         The temporary folder, beside the target.
@@ -25,10 +26,8 @@ def result_folder(target: Path) -> Iterator[Path]:
     Raises:
         OutputError: The target is a file, or it or its parent cannot be written to.
     """
-    made = not target.exists()
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".lvlmscope-", dir=target) as name:
+        with made_folder(target), tempfile.TemporaryDirectory(prefix=".lvlmscope-", dir=target) as name:
             folder = Path(name)
             yield folder
             for path in sorted(folder.iterdir()):
@@ -36,6 +35,3 @@ def result_folder(target: Path) -> Iterator[Path]:
     except OSError as error:
         got, expected = f"{error.strerror or error}", "a folder that can be written to"
         raise OutputError(message(got, expected, "choose another --out", task=f"write results to {target}")) from error
-    finally:
-        if made and target.is_dir() and not any(target.iterdir()):
-            target.rmdir()

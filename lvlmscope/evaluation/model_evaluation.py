@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Annotated, Any, Final
 
@@ -18,7 +19,7 @@ from lvlmscope.evaluation.item_prompts import prompt_of
 from lvlmscope.evaluation.labelled_images import PROMPT
 from lvlmscope.evaluation.length_control import cut_to_mentions
 from lvlmscope.evaluation.metrics.yes_no import Parser
-from lvlmscope.evaluation.run_folder import require_folder, save_run
+from lvlmscope.evaluation.run_folder import save_run, writable_folder
 from lvlmscope.evaluation.run_settings import describe_model, versions
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interface.parameter_checks import checked
@@ -92,23 +93,22 @@ def evaluate(
     count_answers(data, chosen, [""] * len(data), parser)  # refuses what cannot be scored before anything runs
     shams = _placebos(stacks, seed) if placebo else {}
     pairs = [(item.open, prompt_of(item, prompt)) for item in data.items]
-    if out is not None:
-        require_folder(out)
-    data.check_images()
-    bare: Any = unwrap(model)
-    reader = find_processor(model, processor)
-    length = data.max_new_tokens if max_new_tokens is None else max_new_tokens
-    options: dict[str, Any] = {"max_new_tokens": length, "batch_size": batch_size}
-    rows = [_row(data, chosen, parser, PLAIN, timed_answers(bare, reader, pairs, description=PLAIN, **options))]
-    for label, stack, control_of in _in_turn(stacks, shams):
-        with intervene(model, *stack) as handle:
-            found = timed_answers(bare, reader, pairs, description=label, **options)
-        row = _row(data, chosen, parser, label, found)
-        descriptions = tuple(one.describe() for one in stack)
-        role: Role = "placebo" if control_of else "intervention"
-        rows.append(replace(row, role=role, control_of=control_of, interventions=descriptions, edits=handle.report()))
-    settings = {"model": describe_model(model), "prompt": prompt or PROMPT, **options}
-    return _evaluated(data, chosen, rows, settings | {"parser": parser, "resamples": resamples, "seed": seed}, out)
+    with nullcontext() if out is None else writable_folder(out):
+        data.check_images()
+        bare: Any = unwrap(model)
+        reader = find_processor(model, processor)
+        length = data.max_new_tokens if max_new_tokens is None else max_new_tokens
+        options: dict[str, Any] = {"max_new_tokens": length, "batch_size": batch_size}
+        rows = [_row(data, chosen, parser, PLAIN, timed_answers(bare, reader, pairs, description=PLAIN, **options))]
+        for label, stack, control_of in _in_turn(stacks, shams):
+            with intervene(model, *stack) as handle:
+                found = timed_answers(bare, reader, pairs, description=label, **options)
+            row = replace(_row(data, chosen, parser, label, found), control_of=control_of, edits=handle.report())
+            descriptions = tuple(one.describe() for one in stack)
+            role: Role = "placebo" if control_of else "intervention"
+            rows.append(replace(row, role=role, interventions=descriptions))
+        settings = {"model": describe_model(model), "prompt": prompt or PROMPT, **options}
+        return _evaluated(data, chosen, rows, settings | {"parser": parser, "resamples": resamples, "seed": seed}, out)
 
 
 @checked
@@ -146,19 +146,18 @@ def score_answers(
     if not answers:
         raise EvaluationError(message("no answers", "a list of texts by label", "pass {'plain': [...]}"))
     chosen: Metric = metric or data.metric
-    if out is not None:
-        require_folder(out)
-    rows = [
-        Row(
-            label=label,
-            role="intervention" if number else "plain",
-            answers=tuple(texts),
-            counts=count_answers(data, chosen, texts, parser),
-        )
-        for number, (label, texts) in enumerate(answers.items())
-    ]
-    settings = {"model": None, "parser": parser, "resamples": resamples, "seed": seed}
-    return _evaluated(data, chosen, rows, settings, out)
+    with nullcontext() if out is None else writable_folder(out):
+        rows = [
+            Row(
+                label=label,
+                role="intervention" if number else "plain",
+                answers=tuple(texts),
+                counts=count_answers(data, chosen, texts, parser),
+            )
+            for number, (label, texts) in enumerate(answers.items())
+        ]
+        settings = {"model": None, "parser": parser, "resamples": resamples, "seed": seed}
+        return _evaluated(data, chosen, rows, settings, out)
 
 
 def _placebos(stacks: Mapping[str, Stack], seed: int) -> dict[str, Stack]:

@@ -5,7 +5,8 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -19,10 +20,10 @@ from lvlmscope.evaluation.datasets.items import Item
 from lvlmscope.evaluation.paired_differences import Difference
 from lvlmscope.evaluation.result_tables import markdown
 from lvlmscope.interface.paths import path_of
-from lvlmscope.traces.atomic_write import whole_file
+from lvlmscope.traces.atomic_write import made_folder, whole_file
 from lvlmscope.traces.validated_json import read_json_object
 
-__all__ = ["ANSWERS", "RESULTS", "TABLE", "as_json", "load_run", "require_folder", "save_run"]
+__all__ = ["ANSWERS", "RESULTS", "TABLE", "as_json", "load_run", "save_run", "writable_folder"]
 
 ANSWERS: Final = "answers.parquet"
 RESULTS: Final = "results.json"
@@ -33,20 +34,30 @@ _ROW: Final = ("label", "role", "control_of", "interventions", "edits", "seconds
 _EXPECTED: Final = "a folder that lvlmscope eval --out wrote"
 
 
-def require_folder(folder: str | os.PathLike[str]) -> Path:
-    """The folder for results, made and tried before any work is done.
+@contextmanager
+def writable_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """The folder for results, made and tried before any work is done, and removed again if the work leaves it empty.
+
+    Args:
+        folder: Where to; its parents are made too.
+
+    Yields:
+        The folder.
 
     Raises:
         OutputError: It cannot be made or written to.
     """
     target = path_of(folder, OutputError)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=target):
-            return target
-    except OSError as error:
-        got, doing = str(error.strerror or error), f"write results to {target}"
-        raise OutputError(message(got, "a folder that can be written to", "choose another out=", task=doing)) from error
+    with ExitStack() as made:
+        try:
+            made.enter_context(made_folder(target))
+            with tempfile.TemporaryFile(dir=target):
+                pass
+        except OSError as error:
+            got, expected = str(error.strerror or error), "a folder that can be written to"
+            doing = f"write results to {target}"
+            raise OutputError(message(got, expected, "choose another out=", task=doing)) from error
+        yield target
 
 
 def as_json(result: Evaluation) -> dict[str, Any]:
@@ -94,19 +105,23 @@ def save_run(result: Evaluation, folder: str | os.PathLike[str]) -> Path:
     import pyarrow.parquet as pq
 
     require_kind("result", result, Evaluation, "an Evaluation, as evaluate and load_run give it")
-    target = require_folder(folder)
-    try:
-        (target / RESULTS).unlink(missing_ok=True)  # until the new one is there, the folder holds no run
-        with whole_file(target / ANSWERS) as file:
-            pq.write_table(_answer_table(result), file, compression="zstd")
-        with whole_file(target / TABLE) as file:
-            file.write_text(markdown(result), encoding="utf-8")
-        results = as_json(result) | {"answers_sha256": _checksum(target / ANSWERS)}
-        with whole_file(target / RESULTS) as file:
-            file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        got, doing = str(error.strerror or error), f"write results to {target}"
-        raise OutputError(message(got, "a folder that can be written to", "choose another out=", task=doing)) from error
+    with writable_folder(folder) as target:
+        try:
+            (target / RESULTS).unlink(missing_ok=True)  # until the new one is there, the folder holds no run
+            with whole_file(target / ANSWERS) as file:
+                pq.write_table(_answer_table(result), file, compression="zstd")
+            with whole_file(target / TABLE) as file:
+                file.write_text(markdown(result), encoding="utf-8")
+            results = as_json(result) | {"answers_sha256": _checksum(target / ANSWERS)}
+            with whole_file(target / RESULTS) as file:
+                file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        except OSError as error:
+            for name in (ANSWERS, TABLE):
+                with suppress(OSError):
+                    (target / name).unlink(missing_ok=True)  # of no run
+            got, doing = str(error.strerror or error), f"write results to {target}"
+            expected = "a folder that can be written to"
+            raise OutputError(message(got, expected, "choose another out=", task=doing)) from error
     return target
 
 

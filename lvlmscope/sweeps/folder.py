@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from lvlmscope.sweeps.part_files import has_part
 from lvlmscope.sweeps.run_signature import changed
 from lvlmscope.traces.atomic_write import whole_file
 
-__all__ = ["Sweep", "load_sweep", "open_folder"]
+__all__ = ["Sweep", "load_sweep", "open_folder", "withdraw"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,3 +124,16 @@ def open_folder(folder: Path, signature: Mapping[str, Any], facts: Mapping[str, 
             message(got, "the same in every run into one folder", "choose another folder", task=doing)
         )
     return found
+
+
+def withdraw(folder: Path) -> None:
+    """Removes a sweep of which no part is whole; one that has a part stays.
+
+    Args:
+        folder: Its folder.
+    """
+    if not (folder / MANIFEST).exists() or len((found := load_sweep(folder)).missing) < found.num_parts:
+        return
+    for name in (WORDS, IMAGES, ERRORS):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / MANIFEST).unlink()

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
@@ -16,7 +17,8 @@ from lvlmscope.evaluation.datasets import Dataset
 from lvlmscope.evaluation.datasets.bundled import require_dataset
 from lvlmscope.evaluation.item_counts import caption_vocabulary
 from lvlmscope.evaluation.item_prompts import prompt_of
-from lvlmscope.evaluation.run_folder import require_folder
+from lvlmscope.evaluation.run_folder import writable_folder
+from lvlmscope.evaluation.sweep_tables import MANIFEST
 from lvlmscope.evaluation.word_labels import labels_in
 from lvlmscope.inputs.preparation import prepare
 from lvlmscope.interface.declared_types import Range
@@ -26,7 +28,7 @@ from lvlmscope.models.loaded_model import LoadedModel, family_for, find_processo
 from lvlmscope.runtime.attachment import stack_of
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.sweeps.engines import Job, run_share
-from lvlmscope.sweeps.folder import Sweep, load_sweep, open_folder
+from lvlmscope.sweeps.folder import Sweep, load_sweep, open_folder, withdraw
 from lvlmscope.sweeps.part_tables import Columns
 from lvlmscope.sweeps.ray_engine import Workers, run_on_ray
 from lvlmscope.sweeps.run_signature import signature_of
@@ -130,8 +132,8 @@ def sweep(
         raise UnsupportedOptionError(message(got, expected, "pass the model's name"))
     share = Share() if engine == "ray" else Share.of_environment()
     options = dict(loading or {})
-    folder, parts = require_folder(out), parts_of(data, part_size)
-    with only_writer(folder, share):
+    parts = parts_of(data, part_size)
+    with writable_folder(out) as folder, only_writer(folder, share), _withdrawn_without_parts(folder, share):
         loaded = _loaded(model, options if engine == "ray" else _on_own_gpu(options))
         columns = _columns(loaded, data, settings)
         facts = {
@@ -151,6 +153,18 @@ def sweep(
             else:
                 run_share(job, loaded, share, advance)
     return load_sweep(folder)
+
+
+@contextmanager
+def _withdrawn_without_parts(folder: Path, share: Share) -> Iterator[None]:
+    """A sweep that fails before its first part is whole leaves nothing; ranks do not know of each other's parts."""
+    there = (folder / MANIFEST).exists()
+    try:
+        yield
+    except BaseException:
+        if share.world == 1 and not there:
+            withdraw(folder)
+        raise
 
 
 def _begun(folder: Any, signature: Mapping[str, Any], facts: Mapping[str, Any]) -> Sweep:

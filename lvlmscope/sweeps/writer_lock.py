@@ -10,6 +10,7 @@ from typing import Self
 from filelock import FileLock, Timeout
 
 from lvlmscope.errors import OutputError, message
+from lvlmscope.evaluation.sweep_tables import MANIFEST
 
 __all__ = ["Share", "only_writer"]
 
@@ -48,7 +49,8 @@ class Share:
 def only_writer(folder: Path, share: Share) -> Iterator[None]:
     """Keep other writers out: the same rank, and every process of a launch that is split another way.
 
-    The locks are the operating system's, so that those of a killed process are free again.
+    The locks are the operating system's, so that those of a killed process are free again. Where no sweep was begun
+    in the block, the lock's file is removed.
 
     Args:
         folder: The sweep's folder.
@@ -66,7 +68,11 @@ def only_writer(folder: Path, share: Share) -> Iterator[None]:
             if not other.stem.endswith(f"-of-{share.world}"):
                 with _acquired(other):
                     pass  # free: left by an earlier launch
-        yield
+        try:
+            yield
+        finally:
+            if not (folder / MANIFEST).exists():
+                own.unlink(missing_ok=True)  # one who waits for it takes a new file
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Files written whole or not at all: under a temporary name in the same folder, then renamed."""
+"""Files written whole or not at all: under a temporary name in the same folder, then renamed; folders without them."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-__all__ = ["whole_file"]
+__all__ = ["made_folder", "whole_file"]
 
 _LEFT_OVER: Final = 3600  # seconds
 
@@ -47,6 +47,38 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def made_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder, made with its parents where it does not exist; those that are empty after the block are removed again.
+
+    Args:
+        path: The folder; one that was there before stays in any case.
+
+    Yields:
+        The folder.
+
+    Raises:
+        OSError: It cannot be made, or is a file.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> with made_folder(home / "a" / "b") as folder:
+    ...     folder.is_dir()
+    True
+    >>> list(home.iterdir())
+    []
+    """
+    target = Path(path)
+    made = [each for each in (target, *target.parents) if not each.exists()]
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        yield target
+    finally:
+        for each in made:
+            with suppress(OSError):  # not empty, or never made
+                each.rmdir()
 
 
 def _remove_leftovers(folder: Path, mark: str) -> None:

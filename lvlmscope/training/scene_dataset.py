@@ -13,7 +13,7 @@ from lvlmscope.interface import progress
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.tiny import Scene, captions, scene
 from lvlmscope.tiny.world import SETTINGS, vocabulary_words
-from lvlmscope.traces.atomic_write import whole_file
+from lvlmscope.traces.atomic_write import made_folder, whole_file
 
 __all__ = ["write_scenes"]
 
@@ -48,19 +48,19 @@ def write_scenes(
     if surprising is not None and not 0 <= surprising <= 1:
         got = f"surprising={surprising}"
         raise ModelInputError(message(got, "a share from 0 to 1", "choose it there"))
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    records = []
-    for one in progress.bar(_chosen(split, n, seed, surprising), total=n, desc="scenes", delay=2):
-        name = f"{one.split}-{one.seed}-{one.index}"
-        one.image.save(folder / "images" / f"{name}.png", compress_level=1)
-        records.append(_record(name, one))
-    path = folder / "llava_instruct.json"
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(records, indent=1))
+    records, path = [], folder / "llava_instruct.json"
+    with made_folder(folder / "images") as images:
+        for one in progress.bar(_chosen(split, n, seed, surprising), total=n, desc="scenes", delay=2):
+            name = f"{one.split}-{one.seed}-{one.index}"
+            with whole_file(images / f"{name}.png") as temporary:
+                one.image.save(temporary, format="png", compress_level=1)
+            records.append(_record(name, one))
+        with whole_file(path) as temporary:
+            temporary.write_text(json.dumps(records, indent=1))
     return path
 
 
-def _chosen(split: str, n: int, seed: int, surprising: float | None) -> Iterator[Scene]:
+def _chosen(split: Literal["train", "tune"], n: int, seed: int, surprising: float | None) -> Iterator[Scene]:
     """The first scenes of a split, in order; with a share, those that keep to it."""
     drawn = (scene(split, index, seed=seed) for index in count())
     if surprising is None:

@@ -14,7 +14,7 @@ from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
 from lvlmscope.models.decoder_shape import require_one_stream
 from lvlmscope.models.loaded_model import LoadedModel, unwrap
 from lvlmscope.models.padded_batches import padding_reason
-from lvlmscope.traces.atomic_write import whole_file
+from lvlmscope.traces.atomic_write import made_folder, whole_file
 from lvlmscope.training.cell_learner import CellLearner
 from lvlmscope.training.checkpoints import last_whole_checkpoint
 from lvlmscope.training.collation import Collator
@@ -70,16 +70,17 @@ def train_cell(
     start = last_whole_checkpoint(options.output) if options.resume else None
     learner = _learner(model, cell, options.seed)
     training, held_out = split_records(records, options.validation, options.seed)
-    trainer = _trainer(learner, training, held_out, model.processor, options)
-    learner.backbone.to(trainer.args.device)
-    with learner.attached(gradient_checkpointing=options.gradient_checkpointing):
-        trainer.train(resume_from_checkpoint=None if start is None else str(start))
-        if held_out:
-            trainer.evaluate()
-    trained = learner.cell.cpu().requires_grad_(False)
-    result = TrainingResult(cell=trained, history=trainer.state.log_history, records=(len(training), len(held_out)))
-    if trainer.is_world_process_zero():
-        _write(result, model, options)
+    with made_folder(options.output):  # a run that fails before its first checkpoint leaves none
+        trainer = _trainer(learner, training, held_out, model.processor, options)
+        learner.backbone.to(trainer.args.device)
+        with learner.attached(gradient_checkpointing=options.gradient_checkpointing):
+            trainer.train(resume_from_checkpoint=None if start is None else str(start))
+            if held_out:
+                trainer.evaluate()
+        trained = learner.cell.cpu().requires_grad_(False)
+        result = TrainingResult(cell=trained, history=trainer.state.log_history, records=(len(training), len(held_out)))
+        if trainer.is_world_process_zero():
+            _write(result, model, options)
     return result
 
 
