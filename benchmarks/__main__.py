@@ -30,6 +30,7 @@ TABLES: Final = {
     "interventions": "edits",
     "batches": "batches",
     "memory": "memory",
+    "long": "long_answers",
     "peers": "peers",
     "starts": "starts",
 }

@@ -60,7 +60,7 @@ def measure(plan: Plan) -> Table:
         prepared = plan.prepared(name)
         found = [device_peak(partial(_run, prepared, *case, tokens)) for case in cases]
     else:
-        warm = [(name, run, LENGTHS[0] // 2, 2) for run, _ in cases]
+        warm = [(name, run, LENGTHS[0], 2) for run, _ in cases]  # fewer would cut the image
         found = resident_peaks(_alone, [(name, *case, tokens) for case in cases], warm=warm, threads=plan.threads)
     peaks = dict(zip(cases, found, strict=True))
     rows: list[dict[str, Any]] = [

@@ -121,6 +121,15 @@ SHAPES: Final[Mapping[str, Shape]] = {
         ),
         inputs=_qwen_prompt,
     ),
+    "long": Shape(
+        about="random Qwen2.5-VL, 28 layers x 28 heads (4 for keys), hidden size 448, 2,500 image tokens",
+        model=_qwen(
+            _sizes(448, 896, 28, 28) | {"num_key_value_heads": 4, "vocab_size": 152_064},
+            {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "fullatt_block_indexes": [1]},
+            [2, 3, 3],
+        ),
+        inputs=_qwen_prompt,
+    ),
     "llava-7b": Shape(
         about="LLaVA-1.5-7B's shape with random weights, 576 image tokens",
         model=_llava(

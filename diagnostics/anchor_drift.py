@@ -30,6 +30,7 @@ _CONSTANT = 1e-6  # a spread below this share of the mean is the rounding of flo
     description="Correlation of each layer's image map with the visual anchor of the middle layers, in [-1, 1].",
     part={"anchor": "r_pos"},
     positional=True,
+    stepwise=True,
 )
 @signal(
     name="r_neg",
@@ -38,6 +39,7 @@ _CONSTANT = 1e-6  # a spread below this share of the mean is the rounding of flo
     description="Correlation of each layer's image map with the noise anchor of the initial layers, in [-1, 1].",
     part={"anchor": "r_neg"},
     positional=True,
+    stepwise=True,
 )
 @checked
 @task("correlate layers with anchors")

@@ -23,6 +23,7 @@ __all__ = ["representation_drift"]
     suspicious="high",
     needs=("hidden_states",),
     positional=True,
+    stepwise=True,
     description="Length of each layer's update relative to the hidden state before it.",
     options={"measure": "relative"},
 )
@@ -32,6 +33,7 @@ __all__ = ["representation_drift"]
     suspicious="high",
     needs=("hidden_states",),
     positional=True,
+    stepwise=True,
     description="Cosine distance between the hidden states of consecutive layers, in [0, 2].",
 )
 @checked

@@ -62,7 +62,7 @@ def visual_attention_ratio(trace: Trace, *, step: OneStep = 0, sinks: Sinks = "k
     )
 
 
-@signal(name="image_attention_focus", kind="attention", suspicious="low", positional=True)
+@signal(name="image_attention_focus", kind="attention", suspicious="low", positional=True, stepwise=True)
 @checked
 @task("measure image attention focus")
 def image_attention_focus(
@@ -136,8 +136,9 @@ _ENTROPIES: Final = {
     description="Mean over heads of the entropy of attention over the image tokens, in nats.",
     options={"mode": "head"},
     positional=True,
+    stepwise=True,
 )
-@signal(name="layer_image_entropy", kind="attention", suspicious="high", positional=True)
+@signal(name="layer_image_entropy", kind="attention", suspicious="high", positional=True, stepwise=True)
 @checked
 @task("measure layer image entropy")
 def layer_image_entropy(

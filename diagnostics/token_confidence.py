@@ -19,6 +19,7 @@ __all__ = ["confidence"]
     description="Gap between the two highest log-probabilities, in nats.",
     part={"measure": "margin"},
     positional=True,
+    stepwise=True,
 )
 @signal(
     name="entropy",
@@ -27,6 +28,7 @@ __all__ = ["confidence"]
     description="Entropy of the next-token distribution, in nats.",
     part={"measure": "entropy"},
     positional=True,
+    stepwise=True,
 )
 @signal(
     name="log_prob",
@@ -35,6 +37,7 @@ __all__ = ["confidence"]
     description="Log-probability of the token written, in nats.",
     part={"measure": "log_probability"},
     positional=True,
+    stepwise=True,
 )
 def confidence(trace: Trace) -> xr.DataArray:
     """Log-probability, entropy and margin of each generated token, in nats.

@@ -96,7 +96,9 @@ def saliency_to_answer(
     return _scored(trace, found, layers, "saliency to answer", normalise=normalise, sinks=sinks)
 
 
-@signal(name="saliency_to_image", kind="gradient", suspicious="low", needs=("gradient",), positional=True)
+@signal(
+    name="saliency_to_image", kind="gradient", suspicious="low", needs=("gradient",), positional=True, stepwise=True
+)
 @checked
 @task("measure saliency to the image")
 def saliency_to_image(

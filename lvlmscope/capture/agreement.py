@@ -68,6 +68,8 @@ def compare_logits(
         ReplayError: Logits are NaN.
     """
     compared = generation.logits.shape[1]  # of an answer given in advance the first step alone
+    if not compared:  # later steps of such an answer
+        return Agreement(difference=0.0, tolerance=_TOLERANCE.get(dtype, _TOLERANCE[torch.float32]))
     logits = logits[:, :compared]
     running = torch.arange(compared) < torch.tensor(generation.steps).unsqueeze(1)
     running = running.to(logits.device).unsqueeze(-1)

@@ -27,7 +27,6 @@ __all__ = [
     "choose_keeping",
     "estimate_inputs",
     "fit_into",
-    "layerwise_needed",
     "parse_size",
 ]
 
@@ -136,6 +135,7 @@ def estimate_inputs(
     keep: Keep,
     precision: Precision,
     layerwise: bool = False,
+    before: int = 0,
 ) -> Estimate:
     """As ``estimate``, for inputs that are ready.
 
@@ -148,6 +148,7 @@ def estimate_inputs(
         keep: As for ``trace``.
         precision: As for ``trace``.
         layerwise: Hold the graph of one layer at a time.
+        before: Answer tokens before these steps, whose keys are cached.
 
     Returns:
         The estimate.
@@ -161,10 +162,10 @@ def estimate_inputs(
     if hidden_states:
         require_one_stream(model, family, task="estimate hidden states")
     layers, heads, width = len(family.decoder_layers(model)), config.num_attention_heads, config.hidden_size
-    columns = prompt + steps - 1
+    columns = prompt + before + steps - 1
     outside = family.outside_keys(model, inputs)
     images = int(family.image_mask(model, ids).any(0).sum())
-    keys = outside + (images + steps - 1 if keep == "image_answer" else columns)
+    keys = outside + (images + before + steps - 1 if keep == "image_answer" else columns)
     row = batch * steps * heads
     kept = len(attention_layers(config, layers)) * row * keys * (2 if precision == "float16" else 4)
     inner, streams = inner_width(config), parallel_streams(config) or 1
@@ -200,7 +201,14 @@ def _runs_whole(model: torch.nn.Module, family: Family, ids: torch.Tensor) -> bo
 
 
 def fit_into(
-    limit: int, model: torch.nn.Module, family: Family, inputs: Mapping[str, Any], steps: int, **options: Any
+    limit: int,
+    model: torch.nn.Module,
+    family: Family,
+    inputs: Mapping[str, Any],
+    steps: int,
+    *,
+    otherwise: str = "",
+    **options: Any,
 ) -> bool:
     """Whether to hold one layer's graph at a time so that a trace stays within a limit.
 
@@ -209,6 +217,7 @@ def fit_into(
         family: Its family's rules.
         inputs: Model inputs.
         steps: Answer tokens at most.
+        otherwise: What else would fit, for the message.
         **options: gradients, hidden_states, keep and precision as for ``estimate_inputs``.
 
     Returns:
@@ -235,26 +244,5 @@ def fit_into(
         if changed != options
     ]
     got = f"a trace of {layerwise.peak / 1e6:,.1f} MB for max_memory of {limit / 1e6:,.1f} MB"
-    fix = "give more, ask for fewer new tokens, or choose one of these"
+    fix = f"give more, ask for fewer new tokens, or choose one of these{otherwise}"
     raise MemoryLimitError(message(got, ", ".join(sizes), fix, task="trace within a limit of memory"))
-
-
-def layerwise_needed(
-    options: TraceOptions, model: torch.nn.Module, family: Family, inputs: Mapping[str, Any], steps: int
-) -> bool:
-    """Whether one layer's graph at a time must be held to stay within ``max_memory``.
-
-    Args:
-        options: What the trace is to keep.
-        family: Its family's rules.
-        steps: Answer tokens at most.
-
-    Returns:
-        As ``fit_into``.
-
-    Raises:
-        MemoryLimitError: It does not fit either way.
-    """
-    names = ("gradients", "hidden_states", "keep", "precision")
-    kept = {name: getattr(options, name) for name in names}
-    return fit_into(parse_size(options.max_memory or ""), model, family, inputs, steps, **kept)

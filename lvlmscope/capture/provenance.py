@@ -20,6 +20,7 @@ def describe_origin(
     settings: dict[str, Any],
     interventions: Sequence[Intervention],
     replay: Replay,
+    window: int | None = None,
 ) -> dict[str, Any]:
     """All of it as JSON values.
 
@@ -27,6 +28,8 @@ def describe_origin(
         name: What it was loaded from.
         settings: Generation settings and seed; objects among them are told by their class.
         interventions: Interventions that were on, in order.
+        replay: How the replay went.
+        window: Steps that were replayed at a time, None for all.
 
     Returns:
         A dict with versions, model, generation, interventions, replay.
@@ -50,7 +53,8 @@ def describe_origin(
             "layerwise": replay.layerwise,
             "difference": replay.agreement.difference,
             "tolerance": replay.agreement.tolerance,
-        },
+        }
+        | ({} if window is None else {"window": window}),
     }
 
 

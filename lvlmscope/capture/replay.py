@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,11 +23,11 @@ from lvlmscope.capture.token_gradients import has_recurrence, one_layer_at_a_tim
 from lvlmscope.capture.token_statistics import Probabilities, read_probabilities
 from lvlmscope.decoding.forward_arguments import replayed_arguments
 from lvlmscope.decoding.generation_record import Generation
-from lvlmscope.errors import ReplayError, message
+from lvlmscope.errors import MemoryLimitError, ReplayError, message
 from lvlmscope.runtime.hidden_layers import refuse_hidden_layers
 from lvlmscope.runtime.model_hooks import Instrumentation
 
-__all__ = ["Replay", "replay_answer"]
+__all__ = ["Replay", "replay_answer", "replay_block"]
 
 _TASK: Final = "replay the answer"
 
@@ -66,6 +66,10 @@ class Replay:
     kernels: tuple[str, ...]
     columns: Int[torch.Tensor, "kept_key"] | None = None
     layerwise: bool = False
+
+    def without_rows(self) -> Self:
+        """How it went, without anything that was read."""
+        return replace(self, attention={}, gradient=None, image_scores={}, hidden=None)
 
 
 def replay_answer(
@@ -121,6 +125,44 @@ def replay_answer(
         got = f"the forwards of generate again, with logits that differ by {found.difference:.3g}"
         fix = "look for what is random in the model: hooks and modules of your own, kernels that are not deterministic"
         raise ReplayError(message(got, f"a difference up to {found.tolerance:.3g}", fix, task=_TASK))
+    return replay
+
+
+def replay_block(
+    model: Any,
+    instrumentation: Instrumentation,
+    generation: Generation,
+    *,
+    gradients: bool,
+    hidden_states: bool,
+    keeping: KeyFilter,
+) -> Replay:
+    """As `replay_answer`, in one block over the cut cache or not at all.
+
+    Args:
+        instrumentation: Its hooks.
+        generation: What to repeat; its cache is cut back to the prompt.
+        gradients: As for `replay_answer`.
+        hidden_states: As for `replay_answer`.
+        keeping: What is kept of each row.
+
+    Returns:
+        The replay.
+
+    Raises:
+        MemoryLimitError: The cache cannot be cut.
+        ReplayError: As for `replay_answer`.
+    """
+    dtype = decoder_dtype(model, instrumentation.family)
+    replay = _Attempt(model, instrumentation, generation, keeping, gradients, hidden_states, False, dtype).block()
+    doing = f"{_TASK} some steps at a time"
+    if replay.path != "block":
+        expected, fix = "a cache that can be cut before any step", "give more max_memory, for the whole answer at once"
+        raise MemoryLimitError(message("an answer that is replayed from the start", expected, fix, task=doing))
+    if not replay.agreement.holds:
+        found = replay.agreement
+        got, fix = f"logits that differ by {found.difference:.3g}", "give more max_memory, for the whole answer at once"
+        raise ReplayError(message(got, f"a difference up to {found.tolerance:.3g}", fix, task=doing))
     return replay
 
 

@@ -114,8 +114,9 @@ def trace(
             one needs them. None for all that `gradients` and `hidden_states` allow.
         precision: Of the kept rows and gradients; everything is computed in float32.
         max_memory: Bytes, or a text such as "2GB", that what is kept and the replay's own work may take together
-            (see ``estimate``). Where the gradients' graph is too large, one layer's at a time is held; where that
-            is too large too, nothing is run.
+            (see ``estimate``). Where the gradients' graph is too large, one layer's at a time is held; where rows are
+            reduced to signals that read a step by itself (``lvlmscope signals`` says so), some steps at a time; where
+            that is too large too, nothing is run.
         seed: Seed of torch's generators for this call; their state is put back afterwards. A warning where nothing was
             drawn.
         family: Rules of the model's family, found by itself when None.
@@ -139,13 +140,8 @@ def trace(
     if "inputs" in generation:
         got, fix = "inputs=", "call lv.trace_inputs(model, inputs), which gives a list"
         raise ModelInputError(message(got, "an image and a prompt", fix, task="trace a model"))
-    if signals is not None and keep != "signals":
-        raise ModelInputError(
-            message(f"signals= and keep={keep!r}", 'keep="signals"', "pass both", task="trace a model")
-        )
     kept: dict[str, Any] = {"precision": precision, "max_memory": max_memory}
-    kept |= {"gradients": gradients, "hidden_states": hidden_states}
-    options = reducing(signals, **kept) if keep == "signals" else TraceOptions(keep=keep, **kept)
+    options = _options(keep, signals, gradients=gradients, hidden_states=hidden_states, **kept)
     family = family_for(model, family)
     family.require_vision(unwrap(model))
     refuse_unknown_keywords(trace, unwrap(model), family, generation)
@@ -159,7 +155,7 @@ def trace(
     return made
 
 
-@checked
+@overload
 def trace_inputs(
     model: Any,
     inputs: Any,
@@ -176,7 +172,49 @@ def trace_inputs(
     family: Family | None = None,
     progress: bool = True,
     **generation: Any,
-) -> list[Trace]:
+) -> list[Trace]: ...
+
+
+@overload
+def trace_inputs(
+    model: Any,
+    inputs: Any,
+    *,
+    answer: str | Sequence[int] | torch.Tensor | None = None,
+    processor: Any = None,
+    interventions: Sequence[Intervention] | Intervention = (),
+    gradients: bool = False,
+    hidden_states: bool = False,
+    keep: Literal["signals"],
+    signals: Sequence[str] | None = None,
+    precision: Precision = "float32",
+    max_memory: int | str | None = None,
+    seed: int | None = None,
+    family: Family | None = None,
+    progress: bool = True,
+    **generation: Any,
+) -> list[SignalTrace]: ...
+
+
+@checked
+def trace_inputs(
+    model: Any,
+    inputs: Any,
+    *,
+    answer: str | Sequence[int] | torch.Tensor | None = None,
+    processor: Any = None,
+    interventions: Sequence[Intervention] | Intervention = (),
+    gradients: bool = False,
+    hidden_states: bool = False,
+    keep: KeepOrReduce = "all",
+    signals: Sequence[str] | None = None,
+    precision: Precision = "float32",
+    max_memory: int | str | None = None,
+    seed: int | None = None,
+    family: Family | None = None,
+    progress: bool = True,
+    **generation: Any,
+) -> list[Trace] | list[SignalTrace]:
     """Traces of prepared model inputs: always a list, one trace for each sample.
 
     Args:
@@ -188,6 +226,7 @@ def trace_inputs(
         gradients: As for ``trace``.
         hidden_states: As for ``trace``.
         keep: As for ``trace``.
+        signals: As for ``trace``.
         precision: As for ``trace``.
         max_memory: As for ``trace``, of the whole batch.
         seed: As for ``trace``.
@@ -196,9 +235,10 @@ def trace_inputs(
         **generation: As for ``trace``.
 
     Returns:
-        The traces, in the order of the batch.
+        The traces, or with `keep="signals"` their words and signals, in the order of the batch.
 
     Raises:
+        EvaluationError: As for ``trace``.
         ModelInputError: Inputs that do not fit, or on which the model fails.
         PromptError: An answer that cannot be used, or a sequence longer than the model's context.
         UnsupportedModelError: A text-only model.
@@ -206,19 +246,29 @@ def trace_inputs(
         MemoryLimitError: More than ``max_memory``, with the size of leaner traces.
         ReplayError: The replay disagrees with the generation.
     """
-    options = TraceOptions(
-        gradients=gradients, hidden_states=hidden_states, keep=keep, precision=precision, max_memory=max_memory
-    )
+    kept: dict[str, Any] = {"precision": precision, "max_memory": max_memory}
+    options = _options(keep, signals, gradients=gradients, hidden_states=hidden_states, **kept)
     family = family_for(model, family)
     family.require_vision(unwrap(model))
     refuse_unknown_keywords(trace_inputs, unwrap(model), family, generation)
     found = model.processor if processor is None and isinstance(model, LoadedModel) else processor
     prepared = ModelInputs(inputs=check_inputs(inputs), processor=found)
     rest: dict[str, Any] = {"answer": answer, "interventions": interventions, "generation": generation}
-    made = _replayed(model, family, prepared, options, **rest, seed=seed, progress=progress).traces()
+    batch = _replayed(model, family, prepared, options, **rest, seed=seed, progress=progress)
+    made = batch.signals() if keep == "signals" else batch.traces()
     if answer is None:
         _warn_of_silence(made, prepared)
     return made
+
+
+def _options(keep: KeepOrReduce, signals: Sequence[str] | None, **kept: Any) -> TraceOptions:
+    """What is kept: rows, or signals."""
+    if keep == "signals":
+        return reducing(signals, **kept)
+    if signals is not None:
+        got = f"signals= and keep={keep!r}"
+        raise ModelInputError(message(got, 'keep="signals"', "pass both", task="trace a model"))
+    return TraceOptions(keep=keep, **kept)
 
 
 def _replayed(

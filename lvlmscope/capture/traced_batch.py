@@ -1,19 +1,21 @@
 """A batch that is ready, generated and replayed under the interventions that are on: its traces, or their signals."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from lvlmscope.capture.generation import generate_answer
-from lvlmscope.capture.memory_limit import choose_keeping, layerwise_needed
+from lvlmscope.capture.memory_limit import choose_keeping
 from lvlmscope.capture.options import TraceOptions
+from lvlmscope.capture.portions import Portions, portions
 from lvlmscope.capture.provenance import describe_origin
 from lvlmscope.capture.refusals import refuse_chance, refuse_gradients, refuse_streams
-from lvlmscope.capture.replay import replay_answer
+from lvlmscope.capture.replay import Replay, replay_answer
 from lvlmscope.capture.seeding import own_noise, seeded
 from lvlmscope.capture.signal_reduction import reduce_trace
+from lvlmscope.capture.step_windows import reduce_in_windows
 from lvlmscope.capture.trace_assembly import TracedBatch, assemble_trace
 from lvlmscope.decoding.generation_record import Generation, teacher_force
 from lvlmscope.errors import ModelInputError, message
@@ -43,12 +45,14 @@ class ReplayedBatch:
         reduced_to: What rows are reduced to, where they are kept on the model's device for that.
         provenance: JSON values.
         effects: Reports of the interventions that were on.
+        windows: Signals of each sample that were read some steps at a time; the batch then has no rows.
     """
 
     batch: TracedBatch
     reduced_to: tuple[WordSignal, ...]
     provenance: dict[str, Any]
     effects: tuple[dict[str, Any], ...]
+    windows: tuple[SignalTrace, ...] = ()
 
     def traces(self) -> list[Trace]:
         """One trace for each sample."""
@@ -60,6 +64,8 @@ class ReplayedBatch:
         Raises:
             EvaluationError: A signal needs an image, and there is none.
         """
+        if self.windows:
+            return [replace(each, provenance=self.provenance | each.provenance) for each in self.windows]
         return [reduce_trace(each, self.reduced_to) for each in self._each()]
 
     def _each(self) -> Iterator[Trace]:
@@ -101,42 +107,63 @@ def replay_prepared(
     with model_lock(bare), running_originals(outer), noise:
         instrumentation = instrumentation_of(bare) or Instrumentation(bare, family)
         instrumentation.require_kernels()
-        refuse_chance(bare)
-        refuse_streams(bare, family, hidden_states=options.hidden_states)
         instrumentation.restart()
-        require_images(bare, family, prepared.inputs)
-        refuse_padding(bare, family, prepared.inputs["attention_mask"])
-        prompt = prepared.inputs["input_ids"].shape[1]
         new_tokens = generation.get("max_new_tokens") or 1 if answer is None else len(answer)
-        require_context(bare, family, prompt, new_tokens)
-        layerwise = options.max_memory is not None and layerwise_needed(
-            options,
-            bare,
-            family,
-            prepared.inputs,
-            answer_limit(family.core(bare), prompt, generation) if answer is None else len(answer),
-        )
+        _require_inputs(bare, family, prepared, new_tokens, hidden_states=options.hidden_states)
+        active = instrumentation.active
+        held = Portions()
+        if options.max_memory is not None:
+            prompt = prepared.inputs["input_ids"].shape[1]
+            steps = answer_limit(family.core(bare), prompt, generation) if answer is None else len(answer)
+            held = portions(options, bare, family, prepared.inputs, steps, edited=bool(active))
         if options.gradients:
-            refuse_gradients(bare, family, layerwise=layerwise, interventions=instrumentation.active)
+            refuse_gradients(bare, family, layerwise=held.layerwise, interventions=active)
         made = _generate(bare, family, prepared, answer, generation, progress=progress)
-        switched = [p.intervention for p in instrumentation.active]
-        replay = replay_answer(
-            bare,
-            instrumentation,
-            made,
-            gradients=options.gradients,
-            hidden_states=options.hidden_states,
-            keeping=choose_keeping(bare, family, made, options),
-            layerwise=layerwise,
-        )
+        windows, replay = _replay(bare, instrumentation, prepared, made, options=options, held=held)
         if answer is not None:
             instrumentation.count_replay()
-        effects = tuple(p.report() for p in instrumentation.active)
+        effects = tuple(p.report() for p in active)
     name = model.name if isinstance(model, LoadedModel) else str(getattr(bare, "name_or_path", "") or "")
-    settings = made.settings | {"seed": seed}
-    origin = describe_origin(bare, name=name, settings=settings, interventions=switched, replay=replay)
+    about: dict[str, Any] = {"name": name, "settings": made.settings | {"seed": seed}}
+    about |= {"interventions": [p.intervention for p in active], "replay": replay, "window": held.window}
+    origin = describe_origin(bare, **about)
     batch = TracedBatch(model=bare, family=family, prepared=prepared, generation=made, replay=replay)
-    return ReplayedBatch(batch=batch, reduced_to=options.signals, provenance=origin, effects=effects)
+    return ReplayedBatch(
+        batch=batch, reduced_to=options.signals, provenance=origin, effects=effects, windows=tuple(windows)
+    )
+
+
+def _require_inputs(model: Any, family: Family, prepared: ModelInputs, new_tokens: int, *, hidden_states: bool) -> None:
+    """Refuses what cannot be traced before anything runs."""
+    refuse_chance(model)
+    refuse_streams(model, family, hidden_states=hidden_states)
+    require_images(model, family, prepared.inputs)
+    refuse_padding(model, family, prepared.inputs["attention_mask"])
+    require_context(model, family, prepared.inputs["input_ids"].shape[1], new_tokens)
+
+
+def _replay(
+    model: Any,
+    instrumentation: Instrumentation,
+    prepared: ModelInputs,
+    generation: Generation,
+    *,
+    options: TraceOptions,
+    held: Portions,
+) -> tuple[list[SignalTrace], Replay]:
+    """The whole answer's replay; or the signals of some steps at a time, with how their replays went."""
+    if held.window is not None:
+        return reduce_in_windows(model, instrumentation, prepared, generation, options=options, size=held.window)
+    replay = replay_answer(
+        model,
+        instrumentation,
+        generation,
+        gradients=options.gradients,
+        hidden_states=options.hidden_states,
+        keeping=choose_keeping(model, instrumentation.family, generation, options),
+        layerwise=held.layerwise,
+    )
+    return [], replay
 
 
 def _generate(

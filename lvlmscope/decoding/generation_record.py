@@ -1,11 +1,11 @@
 """A finished generation: ids, cache, and what its forwards were given."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-__all__ = ["Generation", "extended_mask", "teacher_force"]
+__all__ = ["Generation", "extended_mask", "steps_between", "teacher_force"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,6 +79,32 @@ def teacher_force(generation: Generation, answer: torch.Tensor) -> Generation:
         first=generation.first,
         logits=generation.logits[:, :1],
         settings=generation.settings | {"answer": "given"},
+    )
+
+
+def steps_between(generation: Generation, start: int, stop: int) -> Generation:
+    """Some steps of an answer, with the tokens before them as the end of the prompt.
+
+    Args:
+        generation: The whole answer.
+        start: First step.
+        stop: Step after the last one.
+
+    Returns:
+        What a replay of these steps over the cache needs; the cache is shared, and a sample whose answer ended before
+        them has no steps.
+    """
+    end = generation.prompt_length + stop
+    positions = generation.position_ids
+    return replace(
+        generation,
+        ids=generation.ids[:, :end],
+        prompt_length=generation.prompt_length + start,
+        steps=tuple(min(max(steps - start, 0), stop - start) for steps in generation.steps),
+        attention_mask=generation.attention_mask[:, : end - 1],
+        position_ids=None if positions is None else positions[..., start:stop],
+        per_row={name: rows[:, start:stop] for name, rows in generation.per_row.items()},
+        logits=generation.logits[:, start:stop],
     )
 
 

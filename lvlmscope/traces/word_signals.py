@@ -38,6 +38,8 @@ class WordSignal:
         part: Entries to take of other dims of the array, such as `{"measure": "entropy"}`.
         positional: Whether `compute` finds values by their positions alone, never by coordinates of step, layer, head
             or key; where only numbers are kept these are then not made.
+        stepwise: Whether a step's value follows from that step's own rows, states and probabilities, however many
+            tokens of the answer are told as its prompt; long answers can then be read some steps at a time.
     """
 
     name: str
@@ -49,6 +51,7 @@ class WordSignal:
     options: Mapping[str, Any] = field(default_factory=dict)
     part: Mapping[str, str] = field(default_factory=dict)
     positional: bool = False
+    stepwise: bool = False
 
     def lacking(self, trace: Trace, model: Any) -> str:
         """What of a trace, or beside it, is missing for the signal; empty when all is there."""
@@ -90,6 +93,7 @@ def signal(
     options: Mapping[str, Any] | None = None,
     part: Mapping[str, str] | None = None,
     positional: bool = False,
+    stepwise: bool = False,
 ) -> Callable[[Compute], Compute]:
     """Registers the function below it as a signal that is read at words; the function itself stays as it is.
 
@@ -103,6 +107,9 @@ def signal(
         part: Entries to take of dims beside layer, head and step, such as `{"measure": "entropy"}`.
         positional: Whether the function finds values by position alone, never by coordinates of step, layer, head or
             key: sweeps are then faster.
+        stepwise: Whether a step's value follows from that step's own rows, states and probabilities, however many
+            tokens of the answer are told as its prompt: answers too long for `max_memory` are then read some steps at a
+            time.
 
     Returns:
         The decorator.
@@ -127,6 +134,7 @@ def signal(
             options=dict(options or {}),
             part=dict(part or {}),
             positional=positional,
+            stepwise=stepwise,
         )
         SIGNALS.register(name, found, source=compute)
         return compute

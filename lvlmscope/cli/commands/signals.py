@@ -29,7 +29,8 @@ def run_signals(*, as_json: bool) -> None:
             continue
         side = f"{each['suspicious']} at hallucinated words" if each["suspicious"] else "no claim"
         needs = f"; needs {', '.join(each['needs'])}" if each["needs"] else ""
-        console.print(f"[bold]{escape(each['name'])}[/]  [dim]{each['kind']}, {side}{needs}[/]", soft_wrap=True)
+        whole = "" if each["stepwise"] else "; reads all steps together"
+        console.print(f"[bold]{escape(each['name'])}[/]  [dim]{each['kind']}, {side}{needs}{whole}[/]", soft_wrap=True)
         if each["description"]:
             console.print(f"  {escape(each['description'])}", soft_wrap=True)
 
@@ -46,9 +47,10 @@ def signal_facts() -> list[dict[str, Any]]:
             "kind": each.kind,
             "suspicious": each.suspicious,
             "needs": list(each.needs),
+            "stepwise": each.stepwise,
             "description": each.description,
         }
         for each in list_signals()
     ]
-    unknown: dict[str, Any] = {"kind": None, "suspicious": None, "needs": [], "description": ""}
+    unknown: dict[str, Any] = {"kind": None, "suspicious": None, "needs": [], "stepwise": False, "description": ""}
     return [*facts, *({"name": point, **unknown, "error": reason} for point, reason in SIGNALS.broken.items())]
