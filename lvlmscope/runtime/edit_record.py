@@ -223,13 +223,13 @@ class EditRecord:
             require_values(hook, self._name, spoiled=faults[0] > 0, masked=sum(faults[1:]) > 0)
 
     def counts(self, hook: str) -> dict[int, int]:
-        """What was changed so far: (row, head) pairs of each layer, or forwards in which its stream was.
+        """What was changed so far: (row, head) pairs of each layer; of the stream, layers after which it was.
 
         Args:
             hook: The hook that changed it.
 
         Returns:
-            Counts by layer, of the layers with any; ascending.
+            Counts by layer, of the layers with any; ascending. Those of the stream are above 0 and count nothing.
         """
         self.compare()
         total: Counter[int] = Counter()

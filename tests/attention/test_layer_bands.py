@@ -42,3 +42,23 @@ def test_whole_numbers_of_arrays_are_accepted(given: Any) -> None:
 def test_anything_else_is_refused_by_name(given: Any) -> None:
     with pytest.raises(ModelInputError, match=r"got deep[ =]"):
         resolve_layers(given, 4, name="deep")
+
+
+@pytest.mark.parametrize("count", range(1, 13))
+def test_neighbouring_bands_share_no_layer_and_leave_none_out(count: int) -> None:
+    whole = tuple(range(count))
+    assert resolve_layers((0.0, 1.0), count) == whole
+    if count < 3:  # a band without a layer takes the nearest
+        return
+    for cut in (0.25, 1 / 3, 0.5, 0.75):
+        assert resolve_layers((0.0, cut), count) + resolve_layers((cut, 1.0), count) == whole
+    half = resolve_layers((0.0, 0.5), count)
+    assert half[-1] / (count - 1) < 0.5 <= (half[-1] + 1) / (count - 1)
+
+
+def test_layers_are_given_in_any_order_and_come_ascending_once() -> None:
+    assert resolve_layers([-1, 2, 0, 2], 5) == (0, 2, 4)
+    assert resolve_layers([-5], 5) == (0,)
+    for outside in (-6, 5):
+        with pytest.raises(ModelInputError, match=f"layers {outside}; expected: a list of ints from -5 to 4"):
+            resolve_layers([outside], 5)

@@ -8,7 +8,7 @@ import torch
 from transformers import LogitsProcessor
 
 import lvlmscope as lv
-from lvlmscope.capture.agreement import compare_logits, decoder_dtype
+from lvlmscope.capture.agreement import Agreement, compare_logits, decoder_dtype
 from lvlmscope.errors import ReplayError
 from lvlmscope.models.families import family_of
 from tests.support import tiny_models
@@ -69,6 +69,26 @@ def test_what_may_differ_is_a_share_of_the_largest_logit_by_dtype(dtype: torch.d
     replayed[1, 1, 0] = float("nan")
     with pytest.raises(ReplayError, match="NaN at step 1"):
         compare_logits(generation, replayed, dtype)
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_equal_infinities_agree_and_others_do_not() -> None:
+    logits = torch.tensor([[[1.0, float("-inf"), 3.0, float("inf")]]])
+    generation: Any = SimpleNamespace(logits=logits, steps=[1])
+    same = compare_logits(generation, logits.clone(), torch.float32)
+    assert (same.difference, same.tolerance) == (0.0, pytest.approx(3e-3))  # of the largest number
+    assert same.holds
+    for token, value in ((1, 0.0), (1, float("inf")), (0, float("-inf"))):
+        other = logits.clone()
+        other[0, 0, token] = value
+        found = compare_logits(generation, other, torch.float32)
+        assert found.difference == float("inf")
+        assert not found.holds
+
+
+def test_a_difference_of_exactly_the_tolerance_holds() -> None:
+    assert Agreement(difference=0.5, tolerance=0.5).holds
+    assert not Agreement(difference=0.5000001, tolerance=0.5).holds
 
 
 @pytest.mark.usefixtures("unchecked_shapes")

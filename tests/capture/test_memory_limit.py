@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import lvlmscope as lv
-from lvlmscope.capture.memory_limit import estimate_inputs, parse_size
+from lvlmscope.capture.memory_limit import Estimate, estimate_inputs, fit_into, parse_size
 from lvlmscope.errors import MemoryLimitError, ModelInputError, UnsupportedOptionError
 from lvlmscope.models.families import family_of
 from lvlmscope.traces.trace import Trace
@@ -97,6 +97,52 @@ def test_too_little_memory_is_refused_before_anything_runs() -> None:
 def test_sizes_that_are_none(size: str) -> None:
     with pytest.raises(UnsupportedOptionError, match="write the size with its unit"):
         parse_size(size)
+
+
+@pytest.mark.parametrize(
+    ("size", "number"),
+    [
+        *((1, 1), ("7", 7), ("7B", 7), (" 2 KB ", 2000), ("2kib", 2048), ("1.5MB", 1_500_000), ("2MiB", 2**21)),
+        *(("3 gb", 3 * 10**9), ("0.5GiB", 2**29), (".5 kb", 500), ("1e3", None), ("2 TB", None)),
+    ],
+)
+def test_sizes_with_every_unit(size: Any, number: int | None) -> None:
+    if number is not None:
+        assert parse_size(size) == number
+        return
+    with pytest.raises(UnsupportedOptionError, match="write the size with its unit"):
+        parse_size(size)
+
+
+def test_what_just_fits_is_taken_and_a_byte_less_is_not() -> None:
+    case = FAMILIES["llava"]()
+    given = (case.model, family_of(case.model), case.inputs, STEPS)
+    options: dict[str, Any] = {"gradients": True, "hidden_states": False, "keep": "all", "precision": "float32"}
+    whole, layerwise = (estimate_inputs(*given, layerwise=one, **options).peak for one in (False, True))
+    assert layerwise < whole - 1
+    assert fit_into(whole, *given, **options) is False
+    assert fit_into(whole - 1, *given, **options) is True
+    assert fit_into(layerwise, *given, **options) is True
+    lean = [
+        estimate_inputs(*given, layerwise=True, **(options | changed)).peak / 1e6
+        for changed in (
+            {"keep": "image_answer"},
+            {"precision": "float16"},
+            {"keep": "image_answer", "precision": "float16"},
+            {"gradients": False},
+        )
+    ]
+    names = ("keep='image_answer'", "precision='float16'", "both", "gradients=False")
+    told = ", ".join(f"{name} {size:,.1f} MB" for name, size in zip(names, lean, strict=True))
+    with pytest.raises(MemoryLimitError, match=f"expected: {told}; give more"):
+        fit_into(layerwise - 1, *given, **options)
+
+
+def test_the_peak_is_what_is_kept_and_the_larger_of_the_work_and_its_copy() -> None:
+    sizes = {"prompt": 9, "steps": 3, "keys": 11, "rows": 100, "gradient": 20, "hidden": 3}
+    for working, peak in ((5, 246), (123, 246), (124, 247)):
+        found = Estimate(**sizes, working=working)
+        assert (found.kept, found.peak) == (123, peak)
 
 
 def test_recurrent_layers_and_interventions_are_not_done_one_layer_at_a_time() -> None:

@@ -80,6 +80,24 @@ def test_gradients_while_generating_are_those_of_the_trace(name: str, lowest: in
             assert not torch.equal(found[layer][0], found[layer][1])
 
 
+def test_each_of_several_gets_the_graph_that_it_asked_for() -> None:
+    case = tiny_models.llava()
+    alone = [Watcher((1,)), Watcher((0, 2))]
+    for watcher in alone:
+        with intervene(case.model, Watching(watcher)):
+            case.model.generate(**case.inputs, **OPTIONS)
+    together = [Watcher((1,)), Watcher(()), Watcher((0, 2))]
+    with intervene(case.model, *map(Watching, together)):
+        case.model.generate(**case.inputs, **OPTIONS)
+    assert [len(each.gradients) for each in together] == [STEPS, 0, STEPS]
+    assert all(each.options["max_new_tokens"] == STEPS for each in together)
+    for own, beside in zip(alone, together[::2], strict=True):
+        for expected, found in zip(own.gradients, beside.gradients, strict=True):
+            assert set(found) == {0, 1, 2}  # one graph for all that ask
+            for layer in expected:
+                torch.testing.assert_close(found[layer], expected[layer])
+
+
 def test_a_session_learns_the_settings_in_force() -> None:
     case = tiny_models.llava()
     watcher = Watcher(())

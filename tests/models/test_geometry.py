@@ -74,6 +74,49 @@ def test_a_square_in_the_middle_is_seen(name):
     assert placed.changed[0]
 
 
+# By hand: the image's size; rows and columns of tokens; left and top edge and size of the first one; how many tiles
+# stand in a row and a column, 0 where one grid of tokens runs through all
+BY_HAND = [
+    ("llava", (64, 32), (4, 4), (16, 0, 8, 8), (1, 1)),
+    ("llava_padded", (64, 32), (4, 4), (0, -16, 16, 16), (1, 1)),
+    ("paligemma", (64, 32), (4, 4), (0, 0, 16, 8), (1, 1)),
+    ("gemma3", (32, 64), (4, 4), (0, 0, 8, 16), (1, 1)),
+    ("qwen2_5_vl", (96, 64), (4, 6), (0, 0, 16, 16), (1, 1)),
+    ("mistral3", (32, 64), (8, 4), (0, 0, 8, 8), (1, 1)),
+    ("llava_next", (128, 128), (8, 8), (0, 0, 16, 16), (0, 0)),
+    ("llava_next", (128, 64), (4, 8), (0, 0, 16, 16), (0, 0)),
+    ("internvl", (128, 128), (8, 8), (0, 0, 16, 16), (2, 2)),
+    ("internvl", (192, 128), (8, 12), (0, 0, 16, 16), (2, 3)),
+    ("internvl", (128, 192), (12, 8), (0, 0, 16, 16), (3, 2)),
+    ("aya_vision", (96, 96), (8, 8), (0, 0, 12, 12), (2, 2)),
+    ("aya_vision", (144, 96), (8, 12), (0, 0, 12, 12), (2, 3)),
+    ("aya_vision", (96, 144), (12, 8), (0, 0, 12, 12), (3, 2)),
+    ("gemma3_crops", (160, 80), (4, 8), (0, 0, 20, 20), (1, 2)),
+]
+
+
+@pytest.mark.parametrize(("name", "size", "grid", "first", "tiles"), BY_HAND)
+def test_a_square_inside_one_token_changes_that_token_alone_in_its_tile(name, size, grid, first, tiles):
+    case, model, processor = ready(name)
+    left, top, width, height = first
+    for row, column in ((0, 0), (0, grid[1] - 1), (grid[0] - 1, 0), (1, 2), (grid[0] - 2, grid[1] - 3)):
+        box = (left + column * width, top + row * height, left + (column + 1) * width, top + (row + 1) * height)
+        square = (box[0] + width // 2 - 1, box[1] + height // 2 - 1, box[0] + width // 2 + 1, box[1] + height // 2 + 1)
+        if square[1] < 0 or square[3] > size[1]:
+            continue  # padding
+        placed = follow(case, model, [image(size)], [image(size, square)], processor=processor)
+        (layout,), (changed,) = placed.layouts, placed.changed
+        assert not layout.reason
+        several = max(tiles) != 1
+        tile = 1 if tiles == (0, 0) else row // 4 * tiles[1] + column // 4 + 1 if several else 0
+        place = (row % 4, column % 4) if several and tiles != (0, 0) else (row, column)
+        seen = [cell for cell in layout.cells if cell.key in changed]
+        assert [(cell.row, cell.column) for cell in seen if cell.tile == tile] == [place]
+        assert {cell.tile for cell in seen} == {0, tile}
+        (own,) = (cell for cell in seen if cell.tile == tile)
+        assert own.box == pytest.approx((max(box[0], 0), max(box[1], 0), min(box[2], size[0]), min(box[3], size[1])))
+
+
 @pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("llava_padded") and name != "llava"])
 def test_each_of_several_images_has_its_own_boxes(name):
     case, model, processor = ready(name)
@@ -263,10 +306,19 @@ def test_tiles_of_another_size_are_refused():
 
 
 @pytest.mark.parametrize("kind", ["Idefics3", "SmolVLM"])
-@pytest.mark.parametrize("sizes", [[(73, 151)], [(151, 73), (60, 60)], [(64, 64), (30, 200)]])
-def test_sub_images_are_placed_by_their_markers(kind, sizes):
+@pytest.mark.parametrize(
+    ("sizes", "square"),
+    [
+        ([(73, 151)], (20, 20, 28, 31)),
+        ([(73, 151)], (45, 60, 53, 70)),
+        ([(96, 64)], (6, 52, 12, 58)),
+        ([(151, 73), (60, 60)], (20, 20, 28, 31)),
+        ([(64, 64), (30, 200)], (20, 20, 28, 31)),
+    ],
+)
+def test_sub_images_are_placed_by_their_markers(kind, sizes, square):
     made = FAMILIES[kind.lower()]()
-    model, square = unmixed(made.model), (20, 20, 28, 31)
+    model = unmixed(made.model)
     images = pil(kind, size={"longest_edge": 96}, max_image_size={"longest_edge": 32})
     markers = ["<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *PLACES]
     processor = tf.Idefics3Processor(image_processor=images, tokenizer=tokenizer("<image>", markers), image_seq_len=16)

@@ -144,13 +144,17 @@ def beside(one: Cell, other: Cell) -> bool:
 def disagreements(layout: ImageLayout, changed: frozenset[int], square: Box, pixels: int) -> list[tuple[Cell, str]]:
     """Cells that changed too far from the square, or did not although they show it.
 
-    One pixel of resampling blur is allowed: of the image, or of the model's input where that is coarser.
+    One pixel of resampling blur is allowed: of the image, or of the model's input where that is coarser. Boxes that are
+    too wide do not widen it: a tile shows the whole image at most, divided among its rows and columns of tokens.
     """
+    assert layout.size is not None
     found = []
     for cell in layout.cells:
         same = [c for c in layout.cells if c.tile == cell.tile and c.box is not None]
         widest = max(max(c.box[2] - c.box[0], c.box[3] - c.box[1]) for c in same if c.box)
-        blur = max(1.0, widest / pixels)
+        counts = len({c.column for c in same}), len({c.row for c in same})
+        most = max(length / count for length, count in zip(layout.size, counts, strict=True))
+        blur = max(1.0, min(widest, most) / pixels)
         # A token of padding alone is blurred at most where its neighbour is
         near = [cell] if cell.box is not None else [one for one in same if beside(one, cell)]
         shared = max((overlap(one, square) for one in near), default=-np.inf)

@@ -72,6 +72,20 @@ def test_parts_of_a_file_are_the_parts_asked_for(full: Trace, tmp_path: Path) ->
         assert np.array_equal(slopes.values.squeeze(), full.gradient[step, layer].numpy())
 
 
+@pytest.mark.parametrize(("height", "exact"), [(1000, True), (1001, False)])
+def test_an_image_of_a_million_pixels_keeps_every_bit_and_a_larger_one_nearly(
+    height: int, exact: bool, tmp_path: Path
+) -> None:
+    ramp = np.add.outer(np.arange(height), np.arange(1000))
+    image = Image.fromarray(np.stack([ramp % 256, ramp // 8 % 256, ramp * 0], -1).astype(np.uint8))
+    replace(varied_trace(), images=(image, image.resize((9, 7)))).save(tmp_path / "t.safetensors")
+    large, small = Trace.load(tmp_path / "t.safetensors").images
+    assert (large.size, small.size) == ((1000, height), (9, 7))
+    assert (large.tobytes() == image.tobytes()) is exact
+    assert np.abs(np.asarray(large).astype(int) - np.asarray(image)).mean() < 3
+    assert small.tobytes() == image.resize((9, 7)).tobytes()
+
+
 def test_before_and_after_are_not_exchanged() -> None:
     before = varied_trace(seed=1, steps=3)
     less = before.attention.where(before.image_keys.logical_not(), before.attention / 2)

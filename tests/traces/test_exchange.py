@@ -82,6 +82,7 @@ def test_a_cache_of_transformer_lens_holds_the_rows() -> None:
     assert whole.hidden_states is not None
     for layer in whole.layer_indices:
         assert torch.equal(cache["pattern", layer][0].transpose(0, 1), whole.attention[:, layer])
+        assert torch.equal(cache["resid_pre", layer][0], whole.hidden_states[:, layer])
         assert torch.equal(cache["resid_post", layer][0], whole.hidden_states[:, layer + 1])
 
 

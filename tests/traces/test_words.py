@@ -111,6 +111,33 @@ def test_marks_are_words_wherever_they_stand():
         marked_words(trace, words, ["cake"])
 
 
+def test_every_mention_of_a_word_is_marked_and_the_first_is_found() -> None:
+    trace = with_answer("A", " dog", " and", " a", " hot", "dog", ",", " a", " dog", ".")
+    words = words_of(trace)
+    assert [words[n].text for n in sorted(marked_words(trace, words, ["dog"]))] == ["dog", "dog"]
+    assert sorted(marked_words(trace, words, ["dog"])) == [1, 6]  # not the end of another word
+    assert find_word(trace, "dog").steps == (1,)
+    last = trace.answer.rindex("dog")
+    assert marked_words(trace, words, [(last, last + 3)]) == {6}
+    assert marked_words(trace, words, [8]) == {6}
+
+
+def test_a_mark_reaches_no_word_that_only_touches_it() -> None:
+    trace = with_answer("猫", "と犬", "と", "猫")
+    words = words_of(trace)
+    assert [(word.text, word.steps) for word in words] == [
+        ("猫", (0,)),
+        ("と", (1,)),
+        ("犬", (1,)),
+        ("と", (2,)),
+        ("猫", (3,)),
+    ]
+    assert [marked_words(trace, words, [(n, n + 1)]) for n in range(5)] == [{0}, {1}, {2}, {3}, {4}]
+    assert marked_words(trace, words, [(1, 3)]) == {1, 2}
+    assert marked_words(trace, words, ["猫"]) == {0, 4}
+    assert marked_words(trace, words, [1]) == {1, 2}  # a token of two words
+
+
 @pytest.mark.parametrize("mark", [1.5, (1, 2, 3), None])
 def test_a_mark_of_another_kind_is_refused(mark):
     trace = with_answer(*PIECES)
