@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.attribution import max_sensitivity as max_sensitivity
     from lvlmscope.attribution import occlusion as occlusion
     from lvlmscope.capture.size_estimate import estimate as estimate
+    from lvlmscope.capture.span_labels import label_spans as label_spans
     from lvlmscope.capture.trace_many_examples import trace_many as trace_many
     from lvlmscope.capture.trace_one import trace as trace
     from lvlmscope.capture.trace_one import trace_inputs as trace_inputs
@@ -215,6 +216,7 @@ _HOMES = {
     "Sweep": "lvlmscope.sweeps",
     "load_sweep": "lvlmscope.sweeps",
     "sweep": "lvlmscope.sweeps",
+    "label_spans": "lvlmscope.capture.span_labels",
     "trace": "lvlmscope.capture.trace_one",
     "trace_inputs": "lvlmscope.capture.trace_one",
     "explore": "lvlmscope.explorer",
@@ -249,7 +251,7 @@ __all__ += [
     "score_signals",
 ]
 __all__ += ["intervene", "list_models", "load", "occlusion", "read_attention", "report", "resolve_layers"]
-__all__ += ["max_sensitivity", "trace", "trace_inputs", "trace_many", "tune"]
+__all__ += ["label_spans", "max_sensitivity", "trace", "trace_inputs", "trace_many", "tune"]
 __all__ += ["Sweep", "load_sweep", "sweep"]
 __all__ += [
     "CLVA",

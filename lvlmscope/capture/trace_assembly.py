@@ -10,6 +10,7 @@ from lvlmscope.capture.replay import Replay
 from lvlmscope.decoding.generation_record import Generation
 from lvlmscope.inputs.detokenization import alternative_pieces, answer_pieces, collapsed_prompt, prompt_pieces
 from lvlmscope.inputs.preparation import ModelInputs
+from lvlmscope.inputs.thinking_markers import recorded_answer
 from lvlmscope.models.families import Family
 from lvlmscope.traces.image_identity import describe_images
 from lvlmscope.traces.token_layout import Kind, Layout
@@ -79,6 +80,7 @@ def assemble_trace(
         layout, texts = layout.select(chosen_keys), tuple(texts[key] for key in chosen_keys)
     cut = partial(_stacked, sample=sample, steps=steps, columns=own.nonzero().flatten(), seen=seen)
     chosen, mixed = replay.probabilities, replay.mixed
+    prompt_text = source.text if source else collapsed_prompt(prompt_texts[outside:], in_text)
     return Trace(
         attention=cut(replay.attention),
         gradient=None if replay.gradient is None else cut(replay.gradient),
@@ -106,7 +108,8 @@ def assemble_trace(
         kept_keys="all" if replay.columns is None else "image_answer",
         provenance=provenance
         | {"images": describe_images(source.images, source.names) if source else [], "prompt_length": prompt_length}
-        | {"prompt_text": source.text if source else collapsed_prompt(prompt_texts[outside:], in_text)},
+        | {"prompt_text": prompt_text}
+        | recorded_answer(answer_ids.tolist(), prepared.processor, prompt_text),
         effects=effects,
     )
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Literal
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -10,19 +10,17 @@ import xarray as xr
 from lvlmscope.attention.option_checks import require_function, require_kind
 from lvlmscope.errors import EvaluationError, message, task
 from lvlmscope.evaluation.metrics.ranking import Level, Resamples, estimate, weight_blocks
+from lvlmscope.evaluation.signal_readings import GROUPS, OF_WORDS, Axis, readings_of, sums_of
 from lvlmscope.evaluation.signal_registry import signal_named
 from lvlmscope.evaluation.sweep_aggregation import sweep_sums
-from lvlmscope.evaluation.word_labels import LABELS, LabelledWord
+from lvlmscope.evaluation.word_labels import LabelledWord
 from lvlmscope.evaluation.word_table import paired
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.requirements import require_traces
 from lvlmscope.traces.trace import Trace
-from lvlmscope.traces.word_values import Tokens, word_steps
+from lvlmscope.traces.word_values import Tokens
 
 __all__ = ["Axis", "aggregate"]
-
-Axis = Literal["layer", "head", "word"]
-_AVERAGED: Final = ("layer", "head")
 
 
 @checked
@@ -40,19 +38,20 @@ def aggregate(
 ) -> xr.Dataset:
     """Mean, spread, count and confidence interval of a signal over many traces.
 
-    One reading is one generated token, or one word when `by` holds `"word"`; a signal without steps gives one reading a
-    trace. Layers and heads that are not asked for are averaged within a reading. Readings of one trace depend on each
-    other, so the interval is a bootstrap over traces, not over tokens. A sweep holds words and has averaged over heads:
-    one reading is one word of it, and `"head"` is no axis.
+    One reading is one generated token, or one word when `by` holds `"word"` or `"category"`; a signal without steps
+    gives one reading a trace. Layers and heads that are not asked for are averaged within a reading. Readings of one
+    trace depend on each other, so the interval is a bootstrap over traces, not over tokens. A sweep holds words and has
+    averaged over heads: one reading is one word of it, and `"head"` is no axis.
 
     Args:
         traces: Traces of one model, a generator too; those of different prompts are pooled, so give those of one
             prompt where it matters. Or a sweep's folder, read one batch of rows after the other.
         signal: A name that `lvlmscope signals` lists, or any function from a trace to an array with dims among layer,
             head, step, and others of its own, which are kept.
-        by: Axes of the result: `"layer"`, `"head"`, `"word"` (grounded, hallucinated, other).
-        labels: The words of each trace as `label_words` gives them; needed for `"word"`. None for a sweep, which has
-            labelled its own.
+        by: Axes of the result: `"layer"`, `"head"`, `"word"` (grounded, hallucinated, other), `"category"` (the object
+            that a word names; other words are left out), `"span"` (thinking, answer, marker: see `Trace.spans`).
+        labels: The words of each trace as `label_words` gives them; needed for `"word"` and `"category"`. None for a
+            sweep, which has labelled its own.
         tokens: Which tokens of a word are read: the `"first"`, or the `"mean"` over all.
         resamples: Bootstrap draws.
         level: Share of the draws inside the interval.
@@ -64,8 +63,8 @@ def aggregate(
         fewer than ten traces are too narrow, and figures say so.
 
     Raises:
-        EvaluationError: No traces, an axis that the signal does not have, `"word"` without labels, traces whose
-            signals differ in shape, or a sweep that does not hold what is asked for.
+        EvaluationError: No traces, an axis that the signal does not have, words without labels, traces whose spans are
+            not known or whose signals differ in shape, or a sweep that does not hold what is asked for.
         ModelInputError: An option of another type, out of range, or not among the choices.
 
     >>> from lvlmscope.diagnostics import planted_trace
@@ -78,10 +77,12 @@ def aggregate(
         if labels is not None:
             fix = "leave them out: a sweep holds its own"
             raise EvaluationError(message("a sweep's folder with labels", "a sweep's folder alone", fix))
-        whole, attrs = sweep_sums(traces, signal, axes, tokens)
+        parts, attrs = sweep_sums(traces, signal, axes, tokens)
     else:
         whole, attrs = _trace_sums(traces, _checked(signal, axes, labels), axes, labels, tokens)
-    result = _statistics(whole, resamples=resamples, level=level, seed=seed)
+        parts = iter([whole])
+    found = [_statistics(part, resamples=resamples, level=level, seed=seed) for part in parts]
+    result = found[0] if len(found) == 1 else xr.concat(found, "category")
     about = {name: attrs[name] for name in ("long_name", "units", "bounds", "reference") if name in attrs}
     return result.assign_attrs(**about, level=level, interval="bootstrap over traces")
 
@@ -100,13 +101,19 @@ def _trace_sums(
     for trace, words in pairs:
         example = compute(trace)
         require_kind("what signal gives", example, xr.DataArray, "a labelled array")
-        sums.append(_summed(_readings(example, axes, words, tokens)))
-        if sums[-1]["total"].shape != sums[0]["total"].shape:
+        sums.append(
+            sums_of(readings_of(example, trace, axes, words, tokens), [name for name in GROUPS if name in axes])
+        )
+        one, other = ({**each["total"].sizes, "category": 0} for each in (sums[0], sums[-1]))
+        if one != other:
             got = f"shapes {sums[0]['total'].shape} and {sums[-1]['total'].shape}"
             raise EvaluationError(message(got, "traces of one model", "give one model's traces"))
     if example is None:
         raise EvaluationError(message("no traces", "at least one trace", "give some"))
-    return xr.concat(sums, "trace"), example.attrs
+    whole = xr.concat(sums, "trace", join="outer", fill_value=0)
+    if 0 in whole["total"].shape:
+        raise EvaluationError(message("no word that names an object", "labels with such words", "pass label_words'"))
+    return whole.sortby("category") if "category" in axes else whole, example.attrs
 
 
 def _checked(signal: Any, axes: tuple[Axis, ...], labels: Any) -> Callable[[Trace], xr.DataArray]:
@@ -114,9 +121,9 @@ def _checked(signal: Any, axes: tuple[Axis, ...], labels: Any) -> Callable[[Trac
         fix = "give one of these"
         raise EvaluationError(message(type(signal).__name__, "a signal's name, or a function of a trace", fix))
     found = signal_named(signal) if isinstance(signal, str) else None
-    if ("word" in axes) != (labels is not None):
-        got = "by='word' without labels" if labels is None else f"labels, and by={axes} without 'word'"
-        raise EvaluationError(message(got, "labels and 'word' together", "give both or neither"))
+    if any(name in axes for name in OF_WORDS) != (labels is not None):
+        got = f"by={axes} without labels" if labels is None else f"labels, and by={axes} without 'word' or 'category'"
+        raise EvaluationError(message(got, "labels together with 'word' or 'category'", "give both or neither"))
     if found is None:
         require_function("signal", signal, "a signal's name, or a function of a trace")
         function: Callable[[Trace], xr.DataArray] = signal
@@ -125,43 +132,6 @@ def _checked(signal: Any, axes: tuple[Axis, ...], labels: Any) -> Callable[[Trac
         got, fix = f"{found.name}, which needs the model", f"pass lambda trace: {found.name}(trace, model)"
         raise EvaluationError(message(got, "signals of a trace alone", fix))
     return found.read
-
-
-def _readings(
-    array: xr.DataArray, axes: tuple[Axis, ...], words: Sequence[LabelledWord] | None, tokens: Tokens
-) -> xr.DataArray:
-    """Values over `reading`, the axes asked for and the signal's own dims; a coordinate `word` tells the class."""
-    missing = set(axes) - {"word"} - set(array.dims)
-    if missing or "key" in array.dims or (words is not None and "step" not in array.dims):
-        got = f"by={axes} of a signal with dims {array.dims}"
-        expected = "axes that the signal has, no 'key', and steps for words"
-        raise EvaluationError(message(got, expected, "choose other axes, or reduce the signal first"))
-    array = array.astype(np.float64).mean([dim for dim in _AVERAGED if dim in array.dims and dim not in axes])
-    if "step" not in array.dims:
-        return array.expand_dims("reading")
-    if words is None:
-        return array.drop_vars(["step", "token"], errors="ignore").rename(step="reading")
-    named = [word for word in words if word.steps]
-    values = [array.isel(step=word_steps(word.steps, tokens)).mean("step") for word in named]
-    found = xr.concat(values, "reading") if values else array.isel(step=[]).rename(step="reading")
-    return found.drop_vars(["step", "token"], errors="ignore").assign_coords(
-        word=("reading", [word.label for word in named])
-    )
-
-
-def _summed(readings: xr.DataArray) -> xr.Dataset:
-    """Total, total of squares and count of one trace; with a dim `word` where the readings tell their class."""
-    if "word" not in readings.coords:
-        return _totals(readings)
-    parts = [_totals(readings.isel(reading=(readings["word"] == label).to_numpy())) for label in LABELS]
-    return xr.concat(parts, xr.Variable("word", list(LABELS)))
-
-
-def _totals(readings: xr.DataArray) -> xr.Dataset:
-    readings = readings.drop_vars("word", errors="ignore")
-    squares, known = readings**2, readings.notnull()
-    parts = {"total": readings, "squares": squares, "count": known}
-    return xr.Dataset({name: part.sum("reading") for name, part in parts.items()})
 
 
 def _statistics(sums: xr.Dataset, *, resamples: int, level: float, seed: int) -> xr.Dataset:

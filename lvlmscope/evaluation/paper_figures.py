@@ -19,6 +19,7 @@ from lvlmscope.traces.trace import Trace
 __all__ = [
     "abnormal_heads_by_layer",
     "entropy_by_layer",
+    "entropy_by_object",
     "entropy_by_word",
     "image_attention_by_head",
     "pearson_by_layer",
@@ -141,6 +142,23 @@ def entropy_by_word(
         What `aggregate` gives, dims (layer, word).
     """
     return aggregate(traces, "layer_image_entropy", by=("layer", "word"), labels=labels, **options)
+
+
+def entropy_by_object(
+    traces: Traces, labels: Iterable[Sequence[LabelledWord]] | None = None, **options: Any
+) -> xr.Dataset:
+    """Image attention entropy of each layer at each kind of object, grounded and hallucinated, nats (D-LEAF, figure 5).
+
+    Args:
+        traces: Traces of one model, or a sweep's folder.
+        labels: The words of each; None for a sweep, which has labelled its own.
+        **options: Of `aggregate`: tokens, resamples, level, seed.
+
+    Returns:
+        What `aggregate` gives, dims (layer, word, category), with the words grounded and hallucinated alone.
+    """
+    found = aggregate(traces, "layer_image_entropy", by=("layer", "word", "category"), labels=labels, **options)
+    return found.sel(word=["grounded", "hallucinated"])
 
 
 def abnormal_heads_by_layer(traces: Iterable[Trace], rule: EntropyRule | None = None, **options: Any) -> xr.Dataset:

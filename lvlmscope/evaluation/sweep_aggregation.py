@@ -1,7 +1,8 @@
-"""Sums of a sweep's words by image, layer and class of word, read in batches of rows."""
+"""Sums of a sweep's words by image, layer, class of word, object and span, read in batches of rows."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,15 @@ import xarray as xr
 
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.signal_registry import signal_named
-from lvlmscope.evaluation.sweep_tables import image_ids, read_manifest, require_tokens, word_batches
+from lvlmscope.evaluation.sweep_tables import (
+    category_names,
+    image_ids,
+    read_manifest,
+    require_tokens,
+    word_batches,
+)
 from lvlmscope.evaluation.word_labels import LABELS
+from lvlmscope.traces.answer_spans import SPANS
 from lvlmscope.traces.array_attributes import storable
 from lvlmscope.traces.word_values import Tokens
 
@@ -22,47 +30,58 @@ _SUMS = ("total", "squares", "count")
 
 def sweep_sums(
     folder: str | os.PathLike[str], signal: Any, axes: Sequence[str], tokens: Tokens
-) -> tuple[xr.Dataset, dict[str, Any]]:
+) -> tuple[Iterator[xr.Dataset], dict[str, Any]]:
     """Total, total of squares and count of a signal's readings in each image; one reading is one word.
 
     Args:
         folder: The sweep's folder, finished or not.
         signal: A signal's name.
-        axes: Among layer and word.
+        axes: Among layer, word, category and span.
         tokens: Which tokens of a word the sweep read.
 
     Returns:
-        Variables `total`, `squares` and `count` with a dim `trace` and the axes; and what the sweep says of the signal.
+        Variables `total`, `squares` and `count` with a dim `trace` and the axes, one dataset for each category where
+        that is an axis, so that no more than one is held; and what the sweep says of the signal.
 
     Raises:
         EvaluationError: No sweep, a signal or an axis that it does not hold, other tokens, no image, or classes of
             words that it does not know.
     """
-    about = read_manifest(folder)
+    about, home = read_manifest(folder), Path(folder)
     name = _held(about, signal)
     require_tokens(about, tokens)
     if wrong := [axis for axis in axes if axis == "head" or (axis == "layer" and not about["signals"][name])]:
         got, expected = f"by={tuple(axes)} of {name} in a sweep", "axes that the sweep holds: no heads"
         raise EvaluationError(message(got, expected, f"leave {', '.join(wrong)} out, or pass traces"))
-    numbers = {item: number for number, item in enumerate(image_ids(Path(folder)))}
+    categories = category_names(home) if "category" in axes else [None]
+    sums = [_sums(home, name, axes, about["layers"] if "layer" in axes else [0], one) for one in categories[:1]]
+    if not sums or ("category" not in axes and not sums[0]["count"].any()):
+        got, expected = f"{folder} without such words", "words with this signal, labelled where by='word', with spans"
+        raise EvaluationError(message(got, expected, "sweep a data set with objects, or leave by='word' out"))
     layers = about["layers"] if "layer" in axes else [0]
-    classes = [*LABELS] if "word" in axes else [None]
-    sums = np.zeros((3, len(numbers), len(classes), len(layers)))
-    for batch in word_batches(Path(folder), ["item_id", "label", name], labelled="word" in axes):
+    later = (_sums(home, name, axes, layers, one) for one in categories[1:])
+    return chain(sums, later), storable(about.get("about", {}).get(name, {}))
+
+
+def _sums(home: Path, name: str, axes: Sequence[str], layers: Sequence[int], category: str | None) -> xr.Dataset:
+    """Sums of the words of one category, or of all."""
+    numbers = {item: number for number, item in enumerate(image_ids(home))}
+    groups = {"label": [*LABELS] if "word" in axes else [None], "span": [*SPANS] if "span" in axes else [None]}
+    sums = np.zeros((3, len(numbers), *map(len, groups.values()), len(layers)))
+    columns = ["item_id", *groups, name]
+    for batch in word_batches(home, columns, labelled="word" in axes or category is not None, category=category):
         values = _values(batch.column(name), by_layer="layer" in axes)
         rows = np.array([numbers[item] for item in batch.column("item_id").to_pylist()], dtype=np.int64)
-        labels = np.array(batch.column("label").to_pylist(), dtype=object)
-        for place, label in enumerate(classes):
-            own = slice(None) if label is None else labels == label
-            _add(sums[:, :, place], rows[own], values[own])
-    if not sums[2].any():
-        got, expected = f"{folder} without such words", "words with this signal, labelled where by='word'"
-        raise EvaluationError(message(got, expected, "sweep a data set with objects, or leave by='word' out"))
-    dims = ("trace", "word", "layer")
-    coords = {"word": classes, "layer": layers}
+        told = {each: np.array(batch.column(each).to_pylist(), dtype=object) for each in groups}
+        for place, chosen in zip(np.ndindex(*map(len, groups.values())), product(*groups.values()), strict=True):
+            masks = [told[each] == one for each, one in zip(groups, chosen, strict=True) if one is not None]
+            own = np.logical_and.reduce(masks) if masks else np.full(len(rows), fill_value=True)
+            _add(sums[(slice(None), slice(None), *place)], rows[own], values[own])
+    dims = ("trace", "word", "span", "layer")
+    coords: dict[str, Any] = {"word": groups["label"], "span": groups["span"], "layer": list(layers)}
     whole = xr.Dataset({part: (dims, own) for part, own in zip(_SUMS, sums, strict=True)}, coords=coords)
-    dropped = [dim for dim in ("word", "layer") if dim not in axes]
-    return whole.isel(dict.fromkeys(dropped, 0), drop=True), storable(about.get("about", {}).get(name, {}))
+    found = whole.isel({dim: 0 for dim in dims[1:] if dim not in axes}, drop=True)
+    return found if category is None else found.expand_dims(category=[category])
 
 
 def _held(about: dict[str, Any], signal: Any) -> str:

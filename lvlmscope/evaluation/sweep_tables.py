@@ -16,13 +16,22 @@ from lvlmscope.traces.validated_json import read_json_object
 from lvlmscope.traces.word_values import Tokens
 
 __all__ = ["ERRORS", "FORMAT", "IMAGES", "MANIFEST", "WORDS"]
-__all__ += ["image_ids", "metadata", "part_name", "read_manifest", "require_tokens", "sweep_words", "word_batches"]
+__all__ += [
+    "category_names",
+    "image_ids",
+    "metadata",
+    "part_name",
+    "read_manifest",
+    "require_tokens",
+    "sweep_words",
+    "word_batches",
+]
 
 MANIFEST: Final = "sweep.json"
 WORDS: Final = "words"
 IMAGES: Final = "images"
 ERRORS: Final = "errors"
-FORMAT: Final = 1
+FORMAT: Final = 2
 _EXPECTED: Final = "a folder that lvlmscope sweep wrote"
 _WORD: Final = ("text", "category", "label", "start", "end", "first_step", "last_step")
 
@@ -125,7 +134,12 @@ def require_tokens(about: Mapping[str, Any], tokens: Tokens) -> None:
 
 
 def word_batches(
-    folder: Path, columns: Sequence[str], *, labelled: bool = False, objects: bool = False
+    folder: Path,
+    columns: Sequence[str],
+    *,
+    labelled: bool = False,
+    objects: bool = False,
+    category: str | None = None,
 ) -> Iterator[Any]:
     """A sweep's words, some thousand rows at a time, in the order of the parts.
 
@@ -134,6 +148,7 @@ def word_batches(
         columns: Which columns are read.
         labelled: Leave out words of images whose objects are not known.
         objects: Leave out words that name no object, too.
+        category: Leave out words that do not name this object; None for none.
 
     Yields:
         Arrow record batches.
@@ -146,7 +161,23 @@ def word_batches(
     kept = None
     if labelled:
         kept = ds.field("label").isin(LABELS[:2] if objects else LABELS)
+    if category is not None:
+        own = ds.field("category") == category
+        kept = own if kept is None else kept & own
     yield from _batches(folder, WORDS, columns, kept)
+
+
+def category_names(folder: Path) -> list[str]:
+    """Objects that the labelled words of a sweep name, in the order of their names.
+
+    Args:
+        folder: The sweep's folder.
+
+    Raises:
+        EvaluationError: The files cannot be read.
+    """
+    batches = word_batches(folder, ["category"], labelled=True, objects=True)
+    return sorted({one for batch in batches for one in batch.column(0).to_pylist()})
 
 
 def image_ids(folder: Path) -> list[str]:

@@ -8,12 +8,13 @@ __all__ = ["alternative_pieces", "answer_pieces", "collapsed_prompt", "prompt_pi
 _UNFINISHED = "\ufffd"  # what a tokenizer decodes the first bytes of a longer character to
 
 
-def answer_pieces(ids: Sequence[int], processor: Any) -> tuple[str, ...]:
+def answer_pieces(ids: Sequence[int], processor: Any, *, special: bool = False) -> tuple[str, ...]:
     """Text that each answer token adds; special tokens add none, and a character of several tokens goes to its last.
 
     Args:
         ids: Token ids.
         processor: Its tokenizer decodes; None writes the ids themselves.
+        special: Whether special tokens have their text, too.
 
     Returns:
         One piece per token; joined they are the decoded answer.
@@ -24,7 +25,7 @@ def answer_pieces(ids: Sequence[int], processor: Any) -> tuple[str, ...]:
     pieces: list[str] = []
     written = ""
     for count in range(1, len(ids) + 1):
-        text = _decode(tokenizer, ids[:count], skip_special_tokens=True)
+        text = _decode(tokenizer, ids[:count], skip_special_tokens=not special)
         unfinished = text.endswith(_UNFINISHED) and count < len(ids)
         if unfinished:
             pieces.append("")

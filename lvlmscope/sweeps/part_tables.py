@@ -23,6 +23,7 @@ _WORD_COLUMNS: Final = {
     "text": "string",
     "category": "string",
     "label": "string",
+    "span": "string",
     "start": "int32",
     "end": "int32",
     "first_step": "int32",
@@ -122,9 +123,10 @@ def _labelled(one: SweptItem, vocabulary: Vocabulary | None) -> tuple[LabelledWo
 def _word_table(swept: Sequence[SweptItem], words: Sequence[Sequence[LabelledWord]], columns: Columns) -> Any:
     import pyarrow as pa
 
+    spans = [one.trace.spans for one in swept]
     rows = [
-        _word_row(one, number, word, columns.vocabulary)
-        for one, own in zip(swept, words, strict=True)
+        _word_row(one, number, word, columns.vocabulary) | {"span": None if told is None else told[word.steps[0]]}
+        for one, own, told in zip(swept, words, spans, strict=True)
         for number, word in enumerate(own)
     ]
     found: dict[str, Any] = {name: [row[name] for row in rows] for name in _WORD_COLUMNS}

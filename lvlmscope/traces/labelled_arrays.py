@@ -33,7 +33,9 @@ def coordinates(trace: "Trace", *dims: str) -> dict[str, Any]:
 
 def _along(trace: "Trace", dim: str) -> dict[str, Any]:
     if dim == "step":
-        return {"step": np.arange(trace.num_steps), "token": ("step", np.array(trace.answer_tokens, dtype=object))}
+        spans = {} if trace.spans is None else {"span": ("step", np.array(trace.spans, dtype=object))}
+        tokens = ("step", np.array(trace.answer_tokens, dtype=object))
+        return {"step": np.arange(trace.num_steps), "token": tokens, **spans}
     if dim == "layer":
         return {"layer": np.array(trace.layer_indices)}
     if dim == "head":

@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 
 from lvlmscope.errors import ShapeError, message
+from lvlmscope.traces.answer_spans import Span, recorded_spans
 from lvlmscope.traces.words import Word, words_in
 
 __all__ = ["SignalTrace"]
@@ -63,12 +64,18 @@ class SignalTrace:
             for name, found in self.values.items()
         }
         coords = {"step": np.arange(self.num_steps), "token": ("step", np.array(self.answer_tokens, dtype=object))}
+        coords |= {} if self.spans is None else {"span": ("step", np.array(self.spans, dtype=object))}
         return xr.Dataset(arrays, coords=coords | ({"layer": np.array(self.layers)} if self.layers else {}))
 
     @property
     def num_steps(self) -> int:
         """N: number of answer tokens."""
         return len(self.answer_tokens)
+
+    @property
+    def spans(self) -> tuple[Span, ...] | None:
+        """As in a ``Trace``."""
+        return recorded_spans(self.provenance, self.num_steps)
 
     @property
     def words(self) -> tuple[Word, ...]:

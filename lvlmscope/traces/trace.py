@@ -9,6 +9,7 @@ import torch
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.image_layout import ImageLayout
 from lvlmscope.errors import ShapeError, TraceFileError, describe, message
+from lvlmscope.traces.answer_spans import Span, recorded_spans
 from lvlmscope.traces.shared_rows import once_a_trace
 from lvlmscope.traces.token_layout import Layout
 
@@ -158,6 +159,14 @@ class Trace:
     def num_heads(self) -> int:
         """H: number of query heads."""
         return self.attention.shape[2]
+
+    @property
+    def spans(self) -> tuple[Span, ...] | None:
+        """Of each step whether the model was thinking, wrote its final answer, or a marker between them.
+
+        `"thinking"`, `"answer"` or `"marker"`; None where the model declares no markers (see `label_spans`).
+        """
+        return recorded_spans(self.provenance, self.num_steps)
 
     def rows(self) -> AttentionRows:
         """The attention as a row object ``[step, layer, head, key]`` with image mass and distribution.

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from lvlmscope.capture.span_labels import label_spans
 from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy, planted_trace, visual_attention_ratio
 from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
 from lvlmscope.errors import EvaluationError, ModelInputError
@@ -14,6 +15,7 @@ from lvlmscope.evaluation import Vocabulary, aggregate, label_words
 from lvlmscope.evaluation.paper_figures import (
     abnormal_heads_by_layer,
     entropy_by_layer,
+    entropy_by_object,
     entropy_by_word,
     image_attention_by_head,
     pearson_by_layer,
@@ -77,6 +79,41 @@ def test_classes_of_words_are_told_apart() -> None:
     assert found["traces"].sel(layer=1).values.tolist() == [5, 5, 10]
     by_head = aggregate(traces, "image_attention_focus", by=("word", "head"), labels=labels)
     assert by_head["mean"].sizes == {"word": 3, "head": HEADS}
+
+
+def test_objects_and_spans_are_told_apart() -> None:
+    traces = [label_spans(trace, (" word0", " word2")) for trace in made(6)]
+    labels = labels_of(traces)
+    labels[0] = tuple(word for word in labels[0] if word.text != "word2")  # names no cat
+    by_object = aggregate(traces, "log_prob", by=("word", "category"), labels=labels)
+    assert by_object["category"].values.tolist() == ["cat", "dog"]
+    for category, word in (("dog", "word1"), ("cat", "word2")):
+        for label in ("grounded", "hallucinated"):
+            own = [
+                float(trace.log_probs[word.steps[0]])
+                for trace, words in zip(traces, labels, strict=True)
+                for word in words
+                if (word.category, word.label) == (category, label)
+            ]
+            mean, spread, count = twin.statistics(own)
+            cell = by_object.sel(word=label, category=category)
+            assert cell["mean"].item() == pytest.approx(mean, abs=1e-6)
+            assert cell["spread"].item() == pytest.approx(spread, abs=1e-5)
+            assert cell["count"].item() == count, word
+    assert by_object["count"].sel(word="other").values.tolist() == [0, 0]
+    by_span = aggregate(traces, "log_prob", by="span")
+    assert by_span["span"].values.tolist() == ["thinking", "answer", "marker"]
+    expected = [np.mean([float(trace.log_probs[step]) for trace in traces]) for step in (1, 3)]
+    assert by_span["mean"].values[:2] == pytest.approx(expected, abs=1e-6)
+    assert by_span["count"].values.tolist() == [6, 6, 12]
+    both = aggregate(traces, "image_attention_focus", by=("layer", "span", "word"), labels=labels)
+    assert both["count"].sel(layer=0, span="thinking").values.tolist() == [3, 3, 0]
+    figure = entropy_by_object(traces, labels)
+    assert dict(figure["mean"].sizes) == {"layer": LAYERS, "word": 2, "category": 2}
+    with pytest.raises(EvaluationError, match="spans are not known: its model declares no markers"):
+        aggregate(made(1), "log_prob", by="span")
+    with pytest.raises(EvaluationError, match="no word that names an object"):
+        aggregate(traces[:1], "log_prob", by="category", labels=[()])
 
 
 def test_tokens_of_a_word() -> None:
@@ -148,7 +185,7 @@ def test_bad_input_is_refused() -> None:
         aggregate(traces, "speed")
     with pytest.raises(EvaluationError, match=r"by=\('layer',\) of a signal with dims \('step',\)"):
         aggregate(traces, "log_prob", by="layer")
-    with pytest.raises(EvaluationError, match="by='word' without labels"):
+    with pytest.raises(EvaluationError, match=r"by=\('word',\) without labels"):
         aggregate(traces, "log_prob", by="word")
     with pytest.raises(EvaluationError, match="labels, and by"):
         aggregate(traces, "log_prob", by=(), labels=labels_of(traces))

@@ -1,5 +1,7 @@
 """`aggregate` and the papers' figures from a sweep's folder: the numbers of the traces themselves."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,7 @@ def traces(model: lv.LoadedModel, data: Dataset) -> list[lv.Trace]:
     return [lv.trace(model, image, prompt, max_new_tokens=12, progress=False) for image in images]
 
 
-@pytest.mark.parametrize("by", [("layer", "word"), ("word",)])
+@pytest.mark.parametrize("by", [("layer", "word"), ("word",), ("category",), ("layer", "word", "category")])
 @pytest.mark.parametrize("signal", ["layer_image_entropy", "image_attention_focus"])
 def test_a_sweep_gives_what_its_traces_give(
     swept: lv.Sweep, traces: list[lv.Trace], data: Dataset, by: Any, signal: str
@@ -57,6 +59,24 @@ def test_a_sweep_gives_what_its_traces_give(
     for part in PARTS:
         got = found[part].transpose(*expected[part].dims)
         np.testing.assert_allclose(got, expected[part], rtol=1e-5, atol=1e-6, err_msg=part)
+
+
+def test_spans_of_a_model_that_thinks(model: lv.LoadedModel, data: Dataset, tmp_path: Path) -> None:
+    processor = copy.copy(model.processor)
+    processor.chat_template = model.processor.chat_template + "{# The </image> #}"
+    # What it says after "The" and before "image" stands for what a model thinks
+    processor.tokenizer = copy.copy(model.processor.tokenizer)
+    processor.tokenizer.response_template = {"fields": {"thinking": {"open": "The", "close": "shows"}}}
+    thinking = lv.LoadedModel(model=model.model, processor=processor, name=model.name, family=model.family)
+    options: dict[str, Any] = {"part_size": 4, "batch_size": 1, "max_new_tokens": 8, "progress": False}
+    few = replace(data, items=data.items[:2])
+    swept = lv.sweep(thinking, few, tmp_path, signals=["log_prob"], **options)
+    rows = swept.words.to_table().to_pylist()
+    assert [row["text"] for row in rows if row["span"] == "thinking"] == ["image"] * 2
+    found = lv.aggregate(swept, "log_prob", by="span", **QUICK)
+    assert found["count"].sel(span=["thinking", "marker"]).values.tolist() == [2, 4]
+    own = [row["log_prob"] for row in rows if row["span"] == "answer"]
+    assert found["mean"].sel(span="answer").item() == pytest.approx(np.mean(own), abs=1e-6)
 
 
 def test_without_classes_a_reading_is_a_word(swept: lv.Sweep) -> None:

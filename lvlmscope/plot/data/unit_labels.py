@@ -9,7 +9,7 @@ from lvlmscope.traces.array_attributes import bounds_of, name_of_part, unit_of
 
 __all__ = ["axis_label", "counted", "map_label", "name_of", "quantity"]
 
-_OF_TRACE: Final = ("token", "key_token", "key_kind")  # what stands at a step or a key that was chosen
+_OF_TRACE: Final = ("token", "span", "key_token", "key_kind")  # what stands at a step or a key that was chosen
 _ROUNDING: Final = 1e-3
 
 
