@@ -8,10 +8,11 @@ import torch
 import xarray as xr
 
 from lvlmscope.attention.option_checks import require_function
-from lvlmscope.diagnostics.sinks import attention_sinks, seen_keys
+from lvlmscope.diagnostics.sinks import attention_sinks
 from lvlmscope.errors import task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.traces.requirements import require_all_keys
+from lvlmscope.traces.sink_keys import seen_keys
 from lvlmscope.traces.trace import Trace
 
 __all__ = ["uniform_baseline"]
