@@ -167,7 +167,7 @@ def test_other_weights_data_and_schemas_are_refused(
         lv.sweep(model, replace(data, items=data.items[:8]), sampled.folder, **SAMPLED)
     manifest = json.loads((sampled.folder / "sweep.json").read_text(encoding="utf-8"))
     (tmp_path / "sweep.json").write_text(json.dumps(manifest | {"lvlmscope_sweep": 99}), encoding="utf-8")
-    with pytest.raises(EvaluationError, match="of format 99; expected: format 1; use the version that wrote it"):
+    with pytest.raises(EvaluationError, match="of format 99; expected: format 2; use the version that wrote it"):
         lv.sweep(model, data, tmp_path, **SAMPLED)
 
 
@@ -250,7 +250,7 @@ def test_pandas_reads_a_sweep_in_one_line(sampled: lv.Sweep) -> None:
 def test_metadata_of_a_part_says_format_and_layers(sampled: lv.Sweep) -> None:
     schema = pq.read_schema(sampled.folder / "words" / "part-000000.parquet")
     facts = json.loads(schema.metadata[b"lvlmscope_sweep"])
-    assert facts == {"format": 1, "part": 0, "layers": list(range(8)), "tokens": "first"}
+    assert facts == {"format": 2, "part": 0, "layers": list(range(8)), "tokens": "first"}
     assert schema.field("layer_image_entropy").type == pa.list_(pa.float32(), 8)
 
 
