@@ -1,4 +1,4 @@
-"""One word at each layer: a map for each, on one scale."""
+"""One word at each layer: a map for each, on a scale of its own."""
 
 import lvlmscope as lv
 from lvlmscope.tiny import scene

@@ -59,15 +59,15 @@ def test_a_strip_over_layers_and_one_over_heads():
     over = plot.overlay(trace, "word0", each="layer", heads=[2])
     assert titles(over) == ["layer 4", "layer 9"]
     assert [cells(axes)[7] for axes in over.axes[1:3]] == pytest.approx([0, 0.5])
-    assert over.axes[-1].get_xlabel() == 'attention on a patch (share of 1); "word0", head 2'
+    assert over.axes[-1].get_xlabel().split("\n")[0] == 'attention on a patch (share of 1); "word0", head 2'
     heads = plot.overlay(trace, "word0", each="head", layers=[9])
     assert [float(cells(axes)[7]) for axes in heads.axes[1:5]] == pytest.approx([0, 0, 0.5, 0])
 
 
-def test_a_deep_strip_is_thinned_from_the_first_to_the_last_layer_and_says_so():
+def test_a_deep_strip_is_small_panels_of_all_layers():
     figure = plot.overlay(with_image(planted_trace(layers=80, heads=1)), 0, each="layer")
-    assert (titles(figure)[0], titles(figure)[-1], len(titles(figure))) == ("layer 0", "layer 79", 12)
-    assert figure.axes[0].get_xlabel() == "12 of 80 layers"
+    assert (titles(figure)[0], titles(figure)[-1], len(titles(figure))) == ("layer 0: 50 %", "layer 79: 50 %", 80)
+    assert figure.axes[-1].get_xlabel().endswith("titles: share on the image")
     assert texts_outside(figure) == []
 
 
@@ -133,11 +133,11 @@ def test_a_moved_image_does_not_matter_to_a_trace_and_is_named_when_asked_for(tm
 
 def test_plotly_lays_the_values_over_the_image():
     figure = plot.overlay(one_cell(layers=1, heads=1), ["word0", "word1"], backend="plotly", contour=True)
-    first = figure.data[0]
+    first = next(drawn for drawn in figure.data if drawn.type == "heatmap")
     assert (first.z[1][3], first.x[3], first.y[1]) == (pytest.approx(0.5), 42, 14)
-    assert [note.text for note in figure.layout.annotations][:1] == ['"word0"<br>50 % on the image']
-    assert len(figure.layout.images) == 2
+    assert [note.text for note in figure.layout.annotations][:2] == ["image", '"word0"<br>50 % on the image']
+    assert len(figure.layout.images) == 3
     assert figure.layout.coloraxis.cmax == pytest.approx(0.5)
     blind = plot.overlay(planted_trace(), 0, backend="plotly", smoothing=0.4)
-    assert blind.layout.title.text == "the trace holds no image"
+    assert "no image<br>in the trace:<br>patches only" in [note.text for note in blind.layout.annotations]
     assert "blurred" in blind.layout.coloraxis.colorbar.title.text

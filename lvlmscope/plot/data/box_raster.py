@@ -98,11 +98,12 @@ def add_up(boxes: Sequence[Box], shares: np.ndarray, unit: float) -> tuple[list[
 
     Args:
         boxes: One per token.
-        shares: One per token; not finite where not defined, and then so are the parts that the token covers.
+        shares: One per token ``[box, ...]``; not finite where not defined, and then so are the parts that the token
+            covers.
         unit: Square pixels.
 
     Returns:
-        Boxes of the parts that some token covers, in reading order, and their values.
+        Boxes of the parts that some token covers, in reading order, and their values ``[part, ...]``.
 
     Examples:
         >>> parts, values = add_up([(0.0, 0.0, 4.0, 2.0), (0.0, 0.0, 2.0, 2.0)], np.array([0.5, 0.25]), 4.0)
@@ -111,7 +112,8 @@ def add_up(boxes: Sequence[Box], shares: np.ndarray, unit: float) -> tuple[list[
     """
     edges = np.round(np.asarray(boxes, dtype=float), 6)  # edges of two tiles may differ by rounding
     xs, ys = np.unique(edges[:, [0, 2]]), np.unique(edges[:, [1, 3]])
-    values, covered = np.zeros((len(ys) - 1, len(xs) - 1)), np.zeros((len(ys) - 1, len(xs) - 1), dtype=bool)
+    grid = (len(ys) - 1, len(xs) - 1)
+    values, covered = np.zeros((*grid, *shares.shape[1:])), np.zeros(grid, dtype=bool)
     for (left, top, right, bottom), share in zip(edges, shares, strict=True):
         part = (slice(*np.searchsorted(ys, (top, bottom))), slice(*np.searchsorted(xs, (left, right))))
         values[part] += share * unit / ((right - left) * (bottom - top))

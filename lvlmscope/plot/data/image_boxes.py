@@ -12,7 +12,7 @@ from lvlmscope.traces.trace import Trace
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["background_of", "boxes_of", "largest_area", "layout_of"]
+__all__ = ["background_of", "boxes_of", "largest_area", "layout_of", "names_of_part"]
 
 
 @task("draw attention over the image")
@@ -46,6 +46,29 @@ def boxes_of(layout: ImageLayout, tile: int | None, frame: int) -> tuple[list[Bo
         got, expected = f"tile {tile} of frame {frame}", f"tiles {tiles} of frames {frames}"
         raise ModelInputError(message(got, expected, "choose among these"))
     return [cell.box for cell in chosen if cell.box is not None], [cell.key for cell in chosen]
+
+
+def names_of_part(trace: Trace, image_index: int, tile: int | None, frame: int) -> tuple[str, str]:
+    """What the tokens drawn are a part of the prompt's image tokens of: a name for the part and one for the whole.
+
+    Args:
+        image_index: Which image of the prompt.
+        tile: The tile drawn; None for all.
+        frame: The frame drawn.
+
+    Returns:
+        Two names; the first is empty where every image token is drawn.
+    """
+    images = trace.layout.images
+    frames = {cell.frame for cell in images[image_index].cells}
+    whole = "all images" if len(images) > 1 else "the video" if len(frames) > 1 else "the image"
+    parts = [f"tile {tile}"] if tile is not None else []
+    parts += [f"frame {frame}"] if len(frames) > 1 else []
+    parts += [f"image {image_index}"] if len(images) > 1 else []
+    if parts:
+        return " of ".join(parts), whole
+    placed = sum(cell.box is not None for cell in images[image_index].cells)
+    return ("its patches" if placed < int(trace.image_keys.sum()) else ""), whole
 
 
 def largest_area(boxes: list[Box]) -> float:

@@ -1,24 +1,41 @@
-"""What the panels of an overlay show: the attention of words, sets of words, layers or heads."""
+"""What the panels of an overlay show: the attention of words, sets of words, layers, heads, or (layer, head) pairs."""
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
+import torch
 
+from lvlmscope.attention.attention_rows import at_least_float32
 from lvlmscope.attention.layer_bands import absolute_layers
 from lvlmscope.attention.option_checks import each_of
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.traces.requirements import decoder_depth
+from lvlmscope.traces.sink_keys import Sinks, sink_mask
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_attention import mean_over_heads, mean_over_steps
+from lvlmscope.traces.word_values import defined_mean
 from lvlmscope.traces.words import Word, find_word
 
-__all__ = ["OverlayPanel", "OverlayPanels", "WordChoice", "choose_panels", "words_with_maps"]
+__all__ = [
+    "HeadChoice",
+    "OverlayPanel",
+    "OverlayPanels",
+    "Panels",
+    "WordChoice",
+    "choose_heads",
+    "choose_panels",
+    "words_with_maps",
+]
 
 WordChoice = str | int | Word | Set[str | int | Word]
-_MOST_PANELS: Final = 12
+HeadChoice = int | tuple[int, int]
+Panels = Literal["word", "layer", "head", "layer_head"]
+_MOST_WORDS: Final = 12
+_MOST_PANELS: Final = 128
 _MOST_NUMBERS: Final = 4  # layers or heads that a label lists
+_FIX: Final = "choose among these"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,10 +45,12 @@ class OverlayPanel:
     Attributes:
         name: The word or words in quotation marks, or the layer or head.
         attention: On every key ``[key]``, shares of 1.
+        left_out: Sinks of all the layers that are averaged over, which have no value ``[key]``.
     """
 
     name: str
     attention: np.ndarray
+    left_out: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,13 +68,36 @@ class OverlayPanels:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Part:
+    """Layers by position and number, and heads or (position, head) pairs; None for all."""
+
+    positions: list[int] | None
+    layers: list[int] | None
+    heads: list[int] | None
+    pairs: list[tuple[int, int]] | None
+
+    def panel(self, name: str, amount: np.ndarray, mask: torch.Tensor) -> OverlayPanel:
+        """The mean of an amount ``[layer, head, key]`` over them; left out are keys that a mask takes of all layers."""
+        positions = self.positions
+        if self.pairs is not None:
+            positions = [layer for layer, _ in self.pairs]
+            mean = defined_mean(np.stack([amount[pair] for pair in self.pairs]), 0)
+        else:
+            mean = mean_over_heads(amount, layers=positions, heads=self.heads)
+        gone = (mask if positions is None else mask[positions]).all(0)
+        return OverlayPanel(name=name, attention=mean, left_out=gone.numpy())
+
+
 @task("draw attention over the image")
 def choose_panels(
     trace: Trace,
     words: "WordChoice | Sequence[WordChoice]",
     each: Literal["word", "layer", "head"],
     layers: Sequence[int] | None,
-    heads: Sequence[int] | None,
+    heads: Sequence[HeadChoice] | None,
+    *,
+    sinks: Sinks = "keep",
 ) -> OverlayPanels:
     """The attention that each panel shows.
 
@@ -63,35 +105,98 @@ def choose_panels(
         words: A word, a step, a set of them, or a list of such.
         each: What panels differ in.
         layers: Decoder layer numbers, negative ones counted from the end; None for all.
-        heads: Query head numbers; None for all.
+        heads: Query head numbers, or (layer, head) pairs; None for all.
+        sinks: Keys to leave out.
 
     Raises:
         ModelInputError: No words, too many, several where one is due, or no such word, layer or head.
     """
+    listed = _listed(words, each)
+    part = _part(trace, layers, heads, each)
+    mask = sink_mask(trace, sinks)
+    named = [_name_and_steps(trace, one) for one in listed]
+    if each == "word":
+        panels = [part.panel(name, word_amount(trace, steps, mask), mask) for name, steps in named]
+        return OverlayPanels(each=tuple(panels), shared=_shared(trace, part, sinks))
+    name, amount = named[0][0], word_amount(trace, named[0][1], mask)
+    if part.pairs is not None:
+        panels = [
+            replace(part, pairs=[pair]).panel(f"layer {trace.layer_indices[pair[0]]}, head {pair[1]}", amount, mask)
+            for pair in part.pairs
+        ]
+        return OverlayPanels(each=tuple(panels), shared=_joined(name, _sinks_told(sinks)))
+    if each == "layer":
+        existing, rest = part.layers or list(trace.layer_indices), replace(part, layers=None)
+    else:
+        existing, rest = part.heads or list(range(trace.num_heads)), replace(part, heads=None)
+    shown = _evenly_spaced(existing)
+    singles = [
+        replace(part, positions=[trace.layer_indices.index(n)]) if each == "layer" else replace(part, heads=[n])
+        for n in shown
+    ]
+    panels = [one.panel(f"{each} {number}", amount, mask) for one, number in zip(singles, shown, strict=True)]
+    note = f"{len(shown)} of {len(existing)} {each}s" if len(shown) < len(existing) else ""
+    return OverlayPanels(each=tuple(panels), shared=_joined(name, _shared(trace, rest, sinks)), note=note)
+
+
+@task("draw attention over the image")
+def choose_heads(
+    trace: Trace,
+    words: "WordChoice | Sequence[WordChoice]",
+    layers: Sequence[int] | None,
+    heads: Sequence[HeadChoice] | None,
+    *,
+    sinks: Sinks = "keep",
+) -> tuple[str, np.ndarray, tuple[list[int], list[int]], str]:
+    """The attention of each of many heads on every key, of one word or set of words.
+
+    Args:
+        words: A word, a step, a set of them, or a list of one such.
+        layers: As in `choose_panels`.
+        heads: Query head numbers; None for all.
+        sinks: Keys to leave out.
+
+    Returns:
+        Name, attention ``[layer, head, key]``, layer and head numbers, and what is left out, in words.
+
+    Raises:
+        ModelInputError: As `choose_panels`.
+    """
+    part = _part(trace, layers, heads, "layer_head")
+    name, steps = _name_and_steps(trace, _listed(words, "layer_head")[0])
+    amount = word_amount(trace, steps, sink_mask(trace, sinks))
+    numbers = (part.layers or list(trace.layer_indices), part.heads or list(range(trace.num_heads)))
+    places = [trace.layer_indices.index(number) for number in numbers[0]]
+    return name, amount[places][:, numbers[1]], numbers, _sinks_told(sinks)
+
+
+def _listed(words: "WordChoice | Sequence[WordChoice]", each: Panels) -> list[Any]:
     listed = _as_list(words)
-    most = _MOST_PANELS if each == "word" else 1
+    most = _MOST_WORDS if each == "word" else 1
     if not 1 <= len(listed) <= most:
-        expected = f"1 to {_MOST_PANELS} words, or one word or set of words with each='layer' or 'head'"
+        expected = f"1 to {_MOST_WORDS} words, or one word or set of words with each='layer', 'head' or 'layer_head'"
         raise ModelInputError(
             message(f"{len(listed)} words", expected, "choose fewer", task="draw words over the image")
         )
-    layers = None if layers is None else absolute_layers(layers, decoder_depth(trace))
-    named = [_name_and_steps(trace, one) for one in listed]
-    if each == "word":
-        panels = [OverlayPanel(name=name, attention=_attention(trace, steps, layers, heads)) for name, steps in named]
-        return OverlayPanels(each=tuple(panels), shared=_joined(_numbers("layer", layers), _numbers("head", heads)))
-    name, steps = named[0]
-    existing = trace.layer_indices if each == "layer" else range(trace.num_heads)
-    wanted = layers if each == "layer" else heads
-    numbers = list(existing if wanted is None else wanted)
-    shown = _evenly_spaced(numbers)
-    panels = []
-    for number in shown:
-        parts = {"layers": [number], "heads": heads} if each == "layer" else {"layers": layers, "heads": [number]}
-        panels.append(OverlayPanel(name=f"{each} {number}", attention=_attention(trace, steps, **parts)))
-    averaged = _numbers("head", heads) if each == "layer" else _numbers("layer", layers)
-    note = f"{len(shown)} of {len(numbers)} {each}s" if len(shown) < len(numbers) else ""
-    return OverlayPanels(each=tuple(panels), shared=_joined(name, averaged), note=note)
+    return listed
+
+
+def word_amount(trace: Trace, steps: Sequence[int], mask: torch.Tensor) -> np.ndarray:
+    """Attention averaged over steps, float32 ``[layer, head, key]``; without the keys of a mask, which are NaN.
+
+    Args:
+        steps: At least one.
+        mask: Sinks to leave out ``[layer, key]``: rows are renormalised over the other keys.
+    """
+    if not bool(mask.any()):
+        return mean_over_steps(lambda step: trace.attention[step], steps)
+
+    def without_sinks(step: int) -> torch.Tensor:
+        left = at_least_float32(trace.attention[step]).masked_fill(mask.unsqueeze(1), 0.0)
+        return left / left.sum(-1, keepdim=True)
+
+    mean = mean_over_steps(without_sinks, steps)
+    return np.where(mask.numpy()[:, None], np.nan, mean)
 
 
 def words_with_maps(trace: Trace, words: "WordChoice | Sequence[WordChoice]", *, averaged: bool) -> list[Word]:
@@ -106,9 +211,9 @@ def words_with_maps(trace: Trace, words: "WordChoice | Sequence[WordChoice]", *,
     """
     listed = _as_list(words)
     single = [one for one in listed if not isinstance(one, Set)]
-    if not 1 <= len(single) <= _MOST_PANELS or len(single) < len(listed) or not averaged:
+    if not 1 <= len(single) <= _MOST_WORDS or len(single) < len(listed) or not averaged:
         got = f"{len(listed)} words" if averaged else "values= with each=, layers= or heads="
-        expected = f"1 to {_MOST_PANELS} words, each with a map of its own"
+        expected = f"1 to {_MOST_WORDS} words, each with a map of its own"
         raise ModelInputError(message(got, expected, "reduce the array first", task="draw values over the image"))
     return [find_word(trace, one) for one in single]
 
@@ -119,19 +224,43 @@ def _as_list(words: Any) -> list[Any]:
     return list(each_of("word", words, "a word of the answer, a step's number, a set of them, or a list of such"))
 
 
-def _attention(
-    trace: Trace, steps: Sequence[int], layers: Sequence[int] | None, heads: Sequence[int] | None
-) -> np.ndarray:
-    """Attention on every key, averaged over steps, heads and layers; ``[key]``, shares of 1."""
-    fix = "choose among these"
-    missing = sorted(set(layers or ()) - set(trace.layer_indices))
+def _part(trace: Trace, layers: Sequence[int] | None, heads: Sequence[HeadChoice] | None, each: Panels) -> _Part:
+    """Layers and heads as they are found in the trace.
+
+    Raises:
+        ModelInputError: None, one that is not there, or pairs together with layers.
+    """
+    numbers = None if layers is None else absolute_layers(layers, decoder_depth(trace))
+    pairs = [head for head in heads or () if isinstance(head, tuple)]
+    if pairs and (len(pairs) < len(heads or ()) or layers is not None or each in ("layer", "layer_head")):
+        expected = "heads= as numbers, or as pairs alone with each='word' or 'head' and without layers="
+        raise ModelInputError(message("(layer, head) pairs with other choices", expected, "leave one of them out"))
+    wanted = absolute_layers([layer for layer, _ in pairs], decoder_depth(trace)) if pairs else numbers
+    missing = sorted(set(wanted or ()) - set(trace.layer_indices))
     if missing or (layers is not None and not layers):
         expected = f"one layer or more, layers {trace.layer_indices[0]} to {trace.layer_indices[-1]}"
-        raise ModelInputError(message(f"layers {missing}", expected, fix))
-    if heads is not None and (not len(heads) or not set(heads) <= set(range(trace.num_heads))):
-        raise ModelInputError(message(f"heads {list(heads)}", f"heads 0 to {trace.num_heads - 1}", fix))
-    positions = None if layers is None else [n for n, number in enumerate(trace.layer_indices) if number in layers]
-    return mean_over_heads(mean_over_steps(lambda step: trace.attention[step], steps), layers=positions, heads=heads)
+        raise ModelInputError(message(f"layers {missing}", expected, _FIX))
+    plain = [head for _, head in pairs] if pairs else None if heads is None else [h for h in heads if type(h) is int]
+    if plain is not None and (not plain or not set(plain) <= set(range(trace.num_heads))):
+        raise ModelInputError(message(f"heads {list(heads or ())}", f"heads 0 to {trace.num_heads - 1}", _FIX))
+    places = None if wanted is None else [trace.layer_indices.index(number) for number in wanted]
+    if pairs:
+        return _Part(positions=None, layers=None, heads=None, pairs=list(zip(places or (), plain or (), strict=True)))
+    return _Part(positions=places, layers=numbers, heads=plain, pairs=None)
+
+
+def _shared(trace: Trace, part: _Part, sinks: Sinks) -> str:
+    if part.pairs is not None:
+        pairs = [f"({trace.layer_indices[layer]}, {head})" for layer, head in part.pairs]
+        listed = ", ".join(pairs) if len(pairs) <= _MOST_NUMBERS else f"{len(pairs)} of them"
+        return _joined(f"(layer, head) {listed}", _sinks_told(sinks))
+    return _joined(_numbers("layer", part.layers), _numbers("head", part.heads), _sinks_told(sinks))
+
+
+def _sinks_told(sinks: Sinks) -> str:
+    if isinstance(sinks, str):
+        return {"keep": "", "exclude": "sinks left out", "first_key": "key 0 left out"}[sinks]
+    return "given sinks left out"
 
 
 def _name_and_steps(trace: Trace, choice: Any) -> tuple[str, list[int]]:

@@ -1,25 +1,28 @@
-"""An overlay in matplotlib: maps over their image, a panel each."""
+"""An overlay in matplotlib: the image, and maps over it, a panel each."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from lvlmscope.palette import OTHER, UNDEFINED
 from lvlmscope.plot.data.box_raster import rastered
-from lvlmscope.plot.data.colour_scale import Scale, scale_of
+from lvlmscope.plot.data.colour_scale import Scale
 from lvlmscope.plot.data.overlay_maps import LEVELS, OverlayMaps, OverlayStyle, PatchMap
-from lvlmscope.plot.figure_style import add_note, inscription, is_narrow, new_figure, wrapped
+from lvlmscope.plot.data.panel_grid import PanelGrid, panel_grid
+from lvlmscope.plot.drawing.map_colours import GREY, grey_image, over_grey, translucent
+from lvlmscope.plot.figure_style import add_note, inscription, new_figure, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
     from PIL.Image import Image
 
-__all__ = ["draw_overlay"]
+__all__ = ["NO_IMAGE", "draw_overlay", "grid_of", "placed_axes", "show_image"]
 
+NO_IMAGE: Final = "the trace holds no image: patches only"
 _Size = tuple[int, int]
+_SMALL: Final = 7.0  # points of the title of a small panel
 
 
 def draw_overlay(
@@ -44,25 +47,62 @@ def draw_overlay(
     Returns:
         The figure.
     """
-    notes = [one.undefined_note for one in content.maps]
-    lines = 3 if any(notes) else 1
-    grid = None if ax is not None else _panel_grid(len(notes) + 1, size, width, lines)
-    panels = [ax] if ax is not None else (grid.panels[1:] if grid else [])
-    inches = grid.panel_width if grid else panels[0].get_window_extent().width / panels[0].figure.dpi
-    scale = scale_of(*(one.shown for one in content.maps))
-    for panel, (name, percent), one, note in zip(panels, content.titles, content.maps, notes, strict=True):
-        cells = _draw_map(panel, size, background, one, scale=scale, style=style)
-        panel.set_title(f"{wrapped(inscription(name), inches=inches, lines=1)}\n{percent}")
-        panel.set_xlabel(wrapped(note, inches=inches, lines=lines))
-    room = width * 0.92 if grid else inches
-    bar_axes = {"cax": grid.bar} if grid else {"ax": panels}
-    bar = panels[0].figure.colorbar(cells, **bar_axes, orientation="horizontal", ticks=_few_ticks(room))
-    bar.set_label(wrapped(inscription(content.label), inches=room, lines=1 if grid else 4))
-    if grid:
-        _show_image(grid.panels[0], size, background, content.note)
-    elif background is None:
-        add_note(panels[0], "the trace holds no image: patches only")
-    return panels[0].get_figure(root=True)
+    image, grey = (None, GREY) if background is None else grey_image(background)
+    if ax is not None:
+        inches = ax.get_window_extent().width / ax.figure.dpi
+        _draw_panel(ax, size, image, content.maps[0], style, inches=inches, small=False)
+        if background is None:
+            add_note(ax, NO_IMAGE)
+        _draw_bar(ax.figure, content, style, grey, inches, ax=ax, alone=image is None and style.alpha > 0)
+        return ax.get_figure(root=True)
+    grid = grid_of(content, size, width)
+    figure, panels, bar = placed_axes(grid)
+    show_image(panels[0], size, background, small=content.small)
+    for panel, one in zip(panels[1:], content.maps, strict=True):
+        _draw_panel(panel, size, image, one, style, inches=grid.panel_width, small=content.small)
+    _draw_bar(figure, content, style, grey, width * 0.92, cax=bar, alone=image is None and style.alpha > 0)
+    return figure
+
+
+def grid_of(content: OverlayMaps, size: _Size, width: float) -> PanelGrid:
+    """Where the image and the maps of an overlay stand."""
+    return panel_grid(
+        len(content.maps) + 1,
+        size,
+        width,
+        heads=max(len(one.title) for one in content.maps),
+        feet=3 * (not content.small and any(one.note for one in content.maps)),
+        notes=bool(content.note),
+        small=content.small,
+    )
+
+
+def placed_axes(grid: PanelGrid) -> "tuple[Figure, list[Axes], Axes]":
+    """A new figure with axes for each panel, and for the colour bar."""
+    figure = new_figure(*grid.size)
+    figure.set_layout_engine("none")
+    width, height = grid.size
+    placed = [
+        figure.add_axes((left / width, bottom / height, wide / width, tall / height))
+        for left, bottom, wide, tall in (*grid.panels, grid.bar)
+    ]
+    return figure, placed[:-1], placed[-1]
+
+
+def _draw_bar(
+    figure: Any, content: OverlayMaps, style: OverlayStyle, grey: float, inches: float, *, alone: bool, **where: Any
+) -> None:
+    """The colours as they are seen over the mean grey of the image."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+
+    colours = ListedColormap(over_grey(translucent(content.bar, style.alpha, alone=alone), grey))
+    drawn = ScalarMappable(Normalize(content.bar.low, content.bar.high), colours)
+    extend = "max" if content.bar.beyond else "neither"
+    bar = figure.colorbar(drawn, orientation="horizontal", ticks=_few_ticks(inches), extend=extend, **where)
+    lines = [content.label, content.note] if content.note else [content.label]
+    most = 1 if "cax" in where else 4
+    bar.set_label("\n".join(wrapped(inscription(line), inches=inches, lines=most) for line in lines))
 
 
 def _few_ticks(inches: float) -> "MaxNLocator":
@@ -71,37 +111,48 @@ def _few_ticks(inches: float) -> "MaxNLocator":
     return MaxNLocator(nbins=6 if inches > 4 else 3)
 
 
-def _draw_map(
-    ax: "Axes", size: _Size, background: "Image | None", patch_map: PatchMap, *, scale: Scale, style: OverlayStyle
-) -> "ScalarMappable":
-    """Draws a map over its image; what it returns makes a colour bar."""
-    import matplotlib as mpl
+def _draw_panel(
+    ax: "Axes",
+    size: _Size,
+    image: "Image | None",
+    patch_map: PatchMap,
+    style: OverlayStyle,
+    *,
+    inches: float,
+    small: bool,
+) -> None:
+    """A map over the grey image, with its title and its remark."""
     from matplotlib.collections import PolyCollection
+    from matplotlib.colors import ListedColormap
 
     _prepare(ax, size)
-    if background is not None:
-        ax.imshow(background.convert("L"), cmap="gray", extent=_extent(size), vmin=-60, vmax=255)
-    colours = mpl.colormaps[scale.colours].with_extremes(bad=UNDEFINED)
-    shared: dict[str, Any] = {"cmap": colours, "alpha": 1.0 if background is None and style.alpha else style.alpha}
-    drawn: ScalarMappable
+    if image is not None:
+        ax.imshow(image, cmap="gray", extent=_extent(size), vmin=0, vmax=255)
+    alone = image is None and style.alpha > 0
+    colours = ListedColormap(translucent(patch_map.scale, style.alpha, alone=alone)).with_extremes(bad=UNDEFINED)
+    drawn: Any
     if patch_map.raster is None:
         corners = [[(left, up), (right, up), (right, down), (left, down)] for left, up, right, down in patch_map.boxes]
-        cells = PolyCollection(corners, linewidths=0, antialiaseds=False, **shared)
-        cells.set_array(np.ma.masked_invalid(patch_map.values))
-        ax.add_collection(cells)
-        drawn = cells
+        drawn = PolyCollection(corners, linewidths=0, antialiaseds=False, cmap=colours)
+        drawn.set_array(np.ma.masked_invalid(patch_map.values))
+        ax.add_collection(drawn)
     else:
         smooth = np.ma.masked_invalid(patch_map.raster)
-        drawn = ax.imshow(smooth, extent=_extent(size), interpolation="bilinear", **shared)
-    drawn.set_clim(scale.low, scale.high)
+        drawn = ax.imshow(smooth, extent=_extent(size), interpolation="bilinear", cmap=colours)
+    drawn.set_clim(patch_map.scale.low, patch_map.scale.high)
     if style.contour:
-        _outline(ax, size, patch_map, scale)
-    return drawn
+        _outline(ax, size, patch_map)
+    points = _SMALL if small else 10.5
+    lines = [wrapped(inscription(line), inches=inches, points=points, lines=1) for line in patch_map.title]
+    ax.set_title("\n".join(lines), fontsize=points, pad=2.5 if small else None)
+    if not small:
+        ax.set_xlabel(wrapped(patch_map.note, inches=inches, lines=3))
 
 
-def _outline(ax: "Axes", size: _Size, patch_map: PatchMap, scale: Scale) -> None:
+def _outline(ax: "Axes", size: _Size, patch_map: PatchMap) -> None:
     """Lines around what is above each level: along the patches' edges, or smooth where the map is."""
     field = patch_map.raster if patch_map.raster is not None else rastered(patch_map.boxes, patch_map.values, size)
+    scale: Scale = patch_map.scale
     levels = [level * scale.high for level in LEVELS if level * scale.high < np.nanmax(np.append(field, -np.inf))]
     if levels:
         across, down = ((np.arange(n) + 0.5) * s / n for n, s in zip(field.shape[::-1], size, strict=True))
@@ -109,16 +160,17 @@ def _outline(ax: "Axes", size: _Size, patch_map: PatchMap, scale: Scale) -> None
         ax.contour(across, down, np.nan_to_num(field), levels=levels, colors="white", linewidths=1.2)
 
 
-def _show_image(ax: "Axes", size: _Size, background: "Image | None", note: str) -> None:
+def show_image(ax: "Axes", size: _Size, background: "Image | None", *, small: bool = False) -> None:
     """The image by itself, or a note that there is none."""
     _prepare(ax, size)
-    ax.set_title("image")
-    if background is None:
-        add_note(ax, "no image\nin the trace:\npatches only", centred=True)
+    if small:
+        ax.set_title("image", fontsize=_SMALL, pad=2.5)
     else:
+        ax.set_title("image")
+    if background is not None:
         ax.imshow(background, extent=_extent(size))
-    if note:
-        add_note(ax, note)
+    elif not small:
+        add_note(ax, "no image\nin the trace:\npatches only", centred=True)
 
 
 def _extent(size: _Size) -> tuple[float, float, float, float]:
@@ -134,47 +186,3 @@ def _prepare(ax: "Axes", size: _Size) -> None:
     ax.set_yticks([])
     ax.spines[:].set_visible(True)
     ax.spines[:].set_color(OTHER)
-
-
-_MARGIN: Final = 0.12  # inches, as all below
-_HEAD: Final = 0.50  # two lines of title
-_FOOT: Final = 0.09  # and for each line of remark
-_LINE: Final = 0.17
-_BAR: Final = 0.14
-_BAR_TEXTS: Final = 0.50
-_ACROSS: Final = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _PanelGrid:
-    """Axes in reading order, the axes of the colour bar below them, and a panel's width in inches."""
-
-    panels: "list[Axes]"
-    bar: "Axes"
-    panel_width: float
-
-
-def _panel_grid(count: int, size: _Size, width: float, lines: int) -> _PanelGrid:
-    """A new figure of axes in the image's shape, at most four in a row, one in a narrow figure.
-
-    Args:
-        count: Panels.
-        size: Width and height of each, in any unit.
-        width: Inches of the figure.
-        lines: Of remark below each.
-    """
-    across = 1 if is_narrow(width) else min(count, _ACROSS)
-    down = -(-count // across)
-    panel = (width - _MARGIN * (across + 1)) / across
-    tall = panel * min(max(size[1] / size[0], 0.2), 4.0)
-    foot = _FOOT + _LINE * lines
-    height = down * (_HEAD + tall + foot) + _BAR + _BAR_TEXTS
-    figure = new_figure(width, height)
-    figure.set_layout_engine("none")
-    panels = []
-    for number in range(count):
-        left = _MARGIN + (number % across) * (panel + _MARGIN)
-        top = height - (number // across) * (_HEAD + tall + foot) - _HEAD
-        panels.append(figure.add_axes((left / width, (top - tall) / height, panel / width, tall / height)))
-    rectangle = (2 * _MARGIN / width, _BAR_TEXTS / height, 1 - 4 * _MARGIN / width, _BAR / height)
-    return _PanelGrid(panels=panels, bar=figure.add_axes(rectangle), panel_width=panel)
