@@ -8,12 +8,13 @@ from typing import Annotated, Any, Final
 
 from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.errors import EvaluationError, message, task
-from lvlmscope.evaluation.captioning import Answers, timed_answers
+from lvlmscope.evaluation.captioning import Answers
 from lvlmscope.evaluation.comparison import Evaluation, Role, Row, compare_rows
 from lvlmscope.evaluation.datasets import Dataset
 from lvlmscope.evaluation.datasets.bundled import require_dataset
 from lvlmscope.evaluation.datasets.items import Metric
 from lvlmscope.evaluation.intervention_labels import Stack, labelled_stacks
+from lvlmscope.evaluation.item_answers import answer_items, require_turns
 from lvlmscope.evaluation.item_counts import caption_vocabulary, count_answers, described
 from lvlmscope.evaluation.item_prompts import prompt_of
 from lvlmscope.evaluation.labelled_images import PROMPT
@@ -92,17 +93,20 @@ def evaluate(
     chosen: Metric = metric or data.metric
     count_answers(data, chosen, [""] * len(data), parser)  # refuses what cannot be scored before anything runs
     shams = _placebos(stacks, seed) if placebo else {}
-    pairs = [(item.open, prompt_of(item, prompt)) for item in data.items]
+    require_turns(data)
+    for item in data.items:
+        prompt_of(item, prompt)  # refuses a template that lacks the question
     with nullcontext() if out is None else writable_folder(out):
         data.check_images()
         bare: Any = unwrap(model)
         reader = find_processor(model, processor)
         length = data.max_new_tokens if max_new_tokens is None else max_new_tokens
         options: dict[str, Any] = {"max_new_tokens": length, "batch_size": batch_size}
-        rows = [_row(data, chosen, parser, PLAIN, timed_answers(bare, reader, pairs, description=PLAIN, **options))]
+        found = answer_items(bare, reader, data, prompt, description=PLAIN, **options)
+        rows = [_row(data, chosen, parser, PLAIN, found)]
         for label, stack, control_of in _in_turn(stacks, shams):
             with intervene(model, *stack) as handle:
-                found = timed_answers(bare, reader, pairs, description=label, **options)
+                found = answer_items(bare, reader, data, prompt, description=label, **options)
             row = replace(_row(data, chosen, parser, label, found), control_of=control_of, edits=handle.report())
             descriptions = tuple(one.describe() for one in stack)
             role: Role = "placebo" if control_of else "intervention"

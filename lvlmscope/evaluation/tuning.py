@@ -7,10 +7,9 @@ from typing import Annotated, Any, Final
 
 from lvlmscope.attention.option_checks import require_function, require_kind
 from lvlmscope.errors import EvaluationError, ModelInputError, message, task
-from lvlmscope.evaluation.captioning import answers
 from lvlmscope.evaluation.datasets.items import Dataset, Item, Metric
+from lvlmscope.evaluation.item_answers import answer_items, require_turns
 from lvlmscope.evaluation.item_counts import DIRECTIONS, SCORES, count_answers, ratios
-from lvlmscope.evaluation.item_prompts import prompt_of
 from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, Example, known_images, known_vocabulary
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.evaluation.metrics.yes_no import Parser
@@ -293,16 +292,19 @@ def _measure(
     model: Any, processor: Any, data: Dataset, *, prompt: str | None, parser: Parser, options: Mapping[str, Any]
 ) -> Callable[[Intervention | None], tuple[dict[str, float], int]]:
     """A function that scores an intervention, or the untouched model, and counts the edits."""
-    pairs = [(item.open, prompt_of(item, prompt)) for item in data.items]
+    require_turns(data)
+
+    def answered() -> Sequence[str]:
+        return answer_items(model, processor, data, prompt, **options).texts
 
     def scored(texts: Sequence[str]) -> dict[str, float]:
         return ratio_values(ratios(count_answers(data, data.metric, texts, parser), data.metric))
 
     def measured(intervention: Intervention | None) -> tuple[dict[str, float], int]:
         if intervention is None:
-            return scored(answers(model, processor, pairs, **options)), 0
+            return scored(answered()), 0
         with intervene(model, intervention) as handle:
-            texts = answers(model, processor, pairs, **options)
+            texts = answered()
         report = handle.report()[0]
         return scored(texts), sum(int(report.get(key, 0)) for key in _EDITS)
 

@@ -15,6 +15,7 @@ from lvlmscope.capture.traced_batch import replay_prepared
 from lvlmscope.errors import OutputError, UnsupportedOptionError, first_line, message, task
 from lvlmscope.evaluation.datasets import Dataset
 from lvlmscope.evaluation.datasets.bundled import require_dataset
+from lvlmscope.evaluation.item_answers import refuse_turns
 from lvlmscope.evaluation.item_counts import caption_vocabulary
 from lvlmscope.evaluation.item_prompts import prompt_of
 from lvlmscope.evaluation.run_folder import writable_folder
@@ -113,6 +114,7 @@ def sweep(
         ModelInputError: An option of another type, out of range, or not among the choices.
     """
     data = require_dataset(dataset)
+    refuse_turns(data, "a sweep")
     length = data.max_new_tokens if max_new_tokens is None else max_new_tokens
     settings = SweepSettings(
         signals=None if signals is None else tuple(signals),

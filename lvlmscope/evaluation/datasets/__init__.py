@@ -4,6 +4,7 @@ from lvlmscope.evaluation.datasets.amber import read_amber
 from lvlmscope.evaluation.datasets.answer_files import read_answers
 from lvlmscope.evaluation.datasets.bundled import BUNDLED, bundled_dataset
 from lvlmscope.evaluation.datasets.coco import read_coco
+from lvlmscope.evaluation.datasets.conversations import read_conversations
 from lvlmscope.evaluation.datasets.dataset_readers import read_dataset
 from lvlmscope.evaluation.datasets.disturbed_images import disturbed
 from lvlmscope.evaluation.datasets.items import METRICS, Dataset, Item
@@ -22,6 +23,7 @@ __all__ = [
     "read_amber",
     "read_answers",
     "read_coco",
+    "read_conversations",
     "read_dataset",
     "read_mme",
     "read_questions",

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 from lvlmscope.errors import EvaluationError, first_line, message, task
 from lvlmscope.evaluation.datasets.amber import read_amber
 from lvlmscope.evaluation.datasets.coco import Unannotated, read_coco
+from lvlmscope.evaluation.datasets.conversations import has_turns, read_conversations
 from lvlmscope.evaluation.datasets.items import Dataset, Metric
 from lvlmscope.evaluation.datasets.made_questions import Negatives, make_questions
 from lvlmscope.evaluation.datasets.mme import read_mme
@@ -48,7 +49,8 @@ def read_dataset(
 
     Args:
         metric: `"chair"`: COCO's `instances_*.json` or a table of images and objects. `"pope"`: POPE's questions, a
-            table of them, or with `negatives` annotations to make some from. `"mme"`, `"amber"`: their folders.
+            table of them, or with `negatives` annotations to make some from. A table whose rows have `turns` is one of
+            conversations (`read_conversations`). `"mme"`, `"amber"`: their folders.
         path: The file or folder.
         images: The folder of the images; None where the data holds them, or to score existing answers.
         reference_captions: COCO's `captions_*.json`, for annotations.
@@ -88,7 +90,7 @@ def read_dataset(
     }
     if metric == "pope" and negatives is None:
         _refuse_unused(given, (), "a file of questions")
-        return read_questions(path, images)
+        return (read_conversations if has_turns(path) else read_questions)(path, images)
     described = _annotations(path, images, given)
     return described if negatives is None else make_questions(described, seed=seed, **made)
 
@@ -102,6 +104,8 @@ def _refuse_unused(given: dict[str, Any], used: tuple[str, ...], what: str) -> N
 def _annotations(path: str | os.PathLike[str], images: str | os.PathLike[str] | None, given: dict[str, Any]) -> Dataset:
     if _is_table(path_of(path, EvaluationError)):
         _refuse_unused(given, ("vocabulary",), "a table")
+        if has_turns(path):
+            return read_conversations(path, images, metric="chair", **given)
         return read_table(path, images, **given)
     if "reference_captions" in given:
         given = {**given, "captions": given["reference_captions"]}

@@ -36,6 +36,8 @@ class Item:
         label: The right answer of a yes/no question; None for a description.
         expected: Objects that are annotated as wrongly expected (AMBER).
         kind: Type of the question or split of the image; empty where there is one only.
+        conversation: Which conversation it is a turn of; empty for an item that is asked alone.
+        turn: Which turn of it, from 1; the model then sees the turns before and its own answers.
         place: Where it was read, for messages: file and row.
     """
 
@@ -47,6 +49,8 @@ class Item:
     label: bool | None = None
     expected: tuple[str, ...] = ()
     kind: str = ""
+    conversation: str = ""
+    turn: int = 1
     place: str = ""
 
     def open(self) -> "Image":

@@ -17,7 +17,7 @@ from lvlmscope.evaluation.metrics.vocabulary import Vocabulary, require_vocabula
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.interface.paths import path_of
 
-__all__ = ["ANSWER_TOKENS", "read_questions", "read_table"]
+__all__ = ["ANSWER_TOKENS", "item_of", "read_questions", "read_table", "records_of"]
 
 ANSWER_TOKENS: Final = 16
 _IDS: Final = ("id", "question_id", "image_id")
@@ -52,13 +52,13 @@ def read_table(
     """
     words = coco_vocabulary() if vocabulary is None else require_vocabulary(vocabulary)
     items = []
-    for record in _records(path, "an object with id, image and objects"):
+    for record in records_of(path, "an object with id, image and objects"):
         names = record.get("objects")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             got = f"{record.place} with objects={names!r}"[:120]
             raise EvaluationError(message(got, "a list of objects", "write [] where there is none"))
         question = record.text("question") if record.get("question") is not None else ""
-        items.append(_item(record, images, objects=tuple(sorted(set(names))), question=question))
+        items.append(item_of(record, images, objects=tuple(sorted(set(names))), question=question))
     require_known([item.objects for item in items if item.objects], words)
     return Dataset(
         name=Path(path).stem,
@@ -93,10 +93,10 @@ def read_questions(
             is yes or no, an id given twice, or an image that is not in the folder.
     """
     items = []
-    for record in _records(path, "an object with question_id, image, text and label"):
+    for record in records_of(path, "an object with question_id, image, text and label"):
         label = is_yes(_given(record, "label"), record.place)
         kind = record.text("kind") if record.get("kind") is not None else ""
-        items.append(_item(record, images, question=record.text(*_QUESTIONS), label=label, kind=kind))
+        items.append(item_of(record, images, question=record.text(*_QUESTIONS), label=label, kind=kind))
     return Dataset(
         name=Path(path).stem,
         metric=metric,
@@ -112,7 +112,17 @@ def _given(record: Record, name: str) -> Any:
     return found
 
 
-def _item(record: Record, images: str | os.PathLike[str] | None, **known: Any) -> Item:
+def item_of(record: Record, images: str | os.PathLike[str] | None, **known: Any) -> Item:
+    """The item of a row: its id, its image, and what else is known.
+
+    Args:
+        record: The row.
+        images: The folder of the images; None where the table holds them, or for none.
+        **known: Other fields of `Item`.
+
+    Raises:
+        EvaluationError: No id, no image, or one that is not in the folder.
+    """
     key, found = record.id(*_IDS), record.get(*_IMAGES)
     if callable(found):
         return Item(id=key, image=found, image_id=key, place=record.place, **known)
@@ -120,7 +130,19 @@ def _item(record: Record, images: str | os.PathLike[str] | None, **known: Any) -
     return Item(id=key, image=image_file(images, name, record.place), image_id=name, place=record.place, **known)
 
 
-def _records(path: str | os.PathLike[str], expected: str) -> Iterator[Record]:
+def records_of(path: str | os.PathLike[str], expected: str) -> Iterator[Record]:
+    """The rows of JSON-lines, a Parquet file, a folder of them, or one of Hugging Face's `datasets`.
+
+    Args:
+        path: The file or folder.
+        expected: What a row should hold, for messages.
+
+    Yields:
+        Rows with their places; images that a table holds are functions that read them.
+
+    Raises:
+        EvaluationError: A file that is missing or of another form.
+    """
     file = path_of(path, EvaluationError)
     if file.suffix == ".parquet" or file.is_dir():
         yield from _columnar(file)
