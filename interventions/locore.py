@@ -9,6 +9,7 @@ import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.layer_bands import LayerSpec
+from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.key_positions import after_image, on_keys
@@ -35,9 +36,14 @@ class LocoRE(InterventionConfig):
     them; they leave the first token of an answer, and so an answer of one word, as it was. `mode="raw"` is eq. 9 to the
     letter; multiplying scores, the layers and the window's length, which the paper does not give, are our choice.
 
+    With a negative `beta` it does the reverse, the paper's artificial decay of what the model remembers of its own
+    words, in our reading: the weights of the same keys are lowered. If that alone makes the model hallucinate, what
+    LocoRE raises matters.
+
     Attributes:
-        beta: Strength, 0 or more; 0 is the untouched model, to the last bit. The paper: 0.15 (LLaVA-1.5), 0.20
-            (Qwen2-VL); 1.0 destroys the model.
+        beta: Strength, -1 or more; 0 is the untouched model, to the last bit. The paper: 0.15 (LLaVA-1.5), 0.20
+            (Qwen2-VL); 1.0 destroys the model. Below 0 with `mode="renorm"` or `"raw"` alone, as a negative score that
+            is multiplied by less than 1 rises; -1 takes the keys away.
         window: Number of tokens, 1 or more.
         layers: Ints, a band of depth (two floats), or None for all.
         mode: `"logit"` multiplies the pre-softmax score, whatever its sign; `"renorm"` the weight, and renormalises
@@ -48,7 +54,7 @@ class LocoRE(InterventionConfig):
         own_key: Whether the row's own key is the first of the window (ours), or the one before it (the paper's).
     """
 
-    beta: Annotated[float, Range(ge=0)] = 0.15
+    beta: Annotated[float, Range(ge=-1)] = 0.15
     window: Annotated[int, Range(ge=1, noun="a number of tokens")] = 5
     layers: LayerSpec = None
     mode: Literal["logit", "renorm", "raw"] = "logit"
@@ -64,6 +70,17 @@ class LocoRE(InterventionConfig):
         search_space={"beta": (0.02, 0.8), "window": (1, 12), "mode": ["logit", "renorm"]}
         | {"layers": [(0.0, 1.0), (0.28, 0.47), (0.0, 0.5), (0.5, 1.0)]},
     )
+
+    @task("configure LocoRE")
+    def validate(self) -> None:
+        """A decay acts on weights.
+
+        Raises:
+            ModelInputError: A negative `beta` with `mode="logit"`.
+        """
+        if self.beta < 0 and self.mode == "logit":
+            got, expected = f"beta={self.beta} with mode='logit'", "mode='renorm' or 'raw' for a decay"
+            raise ModelInputError(message(got, expected, "choose one of them"))
 
     def start(self, model_info: ModelInfo) -> Session:
         """A session for one model; raises `ModelInputError` for layers outside it or without attention."""

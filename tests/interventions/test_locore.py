@@ -24,6 +24,8 @@ PAPER: dict[str, Any] = {"keys": "after_image", "own_key": False}  # eq. 8
     [
         LocoRE(),
         LocoRE(mode="renorm", beta=0.5, window=2),
+        LocoRE(mode="renorm", beta=-0.5, window=2),
+        LocoRE(mode="raw", beta=-1.0, window=3),
         LocoRE(mode="raw", window=1, layers=[1]),
         LocoRE(**PAPER, mode="raw"),
         LocoRE(**PAPER, window=20),  # no further back than the image
@@ -50,7 +52,7 @@ def test_agrees_with_its_twin(intervention: LocoRE) -> None:
     expected = decoder.answer_log_probs(case.model, case.inputs, found.answer_ids, edit)
     torch.testing.assert_close(found.log_probs, expected.float(), atol=1e-5, rtol=1e-5)
     effect = found.effects[0]
-    assert effect["window_mass_after"] > effect["window_mass_before"]
+    assert (effect["window_mass_after"] > effect["window_mass_before"]) == (intervention.beta > 0)
     assert effect["edited_heads"] == edited
 
 
@@ -136,7 +138,9 @@ def test_a_large_score_does_not_overflow() -> None:
 
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_bad_parameters_are_refused() -> None:
-    with pytest.raises(ModelInputError, match=r"beta=-0\.1"):
+    with pytest.raises(ModelInputError, match=r"beta=-1\.1"):
+        LocoRE(beta=-1.1)
+    with pytest.raises(ModelInputError, match=r"beta=-0\.1 with mode='logit'; expected: mode='renorm' or 'raw'"):
         LocoRE(beta=-0.1)
     with pytest.raises(ModelInputError, match="window=-1"):
         LocoRE(window=-1)
