@@ -138,18 +138,23 @@ def test_a_threshold_below_the_papers_is_the_papers() -> None:
     assert (found.intervention.alpha, "at most 44% of that" in found.reason) == (0.6, True)
 
 
-def test_clvas_middle_looks_most_and_deep_layers_come_after_it() -> None:
+@pytest.mark.parametrize(
+    ("looking", "middle"),
+    [({4: 0.6, 5: 0.7, 6: 0.3}, (4, 5)), ({2: 0.7, 3: 0.4, 5: 0.6}, (2, 3)), ({2: 0.5, 5: 0.4, 6: 0.7}, (5, 6))],
+)
+def test_clvas_middle_looks_most_and_deep_layers_come_after_it(
+    looking: dict[int, float], middle: tuple[int, int]
+) -> None:
     trace = planted_trace(steps=2, layers=10, heads=2, mass=0.2)
     weights = trace.attention.clone()
-    for layer, mass in ((0, 0.9), (4, 0.6), (5, 0.7), (6, 0.3), (8, 0.8)):
+    for layer, mass in (looking | {0: 0.9, 8: 0.8}).items():
         weights[:, layer, :, 1:17] = mass / 16
     trace = dataclasses.replace(trace, attention=weights)
-    ranks = [[n / 10 for n in range(10)]]
-    found = only(case_of(trace, [0], (0,), r_neg=ranks), "CLVA")
+    found = only(case_of(trace, [0], (0,), r_neg=[[n / 10 for n in range(10)]]), "CLVA")
     chosen = found.intervention
-    assert (chosen.initial, chosen.middle, chosen.deep) == ((0,), (4, 5), (7, 8, 9))
+    assert (chosen.initial, chosen.middle, chosen.deep) == ((0,), middle, (7, 8, 9))
     assert found.evidence == pytest.approx(0.8)
-    assert "highest in layers 4, 5; layers 7-9 correlate" in found.reason
+    assert f"highest in layers {middle[0]}, {middle[1]}; layers 7-9 correlate" in found.reason
 
 
 def test_the_one_with_the_most_evidence_comes_first_and_one_without_is_left_out() -> None:
