@@ -26,6 +26,7 @@ from benchmarks.tables import Plan
 # By name: the module; the page has them in this order
 TABLES: Final = {
     "counts": "launches",
+    "arithmetic": "arithmetic",
     "traces": "traces",
     "interventions": "edits",
     "batches": "batches",
@@ -49,10 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         began = moment()
         table = importlib.import_module(f"benchmarks.{TABLES[name]}").measure(plan)
         command = shlex.join(["python", "-m", "benchmarks", *(sys.argv[1:] if arguments is None else arguments)])
-        key = f"{list(TABLES).index(name)} {name}{'' if options.device == 'cpu' else ', ' + options.device}"
+        key = name if options.device == "cpu" else f"{name}, {options.device}"
         written["tables"][key] = asdict(table) | began | {"command": command, "machine": about}
+        written["tables"] = dict(sorted(written["tables"].items(), key=_place))
         options.json.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
         options.page.write_text(markdown(written), encoding="utf-8")
+
+
+def _place(table: tuple[str, object]) -> tuple[int, str]:
+    """Tables stand in the order above, those of an accelerator after the CPU's."""
+    name, _, device = table[0].partition(", ")
+    return list(TABLES).index(name), device
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

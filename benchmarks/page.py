@@ -53,10 +53,10 @@ def markdown(measured: Mapping[str, Any]) -> str:
     """
     tables = measured["tables"]
     accelerated = any("accelerator" in table["machine"] for table in tables.values())
-    machines = list(dict.fromkeys(_machine(tables[name]) for name in sorted(tables)))
+    machines = list(dict.fromkeys(_machine(tables[name]) for name in tables))
     parts = [_INTRODUCTION, *([] if accelerated else [_NO_ACCELERATOR])]
     parts += [f"\n{'Machine' if len(machines) == 1 else 'Machines'}: {'; '.join(machines)}.\n"]
-    parts += [_section(tables[name], several=len(machines) > 1) for name in sorted(tables)]
+    parts += [_section(tables[name], several=len(machines) > 1) for name in tables]
     return "".join([*parts, _CHECKS])
 
 

@@ -1,10 +1,11 @@
 """How well a replay's logits agree with those of the generation, and what may differ between two dtypes' forwards."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from lvlmscope.capture.token_statistics import step_blocks
 from lvlmscope.decoding.generation_record import Generation
@@ -70,22 +71,53 @@ def compare_logits(
     compared = generation.logits.shape[1]  # of an answer given in advance the first step alone
     if not compared:  # later steps of such an answer
         return Agreement(difference=0.0, tolerance=_TOLERANCE.get(dtype, _TOLERANCE[torch.float32]))
-    logits = logits[:, :compared]
+    pair = logits[:, :compared], generation.logits
     running = torch.arange(compared) < torch.tensor(generation.steps).unsqueeze(1)
-    running = running.to(logits.device).unsqueeze(-1)
+    gap, size = _extremes(*pair, running.to(logits.device))
+    if not all(map(math.isfinite, (*gap, *size))):
+        gap, size = _extremes_of_numbers(*pair, running.to(logits.device))
+    tolerance = _TOLERANCE.get(dtype, _TOLERANCE[torch.float32]) * max(*size, 1.0)
+    return Agreement(difference=max(gap), tolerance=tolerance)
+
+
+def _extremes(
+    logits: Float[torch.Tensor, "batch step vocabulary"],
+    generated: Float[torch.Tensor, "batch step vocabulary"],
+    running: Bool[torch.Tensor, "batch step"],
+) -> tuple[list[float], list[float]]:
+    """Each step's largest difference, and largest generated logit, read with one transfer."""
+    gaps, sizes = [], []
+    for part in step_blocks(logits):
+        theirs = generated[:, part].to(logits.device).float()
+        gaps.append((logits[:, part].float() - theirs).abs_().amax(-1))
+        low, high = theirs.aminmax(dim=-1)
+        sizes.append(torch.maximum(-low, high))
+    gap, size = torch.stack([torch.cat(gaps, 1), torch.cat(sizes, 1)]).where(running, 0.0).amax(1).tolist()
+    return gap, size
+
+
+def _extremes_of_numbers(
+    logits: Float[torch.Tensor, "batch step vocabulary"],
+    generated: Float[torch.Tensor, "batch step vocabulary"],
+    running: Bool[torch.Tensor, "batch step"],
+) -> tuple[list[float], list[float]]:
+    """As above where some logits are infinite, as a model may mask its vocabulary: equal infinities agree.
+
+    Raises:
+        ReplayError: Logits are NaN.
+    """
+    running = running.unsqueeze(-1)
     nans, gaps, sizes = [], [], []
     for part in step_blocks(logits):
-        ours, theirs = logits[:, part].float(), generation.logits[:, part].to(logits.device).float()
+        ours, theirs = logits[:, part].float(), generated[:, part].to(logits.device).float()
         own = running[:, part]
         nans.append(((ours.isnan() | theirs.isnan()) & own).any(-1).any(0))
         # Equal infinities differ by NaN
         gaps.append((ours - theirs).abs().masked_fill((ours == theirs) | ~own, 0.0).amax((0, 2)))
         sizes.append(theirs.abs().masked_fill(theirs.isinf() | ~own, 0.0).amax((0, 2)))
-    # One transfer for all steps
     nan, gap, size = torch.stack([torch.cat(nans).float(), torch.cat(gaps), torch.cat(sizes)]).tolist()
     if any(nan):
         got = f"logits that are NaN at step {nan.index(1.0)}"
         fix = "look for NaN or infinite weights and inputs; float16 overflows where bfloat16 does not"
         raise ReplayError(message(got, "numbers", fix, task=_TASK))
-    tolerance = _TOLERANCE.get(dtype, _TOLERANCE[torch.float32]) * max(*size, 1.0)
-    return Agreement(difference=max(gap), tolerance=tolerance)
+    return gap, size

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import edits, launches, memory, peers, timing
+from benchmarks import arithmetic, edits, launches, memory, peers, timing
 from benchmarks.__main__ import TABLES, main
 from benchmarks.page import markdown
 from benchmarks.peaks import resident_peaks
@@ -31,8 +31,8 @@ def test_the_command_writes_a_page_and_its_numbers_and_keeps_other_tables(
     main(["--only", "traces", *small])
     main(["--only", "counts", *small])
     found = json.loads((tmp_path / "found.json").read_text())["tables"]
-    assert list(found) == ["1 traces", "0 counts"]
-    rows = found["1 traces"]["rows"]
+    assert list(found) == ["counts", "traces"]
+    rows = found["traces"]["rows"]
     assert rows[0]["run"] == "generate"
     assert rows[0]["wall_ratio"] == 1
     assert all(len(row["wall_samples"]) == 2 and row["cpu"] > 0 for row in rows)
@@ -41,6 +41,11 @@ def test_the_command_writes_a_page_and_its_numbers_and_keeps_other_tables(
     assert "python -m benchmarks --only traces --models smallest" in page
     assert f"torch {torch.__version__}" in page
     assert "No accelerator was available" in page
+
+
+def test_a_trace_is_arithmetic_of_every_row_once_more() -> None:
+    rows = {row["run"]: row["ratio"] for row in arithmetic.measure(plan()).rows}
+    assert 1 < rows["trace"] < rows["trace(gradients=True)"] < 3
 
 
 def test_ratios_are_of_rounds_not_of_medians() -> None:
