@@ -44,6 +44,7 @@ from lvlmscope.evaluation.paired_differences import Difference
 from lvlmscope.evaluation.result_tables import markdown
 from lvlmscope.evaluation.run_folder import load_run, save_run
 from lvlmscope.evaluation.sample_size import SampleSize, sample_sizes
+from lvlmscope.evaluation.setting_maps import setting_map
 from lvlmscope.evaluation.settings_compared import setting_differences
 from lvlmscope.evaluation.signal_detection import score_signals
 from lvlmscope.evaluation.tuning import Tuning, tune
@@ -111,6 +112,7 @@ __all__ = [
     "score_answers",
     "score_signals",
     "setting_differences",
+    "setting_map",
     "tune",
     "verdict",
     "vocabulary",

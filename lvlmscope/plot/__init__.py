@@ -10,6 +10,7 @@ from lvlmscope.plot.image_overlays import overlay
 from lvlmscope.plot.layer_profiles import layers
 from lvlmscope.plot.layer_windows import windows
 from lvlmscope.plot.saliency_matrices import saliency_matrix
+from lvlmscope.plot.setting_maps import setting_map
 from lvlmscope.plot.timelines import timeline
 from lvlmscope.traces.words import Word, find_word, words_of
 
@@ -25,6 +26,7 @@ __all__ = [
     "overlay",
     "rates",
     "saliency_matrix",
+    "setting_map",
     "timeline",
     "windows",
     "words_of",

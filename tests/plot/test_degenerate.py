@@ -13,6 +13,7 @@ from lvlmscope.diagnostics import anchor_correlation, layer_correlation, layer_i
 from lvlmscope.errors import ModelInputError, ShapeError
 from tests.plot.test_ablations import timed
 from tests.plot.test_binned_rates import binned
+from tests.plot.test_setting_maps import mapped
 from tests.support.drawn_figures import texts_outside
 
 VIEWS = {
@@ -30,6 +31,7 @@ VIEWS = {
     ),
     "correlation": lambda t, **o: plot.correlation(layer_correlation(t), **o),
     "ablation": lambda _, **o: plot.ablation(timed(1), **o),
+    "setting_map": lambda _, **o: plot.setting_map(mapped(1, 1), **o),
     "rates": lambda _, **o: plot.rates(binned((0.2,), bins=2), **o),
 }
 
