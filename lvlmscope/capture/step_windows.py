@@ -14,6 +14,7 @@ from lvlmscope.decoding.generation_record import Generation, steps_between
 from lvlmscope.hooks.gradient_path import cut_graph
 from lvlmscope.inputs.detokenization import answer_pieces
 from lvlmscope.inputs.preparation import ModelInputs
+from lvlmscope.inputs.thinking_markers import recorded_answer
 from lvlmscope.runtime.model_hooks import Instrumentation
 from lvlmscope.traces.signal_trace import SignalTrace
 
@@ -81,6 +82,7 @@ def _joined(parts: Sequence[SignalTrace], generation: Generation, sample: int, p
     ids = generation.ids[sample, generation.prompt_length :][: generation.steps[sample]].cpu()
     # A character of several tokens may lie across two windows
     pieces = answer_pieces(ids.tolist(), prepared.processor)
+    of_prompt = {name: first.provenance[name] for name in ("images", "prompt_length", "prompt_text")}
     return SignalTrace(
         values={name: np.concatenate([part.values[name] for part in parts]) for name in first.values},
         layers=first.layers,
@@ -89,6 +91,6 @@ def _joined(parts: Sequence[SignalTrace], generation: Generation, sample: int, p
         answer="".join(pieces),
         prompt=first.prompt,
         about=first.about,
-        provenance=first.provenance,
+        provenance=of_prompt | recorded_answer(ids.tolist(), prepared.processor, of_prompt["prompt_text"]),
         effects=(),
     )

@@ -123,6 +123,8 @@ def _stacked(
     """
     outside = max((int(keys.sum()) for keys in seen.values()), default=0)
     first = next(iter(layers.values()))
+    start, stop = int(columns[0]) if len(columns) else 0, int(columns[-1]) + 1 if len(columns) else 0
+    together: torch.Tensor | slice = slice(start, stop) if stop - start == len(columns) else columns
     # Filled in place: a list to stack would hold everything a third time
     whole = first.new_zeros(steps, len(layers), first.shape[2], outside + len(columns))
     for place, (layer, values) in enumerate(layers.items()):
@@ -130,7 +132,7 @@ def _stacked(
         if layer in seen:
             whole[:, place, :, :outside] = own[..., seen[layer]]
         else:
-            whole[:, place, :, outside:] = own[..., columns]
+            whole[:, place, :, outside:] = own[..., together]
     return whole
 
 

@@ -1,5 +1,6 @@
 """Signals of an answer that is too long for the memory allowed: some steps at a time, the values of the whole."""
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -95,6 +96,19 @@ def test_windows_of_any_size_in_every_family(family: str, monkeypatch: pytest.Mo
 def test_answers_that_are_replayed_from_the_start_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MemoryLimitError, match="replayed from the start; expected: a cache that can be cut"):
         _signals(OTHERS["qwen3_5"](1), Portions(window=2), monkeypatch)
+
+
+def test_spans_are_those_of_the_whole_answer(model: lv.LoadedModel) -> None:
+    made = copy.copy(model.processor)
+    made.chat_template = model.processor.chat_template + "{# <think></think> #}"
+    thinking = lv.LoadedModel(model=model.model, processor=made, name="thinking", family=model.family)
+    answer = "<think> a dog or a cat sits beside a lamp</think> A dog."
+    options: dict[str, Any] = {"keep": "signals", "signals": ["layer_image_entropy"], "progress": False}
+    whole = lv.trace(thinking, scene("prior", 0).image, PROMPT, answer=answer, **options)
+    found = lv.trace(thinking, scene("prior", 0).image, PROMPT, answer=answer, **(options | {"max_memory": "600KB"}))
+    assert found.provenance["replay"]["window"] < found.num_steps / 2
+    assert whole.spans is not None
+    assert found.spans == whole.spans
 
 
 def test_a_window_that_disagrees_is_no_result(model: lv.LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
