@@ -1,23 +1,40 @@
 """Everything an explorer shows of one trace or of two, as JSON values."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from lvlmscope.errors import ShapeError, message, task
-from lvlmscope.explorer.diagnosis_blocks import blocks_of, diagnosis_of, risks_of
-from lvlmscope.explorer.signal_values import RANK, RISK, merged
+from lvlmscope.explorer.later_parts import LaterParts
+from lvlmscope.explorer.signal_values import merged
 from lvlmscope.explorer.trace_json import describe_side
 from lvlmscope.explorer.word_maps import WordMaps
-from lvlmscope.palette import GROUNDED, HALLUCINATED, SEQUENTIAL, UNDEFINED
+from lvlmscope.palette import DIVERGING, GROUNDED, HALLUCINATED, SEQUENTIAL, UNDEFINED
 from lvlmscope.risk import Diagnosis
 from lvlmscope.traces.intervention_effect import effect, side_names
 from lvlmscope.traces.requirements import require_trace
 from lvlmscope.traces.trace import Trace
 
-__all__ = ["Marks", "describe_document"]
+__all__ = ["Document", "Maps", "Marks", "describe_document", "with_parts"]
 
 Marks = Iterable[Any] | Callable[[Trace], Iterable[Any]]
+Maps = Iterable[Any] | Callable[[Trace], Iterable[Any]]
 _STOPS: Final = 64  # of the colour map
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Document:
+    """What a page begins with, and where the rest comes from.
+
+    Attributes:
+        values: JSON values; `later` lists the parts that are not in it.
+        word_maps: One per trace.
+        parts: Gives these parts.
+    """
+
+    values: dict[str, Any]
+    word_maps: tuple[WordMaps, ...]
+    parts: LaterParts
 
 
 @task("show a trace")
@@ -28,9 +45,10 @@ def describe_document(
     hallucinated: Marks = (),
     grounded: Marks = (),
     diagnosis: Diagnosis | bool = True,
+    maps: Maps = (),
     model: Any = None,
-) -> tuple[dict[str, Any], tuple[WordMaps, ...]]:
-    """The document without its maps, and the objects that compute them.
+) -> Document:
+    """The document of words, images and confidence, and what computes its maps and all that takes longer.
 
     Args:
         other: A second one of the same prompt, such as one with an intervention on.
@@ -38,14 +56,18 @@ def describe_document(
             function that gives them for each trace.
         grounded: Words to mark as grounded, likewise.
         diagnosis: The first trace's, such as with a calibration of your own; True diagnoses each, False leaves it out.
-        model: The model that made the traces: their diagnoses then read what its image tokens spell, too.
+        maps: Maps of words that were computed beside the first trace, as `occlusion` gives them; or a function that
+            gives them for each trace.
+        model: The model that made the traces: their diagnoses then read what its image tokens spell, too, and the
+            logit lens is shown.
 
     Returns:
-        JSON values, and one `WordMaps` per trace.
+        The document, one `WordMaps` per trace, and the parts that it lacks.
 
     Raises:
-        ModelInputError: The traces are of different prompts or images, or a mark lies outside the answer.
-        ShapeError: They have different layers or heads.
+        ModelInputError: The traces are of different prompts or images, a mark lies outside the answer, or a map is of
+            no word of it.
+        ShapeError: They have different layers or heads, or a map has other dims.
     """
     for shown in (trace,) if other is None else (trace, other):
         require_trace(shown)
@@ -61,26 +83,48 @@ def describe_document(
             label,
             hallucinated=_marks_of(hallucinated, each, trace),
             grounded=_marks_of(grounded, each, trace),
+            maps=_marks_of(maps, each, trace),
+            kinds=("confidence",),
         )
         for each, label in zip(word_maps, labels, strict=True)
     ]
-    risks = []
-    for side, each in zip(sides, word_maps, strict=True):
-        own = diagnosis if isinstance(diagnosis, Diagnosis) and each is word_maps[0] else None
-        found = own or (diagnosis_of(each.trace, model) if diagnosis is True else None)
-        side["diagnosis"] = blocks_of(found) if found else []
-        side["values"] |= {"risk": risks_of(found, each.words)} if found else {}
-        risks += [RISK if found.calibrated else RANK] if found else []
-    signals = merged([side.pop("signals") for side in sides])
-    signals += risks[:1]
-    return {
+    parts = LaterParts(word_maps, diagnosis, model)
+    document = {
         "prompt": trace.prompt,
         "promptText": trace.prompt_text,
         "sides": sides,
-        "signals": signals,
+        "signals": merged([side.pop("signals") for side in sides]),
         "effect": [] if other is None else str(effect(trace, other)).splitlines(),
-        "colours": {"map": _colours(), "undefined": UNDEFINED, "grounded": GROUNDED, "hallucinated": HALLUCINATED},
-    }, word_maps
+        "colours": {
+            "map": _colours(SEQUENTIAL),
+            "signed": _colours(DIVERGING),
+            "undefined": UNDEFINED,
+            "grounded": GROUNDED,
+            "hallucinated": HALLUCINATED,
+        },
+        "later": parts.requests(),
+    }
+    return Document(values=document, word_maps=word_maps, parts=parts)
+
+
+def with_parts(made: Document) -> dict[str, Any]:
+    """The document with all that takes longer in it.
+
+    Args:
+        made: What `describe_document` gave.
+
+    Returns:
+        JSON values, with nothing to ask for later.
+    """
+    values = made.values
+    for request in values["later"]:
+        part = made.parts.part(request["side"], request["part"])
+        side = values["sides"][request["side"]]
+        values["signals"] = merged([values["signals"], part.get("signals", [])])
+        side["values"] |= part.get("values", {})
+        side["notes"] += part.get("notes", [])
+        side |= {name: part[name] for name in ("diagnosis", "lens") if name in part}
+    return values | {"later": []}
 
 
 def _marks_of(marks: Marks, word_maps: WordMaps, first: Trace) -> Iterable[Any]:
@@ -89,9 +133,9 @@ def _marks_of(marks: Marks, word_maps: WordMaps, first: Trace) -> Iterable[Any]:
     return marks if word_maps.trace is first else ()
 
 
-def _colours() -> list[str]:
+def _colours(name: str) -> list[str]:
     import matplotlib as mpl
     from matplotlib.colors import to_hex
 
-    chosen = mpl.colormaps[SEQUENTIAL]
+    chosen = mpl.colormaps[name]
     return [to_hex(chosen(n / (_STOPS - 1))) for n in range(_STOPS)]

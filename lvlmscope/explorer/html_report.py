@@ -5,13 +5,13 @@ import hashlib
 import html
 import json
 import os
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
 from lvlmscope.errors import OutputError, message, task
-from lvlmscope.explorer.document import Marks, describe_document
+from lvlmscope.explorer.document import Maps, Marks, describe_document, with_parts
 from lvlmscope.explorer.map_budget import kept_maps
+from lvlmscope.explorer.page_script import page_script, page_style
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.interface.paths import path_of
 from lvlmscope.risk import Diagnosis
@@ -21,7 +21,7 @@ from lvlmscope.traces.trace import Trace
 
 __all__ = ["page", "report"]
 
-_LIMIT: Final = 7_600_000  # bytes of a page, as far as joining neighbouring layers allows
+_LIMIT: Final = 7_500_000  # bytes of a page, as far as joining neighbouring layers allows
 _START: Final = "\nstart(document);\n"
 
 
@@ -35,6 +35,7 @@ def report(
     hallucinated: Marks = (),
     grounded: Marks = (),
     diagnosis: Diagnosis | bool = True,
+    maps: Maps = (),
     model: Any = None,
 ) -> Path:
     """Writes an explorer of a trace as one HTML file, complete or not at all.
@@ -50,21 +51,25 @@ def report(
             gives them for each trace.
         grounded: Words to mark as grounded, likewise.
         diagnosis: The trace's, such as with a calibration of your own; True diagnoses it, False leaves that out.
+        maps: Maps of words that were computed beside the trace, as `occlusion` and `integrated_gradients` give them, to
+            be shown as further maps; or a function that gives them for each trace.
         model: The model that made the traces: their diagnoses then read what its image tokens spell, too, in one more
-            forward each. On the bundled model most of the evidence is there.
+            forward each, and the logit lens of words (of a trace with hidden states) and of patches is shown. On the
+            bundled model most of the evidence is there.
 
     Returns:
         The path.
 
     Raises:
-        ModelInputError: The traces are of different prompts or images, or a mark lies outside the answer.
-        ShapeError: The traces have different layers or heads.
+        ModelInputError: The traces are of different prompts or images, a mark lies outside the answer, or a map is of
+            no word of it.
+        ShapeError: The traces have different layers or heads, or a map has other dims.
         OutputError: The file cannot be written.
     """
     with task("write a report"):
         target = path_of(path, OutputError)
     marks = {"hallucinated": hallucinated, "grounded": grounded}
-    text = page(trace, compare=compare, title=title, **marks, diagnosis=diagnosis, model=model)
+    text = page(trace, compare=compare, title=title, **marks, diagnosis=diagnosis, maps=maps, model=model)
     try:
         with whole_file(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -83,6 +88,7 @@ def page(
     hallucinated: Marks = (),
     grounded: Marks = (),
     diagnosis: Diagnosis | bool = True,
+    maps: Maps = (),
     model: Any = None,
 ) -> str:
     """The text of the HTML file.
@@ -93,19 +99,20 @@ def page(
         hallucinated: Words to mark as hallucinated.
         grounded: Words to mark as grounded.
         diagnosis: As in `report`.
+        maps: As in `report`.
         model: As in `report`.
 
     Returns:
         A document with a policy that forbids every request.
     """
-    document, word_maps = describe_document(
-        trace, compare, hallucinated=hallucinated, grounded=grounded, diagnosis=diagnosis, model=model
+    made = describe_document(
+        trace, compare, hallucinated=hallucinated, grounded=grounded, diagnosis=diagnosis, maps=maps, model=model
     )
-    images = sum(len(panel["image"]) for side in document["sides"] for panel in side["panels"])
-    room = max((_LIMIT - images - 200_000) // len(word_maps), 100_000)
-    document["maps"] = [kept_maps(each, room=room) for each in word_maps]
-    script = _source("explorer.js") + _START
-    style = _source("explorer.css")
+    document = with_parts(made)
+    others = len(_json(document))
+    room = max((_LIMIT - others) // len(made.word_maps), 100_000)
+    document["maps"] = [kept_maps(each, room=room) for each in made.word_maps]
+    script, style = page_script() + _START, page_style()
     policy = (
         f"default-src 'none'; img-src data:; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -121,10 +128,6 @@ def page(
         f'<script type="application/json" id="data">{_json(document)}</script>'
         f'<script type="module">{script}</script></body></html>\n'
     )
-
-
-def _source(name: str) -> str:
-    return files("lvlmscope.explorer").joinpath(name).read_text(encoding="utf-8")
 
 
 def _digest(text: str) -> str:

@@ -1,10 +1,12 @@
 """What an explorer shows of a trace, as JSON values: words with numbers and alternatives, images, facts."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from itertools import accumulate
 from typing import Any, Final
 
+from lvlmscope.explorer.given_maps import given_maps
 from lvlmscope.explorer.image_panels import ImagePanel, image_panels_of
 from lvlmscope.explorer.packed_numbers import plain_number
 from lvlmscope.explorer.signal_values import signals_at_words
@@ -21,7 +23,13 @@ _LONGEST: Final = 400  # characters of a fact
 
 
 def describe_side(
-    word_maps: WordMaps, label: str, *, hallucinated: Iterable[Any] = (), grounded: Iterable[Any] = ()
+    word_maps: WordMaps,
+    label: str,
+    *,
+    hallucinated: Iterable[Any] = (),
+    grounded: Iterable[Any] = (),
+    maps: Iterable[Any] = (),
+    kinds: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """One trace without its maps.
 
@@ -30,28 +38,31 @@ def describe_side(
         label: Heading where two traces are shown.
         hallucinated: Words to mark as hallucinated, as `plot.timeline` takes them.
         grounded: Words to mark as grounded, likewise.
+        maps: Maps of words that were computed beside the trace.
+        kinds: Kinds of signals to read; None for all.
 
     Returns:
         JSON values.
     """
     trace, words = word_maps.trace, word_maps.words
-    kinds = dict.fromkeys(marked_words(trace, words, grounded), "grounded")
-    kinds |= dict.fromkeys(marked_words(trace, words, hallucinated), "hallucinated")
+    marks = dict.fromkeys(marked_words(trace, words, grounded), "grounded")
+    marks |= dict.fromkeys(marked_words(trace, words, hallucinated), "hallucinated")
     units = _utf16_offsets("".join(trace.answer_tokens))
-    signals, values, refused = signals_at_words(word_maps)
+    signals, values, refused = signals_at_words(word_maps, kinds)
+    panels = [_panel(trace, panel) for panel in image_panels_of(trace)]
     return {
         "label": label,
         "answer": "".join(trace.answer_tokens),
-        "words": [_word(trace, word, kinds.get(n, ""), units) for n, word in enumerate(words)],
+        "words": [_word(trace, word, marks.get(n, ""), units) for n, word in enumerate(words)],
         "signals": signals,
         "values": values,
-        "quantities": [
-            {"id": name, "name": QUANTITIES[name][0], "unit": QUANTITIES[name][1]} for name in word_maps.names
-        ],
+        "diagnosis": [],
+        "quantities": [{"id": name} | asdict(QUANTITIES[name]) for name in word_maps.names]
+        + given_maps(word_maps, maps, panels),
         "layers": list(trace.layer_indices),
         "heads": trace.num_heads,
         "cells": len(word_maps.keys),
-        "panels": [_panel(trace, panel) for panel in image_panels_of(trace)],
+        "panels": panels,
         "notes": _notes(word_maps) + refused,
         "facts": [[name, shortened(text, _LONGEST)] for name, text in facts(trace) + _provenance(trace) if text],
     }
@@ -68,6 +79,7 @@ def _word(trace: Trace, word: Word, kind: str, units: list[int]) -> dict[str, An
         "start": units[word.start],
         "end": units[word.end],
         "kind": kind,
+        "steps": list(word.steps),
         "tokens": [
             {
                 "text": trace.answer_tokens[step],
@@ -95,6 +107,7 @@ def _panel(trace: Trace, panel: ImagePanel) -> dict[str, Any]:
     uri, note = _background(trace, panel)
     return {
         "name": panel.name,
+        "image_index": panel.image_index,
         "size": list(panel.size),
         "boxes": [[round(edge, 2) for edge in box] for box in panel.boxes],
         "cells": list(panel.cells),

@@ -493,7 +493,11 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "intervene": {"compile": SAME_RESULTS},
     "attach": {"compile": SAME_RESULTS},
     "diagnose": {"cut_image": "tests/risk/test_cut_words.py"},
-    "report": {"path": "the file that is read", "model": "tests/explorer/test_html_report.py"},
+    "report": {
+        "path": "the file that is read",
+        "model": "tests/explorer/test_trace_json.py",
+        "maps": "tests/explorer/test_given_maps.py",
+    },
     "evaluate": {"out": "tests/evaluation/test_evaluate.py reads the folder", "parser": "below"},
     "tune": {"progress": "tests/evaluation/test_tuning.py counts its calls", "parser": "below"},
     "estimate": {

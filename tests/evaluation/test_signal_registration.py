@@ -11,7 +11,7 @@ import lvlmscope as lv
 from lvlmscope.cli.commands.signals import run_signals
 from lvlmscope.errors import EvaluationError
 from lvlmscope.evaluation.signal_registry import chosen_signals
-from lvlmscope.explorer.document import describe_document
+from lvlmscope.explorer.document import describe_document, with_parts
 from lvlmscope.tiny import scenes
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_signals import SIGNALS
@@ -46,7 +46,7 @@ def test_one_function_is_found_by_everything_that_reads_signals(capsys: pytest.C
         assert lv.score_signals(traces, labels_of(traces), resamples=50)["image_share"].name == "image_share"
         by_layer = lv.aggregate(traces, "image_share", resamples=50)["mean"]
         xr.testing.assert_allclose(by_layer, lv.aggregate(traces, "image_attention_focus", resamples=50)["mean"])
-        document, _ = describe_document(traces[0], diagnosis=False)
+        document = with_parts(describe_document(traces[0], diagnosis=False))
         shown = next(each for each in document["signals"] if each["id"] == "image_share")
         assert (shown["name"], shown["unit"]) == ("image share", "share of 1")
         assert shown["meaning"] == "Image attention, averaged over heads."

@@ -136,7 +136,7 @@ def test_layer_range_head_and_signal_are_chosen(browser: Browser, trace: Trace, 
 def test_everything_is_done_with_keys(browser: Browser, trace: Trace, written: Path) -> None:
     with opened(browser, written) as page:
         reached = set()
-        for _ in range(14):
+        for _ in range(40):
             page.keyboard.press("Tab")
             reached.add(page.evaluate(FOCUSED))
         assert {"signal", "quantity", "low", "high", "head", "opacity", "reset", "heat", "SUMMARY"} <= reached
@@ -164,7 +164,7 @@ def test_canvases_and_images_are_told_in_words(browser: Browser, written: Path) 
         assert page.locator(".image img").get_attribute("alt")
         assert page.locator(".image img").evaluate("image => image.naturalWidth") > 0  # it is shown, not only named
         labels = [each.get_attribute("aria-label") or "" for each in page.locator("canvas").all()]
-        assert len(labels) == 3
+        assert len(labels) == 5
         assert all(len(label) > 30 for label in labels)
 
 
@@ -190,11 +190,11 @@ def test_two_traces_stand_side_by_side_on_one_scale(browser: Browser, trace: Tra
             "word2",
             "cat",
         ]
-        bars = page.locator(".side >> .legend").all_inner_texts()
+        bars = page.locator(".side .pair .legend").all_inner_texts()
         assert len({bar.split()[1] for bar in bars[::2]}) == 1
         told = page.inner_text("#explorer")
         assert "first word changed: 'word2' -> 'cat'" in told
-        assert "Effect of the intervention" in told
+        assert "What the intervention did" in told
         assert page.locator("[data-role=diagnosis] summary").all_inner_texts() == [
             "Diagnosis, without the intervention",
             "Diagnosis, with the intervention",

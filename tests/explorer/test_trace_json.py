@@ -19,7 +19,7 @@ from lvlmscope import Trace, report
 from lvlmscope.diagnostics import layer_image_entropy, planted_trace, saliency_to_previous
 from lvlmscope.errors import ModelInputError, OutputError
 from lvlmscope.explorer.diagnosis_blocks import diagnosis_of
-from lvlmscope.explorer.document import describe_document
+from lvlmscope.explorer.document import describe_document, with_parts
 from lvlmscope.explorer.image_panels import image_panels_of
 from lvlmscope.explorer.map_budget import kept_maps
 from lvlmscope.explorer.packed_numbers import packed, packed_bytes, unpacked
@@ -144,7 +144,7 @@ def test_words_carry_signals_probabilities_and_alternatives() -> None:
 
 
 def test_marked_words_are_told_and_marks_outside_refused() -> None:
-    document, _ = describe_document(varied_trace(), hallucinated=[2], grounded=[(1, 6)])
+    document = describe_document(varied_trace(), hallucinated=[2], grounded=[(1, 6)]).values
     assert [word["kind"] for word in document["sides"][0]["words"]] == ["grounded", "", "hallucinated", ""]
     with pytest.raises(ModelInputError, match="step 9"):
         describe_document(varied_trace(), hallucinated=[9])
@@ -154,13 +154,13 @@ def test_a_diagnosis_adds_risks_and_blocks() -> None:
     trace = varied_trace(gradients=True, steps=8)
     found = diagnose(trace)
     for asked in (True, found):
-        document, _ = describe_document(trace, diagnosis=asked)
+        document = with_parts(describe_document(trace, diagnosis=asked))
         side = document["sides"][0]
         assert side["values"]["risk"] == pytest.approx([word.risk for word in found.words], rel=1e-5)
         assert side["diagnosis"][0]["title"] == "words"
         assert any("rank" in block["header"] for block in side["diagnosis"])
         assert document["signals"][-1]["name"] == "rank of suspicion, not calibrated"
-    document, _ = describe_document(trace, diagnosis=False)
+    document = with_parts(describe_document(trace, diagnosis=False))
     assert document["sides"][0]["diagnosis"] == []
     assert "risk" not in document["sides"][0]["values"]
     assert "risk" not in [entry["id"] for entry in document["signals"]]
@@ -168,7 +168,7 @@ def test_a_diagnosis_adds_risks_and_blocks() -> None:
 
 def test_a_diagnosis_given_is_the_first_traces() -> None:
     trace = varied_trace()
-    document, _ = describe_document(trace, varied_trace(seed=1), diagnosis=diagnose(trace))
+    document = with_parts(describe_document(trace, varied_trace(seed=1), diagnosis=diagnose(trace)))
     assert document["sides"][0]["diagnosis"]
     assert document["sides"][1]["diagnosis"] == []
 
@@ -283,8 +283,8 @@ def test_a_model_at_hand_is_read_for_the_diagnosis_of_each_trace() -> None:
     model = lv.load("tiny")
     shown = scene("prior", 3).image  # a broccoli; the model speaks of a carrot, too
     trace = lv.trace(model, shown, "Describe the image.", max_new_tokens=12, progress=False)
-    without, _ = describe_document(trace)
-    document, _ = describe_document(trace, trace, model=model)
+    without = with_parts(describe_document(trace))
+    document = with_parts(describe_document(trace, trace, model=model))
     carrot = [word["text"].strip() for word in document["sides"][0]["words"]].index("carrot")
     assert document["signals"][-1]["name"] == "risk of being hallucinated"
     for side in document["sides"]:

@@ -4,7 +4,6 @@ import base64
 import json
 import sys
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from playwright.sync_api import Browser, Page
 import lvlmscope
 from lvlmscope import Trace
 from lvlmscope.errors import MissingExtraError, ModelInputError, ShapeError
-from lvlmscope.explorer.document import describe_document
+from lvlmscope.explorer.document import Document, describe_document
+from lvlmscope.explorer.page_script import page_script, page_style
 from lvlmscope.explorer.widget import answer_request
-from lvlmscope.explorer.word_maps import WordMaps
 from tests.support.browser import chromium, opened, settled
 from tests.support.varied_traces import varied_trace
 
@@ -55,8 +54,7 @@ def trace() -> Trace:
 
 
 def harness(folder: Path, document: dict[str, Any]) -> Path:
-    source = files("lvlmscope.explorer").joinpath("explorer.js").read_text(encoding="utf-8")
-    style = files("lvlmscope.explorer").joinpath("explorer.css").read_text(encoding="utf-8")
+    source, style = page_script(), page_style()
     data = json.dumps(document).replace("<", "\\u003c")
     path = folder / "widget.html"
     path.write_text(
@@ -68,10 +66,10 @@ def harness(folder: Path, document: dict[str, Any]) -> Path:
     return path
 
 
-def begin(page: Page, word_maps: tuple[WordMaps, ...], asked: list[dict[str, Any]]) -> None:
+def begin(page: Page, made: Document, asked: list[dict[str, Any]]) -> None:
     def answer(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         asked.append(content)
-        told, buffers = answer_request(word_maps, content)
+        told, buffers = answer_request(made, content)
         return told, [base64.b64encode(each).decode() for each in buffers]
 
     page.expose_function("askPython", answer)
@@ -79,31 +77,31 @@ def begin(page: Page, word_maps: tuple[WordMaps, ...], asked: list[dict[str, Any
 
 
 def test_maps_are_asked_for_word_by_word_and_exact(browser: Browser, trace: Trace, tmp_path: Path) -> None:
-    document, word_maps = describe_document(trace)
-    assert "maps" not in document
+    made = describe_document(trace)
+    assert "maps" not in made.values
     asked: list[dict[str, Any]] = []
-    with opened(browser, harness(tmp_path, document), ready=False) as page:
-        begin(page, word_maps, asked)
+    with opened(browser, harness(tmp_path, made.values), ready=False) as page:
+        begin(page, made, asked)
         settled(page)
-        assert {(each["kind"], each["word"]) for each in asked} == {("heat", 0), ("map", 0)}
+        assert {(each["kind"], each["word"]) for each in asked if "word" in each} == {("heat", 0), ("map", 0)}
         page.locator(".words button").nth(2).click()
         settled(page)
-        assert {each["word"] for each in asked} == {0, 2}
+        assert {each["word"] for each in asked if "word" in each} == {0, 2}
         shown = float(page.locator("[data-role=map-text]").get_attribute("data-sum") or "nan")
         exact = trace.attention[2][..., trace.image_keys].sum(-1).mean().item()
         assert shown == pytest.approx(exact, rel=1e-6)
-        count = len(asked)
+        count = len([each for each in asked if "word" in each])
         page.locator(".words button").nth(0).click()
         settled(page)
-        assert len(asked) == count  # known from before
+        assert len([each for each in asked if "word" in each]) == count  # known from before
         page.evaluate("window.end()")
         assert page.evaluate("window.listening()") == 0
 
 
 def test_a_refused_map_is_told(browser: Browser, trace: Trace, tmp_path: Path) -> None:
-    document, word_maps = describe_document(trace)
-    with opened(browser, harness(tmp_path, document), ready=False) as page:
-        page.expose_function("askPython", lambda content: (answer_request(word_maps, content | {"word": 99})[0], []))
+    made = describe_document(trace)
+    with opened(browser, harness(tmp_path, made.values), ready=False) as page:
+        page.expose_function("askPython", lambda content: (answer_request(made, content | {"word": 99})[0], []))
         page.evaluate("window.begin()")
         settled(page)
         assert "words 0 to 3" in page.inner_text("[role=alert]:visible")
@@ -121,10 +119,10 @@ def test_a_refused_map_is_told(browser: Browser, trace: Trace, tmp_path: Path) -
 def test_the_notebooks_theme_goes_before_the_systems(
     browser: Browser, trace: Trace, tmp_path: Path, attribute: str, value: str, dark: bool
 ) -> None:
-    document, word_maps = describe_document(trace)
+    made = describe_document(trace)
     scheme = "light" if dark else "dark"
-    with opened(browser, harness(tmp_path, document), ready=False, scheme=scheme) as page:
-        begin(page, word_maps, [])
+    with opened(browser, harness(tmp_path, made.values), ready=False, scheme=scheme) as page:
+        begin(page, made, [])
         settled(page)
         page.evaluate("([name, value]) => document.body.setAttribute(name, value)", [attribute, value])
         page.wait_for_selector(f"#explorer[data-theme={'dark' if dark else 'light'}]")
@@ -152,7 +150,8 @@ def test_the_widget_answers_messages(trace: Trace, monkeypatch: pytest.MonkeyPat
     [
         ({"word": 4}, "words 0 to 3"),
         ({"word": -1}, "words 0 to 3"),
-        ({"quantity": "gradient"}, "attention, saliency"),
+        ({"quantity": "gradient"}, "attention, saliency, relevance"),
+        ({"kind": "everything"}, "no request of kind 'everything'"),
         ({"side": 3}, "IndexError"),
         ({"low": 2, "high": 7}, "positions 0 to 2"),
         ({"head": 4}, "heads 0 to 3"),
@@ -161,7 +160,7 @@ def test_the_widget_answers_messages(trace: Trace, monkeypatch: pytest.MonkeyPat
 )
 def test_a_bad_request_is_answered_with_its_error(trace: Trace, changes: dict[str, Any], told: str) -> None:
     asked = {"id": 1, "kind": "map", "side": 0, "quantity": "attention", "word": 0, "low": 0, "high": 2, "head": None}
-    answer, buffers = answer_request([WordMaps(trace)], asked | changes)
+    answer, buffers = answer_request(describe_document(trace), asked | changes)
     assert answer["id"] == 1
     assert told in answer["error"]
     assert buffers == []

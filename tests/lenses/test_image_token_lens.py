@@ -9,8 +9,9 @@ import torch
 import lvlmscope as lv
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.errors import ModelInputError, UnsupportedModelError
-from lvlmscope.lenses import internal_confidence
+from lvlmscope.lenses import internal_confidence, patch_lens
 from lvlmscope.tiny import scene
+from tests.reference.lens import token_row
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,35 @@ def test_equals_its_twin(traced) -> None:
             best = max(float(logits[key][token] - logits[key].logsumexp(0)) for key in image)
             assert found.sel(layer=layer).values[step] == pytest.approx(best, abs=1e-3)
     assert (found <= 0).all()
+
+
+def test_what_patches_spell_equals_its_twin(traced) -> None:
+    """Every image token's most probable token in float64, from transformers' own hidden states."""
+    model, trace = traced
+    chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": trace.prompt}]}]
+    text = model.processor.apply_chat_template(chat, add_generation_prompt=True)
+    inputs = model.processor(images=[trace.image], text=text, return_tensors="pt")
+    with torch.no_grad():
+        states = model.model(**inputs, output_hidden_states=True).hidden_states
+    norm = model.model.model.language_model.norm
+    weight, matrix = norm.weight.detach(), model.model.get_output_embeddings().weight.detach()
+    found = patch_lens(trace, model)
+    image = trace.image_keys.nonzero().flatten().tolist()
+    assert found["key"].values.tolist() == image
+    assert found["layer"].values.tolist() == [-1, 0, 1, 2, 3, 4, 5, 6, 7]
+    for layer in (-1, 3, 7):
+        for key in image[::16]:
+            state = states[layer + 1][0, key]
+            row = token_row(state, weight, norm.variance_epsilon, matrix) if layer < 7 else plain_row(state, matrix)
+            one = found.sel(layer=layer, key=key)
+            assert int(one["top_id"]) == max(range(len(row)), key=lambda token: row[token])
+            assert float(one["log_prob"]) == pytest.approx(max(row), abs=1e-3)
+
+
+def plain_row(state: torch.Tensor, matrix: torch.Tensor) -> list[float]:
+    """transformers gives the last state after the norm."""
+    logits = state.double() @ matrix.double().T
+    return (logits - logits.logsumexp(0)).tolist()
 
 
 def test_a_present_object_is_spelled_and_an_absent_one_is_not(traced) -> None:

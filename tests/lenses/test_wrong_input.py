@@ -10,7 +10,7 @@ from lvlmscope.errors import ModelInputError, UnsupportedModelError
 from tests.support.random_traces import random_trace
 
 pytestmark = pytest.mark.usefixtures("unchecked_shapes")
-each_lens = pytest.mark.parametrize("lens", [lv.logit_lens, lv.internal_confidence])
+each_lens = pytest.mark.parametrize("lens", [lv.logit_lens, lv.internal_confidence, lv.lenses.patch_lens])
 
 
 @each_lens

@@ -1,0 +1,72 @@
+// Maps that Python computes on request, unrounded: what a notebook has.
+
+const ROOM = 64e6; // bytes of answers that are remembered
+
+export class RequestedMaps {
+  constructor(model) {
+    this.model = model;
+    this.waiting = new Map();
+    this.known = new Map();
+    this.size = 0;
+    this.next = 0;
+    this.answer = (message, buffers) => {
+      const entry = this.waiting.get(message.id);
+      if (!entry) return;
+      this.waiting.delete(message.id);
+      if (message.error) return entry.reject(new Error(message.error));
+      const view = buffers?.[0];
+      const data = view ? new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength)) : null;
+      entry.resolve({ told: message, data });
+    };
+    model.on("msg:custom", this.answer);
+  }
+
+  ask(content) {
+    return new Promise((resolve, reject) => {
+      const id = this.next++;
+      this.waiting.set(id, { resolve, reject });
+      this.model.send({ ...content, id });
+    });
+  }
+
+  // The answer, kept for the next time.
+  async values(content) {
+    const key = JSON.stringify(content);
+    if (!this.known.has(key)) {
+      const promise = this.ask(content).then(({ data }) => {
+        this.size += data.byteLength;
+        return data;
+      });
+      promise.catch(() => this.known.delete(key));
+      if (this.size > ROOM) { this.known.clear(); this.size = 0; }
+      this.known.set(key, promise);
+    }
+    return this.known.get(key);
+  }
+
+  heat(side, quantity, word) {
+    return this.values({ kind: "heat", side, quantity, word });
+  }
+  async map(side, quantity, word, low, high, head) {
+    return { values: await this.values({ kind: "map", side, quantity, word, low, high, head }), note: "" };
+  }
+  async grid(side, quantity, word, places, cells) {
+    const all = await this.values({ kind: "grid", side, quantity, word }), rows = new Map();
+    for (let place = 0; place < places; place++) rows.set(place, all.subarray(place * cells, (place + 1) * cells));
+    return { rows, note: "" };
+  }
+  async links(side, quantity, word, low, high, head) {
+    return { values: await this.values({ kind: "links", side, quantity, word, low, high, head }), note: "" };
+  }
+  async looked(side, quantity, cells, low, high, head) {
+    return { values: await this.values({ kind: "looked", side, quantity, cells: [...cells], low, high, head }), note: "" };
+  }
+  // Signals, diagnosis and lenses, which take longer: one part of the document.
+  async part(request) {
+    const { told } = await this.ask({ kind: "part", ...request });
+    return told.part;
+  }
+  close() {
+    this.model.off("msg:custom", this.answer);
+  }
+}
