@@ -47,6 +47,14 @@ def test_a_compiled_edit_works_beside_a_static_cache() -> None:
     assert found["edited"][0] == found["edited"][1] > 0
 
 
+@pytest.mark.slow
+def test_a_compiled_edit_works_in_a_compiled_model() -> None:
+    found = compared("CLVA", compile_model=True)
+    assert found["gap"] < 1e-5
+    assert found["effect"] > 100 * found["gap"]
+    assert max(found["kernels"]) <= 5
+
+
 def rows(keys: int = 5) -> AttentionRows:
     torch.manual_seed(0)
     image = torch.zeros(1, 1, keys, dtype=torch.bool)

@@ -49,11 +49,13 @@ def counting(patch: pytest.MonkeyPatch) -> list[int]:
 
 
 def compared(name: str, **options: Any) -> dict[str, Any]:
-    """How one intervention's scores and counts differ, and what was compiled for it."""
+    """How one intervention's scores and counts differ, and what was compiled for it; `compile_model` compiles both."""
     prepared, stack = build("smallest"), STACKS[name]
     with torch.no_grad():  # attention that is not the same everywhere
         for layer in prepared.model.model.language_model.layers:
             layer.self_attn.q_proj.weight.mul_(300)
+    if options.pop("compile_model", False):
+        prepared.model.compile()
     as_written, told = decoded(prepared, stack, compiled=False, **options)
     with pytest.MonkeyPatch.context() as patch:
         kernels = counting(patch)
