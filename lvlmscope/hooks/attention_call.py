@@ -9,7 +9,7 @@ from jaxtyping import Float
 __all__ = ["AttentionCall"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AttentionCall:
     """One call of a registered attention function, and the first query row of interest.
 
