@@ -1,5 +1,6 @@
 """``ablation``: what each of many settings changed, with intervals, and what each token then takes."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -9,8 +10,11 @@ from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.errors import ShapeError, message, task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.palette import OTHER
-from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, plotly_figure
-from lvlmscope.plot.figure_style import WIDTH, add_note, inscription, is_narrow, new_figure, paper_style, wrapped
+from lvlmscope.plot.data.panels import Axis, PlotPanel, Series
+from lvlmscope.plot.drawing.plotly_figures import check_backend
+from lvlmscope.plot.drawing.plots_matplotlib import draw_plot
+from lvlmscope.plot.drawing.plots_plotly import plotly_plots
+from lvlmscope.plot.figure_style import WIDTH, inscription, is_narrow, new_figure, paper_style, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ablation"]
 
-_LOOKS: Final = (("#0072B2", "o", "circle"), ("#D55E00", "s", "square"))  # Okabe and Ito's blue and vermilion
+_LOOKS: Final = (("#0072B2", "o"), ("#D55E00", "s"))  # Okabe and Ito's blue and vermilion
 _PARTS: Final = {"difference", "low", "high", "latency"}
 
 
@@ -50,116 +54,73 @@ def ablation(
     if not set(found.data_vars) >= _PARTS or 0 in found["difference"].shape:
         got = f"a dataset of {', '.join(map(str, found.data_vars)) or 'nothing'} with dims {dict(found.sizes)}"
         raise ShapeError(message(got, "what setting_differences gives", "pass its result"))
-    timed = bool(np.isfinite(found["latency"]).any())
-    count, settings = found.sizes["score"] + timed, found.sizes["setting"]
+    panels = _panels(found)
+    settings, count = found.sizes["setting"], len(panels)
     size = (width, max(2.2, 0.32 * settings + 1.5))
+    timed = count > found.sizes["score"]
+    note = f"bars: {100 * float(found.attrs.get('level', 0.95)):.3g} % interval of the paired difference"
+    note += "; line in the last plot: the plain model" if timed else ""
+    stacked = is_narrow(width)
+    if stacked:
+        size = (size[0], size[1] * count)
+    names = tuple(str(name) for name in found["setting"].values)
     if backend == "plotly":
-        return _interactive(found, count, size)
+        long = tuple("\n".join(wrapped(n, inches=width * 0.22, points=9.0, lines=2).splitlines()) for n in names)
+        named = [_named(panel, long, first=stacked or n == 0) for n, panel in enumerate(panels)]
+        return plotly_plots(named, size=size, below=stacked, legend="bottom", note=note)
     with paper_style():
-        stacked = is_narrow(width)
-        figure = new_figure(size[0], size[1] * count if stacked else size[1])
-        axes = figure.subplots(count if stacked else 1, 1 if stacked else count, squeeze=False).ravel().tolist()
+        figure = new_figure(*size)
+        places = figure.subplots(count if stacked else 1, 1 if stacked else count, squeeze=False).ravel().tolist()
         room = width * (0.3 if stacked else 0.22)
-        for number, panel in enumerate(axes):
-            if number < found.sizes["score"]:
-                _draw_score(panel, found.isel(score=number))
-            else:
-                _draw_latency(panel, found)
-            panel.set_ylim(settings - 0.5, -0.5)
-            names = [
-                wrapped(inscription(str(name)), inches=room, points=9.0, lines=2) for name in found["setting"].values
-            ]
-            panel.set_yticks(range(settings), names if stacked or number == 0 else [""] * settings)
-            panel.locator_params(axis="x", nbins=4)
-        _legend(figure, axes[0], found)
+        broken = tuple(wrapped(name, inches=room, points=9.0, lines=2) for name in names)
+        for number, (place, panel) in enumerate(zip(places, panels, strict=True)):
+            draw_plot(
+                place, _named(panel, broken, first=stacked or number == 0), width=width / (1 if stacked else count)
+            )
+            place.locator_params(axis="x", nbins=4)
+        _legend(figure, places[0], note)
     return figure
 
 
-def _draw_score(panel: "Axes", one: xr.Dataset) -> None:
-    middle, low, high = (one[part].to_numpy().astype(float) for part in ("difference", "low", "high"))
-    count = len(middle)
-    for number, name in enumerate(one["against"].values):
-        colour, mark, _ = _LOOKS[number % len(_LOOKS)]
-        up = np.arange(middle.shape[1]) + (number - (count - 1) / 2) * 0.3
-        ends = np.nan_to_num(np.stack([middle[number] - low[number], high[number] - middle[number]]))
-        look: dict[str, Any] = {"color": colour, "marker": mark, "markersize": 4, "linestyle": "", "elinewidth": 1.4}
-        panel.errorbar(middle[number], up, xerr=np.abs(ends), label=f"minus {name}", **look)
-    panel.axvline(0, color=OTHER, linewidth=0.8)
-    panel.set_title(inscription(str(one["score"].item())))
-    if not np.isfinite(middle).any():
-        add_note(panel, "not defined", centred=True)
+def _panels(found: xr.Dataset) -> list[PlotPanel]:
+    """A plot of differences for each score, then one of latencies where they are known."""
+    settings = found.sizes["setting"]
+    up = Axis(low=-0.5, high=settings - 0.5, reversed=True)
+    names = tuple(str(name) for name in found["setting"].values)
+    panels = []
+    for number, score in enumerate(found["score"].values):
+        series = []
+        for against, name in enumerate(found["against"].values):
+            part = found.isel(score=number, against=against)
+            middle, low, high = (part[each].to_numpy().astype(float) for each in ("difference", "low", "high"))
+            colour, mark = _LOOKS[against % len(_LOOKS)]
+            aside = (against - (found.sizes["against"] - 1) / 2) * 0.3
+            places = np.arange(settings) + aside
+            look = {"colour": colour, "mark": mark, "interval": "across", "name": f"minus {name}", "called": names}
+            series.append(Series(x=middle, y=places, low=low, high=high, **look))  # type: ignore[arg-type]
+        defined = np.isfinite(found["difference"].isel(score=number)).any()
+        centred = "" if defined else "not defined"
+        panel = PlotPanel(title=str(score), across=Axis(), up=up, series=tuple(series), upright=0.0, centred=centred)
+        panels.append(panel)
+    latency = found["latency"].to_numpy().astype(float)
+    if np.isfinite(latency).any():
+        own = float(found.attrs.get("plain_latency", np.nan))
+        took = Series(x=latency, y=np.arange(settings), colour=OTHER, mark="D", interval="across", called=names)
+        across, plain = Axis(low=0.0, high=1.08 * float(np.nanmax([own, *latency]))), own if np.isfinite(own) else None
+        panels.append(PlotPanel(title="ms a token", across=across, up=up, series=(took,), upright=plain))
+    return panels
 
 
-def _draw_latency(panel: "Axes", found: xr.Dataset) -> None:
-    values = found["latency"].to_numpy().astype(float)
-    panel.plot(values, range(len(values)), color=OTHER, marker="D", markersize=4, linestyle="")
-    if np.isfinite(found.attrs.get("plain_latency", np.nan)):
-        panel.axvline(found.attrs["plain_latency"], color=OTHER, linewidth=0.8)
-    panel.set_xlim(left=0)
-    panel.set_title("ms a token")
+def _named(panel: PlotPanel, names: tuple[str, ...], *, first: bool) -> PlotPanel:
+    """The plot with the settings beside it, in the first one of a row with their names."""
+    words = names if first else ("",) * len(names)
+    return replace(panel, up=replace(panel.up, words=words, shown=tuple(range(len(names)))))
 
 
-def _legend(figure: "Figure", panel: "Axes", found: xr.Dataset) -> None:
+def _legend(figure: "Figure", panel: "Axes", note: str) -> None:
     drawn, labels = panel.get_legend_handles_labels()
-    texts = [inscription(label) for label in labels]
-    timed = bool(np.isfinite(found["latency"]).any())
-    title = f"{_note(found)}; line in the last plot: the plain model" if timed else _note(found)
     columns = 1 if is_narrow(float(figure.get_figwidth())) else 2
-    title = wrapped(inscription(title), inches=figure.get_figwidth() * 0.9, points=9.0)
-    figure.legend(
-        drawn,
-        texts,
-        title=title,
-        loc="outside lower center",
-        frameon=False,
-        fontsize=9,
-        title_fontsize=9,
-        ncols=columns,
-    )
-
-
-def _note(found: xr.Dataset) -> str:
-    return f"bars: {100 * float(found.attrs.get('level', 0.95)):.3g} % interval of the paired difference"
-
-
-def _interactive(found: xr.Dataset, count: int, size: tuple[float, float]) -> Any:
-    import plotly.graph_objects as go
-    from plotly.subplots import make_subplots
-
-    names = [plain(str(name)) for name in found["setting"].values]
-    titles = [plain(str(name)) for name in found["score"].values]
-    grid = make_subplots(rows=1, cols=count, shared_yaxes=True, subplot_titles=[*titles, "ms a token"][:count])
-    shared = plotly_figure([], title=_note(found), across="", up="", size=size).layout.to_plotly_json()
-    grid.update_layout(**{name: value for name, value in shared.items() if name not in ("xaxis", "yaxis")})
-    for column in range(found.sizes["score"]):
-        for number, against in enumerate(found["against"].values):
-            part = found.isel(score=column, against=number)
-            middle, low, high = (part[name].to_numpy().astype(float) for name in ("difference", "low", "high"))
-            error = {"type": "data", "array": np.nan_to_num(high - middle).tolist()}
-            grid.add_trace(
-                go.Scatter(
-                    x=_numbers(middle),
-                    y=names,
-                    error_x=error | {"arrayminus": np.nan_to_num(middle - low).tolist()},
-                    mode="markers",
-                    name=plain(f"minus {against}"),
-                    legendgroup=str(number),
-                    showlegend=column == 0,
-                    marker={"color": _LOOKS[number % 2][0], "symbol": _LOOKS[number % 2][2]},
-                    hovertemplate="%{y}: %{x:.4g}<extra></extra>",
-                ),
-                row=1,
-                col=column + 1,
-            )
-    if count > found.sizes["score"]:
-        look: dict[str, Any] = {"mode": "markers", "marker": {"color": OTHER, "symbol": "diamond"}, "showlegend": False}
-        took = _numbers(found["latency"].to_numpy().astype(float))
-        hover = "%{y}: %{x:.3g} ms a token<extra></extra>"
-        grid.add_trace(go.Scatter(x=took, y=names, hovertemplate=hover, **look), row=1, col=count)
-    grid.update_yaxes(autorange="reversed", automargin=True)
-    grid.update_layout(legend={"orientation": "h", "y": -0.2})
-    return grid
-
-
-def _numbers(values: np.ndarray) -> list[float | None]:
-    return [float(value) if np.isfinite(value) else None for value in values]
+    title = wrapped(inscription(note), inches=figure.get_figwidth() * 0.9, points=9.0)
+    texts = [inscription(label) for label in labels]
+    look: dict[str, Any] = {"frameon": False, "fontsize": 9, "title_fontsize": 9, "ncols": columns}
+    figure.legend(drawn, texts, title=title, loc="outside lower center", **look)

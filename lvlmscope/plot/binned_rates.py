@@ -8,10 +8,13 @@ import xarray as xr
 from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.errors import ShapeError, message, task
 from lvlmscope.interface.parameter_checks import checked
-from lvlmscope.palette import HALLUCINATED, OTHER
+from lvlmscope.palette import HALLUCINATED
+from lvlmscope.plot.data.panels import Axis, PlotPanel, Series
 from lvlmscope.plot.data.unit_labels import counted
-from lvlmscope.plot.drawing.plotly_figures import check_backend, plotly_figure
-from lvlmscope.plot.figure_style import WIDTH, add_note, inscription, new_figure, paper_style, wrapped
+from lvlmscope.plot.drawing.plotly_figures import check_backend
+from lvlmscope.plot.drawing.plots_matplotlib import draw_plot
+from lvlmscope.plot.drawing.plots_plotly import plotly_plots
+from lvlmscope.plot.figure_style import WIDTH, new_figure, paper_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,39 +55,36 @@ def rates(
         got = f"a dataset of {', '.join(map(str, found.data_vars)) or 'nothing'} with dims {dict(found.sizes)}"
         raise ShapeError(message(got, "what rate_by_bin gives", "pass its result"))
     values = {name: found[name].to_numpy().astype(float) for name in _PARTS}
-    ends = np.abs(np.nan_to_num(np.stack([values["rate"] - values["low"], values["high"] - values["rate"]])))
-    across = str(found.attrs.get("signal", "signal")).replace("_", " ")
-    words = counted(int(values["count"].sum()), "object word")
-    shown = f"bars: {100 * float(found.attrs.get('level', 0.95)):.3g} % interval" if ends.any() else "no interval"
-    note = f"{words} in {counted(len(values['rate']), 'bin')}; {shown}"
+    panel = _panel(values, str(found.attrs.get("signal", "signal")), float(found.attrs.get("level", 0.95)))
     if backend == "plotly":
-        return _interactive(values, ends, (f"{across}, mean of each bin", note, width))
+        return plotly_plots([panel], size=(width, 3.6))
     with paper_style(ax):
         ax = ax if ax is not None else new_figure(width, 3.6).subplots()
-        look: dict[str, Any] = {"color": HALLUCINATED, "marker": "o", "markersize": 6, "capsize": 4, "linewidth": 1.2}
-        ax.errorbar(values["centre"], values["rate"], yerr=ends, **look)
-        overall = float((values["rate"] * values["count"]).sum() / values["count"].sum())
-        ax.axhline(overall, color=OTHER, linewidth=0.8)
-        ax.set_ylim(0, 1)
-        ax.set_ylabel(wrapped(_UP, inches=2.8))
-        ax.set_xlabel(wrapped(inscription(f"{across}, mean of each bin"), inches=width * 0.85))
-        add_note(ax, wrapped(f"{note}; line: the share in all", inches=width * 0.85))
+        draw_plot(ax, panel, width=width, up=2.8)
     return ax.get_figure(root=True)
 
 
-def _interactive(values: dict[str, np.ndarray], ends: np.ndarray, labels: tuple[str, str, float]) -> Any:
-    import plotly.graph_objects as go
-
-    across, note, width = labels
-    drawn = go.Scatter(
-        x=values["centre"].tolist(),
-        y=values["rate"].tolist(),
-        error_y={"type": "data", "array": ends[1].tolist(), "arrayminus": ends[0].tolist()},
-        mode="lines+markers",
-        customdata=values["count"].astype(int).tolist(),
-        line={"color": HALLUCINATED},
-        hovertemplate="%{x:.4g}: %{y:.3f} of %{customdata} words<extra></extra>",
+def _panel(values: dict[str, np.ndarray], signal: str, level: float) -> PlotPanel:
+    counts, apart = values["count"].astype(int), (values["high"] - values["low"])[np.isfinite(values["high"])]
+    shown = f"bars: {100 * level:.3g} % interval" if (apart > 0).any() else "no interval"
+    note = (
+        f"{counted(int(counts.sum()), 'object word')} in {counted(len(counts), 'bin')}; {shown}; line: the share in all"
     )
-    figure = plotly_figure([drawn], title=note, across=across, up=_UP, size=(width, 3.6))
-    figure.update_yaxes(range=[0, 1])
-    return figure
+    series = Series(
+        x=values["centre"],
+        y=values["rate"],
+        low=values["low"],
+        high=values["high"],
+        interval="up",
+        colour=HALLUCINATED,
+        dash="-",
+        width=1.2,
+        mark="o",
+        size=6.0,
+        called=tuple(
+            f"{counted(int(n), 'word')} around {x:.4g}" for n, x in zip(counts, values["centre"], strict=True)
+        ),
+    )
+    across = Axis(label=f"{signal.replace('_', ' ')}, mean of each bin\n{note}")
+    overall = float((values["rate"] * values["count"]).sum() / values["count"].sum())
+    return PlotPanel(across=across, up=Axis(label=_UP, low=-0.02, high=1.02), series=(series,), level=overall)

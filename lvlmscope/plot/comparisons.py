@@ -1,6 +1,7 @@
 """``compare``: two traces of one prompt on one scale, and their difference."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -9,11 +10,14 @@ import xarray as xr
 from lvlmscope.attention.option_checks import require_function
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.interface.parameter_checks import checked
-from lvlmscope.plot.data.colour_scale import Scale, scale_of
+from lvlmscope.plot.data.colour_scale import scale_of
+from lvlmscope.plot.data.head_panels import head_panel, map_height
+from lvlmscope.plot.data.panels import CellPanel
 from lvlmscope.plot.data.signal_arrays import head_image_attention, layer_by_head
-from lvlmscope.plot.data.unit_labels import axis_label, counted
-from lvlmscope.plot.drawing.head_map import draw_map, hovering_map, map_height
-from lvlmscope.plot.drawing.plotly_figures import beside_each_other, check_backend
+from lvlmscope.plot.data.unit_labels import counted, name_of
+from lvlmscope.plot.drawing.cells_matplotlib import draw_cells
+from lvlmscope.plot.drawing.cells_plotly import plotly_cells
+from lvlmscope.plot.drawing.plotly_figures import check_backend
 from lvlmscope.plot.figure_style import WIDTH, inscription, is_narrow, new_figure, paper_style, wrapped
 from lvlmscope.traces.intervention_effect import Effect, effect
 from lvlmscope.traces.trace import Trace
@@ -69,27 +73,35 @@ def compare(
     require_function("signal", signal, "a function of a trace")
     change = effect(before, after)
     maps = _maps(before, after, signal, change)
-    shared = scale_of(*maps[:2])
-    drawn = list(zip(maps, (shared, shared, scale_of(maps[2], centred=True)), strict=True))
-    stacked = is_narrow(width)
+    shared, stacked = scale_of(*maps[:2]), is_narrow(width)
     height = map_height(maps[0], width if stacked else width / 3 + 1.2)
+    room = (width * 0.85, height - 1.2) if stacked else (width / 3 - 0.6, height - 0.6)
+    scales = (shared, shared, scale_of(maps[2], centred=True))
+    drawn = zip(maps, scales, _TITLES, strict=True)
+    panels = [head_panel(values, scale, title, room=room) for values, scale, title in drawn]
+    if ax is None and not stacked:
+        panels[1:] = [replace(one, up=replace(one.up, label="", silent=True)) for one in panels[1:]]
     if backend == "plotly":
-        each = [hovering_map(values, scale, title) for (values, scale), title in zip(drawn, _TITLES, strict=True)]
-        return beside_each_other(each, title=_heading(before, after, change, width), size=(width, height))
+        size = (width, height * 3 + 1.9 if stacked else height)
+        return plotly_cells(panels, size=size, heading=_heading(before, after, change, width), below=stacked)
     if ax is not None and np.size(np.asarray(ax, dtype=object)) != len(_TITLES):
         got = f"{np.size(np.asarray(ax, dtype=object))} axes"
         raise ModelInputError(message(got, "3 axes: before, after, difference", "give three axes"))
     with paper_style(ax):
         if ax is not None:
-            _draw_maps(list(np.asarray(ax, dtype=object).ravel()), drawn)
-            return np.asarray(ax, dtype=object).ravel()[0].get_figure(root=True)
+            places = list(np.asarray(ax, dtype=object).ravel())
+            _draw_maps(places, panels, width)
+            return places[0].get_figure(root=True)
         figure = new_figure(width, (height * 3 if stacked else height) + 1.9)
-        panels = figure.subplots(3 if stacked else 1, 1 if stacked else 3, sharey=not stacked, squeeze=False)
-        _draw_maps(panels.ravel().tolist(), drawn)
-        for panel in panels.ravel() if not stacked else ():
-            panel.label_outer(remove_inner_ticks=True)
-        figure.suptitle(_heading(before, after, change, width), x=0.01, ha="left", fontsize=10)
+        grid = figure.subplots(3 if stacked else 1, 1 if stacked else 3, sharey=not stacked, squeeze=False)
+        _draw_maps(grid.ravel().tolist(), panels, width)
+        figure.suptitle(_inscribed(_heading(before, after, change, width)), x=0.01, ha="left", fontsize=10)
     return figure
+
+
+def _inscribed(text: str) -> str:
+    """Each line of a text as matplotlib can draw it."""
+    return "\n".join(inscription(line) for line in text.split("\n"))
 
 
 def _maps(
@@ -106,21 +118,19 @@ def _maps(
         got = f"{old.shape[0]} x {old.shape[1]} and {new.shape[0]} x {new.shape[1]} layers x heads"
         raise ShapeError(message(got, "the same layers and heads", "trace the same model"))
     units = old.attrs.get("units", "")
-    return old, new, (new - old).assign_attrs(long_name="difference", units=units)
+    return (
+        old,
+        new,
+        (new - old).assign_attrs(long_name=f"difference in {name_of(old)}", units=units, bounds=(-np.inf, np.inf)),
+    )
 
 
-def _draw_maps(panels: "list[Axes]", maps: Sequence[tuple[xr.DataArray, Scale]]) -> None:
-    drawn = []
-    for panel, (values, scale), title in zip(panels, maps, _TITLES, strict=True):
-        drawn.append(draw_map(panel, values, scale))
-        panel.set_title(title)
-    bar = panels[0].figure.colorbar(drawn[0], ax=panels[:2], location="bottom")
-    bar.set_label(_bar_label(maps[0][0]))
-    panels[0].figure.colorbar(drawn[2], ax=panels[2], location="bottom").set_label(_bar_label(maps[2][0]))
-
-
-def _bar_label(values: xr.DataArray) -> str:
-    return inscription(axis_label(values))
+def _draw_maps(places: "list[Axes]", panels: Sequence[CellPanel], width: float) -> None:
+    drawn = [draw_cells(place, panel, width=width / 3)[0] for place, panel in zip(places, panels, strict=True)]
+    bar = places[0].figure.colorbar(drawn[0], ax=places[:2], location="bottom")
+    bar.set_label(inscription(panels[0].label))
+    own = places[0].figure.colorbar(drawn[2], ax=places[2], location="bottom")
+    own.set_label(wrapped(inscription(panels[2].label), inches=max(width / 3 - 0.3, 1.4)))
 
 
 def _heading(before: Trace, after: Trace, change: Effect, width: float) -> str:
@@ -130,4 +140,4 @@ def _heading(before: Trace, after: Trace, change: Effect, width: float) -> str:
     shared = counted(change.shared_steps, "shared step")
     texts = (f"before: {before.answer}", f"after: {after.answer}", f"mean over {shared}; {first}")
     room = {"inches": width * 0.96, "points": 10.0, "lines": _ANSWER_LINES}
-    return "\n".join(wrapped(inscription(text), **room) for text in texts)  # type: ignore[arg-type]
+    return "\n".join(wrapped(" ".join(text.split()), **room) for text in texts)  # type: ignore[arg-type]

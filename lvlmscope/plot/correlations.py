@@ -7,9 +7,10 @@ import xarray as xr
 from lvlmscope.errors import task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.plot.data.colour_scale import Scale, scale_of
+from lvlmscope.plot.data.matrix_panels import matrix_panel
 from lvlmscope.plot.data.signal_arrays import axis_numbers, matrix_of
-from lvlmscope.plot.data.unit_labels import name_of
-from lvlmscope.plot.drawing.matrix import draw_matrix, heading_of
+from lvlmscope.plot.data.unit_labels import heading_of, name_of
+from lvlmscope.plot.drawing.matrix import draw_matrix
 from lvlmscope.plot.drawing.plotly_figures import check_backend
 from lvlmscope.plot.figure_style import LAYER_AXIS, WIDTH
 
@@ -56,6 +57,8 @@ def correlation(
     names = (axis_numbers(values, "layer"), axis_numbers(values, "other_layer"))
     heading = title if title is not None else heading_of(values, averaged)
     label = f"{name_of(values)} (Pearson r)"
-    texts = {"title": heading, "across": "other layer", "up": LAYER_AXIS, "label": label}
-    shown = (values.to_numpy().astype(float), Scale(low=-1.0, high=1.0, colours=scale_of([-1.0]).colours))
-    return draw_matrix(shown, names, ("layer", "other layer"), texts, (backend, ax, width, 0.9))
+    texts = (heading, "other layer", LAYER_AXIS, label)
+    scale, size = Scale(low=-1.0, high=1.0, colours=scale_of([-1.0]).colours), (width, width * 0.9)
+    cells = values.to_numpy().astype(float)
+    panel = matrix_panel(cells, scale, names, texts=texts, called=("layer", "other layer"), size=size)
+    return draw_matrix(panel, backend, ax, size)

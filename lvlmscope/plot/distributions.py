@@ -8,19 +8,15 @@ import xarray as xr
 
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.interface.parameter_checks import checked
+from lvlmscope.plot.data.panels import Axis, PlotPanel, Quartiles, Series
 from lvlmscope.plot.data.signal_arrays import head_image_attention, word_means
 from lvlmscope.plot.data.unit_labels import axis_label, counted
 from lvlmscope.plot.data.word_kinds import kinds_of_words
-from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, plotly_figure
+from lvlmscope.plot.drawing.plotly_figures import check_backend
+from lvlmscope.plot.drawing.plots_matplotlib import draw_plot
+from lvlmscope.plot.drawing.plots_plotly import plotly_plots
 from lvlmscope.plot.drawing.word_classes import COLOURS, MARKS, draw_classes
-from lvlmscope.plot.figure_style import (
-    WIDTH,
-    add_note,
-    inscription,
-    new_figure,
-    paper_style,
-    wrapped,
-)
+from lvlmscope.plot.figure_style import WIDTH, new_figure, paper_style
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import words_of
 
@@ -86,53 +82,34 @@ def distribution(
     kinds = np.array(kinds_of_words(trace, words, hallucinated=hallucinated, grounded=grounded), dtype=object)
     defined = np.isfinite(values)
     groups = {kind: np.flatnonzero((kinds == kind) & defined) for kind in COLOURS if (kinds == kind).any()}
-    label = axis_label(signal)
-    missing = int((~defined).sum())
-    note = f"not defined for {missing} of {len(words)} words" if missing else ""
+    panel = _panel(groups, values, [word.text for word in words], axis_label(signal))
     if backend == "plotly":
-        return _interactive(groups, values, [word.text for word in words], (label, note, width))
+        return plotly_plots([panel], size=(width, 3.6))
     with paper_style(ax):
         ax = ax if ax is not None else new_figure(width, 3.6).subplots()
-        _draw(ax, groups, values)
-        ax.set_ylabel(wrapped(inscription(label), inches=2.8))
-        if note:
-            add_note(ax, note, centred=missing == len(words))
+        draw_plot(ax, panel, width=width, up=2.8)
     return ax.get_figure(root=True)
 
 
-def _draw(ax: "Axes", groups: dict[str, np.ndarray], values: np.ndarray) -> None:
+def _panel(groups: dict[str, np.ndarray], values: np.ndarray, texts: list[str], label: str) -> PlotPanel:
+    series, boxes = [], []
     for index, (kind, chosen) in enumerate(groups.items()):
-        inside = values[chosen]
         # A golden-ratio walk spreads the points evenly, and alike each time
         aside = (np.arange(len(chosen)) * 0.618034 % 1.0 - 0.5) * 0.5
-        options: dict[str, Any] = {"color": COLOURS[kind], "marker": MARKS[kind], "linewidths": 0, "alpha": 0.75}
-        ax.scatter(index + aside, inside, s=36, zorder=3, **options)
-        if len(inside) > 1:
-            low, middle, high = np.quantile(inside, (0.25, 0.5, 0.75))
-            ax.bar(index, high - low, bottom=low, width=0.7, color=COLOURS[kind], alpha=0.18)
-            ax.hlines(middle, index - 0.35, index + 0.35, color=COLOURS[kind], linewidth=2)
-    names = [f"{kind}\n{counted(len(chosen), 'word')}" for kind, chosen in groups.items()]
-    ax.set_xticks(range(len(groups)), names)
-    ax.set_xlim(-0.6, len(groups) - 0.4)
-
-
-def _interactive(
-    groups: dict[str, np.ndarray], values: np.ndarray, texts: list[str], labels: tuple[str, str, float]
-) -> Any:
-    import plotly.graph_objects as go
-
-    label, note, width = labels
-    boxes = [
-        go.Box(
-            y=values[chosen].tolist(),
-            name=kind,
-            text=[plain(texts[n]) for n in chosen],
-            boxpoints="all",
-            marker_color=COLOURS[kind],
-            hovertemplate="%{text}: %{y:.4g}<extra></extra>",
-        )
-        for kind, chosen in groups.items()
-    ]
-    figure = plotly_figure(boxes, title=label, across=note, up=label, size=(width, 3.6))
-    figure.update_layout(showlegend=False)
-    return figure
+        shape = {"colour": COLOURS[kind], "mark": MARKS[kind], "size": 6.0, "opacity": 0.75}
+        called = tuple(f"{texts[n]} ({kind})" for n in chosen)
+        series.append(Series(x=index + aside, y=values[chosen], called=called, **shape))  # type: ignore[arg-type]
+        if len(chosen) > 1:
+            low, middle, high = np.quantile(values[chosen], (0.25, 0.5, 0.75))
+            boxes.append(
+                Quartiles(x=float(index), low=float(low), middle=float(middle), high=float(high), colour=COLOURS[kind])
+            )
+    names = tuple(f"{kind}\n{counted(len(chosen), 'word')}" for kind, chosen in groups.items())
+    missing = int((~np.isfinite(values)).sum())
+    note = f"not defined for {missing} of {len(values)} words" if missing else ""
+    nothing = missing == len(values)
+    told, shown = "" if nothing else note, tuple(range(len(names)))
+    across = Axis(label=told, words=names, shown=shown, low=-0.6, high=len(groups) - 0.4)
+    up = Axis(label=label)
+    centred = note if nothing else ""
+    return PlotPanel(across=across, up=up, series=tuple(series), quartiles=tuple(boxes), centred=centred)

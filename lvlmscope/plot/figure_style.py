@@ -18,6 +18,7 @@ __all__ = [
     "LAYER_AXIS",
     "WIDTH",
     "add_note",
+    "inches_of",
     "inscription",
     "is_narrow",
     "mark_positions",
@@ -164,6 +165,12 @@ def add_note(axes: "Axes", text: str, *, centred: bool = False) -> None:
         return
     label = axes.get_xlabel()
     axes.set_xlabel(f"{label}\n{text}" if label else text)
+
+
+def inches_of(axes: "Axes") -> tuple[float, float]:
+    """Width and height of axes."""
+    box, dpi = axes.get_window_extent(), axes.figure.dpi
+    return float(box.width / dpi), float(box.height / dpi)
 
 
 def mark_positions(axes: "Axes", along: str, labels: Sequence[Any], *, most: int) -> None:

@@ -8,14 +8,17 @@ from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.plot.data.colour_scale import scale_of
 from lvlmscope.plot.data.head_order import head_order
+from lvlmscope.plot.data.head_panels import head_panel, map_height, ordered_cells
 from lvlmscope.plot.data.signal_arrays import layer_by_head
-from lvlmscope.plot.data.unit_labels import axis_label
-from lvlmscope.plot.drawing.head_map import draw_map, hovering_map, map_height, ordered_cells
-from lvlmscope.plot.drawing.matrix import heading_of, write_numbers
+from lvlmscope.plot.data.unit_labels import axis_label, heading_of
+from lvlmscope.plot.drawing.cell_numbers import write_numbers
+from lvlmscope.plot.drawing.cells_matplotlib import add_bars, draw_cells
+from lvlmscope.plot.drawing.cells_plotly import plotly_cells
 from lvlmscope.plot.drawing.plotly_figures import check_backend
 from lvlmscope.plot.figure_style import (
     WIDTH,
     add_note,
+    inches_of,
     inscription,
     is_narrow,
     new_figure,
@@ -77,21 +80,21 @@ def heatmap(
     text = title if title is not None else heading_of(values, averaged)
     heads = head_order(values, order, groups)
     written = _written(numbers, values, backend)
+    narrow, height = is_narrow(width), map_height(values, width)
+    beside = (width * (0.85 if narrow else 0.72), height - 1.0)
+    room = beside if ax is None else inches_of(ax)
+    panel = head_panel(values, scale_of(values), text, room=room, order=heads)
     if backend == "plotly":
-        return hovering_map(values, scale_of(values), text, width=width, order=heads)
+        return plotly_cells([panel], size=(width, height))
     with paper_style(ax):
-        height = map_height(values, width) + is_narrow(width)
         if ax is None:
-            ax = new_figure(width, height).subplots()
-        drawn = draw_map(ax, values, scale_of(values), heads)
-        ax.set_title(wrapped(inscription(text), inches=width * 0.8, points=10.5))
-        bar = ax.figure.colorbar(drawn, ax=ax, location="bottom" if is_narrow(width) else "right")
-        long = width if is_narrow(width) else height  # of the figure along the bar
-        bar.set_label(wrapped(inscription(axis_label(values)), inches=long - 0.4))
+            ax = new_figure(width, height + narrow).subplots()
+        drawn = draw_cells(ax, panel, width=width)
+        add_bars(ax, panel, drawn, along=(width if narrow else height + narrow) - 0.4, below=narrow)
         if written is not None:
             if written is not values:
                 add_note(ax, wrapped(inscription(f"numbers: {axis_label(written)}"), inches=width * 0.8))
-            write_numbers(ax, drawn, ordered_cells(written, heads))
+            write_numbers(ax, drawn[0], ordered_cells(written, heads))
     return ax.get_figure(root=True)
 
 

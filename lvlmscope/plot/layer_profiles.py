@@ -9,12 +9,14 @@ import xarray as xr
 from lvlmscope.attention.option_checks import each_of, require_kind
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.interface.parameter_checks import checked
-from lvlmscope.palette import OTHER
 from lvlmscope.plot.data.layer_lines import Lines, lines_of
+from lvlmscope.plot.data.panels import Axis, PlotPanel, Series
 from lvlmscope.plot.data.unit_labels import axis_label
-from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, stacked_figure
+from lvlmscope.plot.drawing.plotly_figures import check_backend
+from lvlmscope.plot.drawing.plots_matplotlib import draw_plot
+from lvlmscope.plot.drawing.plots_plotly import plotly_plots
 from lvlmscope.plot.drawing.stacked_axes import stacked_axes
-from lvlmscope.plot.figure_style import WIDTH, inscription, mark_positions, paper_style, wrapped
+from lvlmscope.plot.figure_style import WIDTH, paper_style, thinned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["layers"]
 
 _ACROSS: Final = "decoder layer (0 at the left)"
-_DASHES: Final = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
 Signal = xr.DataArray | xr.Dataset
 _SIGNALS: Final = "labelled arrays with a layer axis, or what aggregate gives"
 _MANY: Final = 40  # layers, above which they are a line without dots
@@ -67,16 +68,16 @@ def layers(
     check_backend(backend, ax, several=True)
     rows = [(title, lines_of(signal)) for title, signal in _named(signals, names)]
     size = (width, 2.1 * len(rows) + 0.7)
+    panels = [_panel(title, lines, width, last=n == len(rows)) for n, (title, lines) in enumerate(rows, 1)]
     if backend == "plotly":
-        stacked = [(title, _hovering(lines), lines.note) for title, lines in rows]
-        return stacked_figure(stacked, across=_ACROSS, size=size)
+        return plotly_plots(panels, size=size)
     with paper_style(ax):
-        panels = stacked_axes(ax, len(rows), size, shared=False)
-        for panel, (title, lines) in zip(panels, rows, strict=True):
-            _draw(panel, lines, width)
-            panel.set_ylabel(wrapped(inscription(title), inches=1.8))
-        panels[-1].set_xlabel(_ACROSS)
-    return panels[0].get_figure(root=True)
+        places = stacked_axes(ax, len(panels), size, shared=False)
+        for place, panel in zip(places, panels, strict=True):
+            draw_plot(place, panel, width=width)
+            if len(panel.series) > 1:
+                place.legend(framealpha=0.8, edgecolor="none", fontsize=9, ncols=min(len(panel.series), 4))
+    return places[0].get_figure(root=True)
 
 
 def _named(signals: Any, names: Sequence[str] | None) -> list[tuple[str, Any]]:
@@ -105,46 +106,30 @@ def _named(signals: Any, names: Sequence[str] | None) -> list[tuple[str, Any]]:
     return named
 
 
-def _draw(ax: "Axes", lines: Lines, width: float) -> None:
-    across = np.arange(len(lines.numbers))
-    for line in lines.each:
-        mark = "o" if len(across) <= _MANY else ""
-        style: dict[str, Any] = {"color": line.colour, "linestyle": line.dash, "marker": mark, "markersize": 4}
-        ax.plot(across, line.mean, label=inscription(line.name), **style)
-        ax.fill_between(across, line.low, line.high, color=line.colour, alpha=0.18, linewidth=0)
-    mark_positions(ax, "x", lines.numbers, most=max(2, int(width * 0.8 / 0.45)))
-    ax.set_xlim(-0.5, len(across) - 0.5)
-    shown = np.concatenate([np.concatenate([line.mean, line.low]) for line in lines.each])
-    if bool((shown[np.isfinite(shown)] >= 0).all()):
-        ax.set_ylim(bottom=0)
-    else:
-        ax.axhline(0, color=OTHER, linewidth=0.8)
-    if len(lines.each) > 1:
-        ax.legend(frameon=False, fontsize=9, ncols=min(len(lines.each), 4))
-    if lines.note:
-        ax.set_title(wrapped(lines.note, inches=width * 0.8, points=9.0), fontsize=9, color=OTHER, loc="right")
-
-
-def _hovering(lines: Lines) -> list[Any]:
-    import plotly.graph_objects as go
-
-    return [
-        go.Scatter(
-            x=lines.numbers,
-            y=_plain_numbers(line.mean),
-            error_y={
-                "type": "data",
-                "array": np.nan_to_num(line.high - line.mean).tolist(),
-                "arrayminus": np.nan_to_num(line.mean - line.low).tolist(),
-                "thickness": 1,
-            },
-            name=plain(line.name),
-            line={"color": line.colour, "dash": _DASHES[line.dash]},
-            hovertemplate=f"layer %{{x}}: %{{y:.4g}}<extra>{plain(line.name)}</extra>",
+def _panel(title: str, lines: Lines, width: float, *, last: bool) -> PlotPanel:
+    count = len(lines.numbers)
+    across = Axis(
+        label=_ACROSS if last else "",
+        words=tuple(str(number) for number in lines.numbers),
+        shown=tuple(thinned(count, max(2, int(width * 0.8 / 0.45)))),
+        low=-0.5,
+        high=count - 0.5,
+    )
+    ends = np.concatenate([np.concatenate([line.mean, line.low]) for line in lines.each])
+    positive = bool((ends[np.isfinite(ends)] >= 0).all())
+    series = tuple(
+        Series(
+            x=np.arange(count),
+            y=line.mean,
+            name=line.name,
+            low=line.low,
+            high=line.high,
+            colour=line.colour,
+            dash=line.dash,
+            mark="o" if count <= _MANY else "",
+            called=tuple(f"layer {number}" for number in lines.numbers),
         )
         for line in lines.each
-    ]
-
-
-def _plain_numbers(line: np.ndarray) -> list[float | None]:
-    return [float(value) if np.isfinite(value) else None for value in line]
+    )
+    up = Axis(label=title, low=0.0 if positive else None)
+    return PlotPanel(across=across, up=up, series=series, remark=lines.note, level=None if positive else 0.0)

@@ -8,10 +8,13 @@ import xarray as xr
 from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.errors import ShapeError, message, task
 from lvlmscope.interface.parameter_checks import checked
-from lvlmscope.palette import OTHER, UNDEFINED
+from lvlmscope.palette import UNDEFINED
+from lvlmscope.plot.data.panels import Axis, PlotPanel, Series
 from lvlmscope.plot.data.unit_labels import counted, map_label, name_of
-from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, stacked_figure
-from lvlmscope.plot.figure_style import WIDTH, inscription, is_narrow, mark_positions, new_figure, paper_style, wrapped
+from lvlmscope.plot.drawing.plotly_figures import check_backend
+from lvlmscope.plot.drawing.plots_matplotlib import draw_plot
+from lvlmscope.plot.drawing.plots_plotly import plotly_plots
+from lvlmscope.plot.figure_style import WIDTH, is_narrow, new_figure, paper_style, thinned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,10 +24,10 @@ __all__ = ["windows"]
 _ACROSS: Final = "decoder layers cut (0 at the left)"
 # Okabe and Ito's blue, vermilion, green and purple, each with a dash and a mark of its own
 _LOOKS: Final = (
-    ("#0072B2", "-", "solid"),
-    ("#D55E00", "--", "dash"),
-    ("#009E73", "-.", "dashdot"),
-    ("#CC79A7", ":", "dot"),
+    ("#0072B2", "-"),
+    ("#D55E00", "--"),
+    ("#009E73", "-."),
+    ("#CC79A7", ":"),
 )
 _HEIGHT: Final = 2.9
 
@@ -69,27 +72,46 @@ def windows(
     if set(lost.dims) != {"window", "word"} or 0 in lost.sizes.values():
         got, expected = f"dims {dict(lost.sizes)}", "dims window and word, none empty"
         raise ShapeError(message(got, expected, "pass what lv.knockout gives"))
-    values = lost.transpose("word", "window").to_numpy().astype(float)
-    text = title if title is not None else _heading(lost)
-    named, others = _ranked(values)
+    panel = _panel(lost, title if title is not None else _heading(lost), width)
     if backend == "plotly":
-        drawn = _hovering(lost, values, named, others)
-        rows = [(map_label(lost), drawn, text)]
-        return stacked_figure(rows, across=_ACROSS, size=(width, _HEIGHT))
+        return plotly_plots([panel], size=(width, _HEIGHT), least=1)
     with paper_style(ax):
         own = ax is None
         if ax is None:
             ax = new_figure(width, _HEIGHT + is_narrow(width)).subplots()
-        _draw(ax, values, named, others, _words(lost))
+        draw_plot(ax, panel, width=width, up=2.2)
         if own and is_narrow(width):
             ax.figure.legend(frameon=False, fontsize=9, ncols=2, loc="outside lower center")
         else:
             ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        ax.set_title(wrapped(inscription(text), inches=width * 0.8, points=10.5))
-        ax.set_ylabel(wrapped(inscription(map_label(lost)), inches=2.2))
-        ax.set_xlabel(_ACROSS)
-        mark_positions(ax, "x", _labels(lost), most=max(2, int(width * 0.8 / 0.55)))
     return ax.get_figure(root=True)
+
+
+def _panel(lost: xr.DataArray, title: str, width: float) -> PlotPanel:
+    """A line for each word; the grey ones share one name."""
+    values = lost.transpose("word", "window").to_numpy().astype(float)
+    (named, others), labels, words = _ranked(values), _labels(lost), _words(lost)
+    x, shape = np.arange(len(labels)), {"mark": "o"}
+    grey = counted(len(others), "other word")
+    series = [
+        Series(
+            x=x,
+            y=values[word],
+            name=grey,
+            colour=UNDEFINED,
+            dash="-",
+            width=1.0,
+            called=tuple(f"{words[word]}, layers {label}" for label in labels),
+        )
+        for word in others
+    ]
+    for (colour, dash), word in zip(_LOOKS, named, strict=False):
+        called = tuple(f"layers {label}" for label in labels)
+        look = {"colour": colour, "dash": dash, **shape}
+        series.append(Series(x=x, y=values[word], name=words[word], called=called, **look))  # type: ignore[arg-type]
+    shown = tuple(thinned(len(labels), max(2, int(width * 0.8 / 0.55))))
+    across = Axis(label=_ACROSS, words=tuple(labels), shown=shown, low=-0.5, high=len(labels) - 0.5)
+    return PlotPanel(across=across, up=Axis(label=map_label(lost)), series=tuple(series), title=title, level=0.0)
 
 
 def _heading(lost: xr.DataArray) -> str:
@@ -117,37 +139,3 @@ def _ranked(values: np.ndarray) -> tuple[list[int], list[int]]:
     change = np.nan_to_num(np.abs(values), posinf=np.inf).max(1)
     top = sorted(np.argsort(-change, kind="stable")[: len(_LOOKS)].tolist())
     return top, [word for word in range(len(values)) if word not in top]
-
-
-def _draw(ax: "Axes", values: np.ndarray, named: list[int], others: list[int], words: list[str]) -> None:
-    across = np.arange(values.shape[1])
-    ax.axhline(0, color=OTHER, linewidth=0.8)
-    for number, word in enumerate(others):
-        label = counted(len(others), "other word") if number == 0 else None
-        ax.plot(across, values[word], color=UNDEFINED, linewidth=1.0, label=label, zorder=1)
-    for (colour, dash, _), word in zip(_LOOKS, named, strict=False):
-        ax.plot(
-            across, values[word], color=colour, linestyle=dash, marker="o", markersize=4, label=inscription(words[word])
-        )
-    ax.set_xlim(-0.5, len(across) - 0.5)
-
-
-def _hovering(lost: xr.DataArray, values: np.ndarray, named: list[int], others: list[int]) -> list[Any]:
-    import plotly.graph_objects as go
-
-    looks = [(UNDEFINED, "solid")] * len(others) + [(colour, dash) for colour, _, dash in _LOOKS]
-    labels, words = _labels(lost), _words(lost)
-    lines = []
-    for (colour, dash), word in zip(looks, [*others, *named], strict=False):
-        name = plain(words[word])
-        lines.append(
-            go.Scatter(
-                x=list(range(len(labels))),
-                y=[float(value) if np.isfinite(value) else None for value in values[word]],
-                customdata=labels,
-                name=name,
-                line={"color": colour, "dash": dash},
-                hovertemplate=f"layers %{{customdata}}: %{{y:.4g}}<extra>{name}</extra>",
-            )
-        )
-    return lines

@@ -1,5 +1,6 @@
 """``setting_map``: two parameters of an intervention against each other."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -10,9 +11,11 @@ from lvlmscope.errors import ShapeError, message, task
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.plot.data.colour_scale import Scale, scale_of
-from lvlmscope.plot.drawing.matrix import draw_matrix, write_numbers
+from lvlmscope.plot.data.matrix_panels import matrix_panel
+from lvlmscope.plot.drawing.cell_numbers import write_numbers
+from lvlmscope.plot.drawing.matrix import draw_matrix
 from lvlmscope.plot.drawing.plotly_figures import check_backend
-from lvlmscope.plot.figure_style import WIDTH, wrapped
+from lvlmscope.plot.figure_style import WIDTH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +40,7 @@ def setting_map(
 
     Args:
         found: What `lvlmscope.evaluation.setting_map` gives; with several kinds one of them, `found.sel(kind="all")`.
-        backend: `"matplotlib"`, or `"plotly"` with hover, which has no frames.
+        backend: `"matplotlib"`, or `"plotly"` with hover.
         ax: Axes to draw into, such as for tasks side by side; matplotlib only.
         title: Over the map; None for the score.
         limit: The colour scale goes from minus this to this; None for the greatest difference. Give one to maps that
@@ -68,19 +71,18 @@ def setting_map(
     excluded = (low > 0) | (high < 0)
     level = f"{100 * float(one.attrs.get('level', 0.95)):.3g} %"
     note = f"framed: {level} interval excludes zero ({excluded.sum()} of {np.isfinite(values).sum()} settings)"
-    texts = {"title": heading, "across": columns, "up": rows, "label": f"{score} minus the plain model's"}
-    texts["across"] += f"\n{wrapped(note, inches=width * 0.75)}" if backend == "matplotlib" else ""
     names = tuple(one[dim].values.tolist() if dim in one.coords else range(one.sizes[dim]) for dim in (rows, columns))
-    figure = draw_matrix((values, scale), (names[0], names[1]), (rows, columns), texts, (backend, ax, width, 0.8))
+    size = (width, width * 0.8)
+    panel = matrix_panel(
+        values,
+        scale,
+        (names[0], names[1]),
+        texts=(heading, f"{columns}\n{note}", rows, f"{score} minus the plain model's"),
+        called=(rows, columns),
+        size=size,
+    )
+    figure = draw_matrix(replace(panel, framed=excluded), backend, ax, size)
     if backend == "matplotlib":
         axes = ax if ax is not None else figure.axes[0]
-        _frame(axes, excluded)
         write_numbers(axes, axes.images[0], values)
     return figure
-
-
-def _frame(ax: "Axes", chosen: np.ndarray) -> None:
-    from matplotlib.patches import Rectangle
-
-    for row, column in np.argwhere(chosen):
-        ax.add_patch(Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, fill=False, edgecolor="black", linewidth=1.8))

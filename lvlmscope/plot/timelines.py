@@ -1,6 +1,6 @@
 """``timeline``: signals over the words of an answer, with the hallucinated ones marked."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -10,13 +10,15 @@ from lvlmscope.attention.option_checks import each_of, require_kind
 from lvlmscope.errors import ModelInputError, message, task
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.palette import GROUNDED, HALLUCINATED, OTHER
+from lvlmscope.plot.data.panels import Axis, PlotPanel, Series
 from lvlmscope.plot.data.signal_arrays import head_image_attention, word_means
 from lvlmscope.plot.data.unit_labels import axis_label
 from lvlmscope.plot.data.word_kinds import kinds_of_words
-from lvlmscope.plot.drawing.plotly_figures import check_backend, plain, stacked_figure
+from lvlmscope.plot.drawing.plotly_figures import check_backend
+from lvlmscope.plot.drawing.plots_matplotlib import draw_plot
+from lvlmscope.plot.drawing.plots_plotly import plotly_plots
 from lvlmscope.plot.drawing.stacked_axes import stacked_axes
-from lvlmscope.plot.figure_style import WIDTH, inscription, paper_style, wrapped
-from lvlmscope.traces.formatting import shortened
+from lvlmscope.plot.figure_style import WIDTH, paper_style
 from lvlmscope.traces.labelled_arrays import coordinates
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word, words_of
@@ -32,13 +34,12 @@ _MARKS: Final = {
     "other words": (OTHER, ".", 34),
 }
 _WIDE: Final = 4.5  # inches from which three entries of the legend fit beside each other
-_SYMBOLS: Final = {"hallucinated": "x", "grounded": "circle", "other words": "circle"}
 _SIGNALS: Final = (
     "labelled arrays: lv.image_attention_focus(trace), lv.layer_image_entropy(trace), lv.saliency_to_image(trace), "
     "lv.confidence(trace).sel(measure='entropy') and others of lvlmscope.diagnostics"
 )
 _LABEL_PITCH: Final = 0.155  # inches between two upright labels
-_LONGEST: Final = 18  # characters of a word's label
+_BESIDE: Final = 0.9  # inches beside the words: the vertical axis and margins
 _MANY: Final = 150  # words, above which unmarked ones are a line without dots
 
 
@@ -89,19 +90,23 @@ def timeline(
     rows = [(title, word_means(trace, words, array)) for title, array in _named(trace, signals)]
     kinds = kinds_of_words(trace, words, hallucinated=hallucinated, grounded=grounded)
     size = (width, 1.75 * len(rows) + 1.3)
+    panels = _panels(rows, words, kinds, inches=_room(ax, width))
     if backend == "plotly":
-        stacked = [(title, _hovering(values, words, kinds), _missing(values)) for title, values in rows]
-        return stacked_figure(stacked, across="generated word", size=size)
+        return plotly_plots(panels, size=size)
     with paper_style(ax):
-        panels = stacked_axes(ax, len(rows), size, shared=True)
-        for panel, (title, values) in zip(panels, rows, strict=True):
-            _draw(panel, values, kinds)
-            panel.set_ylabel(wrapped(inscription(title), inches=1.5, points=10.0))
-        _label_words(panels[-1], words, kinds)
-        for panel in panels[:-1]:
-            panel.tick_params(labelbottom=False)
-        _add_legend(panels, kinds)
-    return panels[0].get_figure(root=True)
+        places = stacked_axes(ax, len(panels), size, shared=True)
+        for place, panel in zip(places, panels, strict=True):
+            draw_plot(place, panel, width=width, up=1.5)
+        _add_legend(places, kinds)
+    return places[0].get_figure(root=True)
+
+
+def _room(ax: Any, width: float) -> float:
+    """Inches that labels of words have beside each other."""
+    if ax is None:
+        return width - _BESIDE
+    last = np.asarray(ax, dtype=object).ravel()[-1]
+    return float(last.get_window_extent().width / last.figure.dpi)
 
 
 def _named(trace: Trace, signals: Any) -> list[tuple[str, xr.DataArray]]:
@@ -130,25 +135,44 @@ def _named(trace: Trace, signals: Any) -> list[tuple[str, xr.DataArray]]:
     return named
 
 
-def _draw(ax: "Axes", values: np.ndarray, kinds: Sequence[str]) -> None:
+def _panels(
+    rows: Sequence[tuple[str, np.ndarray]], words: Sequence[Word], kinds: Sequence[str], *, inches: float
+) -> list[PlotPanel]:
+    """A plot for each signal; all have the words as ticks, and the last one their names."""
+    spans = tuple((n - 0.5, n + 0.5, HALLUCINATED) for n, kind in enumerate(kinds) if kind == "hallucinated")
+    shown = _labelled(kinds, pitch=max(1.0, _LABEL_PITCH * len(words) / max(inches, 0.1)))
+    few = f" ({len(shown)} of {len(words)} labelled)" if len(shown) < len(words) else ""
+    panels = []
+    for number, (title, values) in enumerate(rows, 1):
+        last, finite = number == len(rows), values[np.isfinite(values)]
+        across = Axis(
+            label=f"generated word{few}" if last else "",
+            words=tuple(word.text for word in words),
+            shown=shown,
+            colours={n: _MARKS[kinds[n]][0] for n in shown if kinds[n] != "other words"},
+            upright=True,
+            silent=not last,
+            low=-0.6,
+            high=len(words) - 0.4,
+        )
+        positive = finite.size > 0 and finite.min() >= 0
+        up = Axis(label=title, low=0.0, high=float(finite.max() * 1.12) or 1.0) if positive else Axis(label=title)
+        series = tuple(_series(values, words, kinds))
+        panels.append(PlotPanel(across=across, up=up, series=series, spans=spans, remark=_missing(values)))
+    return panels
+
+
+def _series(values: np.ndarray, words: Sequence[Word], kinds: Sequence[str]) -> Iterator[Series]:
     across = np.arange(len(values))
-    ax.plot(across, values, color=OTHER, linewidth=1.0, alpha=0.55, zorder=1)
+    called = tuple(word.text for word in words) if len(values) > _MANY else ()
+    yield Series(x=across, y=values, colour=OTHER, dash="-", width=1.0, opacity=0.55, called=called)
     for kind, (colour, mark, size) in _MARKS.items():
-        chosen = np.array([k == kind for k in kinds])
-        if kind == "other words" and len(values) > _MANY:
+        chosen = np.array([n for n, each in enumerate(kinds) if each == kind], dtype=int)
+        if not chosen.size or (kind == "other words" and len(values) > _MANY):
             continue
-        ax.scatter(across[chosen], values[chosen], color=colour, marker=mark, s=size, linewidths=0, zorder=3)
-    hallucinated = [n for n, kind in enumerate(kinds) if kind == "hallucinated"]
-    spans = [(n - 0.5, 1.0) for n in hallucinated]
-    ax.broken_barh(
-        spans, (0, 1), transform=ax.get_xaxis_transform(), color=HALLUCINATED, alpha=0.13, linewidth=0, zorder=0
-    )
-    ax.set_xlim(-0.6, len(values) - 0.4)
-    finite = values[np.isfinite(values)]
-    if finite.size and finite.min() >= 0:
-        ax.set_ylim(0, finite.max() * 1.12 or 1.0)
-    if note := _missing(values):
-        ax.text(0.995, 0.97, note, transform=ax.transAxes, ha="right", va="top", fontsize=9, color=OTHER)
+        names = tuple(f"{words[n].text} (word {n})" for n in chosen)
+        shape = {"colour": colour, "mark": mark, "size": size**0.5}
+        yield Series(x=chosen, y=values[chosen], name=kind, called=names, **shape)
 
 
 def _missing(values: np.ndarray) -> str:
@@ -156,42 +180,14 @@ def _missing(values: np.ndarray) -> str:
     return f"not defined for {count} of {values.size} words" if count else ""
 
 
-def _hovering(values: np.ndarray, words: Sequence[Word], kinds: Sequence[str]) -> list[Any]:
-    import plotly.graph_objects as go
-
-    shown = [float(value) if np.isfinite(value) else None for value in values]
-    grey = {"color": OTHER, "width": 1}
-    drawn = [go.Scatter(x=list(range(len(shown))), y=shown, mode="lines", line=grey, opacity=0.55, hoverinfo="skip")]
-    for kind, (colour, _, size) in _MARKS.items():
-        chosen = [n for n, each in enumerate(kinds) if each == kind]
-        if chosen:
-            marker = {"color": colour, "symbol": _SYMBOLS[kind], "size": size**0.5 * 1.3}
-            texts = [plain(words[n].text) for n in chosen]
-            template = f"%{{text}} (word %{{x}}): %{{y:.4g}}<extra>{kind}</extra>"
-            y = [shown[n] for n in chosen]
-            options = {"mode": "markers", "marker": marker, "hovertemplate": template, "name": kind}
-            drawn.append(go.Scatter(x=chosen, y=y, text=texts, **options))
-    return drawn
-
-
-def _label_words(ax: "Axes", words: Sequence[Word], kinds: Sequence[str]) -> None:
-    """Upright words under the axis, as many as fit: marked words first, then others evenly."""
-    box = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted())
-    pitch = max(1.0, _LABEL_PITCH * len(words) / max(box.width, 0.1))
+def _labelled(kinds: Sequence[str], *, pitch: float) -> tuple[int, ...]:
+    """As many words as fit: marked words first, then others evenly."""
     rank = {"hallucinated": 0, "grounded": 1, "other words": 2}
     kept: list[int] = []
-    for number in sorted(range(len(words)), key=lambda n: (rank[kinds[n]], n)):
+    for number in sorted(range(len(kinds)), key=lambda n: (rank[kinds[n]], n)):
         if all(abs(number - other) >= pitch for other in kept):
             kept.append(number)
-    kept.sort()
-    texts = [words[n].text for n in kept]
-    texts = [inscription(shortened(text, _LONGEST)) for text in texts]
-    ax.set_xticks(kept, texts, rotation=90)
-    for label, number in zip(ax.get_xticklabels(), kept, strict=True):
-        if kinds[number] != "other words":
-            label.set_color(_MARKS[kinds[number]][0])
-            label.set_fontweight("bold")
-    ax.set_xlabel("generated word" + (f" ({len(kept)} of {len(words)} labelled)" if len(kept) < len(words) else ""))
+    return tuple(sorted(kept))
 
 
 def _add_legend(panels: Sequence["Axes"], kinds: Sequence[str]) -> None:

@@ -77,8 +77,9 @@ def test_points_and_bars_are_the_differences_and_their_intervals(width):
     np.testing.assert_allclose(points.get_xdata(), one["difference"])
     ends = np.array([segment[:, 0] for segment in bars.get_segments()])
     np.testing.assert_allclose(ends, np.stack([one["low"], one["high"]], -1))
-    assert figure.axes[3].lines[0].get_xdata() == pytest.approx(found["latency"].values)
-    assert figure.axes[3].lines[1].get_xdata()[0] == 10.0
+    latencies = figure.axes[3].collections[0].get_offsets()
+    np.testing.assert_allclose(latencies[:, 0], found["latency"])
+    assert figure.axes[3].lines[0].get_xdata()[0] == 10.0
     assert texts_outside(figure) == []
     assert overlapping_labels(figure) == []
 

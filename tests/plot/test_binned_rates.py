@@ -35,7 +35,7 @@ def test_plotly_shows_the_same_on_hover():
     found = binned()
     (drawn,) = plot.rates(found, backend="plotly").data
     assert list(drawn.y) == found["rate"].values.tolist()
-    assert list(drawn.customdata) == [4, 4, 4, 4]
+    assert [text.split(" around")[0] for text in drawn.text] == ["4 words"] * 4
     for wrong in (found.drop_vars("rate"), found.isel(bin=[])):
         with pytest.raises(ShapeError, match="expected: what rate_by_bin gives"):
             plot.rates(wrong)

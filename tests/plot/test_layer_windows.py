@@ -35,7 +35,8 @@ def test_hover_tells_window_and_word() -> None:
     (line,) = figure.data
     assert line.name == "&lt;b>"
     assert list(line.y) == [1.0, None]
-    assert list(line.customdata) == ["0", "1"]
+    assert list(line.text) == ["layers 0", "layers 1"]
+    assert list(figure.layout.xaxis.ticktext) == ["0", "1"]
 
 
 @pytest.mark.parametrize("width", [3.6, 7.0])

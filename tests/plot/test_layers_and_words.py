@@ -84,10 +84,11 @@ def test_labels_of_any_depth_stay_apart_and_inside(count, width):
 
 def test_plotly_tells_layer_and_value():
     figure = plot.layers(per_layer([[1, 3], [5, 5]]), backend="plotly")
-    assert list(figure.data[0].y) == [2, 5]
-    assert list(figure.data[0].error_y.array) == [1, 0]
+    band, line = figure.data
+    assert list(line.y) == [2, 5]
+    assert (list(band.y), list(band.x), band.fill) == ([3, 5, 5, 1], [0, 1, 1, 0], "toself")
     both = plot.layers([per_layer([1, 3], long_name="one"), per_layer([2, 4], long_name="two")], backend="plotly")
-    assert [list(line.y) for line in both.data] == [[1, 3], [2, 4]]
+    assert [list(line.y) for line in both.data if not line.fill] == [[1, 3], [2, 4]]
     assert both.layout.yaxis2.title.text == "two (no unit given)"
 
 
@@ -112,15 +113,15 @@ def test_correlation_keeps_its_scale_and_puts_layer_0_at_the_bottom():
 def test_undefined_correlations_are_said_so():
     nothing = xr.DataArray(np.full((2, 2), np.nan), dims=("layer", "other_layer"))
     assert [text.get_text() for text in plot.correlation(nothing).axes[0].texts] == ["not defined anywhere"]
-    told = plot.correlation(nothing, backend="plotly").layout.xaxis.title.text
-    assert "not defined anywhere" in told
+    told = plot.correlation(nothing, backend="plotly").layout.annotations
+    assert [note.text for note in told] == ["not defined anywhere"]
     with pytest.raises(ShapeError, match="dims layer and other_layer"):
         plot.correlation(per_layer([1.0]))
 
 
 def test_saliency_on_the_word_before_is_drawn_below_the_diagonal():
     trace = planted_trace(salient="previous")
-    figure = plot.saliency_matrix(trace, saliency(trace))
+    figure = plot.saliency_matrix(trace, saliency(trace), scale="shared")
     labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     assert labels == ["<s>", "image (16)", "?", "word0", "word1"]
     drawn = figure.axes[0].images[0].get_array()
@@ -132,12 +133,34 @@ def test_saliency_on_the_word_before_is_drawn_below_the_diagonal():
 def test_image_keys_are_added_up_or_kept_and_words_chosen():
     trace = planted_trace(side=2)
     values = xr.DataArray(np.ones((3, 8)), dims=("step", "key"))
-    together = plot.saliency_matrix(trace, values).axes[0].images[0].get_array()
+    together = plot.saliency_matrix(trace, values, scale="shared").axes[0].images[0].get_array()
     assert together[0, 1] == 4
     kept = plot.saliency_matrix(trace, values, image_keys="separate", words=["word1"]).axes[0].images[0].get_array()
     assert kept.shape == (1, 8)
     with pytest.raises(ModelInputError, match="got step 3"):
         plot.saliency_matrix(trace, values, words=[3])
+
+
+def test_the_column_of_the_image_has_a_scale_of_its_own_and_a_sink_hides_no_word():
+    trace = planted_trace(side=2, steps=12)
+    values = np.full((12, 17), 0.1)
+    values[:, 0], values[:, 1:5] = 3.0, 2.0
+    signal = xr.DataArray(values, dims=("step", "key"), attrs={"long_name": "planted", "units": "1"})
+    figure = plot.saliency_matrix(trace, signal)
+    keys, image = figure.axes[0].images
+    assert np.ma.getmaskarray(keys.get_array())[:, 1].all()
+    assert (keys.get_clim(), image.get_clim()) == ((0, pytest.approx(0.1)), (0, 8))
+    assert list(image.get_extent()) == [0.5, 1.5, 11.5, -0.5]
+    labels = [" ".join(axes.get_ylabel().split()) for axes in figure.axes[1:]]
+    assert "planted (pure number): image keys added up" in labels
+    assert "planted (pure number); last colour: 12 values above, up to 3" in labels
+    hovering = plot.saliency_matrix(trace, signal, backend="plotly").data
+    assert [(one.zmin, one.zmax) for one in hovering] == [(0, pytest.approx(0.1)), (0, 8)]
+    assert hovering[1].x == (1,)
+    rows = plot.saliency_matrix(trace, signal * np.arange(1, 13)[:, None], scale="each").axes[0].images[0]
+    assert np.allclose(np.ma.compressed(rows.get_array()[:, 5]), 1.0)
+    given = plot.saliency_matrix(trace, signal, vmax=0.5, cmap="magma").axes[0].images
+    assert ([one.get_clim()[1] for one in given], given[0].get_cmap().name) == ([0.5, 8], "magma")
 
 
 def test_a_word_of_two_tokens_is_their_mean():
@@ -167,7 +190,7 @@ def test_hover_over_too_many_cells_is_refused():
     with pytest.raises(ModelInputError, match="got 700 x 702 cells; expected: up to 400000 cells"):
         plot.saliency_matrix(trace, values, backend="plotly")
     figure = plot.saliency_matrix(trace, values, words=range(3), backend="plotly")
-    assert figure.layout.yaxis.autorange == "reversed"
+    assert figure.layout.yaxis.range == (2.5, -0.5)
 
 
 def test_another_traces_saliency_or_an_empty_answer_is_refused():
@@ -197,8 +220,8 @@ def test_words_are_points_of_their_class():
     assert labels == ["grounded\n1 word", "hallucinated\n1 word", "other words\n0 words"]
     assert [c.get_offsets()[:, 1].tolist() for c in figure.axes[0].collections] == [[1.0], [2.0], []]
     assert figure.axes[0].get_xlabel() == "not defined for 1 of 3 words"
-    boxes = plot.distribution(planted_trace(), signal, hallucinated=[1], backend="plotly").data
-    assert [(box.name, box.text[0]) for box in boxes] == [("hallucinated", "word1"), ("other words", "word0")]
+    points = plot.distribution(planted_trace(), signal, hallucinated=[1], backend="plotly").data
+    assert [one.text[0] for one in points] == ["word1 (hallucinated)", "word0 (other words)"]
 
 
 @pytest.mark.parametrize("draw", [plot.layers, plot.correlation])

@@ -98,7 +98,7 @@ def test_a_very_long_word_and_strange_characters_stay_in_the_figure():
 
 def test_undefined_words_are_said_so():
     figure = plot.timeline(planted_trace(), over_steps([1, np.nan, np.inf]))
-    assert [text.get_text() for text in figure.axes[0].texts] == ["not defined for 2 of 3 words"]
+    assert figure.axes[0].get_title(loc="right") == "not defined for 2 of 3 words"
 
 
 def test_it_draws_into_given_axes():
@@ -148,6 +148,11 @@ def test_plotly_names_the_words_and_leaves_gaps():
     figure = plot.timeline(planted_trace(), over_steps([1, np.nan, 3]), hallucinated=[0], backend="plotly")
     line, hallucinated, other = figure.data
     assert list(line.y) == [1, None, 3]
-    assert (hallucinated.name, list(hallucinated.text), list(hallucinated.y)) == ("hallucinated", ["word0"], [1])
-    assert list(other.text) == ["word1", "word2"]
+    assert (hallucinated.name, list(hallucinated.text), list(hallucinated.y)) == (
+        "hallucinated",
+        ["word0 (word 0)"],
+        [1],
+    )
+    assert list(other.text) == ["word1 (word 1)", "word2 (word 2)"]
+    assert "word1" in figure.layout.xaxis.ticktext
     assert len(plot.timeline(planted_trace(), backend="plotly").layout.yaxis2.title.text) > 0

@@ -53,7 +53,11 @@ def scale_of(*values: Any, centred: bool = False) -> Scale:
 
 
 def scales_of(
-    panels: Sequence[np.ndarray], how: ScaleChoice, *, vmax: float | None = None, colours: str | None = None
+    panels: Sequence[np.ndarray],
+    how: ScaleChoice,
+    *,
+    vmax: float | None = None,
+    colours: str | None = None,
 ) -> list[Scale]:
     """A scale for each panel.
 

@@ -7,7 +7,7 @@ import xarray as xr
 
 from lvlmscope.traces.array_attributes import bounds_of, name_of_part, unit_of
 
-__all__ = ["axis_label", "counted", "map_label", "name_of", "quantity"]
+__all__ = ["axis_label", "counted", "heading_of", "map_label", "name_of", "quantity"]
 
 _OF_TRACE: Final = ("token", "span", "key_token", "key_kind")  # what stands at a step or a key that was chosen
 _ROUNDING: Final = 1e-3
@@ -78,6 +78,17 @@ def map_label(values: xr.DataArray) -> str:
     """
     units = str(values.attrs.get("units", ""))
     return name_of(values) + (f" ({units})" if units not in ("", "1") else "")
+
+
+def heading_of(values: xr.DataArray, averaged: str) -> str:
+    """The quantity, and what it was averaged over.
+
+    Examples:
+        >>> heading_of(xr.DataArray([1.0], attrs={"long_name": "entropy"}), "mean over 3 steps")
+        'Entropy, mean over 3 steps'
+    """
+    name = name_of(values)
+    return f"{name[:1].upper()}{name[1:]}" + (f", {averaged}" if averaged else "")
 
 
 def counted(count: int, noun: str) -> str:

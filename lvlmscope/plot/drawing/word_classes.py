@@ -8,9 +8,11 @@ import xarray as xr
 from lvlmscope.errors import task
 from lvlmscope.palette import GROUNDED, HALLUCINATED, OTHER
 from lvlmscope.plot.data.aggregates import mean_of, over_traces
+from lvlmscope.plot.data.panels import Axis, PlotPanel, Series
 from lvlmscope.plot.data.unit_labels import axis_label, counted
-from lvlmscope.plot.drawing.plotly_figures import plotly_figure
-from lvlmscope.plot.figure_style import add_note, inscription, new_figure, paper_style, wrapped
+from lvlmscope.plot.drawing.plots_matplotlib import draw_plot
+from lvlmscope.plot.drawing.plots_plotly import plotly_plots
+from lvlmscope.plot.figure_style import new_figure, paper_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,41 +49,31 @@ def draw_classes(found: xr.Dataset, backend: str, ax: "Axes | None", width: floa
     level = float(found.attrs.get("level", 0.95))
     note = f"{over_traces(found, intervals=True)}; bars: {100 * level:.3g} % interval"
     note = note if np.isfinite(ends).any() else f"{over_traces(found)}: no interval"
+    series = [
+        Series(
+            x=np.array([index]),
+            y=middle[index : index + 1],
+            low=middle[index : index + 1] - ends[0, index : index + 1],
+            high=middle[index : index + 1] + ends[1, index : index + 1],
+            interval="up",
+            colour=COLOURS.get(kind, OTHER),
+            mark=MARKS.get(kind, "o"),
+            size=9.0,
+            called=(kind,),
+        )
+        for index, kind in enumerate(kinds)
+        if np.isfinite(middle[index])
+    ]
+    positive = bool((middle[np.isfinite(middle)] >= 0).all())
+    panel = PlotPanel(
+        across=Axis(label=note, words=tuple(names), shown=tuple(range(len(names))), low=-0.6, high=len(names) - 0.4),
+        up=Axis(label=label, low=0.0 if positive else None),
+        series=tuple(series),
+        centred="" if series else "not defined for any class",
+    )
     if backend == "plotly":
-        return _interactive(names, (middle, ends), kinds, (label, note, width))
+        return plotly_plots([panel], size=(width, 3.6))
     with paper_style(ax):
         ax = ax if ax is not None else new_figure(width, 3.6).subplots()
-        for index, kind in enumerate(kinds):
-            look: dict[str, Any] = {"color": COLOURS.get(kind, OTHER), "marker": MARKS.get(kind, "o")}
-            bar = np.nan_to_num(ends[:, index : index + 1])
-            if np.isfinite(middle[index]):
-                ax.errorbar([index], [middle[index]], yerr=bar, markersize=9, capsize=6, linewidth=2, **look)
-        ax.set_xticks(range(len(names)), names)
-        ax.set_xlim(-0.6, len(names) - 0.4)
-        ax.set_ylim(bottom=0 if (middle[np.isfinite(middle)] >= 0).all() else None)
-        ax.set_ylabel(wrapped(inscription(label), inches=2.8))
-        add_note(ax, wrapped(note, inches=width * 0.85, points=10.0))
-        if not np.isfinite(middle).any():
-            add_note(ax, "not defined for any class", centred=True)
+        draw_plot(ax, panel, width=width, up=2.8)
     return ax.get_figure(root=True)
-
-
-def _interactive(
-    names: list[str], values: tuple[np.ndarray, np.ndarray], kinds: list[str], labels: tuple[str, str, float]
-) -> Any:
-    import plotly.graph_objects as go
-
-    (middle, ends), (label, note, width) = values, labels
-    drawn = go.Scatter(
-        x=[name.replace("\n", "<br>") for name in names],
-        y=[float(value) if np.isfinite(value) else None for value in middle],
-        error_y={
-            "type": "data",
-            "array": np.nan_to_num(ends[1]).tolist(),
-            "arrayminus": np.nan_to_num(ends[0]).tolist(),
-        },
-        mode="markers",
-        marker={"color": [COLOURS.get(kind, OTHER) for kind in kinds], "size": 11},
-        hovertemplate="%{x}: %{y:.4g}<extra></extra>",
-    )
-    return plotly_figure([drawn], title=label, across=note, up=label, size=(width, 3.6))
