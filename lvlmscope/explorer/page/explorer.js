@@ -53,7 +53,7 @@ export class Explorer {
 
   get signal() {
     if (this.state.cells.size && this.sides.some((side) => side.patchWords.values))
-      return { id: "@patches", name: `${this.sides[0].quantity().name}, selected patches`, unit: this.sides[0].quantity().unit };
+      return { id: "@patches", name: `${this.sides[0].quantity().label} on the selected patches`, unit: this.sides[0].quantity().unit };
     return this.data.signals.find((entry) => entry.id === this.state.signal);
   }
 

@@ -71,10 +71,22 @@ export class ImageMap {
     this.background.style.filter = `grayscale(${Math.min(1, 2 * state.opacity)})`;
     this.panels.hidden = this.side.data.panels.length < 2 || Boolean(this.side.quantity().panels);
     const shown = this.canvas.clientWidth || 300, pen = sized(this.canvas, shown, (shown * height) / width);
-    if (map) this.paintBoxes(pen, shown / width);
+    this.printing = window.matchMedia("print").matches;
+    if (map && this.printing) this.paintForPaper(pen, shown, (shown * height) / width);
+    else if (map) this.paintBoxes(pen, shown / width);
     this.paintChoice(pen, shown / width);
     this.side.legend(this.legend, this.scale(), map?.values || [], this.scaleText());
     this.describe();
+  }
+
+  // One picture of image and map: printed apart, the filter loses the image, and lines are seen between the patches.
+  paintForPaper(pen, width, height) {
+    const fine = 3, canvas = document.createElement("canvas"), under = canvas.getContext("2d");
+    canvas.width = Math.round(width * fine);
+    canvas.height = Math.round(height * fine);
+    if (this.panel.image) under.drawImage(greyed(this.background, Math.min(1, 2 * this.side.explorer.state.opacity), canvas.width, canvas.height), 0, 0);
+    this.paintBoxes(under, canvas.width / this.panel.size[0]);
+    pen.drawImage(canvas, 0, 0, width, height);
   }
 
   scale() {

@@ -26,9 +26,9 @@ export class PatchWords {
   draw() {
     this.element.hidden = !this.values;
     if (!this.values) return;
-    const { side } = this, { explorer } = side, { unit, name } = side.quantity(), top = greatest(this.values) || 1;
+    const { side } = this, { explorer } = side, { unit, label } = side.quantity(), top = greatest(this.values) || 1;
     const order = this.values.map((_, n) => n).filter((n) => this.values[n] > 0).sort((a, b) => this.values[b] - this.values[a]).slice(0, SHOWN);
-    this.told.textContent = `${name} of ${explorer.state.cells.size} image token${explorer.state.cells.size === 1 ? "" : "s"} together, ${explorer.chosenText(explorer.state.head)}; the answer's words are shaded by it. ${this.lookNote}`;
+    this.told.textContent = `${label} on ${explorer.state.cells.size} image token${explorer.state.cells.size === 1 ? "" : "s together"}, ${explorer.chosenText(explorer.state.head)}; the answer's words are shaded by it. ${this.lookNote}`;
     this.table.replaceChildren(h("tbody", {}, ...order.map((n) => h("tr", {},
       h("th", { scope: "row" }, h("button", { type: "button", className: "plain", onclick: () => side.choose(n) }, side.data.words[n].text)),
       h("td", { className: "number", "data-word": n, "data-value": String(this.values[n]) }, numberText(this.values[n], unit)),

@@ -1,0 +1,54 @@
+"""The modules of the page: what they import is there, and joined they are one script."""
+
+import re
+from collections import Counter
+from importlib.resources import files
+
+import pytest
+
+from lvlmscope.explorer.page_script import page_script, script_parts
+
+FOLDER = files("lvlmscope.explorer").joinpath("page")
+IMPORT = re.compile(r'^import \{ ([\w, ]+) \} from "\./(\w+\.js)";$', re.MULTILINE)
+TOP = re.compile(r"^(?:export )?(?:async )?(?:class|const|function) (\w+)", re.MULTILINE)
+MOST = 320  # lines, as of the Python files
+
+
+def text_of(name: str) -> str:
+    return FOLDER.joinpath(name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", script_parts())
+def test_what_a_module_imports_is_exported_there_and_used_here(name: str) -> None:
+    text = text_of(name)
+    assert text.startswith("// ")  # what the reader finds in it
+    assert len(text.splitlines()) <= MOST
+    for line in re.findall(r"^import .*$", text, re.MULTILINE):
+        assert IMPORT.fullmatch(line), line
+    for names, home in IMPORT.findall(text):
+        for one in names.split(", "):
+            assert re.search(rf"^export (?:async )?(?:class|const|function) {one}\b", text_of(home), re.MULTILINE), one
+            assert len(re.findall(rf"\b{one}\b", text)) > 1, f"{name} does not use {one}"
+
+
+def test_every_module_is_in_the_script_after_those_that_it_needs() -> None:
+    parts = script_parts()
+    assert sorted(parts) == sorted(each.name for each in FOLDER.iterdir() if each.name.endswith(".js"))
+    for name in parts:
+        assert all(parts.index(home) < parts.index(name) for _, home in IMPORT.findall(text_of(name)))
+
+
+def test_the_script_has_no_name_twice_and_fetches_nothing() -> None:
+    script = page_script()
+    assert [name for name, count in Counter(TOP.findall(script)).items() if count > 1] == []
+    assert [line for line in script.splitlines() if line.startswith(("import ", "export "))] == ["export default {"]
+    for fetching in (
+        "fetch(",
+        "XMLHttpRequest",
+        "import(",
+        "innerHTML",
+        "insertAdjacentHTML",
+        "eval(",
+        "document.write",
+    ):
+        assert fetching not in script
