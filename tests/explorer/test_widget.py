@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 import lvlmscope
 from lvlmscope import Trace
@@ -96,6 +96,80 @@ def test_maps_are_asked_for_word_by_word_and_exact(browser: Browser, trace: Trac
         assert len([each for each in asked if "word" in each]) == count  # known from before
         page.evaluate("window.end()")
         assert page.evaluate("window.listening()") == 0
+
+
+def test_words_and_maps_come_first_and_the_rest_after_with_a_bar(
+    browser: Browser, trace: Trace, tmp_path: Path
+) -> None:
+    made = describe_document(trace)
+    assert [each["id"] for each in made.values["signals"]] == ["log_prob", "entropy", "margin"]
+    asked: list[dict[str, Any]] = []
+    with opened(browser, harness(tmp_path, made.values), ready=False) as page:
+        begin(page, made, asked)
+        expect(page.locator("[data-role=diagnosis]")).to_be_visible()
+        expect(page.locator("[data-role=progress]")).to_be_hidden()
+        kinds = [each.get("part", each["kind"]) for each in asked]
+        assert sorted(kinds[:2]) == ["heat", "map"]
+        assert kinds[2:] == ["attention", "gradient", "diagnosis"]
+        listed = page.locator("[data-role=signal] option").all_inner_texts()
+        assert listed[0] == "r neg"
+        assert listed[-1] == "rank of suspicion, not calibrated"
+        assert page.locator("[data-role=signal]").input_value() == "image_attention_focus"
+        assert "shaded by image attention focus" in page.inner_text("[data-role=shading]")
+
+
+def test_a_part_that_fails_is_told_and_the_others_come(browser: Browser, trace: Trace, tmp_path: Path) -> None:
+    made = describe_document(trace)
+
+    def answer(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        if content.get("part") == "gradient":
+            return {"id": content["id"], "error": "no room"}, []
+        told, buffers = answer_request(made, content)
+        return told, [base64.b64encode(each).decode() for each in buffers]
+
+    with opened(browser, harness(tmp_path, made.values), ready=False) as page:
+        page.expose_function("askPython", answer)
+        page.evaluate("window.begin()")
+        expect(page.locator("[data-role=diagnosis]")).to_be_visible()
+        assert "reading signals of gradient: no room" in page.locator(".side .note").all_inner_texts()
+
+
+def test_the_other_views_are_exact_too(browser: Browser, trace: Trace, tmp_path: Path) -> None:
+    made, first = describe_document(trace), trace.num_prompt_keys
+    with opened(browser, harness(tmp_path, made.values), ready=False) as page:
+        begin(page, made, [])
+        settled(page)
+        page.locator(".words button").nth(3).click()
+        for role in ("grid-fold", "links-fold"):
+            page.locator(f"[data-role={role}] > summary").click()
+        links = page.locator("[data-role=links-text]")
+        expect(links).to_contain_text("word3")
+        exact = float(trace.attention[3, ..., first : first + 3].sum(-1).mean())
+        assert float(links.get_attribute("data-sum") or "nan") == pytest.approx(exact, rel=1e-6)
+        assert page.locator("[data-role=grid]").evaluate("canvas => canvas.width") > 100
+        page.locator(".image canvas").click()
+        expect(page.locator(".patch-words")).to_be_visible()
+        shown = page.locator("[data-role=patch-words] [data-word='3']").get_attribute("data-value")
+        cells = [cell for cell in range(16) if np.isclose(float(shown or "nan"), on_patch(trace, 3, cell), rtol=1e-6)]
+        assert len(cells) == 1
+        assert "#" not in page.url  # a notebook's address is its own
+
+
+def on_patch(trace: Trace, step: int, cell: int) -> float:
+    return float(trace.attention[step, ..., 1 + cell].mean())
+
+
+def test_parts_share_what_they_read_and_let_it_go(trace: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Trace] = []
+    rows = Trace._rows
+    monkeypatch.setattr(Trace, "_rows", lambda self: made.append(self) or rows(self))
+    parts = describe_document(trace).parts
+    for request in parts.requests():
+        parts.part(request["side"], request["part"])
+    assert len(made) == 1
+    parts.part(0, "attention")
+    assert len(made) == 2
+    parts.close()
 
 
 def test_a_refused_map_is_told(browser: Browser, trace: Trace, tmp_path: Path) -> None:
