@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -69,6 +70,7 @@ def _as_json(value: Any) -> Any:
     return type(value).__name__
 
 
+@cache  # reading it takes ten milliseconds
 def _version(package: str) -> str:
     try:
         return version(package)

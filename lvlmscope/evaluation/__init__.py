@@ -1,6 +1,7 @@
 """Measuring hallucination: models on data sets, with and without interventions; signals as detectors of such words."""
 
 from lvlmscope.diagnostics.dleaf_flagged_heads import flagged_heads
+from lvlmscope.diagnostics.perception_reasoning_heads import functional_head_share
 from lvlmscope.evaluation.aggregation import aggregate
 from lvlmscope.evaluation.binned_rates import rate_by_bin
 from lvlmscope.evaluation.bundled_benchmark import ReportCard, report_card
@@ -21,6 +22,7 @@ from lvlmscope.evaluation.datasets import (
     read_table,
 )
 from lvlmscope.evaluation.detector_table import Detection, Detector
+from lvlmscope.evaluation.hallucination_causes import hallucination_causes
 from lvlmscope.evaluation.intervention_trials import Outcome, differences, mcnemar, measure
 from lvlmscope.evaluation.joined_runs import compare_runs
 from lvlmscope.evaluation.length_control import cut_to_mentions
@@ -89,6 +91,8 @@ __all__ = [
     "disturbed",
     "evaluate",
     "flagged_heads",
+    "functional_head_share",
+    "hallucination_causes",
     "label_words",
     "load_run",
     "make_questions",

@@ -1,7 +1,8 @@
 """Texts of token positions, cut so that the pieces of an answer join to the answer."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence, Sized
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 __all__ = ["alternative_pieces", "answer_pieces", "collapsed_prompt", "prompt_pieces"]
 
@@ -115,18 +116,35 @@ def alternative_pieces(
     if processor is None:
         return tuple(tuple(f"{token} " for token in step) for step in ids)
     tokenizer = getattr(processor, "tokenizer", processor)
-    found = []
+    known = _followers(tokenizer)
     for previous, step in zip(before, ids, strict=True):
-        written = _decode(tokenizer, [previous])
-        both = [_decode(tokenizer, [previous, token]) if written else "" for token in step]
-        follows = [bool(written) and text.startswith(written) for text in both]
-        found.append(
-            tuple(
-                text[len(written) :] if after else _decode(tokenizer, [token])
-                for token, text, after in zip(step, both, follows, strict=True)
-            )
-        )
-    return tuple(found)
+        for token in step:
+            if (previous, token) not in known:
+                known[previous, token] = _following(tokenizer, previous, token)
+    return tuple(tuple(known[previous, token] for token in step) for previous, step in zip(before, ids, strict=True))
+
+
+def _following(tokenizer: Any, previous: int, token: int) -> str:
+    """A token's text after another one."""
+    written = _decode(tokenizer, [previous])
+    both = _decode(tokenizer, [previous, token]) if written else ""
+    return both[len(written) :] if written and both.startswith(written) else _decode(tokenizer, [token])
+
+
+# Answers use the same pairs of tokens again and again, and to decode one takes longer than to read a signal
+_KNOWN: "WeakKeyDictionary[Any, tuple[int, dict[tuple[int, int], str]]]" = WeakKeyDictionary()
+_MOST: Final = 1 << 16  # pairs
+
+
+def _followers(tokenizer: Any) -> dict[tuple[int, int], str]:
+    """The texts of pairs that this tokenizer has decoded; none once it has other tokens, or too many pairs."""
+    if not isinstance(tokenizer, Hashable) or not isinstance(tokenizer, Sized):
+        return {}
+    size = len(tokenizer)
+    found = _KNOWN.get(tokenizer)
+    if found is None or found[0] != size or len(found[1]) > _MOST:
+        found = _KNOWN[tokenizer] = (size, {})
+    return found[1]
 
 
 def _decode(tokenizer: Any, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
