@@ -77,8 +77,8 @@ def measure(plan: Plan) -> Table:
     return Table(
         title="A trace, with and without gradients",
         about=f"{plan.tokens} new tokens. {shapes}. One forward and backward a token is run once, not in every round. "
-        "With gradients the aim is 1.20 times `generate`. The arithmetic of the replayed rows is counted above: what is "
-        "over its ratio went into comparing logits and rows with `generate`, and into putting rows together.",
+        "With gradients the aim is 1.20 times `generate`. The arithmetic of the replayed rows is counted above: what "
+        "is over its ratio went into comparing logits and rows with `generate`, and into putting rows together.",
         columns={"model": "text", "batch": "count", "run": "text", "wall": "s", "wall_ratio": "x"}
         | {"cpu": "s", "cpu_ratio": "x"},
         rows=rows,
