@@ -170,8 +170,9 @@ def _between(rule: HeadRule, ratio: torch.Tensor, layers: torch.Tensor) -> HeadR
     """The rule with its thresholds moved off the heads' own values, so that rounding cannot change a head's class."""
     early, late = ratio[layers <= rule.l_perc], ratio[layers >= rule.l_reas]
     room = (rule.tau_perc - rule.tau_reas) / 4
-    down = min((rule.tau_perc - float(v) for v in early.flatten() if v < rule.tau_perc - 1e-6), default=2 * room) / 2
-    up = min((float(v) - rule.tau_reas for v in late.flatten() if v > rule.tau_reas + 1e-6), default=2 * room) / 2
+    below, above = early[early < rule.tau_perc - 1e-6], late[late > rule.tau_reas + 1e-6]
+    down = (rule.tau_perc - float(below.max()) if below.numel() else 2 * room) / 2
+    up = (float(above.min()) - rule.tau_reas if above.numel() else 2 * room) / 2
     return replace(rule, tau_perc=rule.tau_perc - min(down, room), tau_reas=rule.tau_reas + min(up, room))
 
 

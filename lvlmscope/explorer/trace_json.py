@@ -136,8 +136,8 @@ def _notes(word_maps: WordMaps) -> list[str]:
         notes.append("The answer is empty: no words to show.")
     if not word_maps.keys:
         notes.append("The trace has no image tokens: no map to show.")
-    # Step by step: a mask of all rows would be as large as the trace
-    if not all(bool(rows.isfinite().all()) for rows in trace.attention):
+    # Step by step, by sums: a mask of all rows would be as large as the trace
+    if not all(bool(rows.sum().isfinite()) for rows in trace.attention):
         notes.append("Some attention values are undefined (NaN): those heads are grey and excluded from means.")
     if trace.kept_keys != "all":
         notes.append("Only the keys of image and answer were kept.")

@@ -140,10 +140,10 @@ class WordMaps:
         Raises:
             ModelInputError: As `of_word`.
         """
-        first = self.trace.num_prompt_keys
-        tokens = _over_heads(self._at(name, word, slice(first, None)), head)
-        spans = [[step for step in each.steps if step < tokens.shape[-1]] for each in self.words]
-        return np.stack([tokens[:, span].sum(-1) for span in spans], -1)
+        tokens = _over_heads(self._at(name, word, slice(self.trace.num_prompt_keys, None)), head)
+        padded = np.pad(tokens, ((0, 0), (0, 1)))  # a last column of zeros, which stands for no token
+        summed: np.ndarray = padded[:, self._places].sum(-1)
+        return summed
 
     def on_cells(self, name: str, cells: Sequence[int], *, layers: Sequence[int], head: int | None) -> np.ndarray:
         """What each word has on some image tokens together, else as `over_image` ``[word]``.
@@ -171,6 +171,16 @@ class WordMaps:
         """The image keys, as a slice where they are one block: that is read without a copy."""
         first, count = (self.keys or [0])[0], len(self.keys)
         return slice(first, first + count) if self.keys == list(range(first, first + count)) else self.keys
+
+    @cached_property
+    def _places(self) -> np.ndarray:
+        """Each word's places among the answer's keys ``[word, token]``; what has no key is at one after the last."""
+        last = self.trace.num_steps - 1
+        longest = max((len(word.steps) for word in self.words), default=0)
+        found = np.full((len(self.words), longest), last)
+        for number, word in enumerate(self.words):
+            found[number, : len(word.steps)] = np.minimum(word.steps, last)
+        return found
 
     def _at(self, name: str, word: int, keys: slice | list[int]) -> np.ndarray:
         if name not in self.names or not 0 <= word < len(self.words):
