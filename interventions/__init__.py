@@ -21,6 +21,7 @@ from lvlmscope.interventions.head_rescaling import HeadRescaling
 from lvlmscope.interventions.icd import ICD
 from lvlmscope.interventions.locore import LocoRE
 from lvlmscope.interventions.m3id import M3ID
+from lvlmscope.interventions.opera import OPERA
 from lvlmscope.interventions.pai import PAI
 from lvlmscope.interventions.placebo import Placebo
 from lvlmscope.interventions.registry import (
@@ -41,6 +42,7 @@ __all__ = [
     "DLEAF",
     "ICD",
     "M3ID",
+    "OPERA",
     "PAI",
     "SGRS",
     "SPIN",

@@ -38,8 +38,9 @@ class Placebo(InterventionConfig):
       changes is that of the method's edit, or the reordering is reached (the report gives the share reached).
     - gains of head outputs (HeadRescaling): the same gains on other heads of the same layer.
     - the residual stream (HalluRNN): a change of the same norm in a random direction.
-    - mixed logits (VCD, ICD, M3ID, PAI, AGLA, DoLa, DeCo): the changes of the log-probabilities of the 50 most probable
-      tokens that the method leaves possible are exchanged among these; what it excludes, and all others, are its own.
+    - mixed logits (VCD, ICD, M3ID, PAI, AGLA, OPERA, DoLa, DeCo): the changes of the log-probabilities of the 50 most
+      probable tokens that the method leaves possible are exchanged among these; what it excludes, and all others, are
+      its own.
     - tokens (SGRS with greedy proposals): for each token that the method replaces, one is replaced at that step or a
       later one, by another of the k candidates.
 
@@ -110,6 +111,10 @@ class _PlaceboSession(Session):
         self._inner.begin_generate(options)
         if self._rejection is not None:
             self._rejection.begin(options)
+
+    def end_generate(self) -> None:
+        """The method's."""
+        self._inner.end_generate()
 
     def begin_forward(self, forward: ForwardInfo) -> None:
         """The method's; a state of random numbers for each row, int64 ``[batch, row]``."""

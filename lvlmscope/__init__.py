@@ -66,6 +66,7 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.interventions import DLEAF as DLEAF
     from lvlmscope.interventions import ICD as ICD
     from lvlmscope.interventions import M3ID as M3ID
+    from lvlmscope.interventions import OPERA as OPERA
     from lvlmscope.interventions import PAI as PAI
     from lvlmscope.interventions import SGRS as SGRS
     from lvlmscope.interventions import SPIN as SPIN
@@ -190,6 +191,7 @@ _HOMES = {
     "SPIN": "lvlmscope.interventions",
     "PAI": "lvlmscope.interventions",
     "M3ID": "lvlmscope.interventions",
+    "OPERA": "lvlmscope.interventions",
     "ICD": "lvlmscope.interventions",
     "DoLa": "lvlmscope.interventions",
     "DeCo": "lvlmscope.interventions",
@@ -264,7 +266,7 @@ __all__ += [
     "list_interventions",
     "load_interventions",
 ]
-__all__ += ["ADHH", "AGLA", "ICD", "M3ID", "PAI", "SPIN", "DeCo", "Directions", "DoLa", "Steering"]
+__all__ += ["ADHH", "AGLA", "ICD", "M3ID", "OPERA", "PAI", "SPIN", "DeCo", "Directions", "DoLa", "Steering"]
 __all__ += ["InterventionConfig", "Placebo", "intervention", "save_interventions"]
 __all__ += ["WordSignal", "labelled_array", "list_signals", "signal"]
 __all__ += ["anchor_correlation", "attention_sinks", "confidence", "functional_heads", "image_attention_focus"]

@@ -201,7 +201,7 @@ class _Attempt:
             self.mode(),
             _layerwise(instrumentation, generation, in_block) if self.layerwise else nullcontext(),
         ):
-            instrumentation.tracker.set_sequence(generation.ids[:, :-1], generation.prompt_length)
+            instrumentation.tracker.set_sequence(generation.ids[:, :-1], generation.prompt_length, generation.inputs)
             kernels = instrumentation.kernels
             logits = core(**arguments, return_dict=True).logits
             logits = logits[:, -generation.num_steps :]

@@ -142,7 +142,8 @@ def replay_steps(
     core, crossing = instrumentation.family.core(model), instrumentation.family.crossing_layers(model)
     cache = whole_cache(model).get("past_key_values")
     found = []
-    instrumentation.tracker.set_sequence(generation.ids[:, : generation.prompt_length], generation.prompt_length)
+    prompt = generation.prompt_length
+    instrumentation.tracker.set_sequence(generation.ids[:, :prompt], prompt, generation.inputs)
     for step in range(generation.num_steps):
         recorder.start_step(step, generation, crossing)
         given = step_arguments(generation, step) if step else prompt_arguments(core, generation)

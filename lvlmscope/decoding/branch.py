@@ -13,7 +13,7 @@ from lvlmscope.decoding.generation_record import Generation, extended_mask
 from lvlmscope.decoding.second_sequence import second_sequence
 from lvlmscope.errors import UnsupportedModelError, message
 
-__all__ = ["Branch"]
+__all__ = ["Branch", "rows_continued"]
 
 
 class Branch:
@@ -116,10 +116,7 @@ class Branch:
         """Reorder the cache as beam search did: each row continues the row that has its first tokens."""
         assert self._fed is not None
         assert self._prompt is not None
-        known = self._fed.shape[1]
-        samples = torch.arange(len(answer), device=answer.device) // (len(answer) // len(self._inputs["input_ids"]))
-        same = (answer[:, None, :known] == self._fed[None]).all(-1) & (samples[:, None] == samples[None])
-        source = same.int().argmax(-1)
+        source = rows_continued(self._fed, answer, prompts=len(self._inputs["input_ids"]))
         self._prompt.cache.reorder_cache(source)
         assert self._last is not None
         self._fed, self._last = self._fed[source], self._last[source]
@@ -136,6 +133,28 @@ class Branch:
         with second_sequence(), self._apart():
             logits: torch.Tensor = self._core(**given, return_dict=True).logits
         return logits
+
+
+def rows_continued(
+    before: Int[torch.Tensor, "row known"], answer: Int[torch.Tensor, "row step"], *, prompts: int
+) -> Int[torch.Tensor, "row"]:
+    """For each row of an answer, the row of an earlier step that has its first tokens.
+
+    Args:
+        before: The rows then.
+        answer: The rows now.
+        prompts: Number of prompts, whose rows lie side by side.
+
+    Returns:
+        Indices of rows; of several rows with the same tokens the first.
+
+    >>> rows_continued(torch.tensor([[4], [5]]), torch.tensor([[5, 7], [4, 7]]), prompts=1).tolist()
+    [1, 0]
+    """
+    samples = torch.arange(len(answer), device=answer.device) // (len(answer) // prompts)
+    first = answer[:, None, : before.shape[1]]
+    same = (first == before[None].to(answer)).all(-1) & (samples[:, None] == samples[None])
+    return same.int().argmax(-1)
 
 
 def _spread(made: Generation, each: int) -> Generation:

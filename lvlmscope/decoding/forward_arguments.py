@@ -1,6 +1,7 @@
 """Forwards that repeat an answer and their arguments: one block over the cut cache, from the start, step by step."""
 
 import inspect
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -13,6 +14,7 @@ from lvlmscope.decoding.generation_record import Generation
 from lvlmscope.models.families import Family
 
 __all__ = [
+    "can_be_cut",
     "cut_cache",
     "ends_in_image",
     "logits_step_by_step",
@@ -36,6 +38,19 @@ def ends_in_image(model: Any, family: Family, prompt: torch.Tensor) -> bool:
     return bool(family.image_mask(model, prompt)[:, -1].any())
 
 
+def can_be_cut(cache: Any) -> bool:
+    """Whether the last positions can be taken away from a cache.
+
+    Args:
+        cache: What a forward returned.
+
+    Returns:
+        Whether each of its layers keeps all keys and values; other kinds say that they can be cut, or are cut wrongly.
+    """
+    layers: Sequence[Any] = getattr(cache, "layers", None) or ()
+    return bool(layers) and not {type(layer).__name__ for layer in layers} - {"DynamicLayer", "DummyLayer"}
+
+
 def cut_cache(generation: Generation, crossing: frozenset[int] = frozenset()) -> bool:
     """Cut a generation's cache back to the prompt without its last position.
 
@@ -46,11 +61,9 @@ def cut_cache(generation: Generation, crossing: frozenset[int] = frozenset()) ->
     Returns:
         Whether it could be cut; windowed, static, quantised, recurrent and convolutional layers cannot.
     """
-    layers = getattr(generation.cache, "layers", None)
-    # Other kinds say that they can be cut, or are cut wrongly
-    if not layers or {type(layer).__name__ for layer in layers} - {"DynamicLayer", "DummyLayer"}:
+    if not can_be_cut(generation.cache):
         return False
-    for number, layer in enumerate(layers):
+    for number, layer in enumerate(generation.cache.layers):
         if number not in crossing and isinstance(layer, DynamicLayer) and layer.get_seq_length():
             layer.crop(generation.prompt_length - 1 - layer.get_seq_length())
     return True
@@ -111,7 +124,7 @@ def replayed_arguments(model: Any, family: Family, generation: Generation) -> tu
     image_last = ends_in_image(model, family, generation.ids[:, : generation.prompt_length])
     crossing = family.crossing_layers(model)
     # Before 5.20 Mllama takes a mask over all positions, which the one step before a given answer does not show
-    unmasked = bool(crossing) and generation.settings.get("answer") == "given"
+    unmasked = bool(crossing) and "answer" in generation.settings
     if not image_last and not unmasked and cut_cache(generation, crossing):
         return _block_arguments(generation), True
     return whole_arguments(family.core(model), generation), False

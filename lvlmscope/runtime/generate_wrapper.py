@@ -16,7 +16,7 @@ from lvlmscope.models.padded_batches import padding_mask, refuse_padding
 from lvlmscope.runtime.active_intervention import ActiveIntervention
 from lvlmscope.runtime.edit_record import EditRecord
 from lvlmscope.runtime.generation_settings import resolve_settings
-from lvlmscope.runtime.logit_mixing import mixing_logits
+from lvlmscope.runtime.logit_mixing import mixing_logits, prompt_arguments_of
 from lvlmscope.runtime.model_hooks import Instrumentation
 
 __all__ = ["generating_with"]
@@ -66,7 +66,7 @@ def _wrapped(instrumentation: Instrumentation, original: Callable[..., Any]) -> 
         # One at a time: an intervention's session follows one answer
         with (
             instrumentation.lock,
-            instrumentation.generation(ids, kwargs | settings.to_dict()),
+            instrumentation.generation(ids, kwargs | settings.to_dict(), prompt_arguments_of(given | kwargs, settings)),
             mixing_logits(instrumentation, given | kwargs, settings),
         ):
             if processors := [p for each in instrumentation.active if (p := _processor(each)) is not None]:

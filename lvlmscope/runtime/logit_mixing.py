@@ -5,19 +5,22 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from transformers import GenerationMixin, LogitsProcessor, LogitsProcessorList
 
-from lvlmscope.decoding.branch import Branch
+from lvlmscope.attention.attention_rows import AttentionRows
+from lvlmscope.decoding.branch import Branch, rows_continued
+from lvlmscope.decoding.look_ahead import LookAhead
 from lvlmscope.decoding.second_sequence import in_branch
 from lvlmscope.errors import InterventionError, ModelInputError, UnsupportedOptionError, message, task
 from lvlmscope.hooks.instance_attributes import shadowed
 from lvlmscope.models.unembedding import Unembedding, unembeddings_of, verified_unembedding
 from lvlmscope.registry import close_match
 from lvlmscope.runtime.active_intervention import ActiveIntervention
+from lvlmscope.runtime.candidate_rows import CandidateRows, RowReader
 from lvlmscope.runtime.generation_settings import plain_settings
 from lvlmscope.runtime.model_hooks import Instrumentation
 from lvlmscope.runtime.prompt_inputs import PromptInputs
@@ -36,6 +39,7 @@ _REFUSED: Final = (
     "inputs_embeds",
 )
 _CACHES: Final = ("past_key_values", "cache_position", "use_cache")
+_Sequence = TypeVar("_Sequence", bound=Branch)
 _VERIFIED: Final = 8  # log-probabilities of a row by which the unembedding is verified
 
 
@@ -65,6 +69,9 @@ class LogitMixing:
         self._named = {(each, name): other for each in mixing for name, other in each.call("branches", prompt).items()}
         self._branches: dict[tuple[ActiveIntervention, str], Branch] = {}
         self._beside: list[ActiveIntervention] = []
+        self._ahead: dict[tuple[ActiveIntervention, int], CandidateRows] = {}
+        self._prompt = prompt
+        self._before: torch.Tensor | None = None
         self._replayed: torch.Tensor | None = None
         self._unembedding: Unembedding | None = None
 
@@ -88,11 +95,16 @@ class LogitMixing:
         others = [each for each in hooks.active if each not in self._mixing and not each.session.chooses_tokens]
         fresh = [each.fresh(hooks.model_info) for each in others] if prompt.edited else []
         fresh += [ActiveIntervention(each, each.start(hooks.model_info)) for each in prompt.interventions]
+        return self._made(Branch, prompt, fresh)
+
+    def _made(self, kind: type[_Sequence], prompt: PromptInputs, fresh: list[ActiveIntervention]) -> _Sequence:
+        """A sequence of its own in whose forwards these alone act."""
+        hooks = self._instrumentation
         self._beside += fresh
         core = hooks.family.core(hooks.model)
         options = plain_settings(core) | {"max_new_tokens": 1, "do_sample": False}
         apart: Callable[[], AbstractContextManager[Any]] = partial(hooks.apart, fresh, {})
-        return Branch(hooks.model, core, prompt.inputs, options=options, apart=apart, reorders=self._beams)
+        return kind(hooks.model, core, prompt.inputs, options=options, apart=apart, reorders=self._beams)
 
     def mixed(
         self, logits: Float[torch.Tensor, "row vocabulary"], answer: Int[torch.Tensor, "row step"], *, at: int = -1
@@ -110,19 +122,44 @@ class LogitMixing:
         Raises:
             InterventionError: Another shape.
         """
-        own = logits
+        own, came_from = logits, self._came_from(answer)
         for each in self._mixing:
             step = StepLogits(
                 logits=logits,
                 answer=answer,
                 branch=partial(self._logits_of, each, answer, logits.device),
                 early=partial(self._early, each, own, at),
+                look_ahead=partial(self._candidate_rows, each, answer, logits.device),
+                came_from=came_from,
             )
             found = each.call("mix_logits", step, shown={"logits": logits})
             if found is not None and found is not logits:
                 each.record.logits(logits, found)
                 logits = found.log_softmax(-1) if self._beams else found
         return logits
+
+    def _came_from(self, answer: torch.Tensor) -> torch.Tensor | None:
+        """Which row of the step before each row continues, by its tokens; None where none was moved."""
+        before, self._before = self._before, answer
+        if not self._beams or before is None or before.shape != (answer.shape[0], answer.shape[1] - 1):
+            return None
+        return rows_continued(before, answer, prompts=len(self._prompt.inputs["input_ids"]))
+
+    def _candidate_rows(
+        self,
+        owner: ActiveIntervention,
+        answer: torch.Tensor,
+        device: torch.device,
+        candidates: torch.Tensor,
+        layer: int,
+    ) -> AttentionRows:
+        if (owner, layer) not in self._ahead:
+            hooks = self._instrumentation
+            fresh = [each.fresh(hooks.model_info) for each in hooks.active if not each.session.chooses_tokens]
+            reader = RowReader(layer)
+            sequence = self._made(LookAhead, self._prompt, [*fresh, reader.active])
+            self._ahead[owner, layer] = CandidateRows(sequence, reader)
+        return self._ahead[owner, layer].of(answer, candidates, device)
 
     def require_edits(self) -> None:
         """Check the edits made in the branches, at the end of the answer.
@@ -229,10 +266,25 @@ def _refuse(given: Mapping[str, Any], settings: Any) -> None:
         raise UnsupportedOptionError(message(got, "one contrast at a time", fix))
 
 
-def _prompt(instrumentation: Instrumentation, given: Mapping[str, Any], settings: Any) -> PromptInputs:
+def prompt_arguments_of(given: Mapping[str, Any], settings: Any) -> dict[str, Any]:
+    """What of the arguments of ``generate`` belongs to the prompts: ids, mask, and what the image has.
+
+    Args:
+        given: Arguments of ``generate`` by name.
+        settings: The generation config in force.
+
+    Returns:
+        Inputs of the model by name, ``input_ids`` among them.
+    """
     options = inspect.signature(GenerationMixin.generate).parameters.keys() | settings.to_dict().keys() | set(_CACHES)
     inputs = {name: value for name, value in given.items() if value is not None and name not in options}
-    ids = inputs["input_ids"] = given["input_ids"] if given.get("input_ids") is not None else given["inputs"]
+    inputs["input_ids"] = given["input_ids"] if given.get("input_ids") is not None else given["inputs"]
+    return inputs
+
+
+def _prompt(instrumentation: Instrumentation, given: Mapping[str, Any], settings: Any) -> PromptInputs:
+    inputs = prompt_arguments_of(given, settings)
+    ids = inputs["input_ids"]
     if "attention_mask" not in inputs:
         pad = settings.pad_token_id
         if pad is not None and bool((ids == pad).any()):

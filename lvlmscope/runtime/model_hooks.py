@@ -36,12 +36,7 @@ class Instrumentation(ActiveSet):
     """Hooks of one model; installed on first use, removed with the last intervention."""
 
     def __init__(self, model: torch.nn.Module, family: Family) -> None:
-        """Prepare; the model is not touched yet.
-
-        Args:
-            model: The whole bare model.
-            family: Its family's rules.
-        """
+        """Prepare; the bare model is not touched yet."""
         refuse_unequal_heads(model, family, task="read attention")
         super().__init__()
         self.model = model
@@ -139,12 +134,15 @@ class Instrumentation(ActiveSet):
             installed.close()
 
     @contextmanager
-    def generation(self, ids: torch.Tensor, options: Mapping[str, Any]) -> Iterator[None]:
+    def generation(
+        self, ids: torch.Tensor, options: Mapping[str, Any], inputs: Mapping[str, Any] | None = None
+    ) -> Iterator[None]:
         """Follow one call of ``generate``: its prompt's length is known, and graphs may be asked for.
 
         Args:
             ids: Prompt ids with padding ``[batch, key]``.
             options: Settings in force.
+            inputs: The prompts' inputs by name.
 
         Yields:
             Nothing.
@@ -155,16 +153,18 @@ class Instrumentation(ActiveSet):
         if any(overrides(s, "gradient_layers") for s in (each.session for each in self.active)):
             with task("generate with an intervention that needs gradients"):
                 require_gradients(self.model, running=True)
-        for each in self.active:
-            each.call("begin_generate", options)
         with ExitStack() as steps:
+            for each in self.active:
+                steps.callback(each.call, "end_generate")
+                each.call("begin_generate", options)
+            steps.callback(self.tracker.forget_inputs)
             steps.callback(setattr, self.tracker, "prompt_length", self.tracker.prompt_length)
             steps.callback(setattr, self._here, "generating", self._here.generating)
             steps.callback(torch.set_grad_enabled, torch.is_grad_enabled())
             steps.callback(self._path.close)  # hooks are not called when a forward is interrupted from the keyboard
             steps.push(self._require_edits)
             self._here.generating = True
-            self.tracker.set_sequence(ids, ids.shape[1])
+            self.tracker.set_sequence(ids, ids.shape[1], inputs)
             yield
 
     def _require_edits(self, _: Any, error: BaseException | None, __: Any) -> None:
@@ -186,6 +186,7 @@ class Instrumentation(ActiveSet):
         fresh = [each.fresh(self.model_info) for each in self.active]
         with self.lock, ExitStack() as steps:
             steps.callback(self._end_replay)
+            steps.callback(self.tracker.forget_inputs)
             steps.callback(setattr, self.tracker, "prompt_length", self.tracker.prompt_length)
             self._replay = ReplayState(recorder, fresh)
             self.sync_hooks()

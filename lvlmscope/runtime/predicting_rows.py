@@ -1,7 +1,7 @@
 """Tracks a model's forwards: which query rows predict, which keys are image keys, how long the prompt is."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -25,6 +25,8 @@ class _Sequence(threading.local):
         self.last: ForwardInfo | None = None
         self.is_resumed = False
         self.image: tuple[torch.Tensor, ImageLayout] | None = None
+        self.inputs: Mapping[str, Any] = {}
+        self.prompts = 0
 
 
 class ForwardTracker:
@@ -97,14 +99,20 @@ class ForwardTracker:
                 steps.callback(self._handles.pop().remove)
         self._sequence = _Sequence()
 
-    def set_sequence(self, ids: torch.Tensor, prompt_length: int) -> None:
+    def set_sequence(self, ids: torch.Tensor, prompt_length: int, inputs: Mapping[str, Any] | None = None) -> None:
         """Tell a sequence in advance, for a replay over a cache that was filled before.
 
         Args:
             ids: Ids with padding ``[batch, key]``.
             prompt_length: Columns of the prompt.
+            inputs: The prompts' inputs by name, where they are known.
         """
         self._sequence.ids, self._sequence.prompt_length, self._sequence.image = ids, prompt_length, None
+        self._sequence.inputs, self._sequence.prompts = inputs or {}, ids.shape[0]
+
+    def forget_inputs(self) -> None:
+        """Free the prompts' inputs; forwards that follow are the user's own."""
+        self._sequence.inputs, self._sequence.prompts = {}, 0
 
     def _before(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if module is not self._model or not self._wanted():
@@ -187,7 +195,14 @@ class ForwardTracker:
             past_length=past,
             first_row=max(prompt - 1 - past, 0),
             num_queries=queries,
+            inputs=self._sequence.inputs,
+            num_prompts=self._prompts(self._sequence.ids.shape[0]),
         )
+
+    def _prompts(self, rows: int) -> int:
+        """Prompts that the rows belong to; each row its own where that is not known."""
+        known = self._sequence.prompts
+        return known if known and rows % known == 0 else rows
 
     def _prompt_image(self, ids: torch.Tensor, prompt: int) -> tuple[torch.Tensor, ImageLayout]:
         """The prompt's image keys, bool ``[batch, prompt]``, found once a sequence: later tokens show no image."""

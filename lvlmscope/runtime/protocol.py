@@ -77,6 +77,10 @@ class ForwardInfo:
         num_queries: Number of query rows of this forward.
         layout: Where the image keys lie, as plain numbers; read from `image_keys` when it is not given.
         shared: What layers and interventions compute once in this forward, under keys of their own.
+        inputs: What ``generate`` was given of the prompts, by name: ``input_ids``, ``attention_mask``, pixels and what
+            else the processor made; of a replay the same. One row for each prompt. Empty in a forward that the user
+            runs without ``generate``.
+        num_prompts: Number of prompts; several rows belong to one under beams and with several answers a prompt.
     """
 
     token_ids: Int[torch.Tensor, "batch key"]
@@ -87,6 +91,8 @@ class ForwardInfo:
     num_queries: int
     layout: ImageLayout = _UNREAD
     shared: dict[Any, Any] = field(default_factory=dict, repr=False)
+    inputs: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    num_prompts: int | None = None
 
     def __post_init__(self) -> None:
         """Read the layout where none is given."""
@@ -111,6 +117,12 @@ class ForwardInfo:
     def batch_size(self) -> int:
         """Number of samples."""
         return self.token_ids.shape[0]
+
+    @property
+    def samples(self) -> Int[torch.Tensor, "batch"]:
+        """Which prompt each row belongs to; the same through a whole answer, also where beams are reordered."""
+        each = self.batch_size // (self.num_prompts or self.batch_size)
+        return torch.arange(self.batch_size, device=self.token_ids.device) // each
 
     @property
     def num_rows(self) -> int:
@@ -160,6 +172,12 @@ class Session:
 
         Args:
             options: Settings in force: the generation config's, overridden by the arguments of ``generate``.
+        """
+
+    def end_generate(self) -> None:
+        """Called once when ``generate`` ends, also when it raises: free what was kept for one answer.
+
+        A session whose ``begin_generate`` refuses is told too, those after it are not. A replay does not call it.
         """
 
     def begin_forward(self, forward: ForwardInfo) -> None:

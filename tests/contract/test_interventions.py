@@ -15,6 +15,7 @@ from lvlmscope.interventions import (
     DLEAF,
     ICD,
     M3ID,
+    OPERA,
     PAI,
     SGRS,
     SPIN,
@@ -53,6 +54,7 @@ INTERVENTIONS: dict[str, Intervention] = {
     "DoLa": DoLa(layers=[0], beta=0.0),
     "ICD": ICD(disturbance=(3, 4, 5), beta=0.0),
     "M3ID": M3ID(decay=0.5),
+    "OPERA": OPERA(candidates=30, image_steps=1, factor=1e-3),  # in the stack, others are to have a choice
     "PAI": PAI(layers=[0, 1], beta=0.0),
     "SPIN": SPIN(suppressed=0.5, layers=[0, 1]),
     "HeadRescaling": HeadRescaling(l_perc=1.0, l_reas=0, tau_perc=0.5, tau_reas=0.2, g_perc=1.3, g_reas=1.5),
@@ -71,6 +73,7 @@ IDENTITIES: dict[str, Intervention] = {
     "DoLa": DoLa(strength=0.0, layers=[0]),
     "ICD": ICD(alpha=0.0),
     "M3ID": M3ID(decay=0.0),
+    "OPERA": OPERA(alpha=0.0),
     "PAI": PAI(alpha=0.0, gamma=1.0),
     "SPIN": SPIN(alpha=1.0),
     "HeadRescaling": HeadRescaling(g_perc=1.0, g_reas=1.0),

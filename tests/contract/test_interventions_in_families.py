@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from lvlmscope.interventions import SGRS, DeCo, DoLa, HalluRNN, LocoRE, Steering
+from lvlmscope.interventions import OPERA, SGRS, DeCo, DoLa, HalluRNN, LocoRE, Steering
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace
@@ -125,11 +125,11 @@ def test_a_prompt_without_an_image_is_left_to_the_interventions_that_need_none(
 ) -> None:
     case = FAMILIES[name]()
     text = {"input_ids": torch.randint(5, 190, (1, 9)), "attention_mask": torch.ones(1, 9, dtype=torch.int64)}
-    changed = "scores" if isinstance(intervention, DeCo | DoLa) else "logits"
+    changed = "scores" if isinstance(intervention, DeCo | DoLa | OPERA) else "logits"
     plain = generate(case.model, text, output_scores=True)[changed]
     with intervene(case.model, fitting(intervention, case.model)) as handle:
         edited = generate(case.model, text, output_scores=True)[changed]
-    needs_none = isinstance(intervention, LocoRE | HalluRNN | Steering | DeCo | DoLa)
+    needs_none = isinstance(intervention, LocoRE | HalluRNN | Steering | DeCo | DoLa | OPERA)
     assert handle.report()[0]["changed"] == needs_none
     same = all(torch.equal(a, b) for a, b in zip(plain, edited, strict=True))
     assert same != needs_none

@@ -31,6 +31,7 @@ BOUNDS: dict[str, tuple[tuple[Any, ...], float]] = {
     "SPIN": ((lv.SPIN(suppressed=0.5, layers=(0.0, 0.5)),), 1.3),
     "DoLa": ((lv.DoLa(layers=[0, 2]),), 1.25),
     "DeCo": ((lv.DeCo(layers=[4, 5, 6]),), 1.25),
+    "OPERA": ((lv.OPERA(image_steps=2),), 2.3),  # a second sequence, for which nobody waits
     "PAI, attention": ((lv.PAI(gamma=1.0),), 1.65),
     "stack": (STACK, 2.4),
 }
@@ -51,6 +52,7 @@ READING = {
     "interventions/forward_sums.py": {"by_layer": "for a report"},
     "interventions/head_rescaling.py": {"from_trace": "configures, from a trace"},
     "interventions/key_positions.py": {"crosses": "once a layer"},
+    "interventions/opera.py": {"report": "for a report"},
     "interventions/placebo.py": {"counts": "for a report"},
     "interventions/sgrs.py": {"no_effect_reason": "when a block ends", "report": "for a report"},
     "runtime/edit_record.py": {

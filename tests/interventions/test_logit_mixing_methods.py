@@ -8,17 +8,18 @@ import pytest
 import torch
 
 from lvlmscope.errors import InterventionError, ModelInputError, UnsupportedOptionError
-from lvlmscope.interventions import AGLA, ICD, M3ID, PAI, SPIN, VCD, DeCo, DoLa
+from lvlmscope.interventions import AGLA, ICD, M3ID, OPERA, PAI, SPIN, VCD, DeCo, DoLa
 from lvlmscope.interventions.vcd import noised as noise
 from lvlmscope.models.families import family_of
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.protocol import Intervention
 from tests.reference import decoder
 from tests.reference import decoding_methods as twin
+from tests.reference import opera as opera_twin
 from tests.support import tiny_models
 from tests.support.started_sessions import traced
 from tests.support.tiny_families import FAMILIES
-from tests.support.uncached import Inputs, logits_of, steps_of, with_columns, without_columns
+from tests.support.uncached import Inputs, logits_of, steps_of, with_answer, with_columns, without_columns
 
 STEPS = 4
 OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "do_sample": False, "suppress_tokens": tiny_models.SUPPRESSED}
@@ -114,6 +115,33 @@ def mixed_layers(
     return expected
 
 
+# So that four tokens are enough: the first rewarded for its attention on the image, the others penalised
+TRUST: dict[str, Any] = {"scale": 20.0, "factor": 0.5, "window": 3, "image_steps": 1, "limit": 8.0}
+
+
+def over_trusting(candidates: int, alpha: float) -> Callable[[Any, Inputs, torch.Tensor], Steps]:
+    """Each candidate's own forward over everything before it, with attention from eager."""
+
+    def expected(case: Any, inputs: Inputs, answer: torch.Tensor) -> Steps:
+        found, own = [], logits_of(case.model, inputs, answer)
+        image = image_keys(case, inputs).tolist()
+        before = case.model.config._attn_implementation
+        case.model.set_attn_implementation("eager")
+        for step, logits in enumerate(own):
+            penalties = {}
+            for token in sorted(range(len(logits)), key=lambda each: -logits[each])[:candidates]:
+                given = with_answer(inputs, torch.cat([answer[:step], torch.tensor([token])]))
+                with torch.no_grad():
+                    rows = case.model(**given, use_cache=False, output_attentions=True).attentions[-1][0]
+                each = rows[:, len(image) :].transpose(0, 1).double().tolist()
+                penalties[token] = opera_twin.penalty(each, image, **TRUST)
+            found.append(opera_twin.penalised(logits, penalties, alpha))
+        case.model.set_attn_implementation(before)
+        return found
+
+    return expected
+
+
 METHODS: dict[str, tuple[Intervention, Callable[[Any, Inputs, torch.Tensor], Steps]]] = {
     "VCD": (VCD(), mixed_with(noised, lambda own, other, _: twin.contrast(own, other, 1.0, 0.1))),
     "ICD": (ICD(disturbance=WORDS), mixed_with(disturbed, lambda own, other, _: twin.contrast(own, other, 1.0, 0.1))),
@@ -123,6 +151,7 @@ METHODS: dict[str, tuple[Intervention, Callable[[Any, Inputs, torch.Tensor], Ste
     ),
     "PAI": (PAI(alpha=0.0, gamma=1.5), mixed_with(text_only, lambda own, other, _: twin.pai(own, other, 1.5, 0.1))),
     "AGLA": (AGLA(), mixed_with(masked, lambda own, other, _: twin.summed(own, other, 2.0, 0.5))),
+    "OPERA": (OPERA(candidates=6, alpha=0.7, **TRUST), over_trusting(6, 0.7)),
     "DoLa": (DoLa(layers=[0, 1]), mixed_layers([0, 1], lambda own, early: twin.dola(own, early, 0.1, 1.0))),
     "DeCo": (DeCo(layers=[0, 1]), mixed_layers([0, 1], lambda own, early: twin.deco(own, early, 0.6, 0.9, 20))),
 }
@@ -238,6 +267,8 @@ def test_spin_ranks_by_scores_as_the_released_code_does() -> None:
         (lambda: PAI(gamma=0.5), "gamma=0.5"),
         (lambda: SPIN(suppressed=2.0), "suppressed=2.0"),
         (lambda: DeCo(top_p=0.0), "top_p=0.0"),
+        (lambda: OPERA(candidates=1), "candidates=1"),
+        (lambda: OPERA(scale=0.0), "scale=0.0"),
         (lambda: AGLA(kept=0.0), "kept=0.0"),
     ],
 )

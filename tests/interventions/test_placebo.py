@@ -233,7 +233,13 @@ def test_changes_of_logits_are_exchanged_among_the_tokens_that_stay_possible() -
             return {"name": "Mixing", "reference": "", "parameters": {}}
 
     answer = torch.tensor([[4], [9]])
-    step = StepLogits(logits=logits, answer=answer, branch=lambda _: logits, early=lambda _: logits)
+    step = StepLogits(
+        logits=logits,
+        answer=answer,
+        branch=lambda _: logits,
+        early=lambda _: logits,
+        look_ahead=lambda *_: layer_rows(0, [[1.0] * 4]),
+    )
     moved = set()
     for seed in range(6):
         placebo = session(Placebo(intervention=Mixing(), seed=seed), 1)
