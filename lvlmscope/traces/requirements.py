@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import torch
@@ -178,5 +179,16 @@ def chosen_layers(trace: Trace, layers: LayerSpec, *, name: str = "layers") -> l
     Raises:
         ModelInputError: A number without attention rows, or layers outside the model.
     """
-    wanted = resolve_layers(layers, decoder_depth(trace), trace.layer_indices, name=name)
-    return [trace.layer_indices.index(number) for number in wanted]
+    depth, known = decoder_depth(trace), trace.layer_indices
+    if isinstance(layers, tuple):  # the default bands of signals, asked for in every trace of a sweep
+        return list(_places(layers, tuple(map(type, layers)), depth, known, name))
+    return [known.index(number) for number in resolve_layers(layers, depth, known, name=name)]
+
+
+@lru_cache(maxsize=256)
+def _places(
+    layers: tuple[Any, ...], types: tuple[type, ...], depth: int, known: tuple[int, ...], name: str
+) -> tuple[int, ...]:
+    """Places of layers; the types tell a band (0.0, 1.0) from the layers (0, 1)."""
+    del types
+    return tuple(known.index(number) for number in resolve_layers(layers, depth, known, name=name))
