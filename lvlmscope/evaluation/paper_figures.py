@@ -149,6 +149,8 @@ def entropy_by_object(
 ) -> xr.Dataset:
     """Image attention entropy of each layer at each kind of object, grounded and hallucinated, nats (D-LEAF, figure 5).
 
+    `lvlmscope.plot.layers(found.sel(category="dog"))` draws one kind of object.
+
     Args:
         traces: Traces of one model, or a sweep's folder.
         labels: The words of each; None for a sweep, which has labelled its own.
