@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from lvlmscope.attention.layer_bands import resolve_layers
 from lvlmscope.interventions.registry import list_interventions
 
 REQUIRED: dict[str, dict[str, Any]] = {
@@ -29,3 +30,5 @@ def test_every_end_and_choice_of_a_search_space_configures_its_method(name: str)
         for value in values:
             made = kind(**(required | {parameter: value}))
             assert getattr(made, parameter) == value
+            if isinstance(value, tuple):  # a band of depth, which a model of any depth has
+                assert 0 < len(resolve_layers(value, 32)) <= 32

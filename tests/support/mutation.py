@@ -20,10 +20,12 @@ import subprocess
 import tarfile
 import tempfile
 import time
+import tokenize
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -72,7 +74,7 @@ def copied(folder: Path, commit: str) -> None:
 
 
 def every_mutant(folder: Path, cosmic_ray: str) -> list[Mutant]:
-    """What cosmic-ray can plant in the core rooms, at most one fault a place, outside annotations."""
+    """What cosmic-ray can plant in the core rooms, one fault a place, outside the hints and stars of signatures."""
     rooms = ", ".join(f'"{room}"' for room in ROOMS)
     settings = f'[cosmic-ray]\nmodule-path = [{rooms}]\ntimeout = 60.0\nexcluded-modules = []\ntest-command = ""\n'
     (folder / "cosmic-ray.toml").write_text(settings + '[cosmic-ray.distributor]\nname = "local"\n')
@@ -81,10 +83,11 @@ def every_mutant(folder: Path, cosmic_ray: str) -> list[Mutant]:
     columns = "module_path, start_pos_row, start_pos_col, operator_name, occurrence"
     with sqlite3.connect(folder / "mutants.sqlite") as database:
         found = sorted(Mutant(*row) for row in database.execute(f"select {columns} from mutation_specs"))
-    annotations = {module: set(_annotated(folder / module)) for module in {each.module for each in found}}
+    written = {module: folder / module for module in {each.module for each in found}}
+    signatures = {module: {*_annotated(file), *_marked(file)} for module, file in written.items()}
     places: dict[tuple[str, int, int], Mutant] = {}
     for each in found:
-        if OPERATORS.fullmatch(each.operator) and (each.line, each.column) not in annotations[each.module]:
+        if OPERATORS.fullmatch(each.operator) and (each.line, each.column) not in signatures[each.module]:
             places.setdefault((each.module, each.line, each.column), each)
     return list(places.values())
 
@@ -98,6 +101,14 @@ def _annotated(module: Path) -> Iterator[tuple[int, int]]:
                 first = hint.col_offset if line == hint.lineno else 0
                 last = hint.end_col_offset if line == hint.end_lineno else len(lines[line - 1])
                 yield from ((line, column) for column in range(first, (last or 0) + 1))
+
+
+def _marked(module: Path) -> Iterator[tuple[int, int]]:
+    """Lines and columns of the stars before parameters that must be named: they multiply nothing."""
+    with module.open("rb") as file:
+        for one, following in pairwise(tokenize.tokenize(file.readline)):
+            if (one.string, following.string) == ("*", ","):
+                yield one.start
 
 
 def mutated(folder: Path, mutant: Mutant, cosmic_ray: str) -> tuple[str, str]:
