@@ -7,6 +7,7 @@ import numpy as np
 
 __all__ = ["packed", "packed_bytes", "plain_number", "unpacked"]
 
+_AT_ONCE: Final = 1024  # rows: what they need in between is some times what they are
 _TYPES: Final[dict[int, Any]] = {8: np.dtype("u1"), 16: np.dtype("<u2")}
 
 
@@ -25,14 +26,22 @@ def packed(rows: np.ndarray, bits: Literal[8, 16]) -> dict[str, Any]:
     >>> unpacked(packed(np.array([[0.0, 0.5, np.nan]]), 8)).tolist()
     [[0.0, 0.5, nan]]
     """
+    scales = np.empty(len(rows), "<f4")
+    levels = np.empty(rows.shape, _TYPES[bits])
+    for first in range(0, len(rows), _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        scales[part], levels[part] = _levels(rows[part], 2**bits - 2)
+    return {"bits": bits, "columns": rows.shape[1], "scale": _text(scales), "data": _text(levels)}
+
+
+def _levels(rows: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+    """The scale of each row and its levels, `top + 1` for undefined."""
     finite = np.isfinite(rows)
     scale = np.where(finite, rows, 0.0).max(axis=1, initial=0.0).astype("<f4")
-    top = 2**bits - 2
     share = np.divide(
         rows, scale[:, None], out=np.zeros_like(rows, dtype=np.float64), where=finite & (scale > 0)[:, None]
     )
-    levels = np.where(finite, np.rint(np.clip(share, 0, 1) * top), top + 1).astype(_TYPES[bits])
-    return {"bits": bits, "columns": rows.shape[1], "scale": _text(scale), "data": _text(levels)}
+    return scale, np.where(finite, np.rint(np.clip(share, 0, 1) * top), top + 1)
 
 
 def packed_bytes(rows: int, columns: int, bits: int) -> int:
