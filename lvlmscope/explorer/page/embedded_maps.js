@@ -80,7 +80,7 @@ export class EmbeddedMaps {
       if (slot !== undefined) rows.set(place, single.row(slot));
     }
     const missing = layers * heads - rows.size;
-    return { rows, note: missing ? `${ROUNDED}; the file stores the ${rows.size} of ${layers * heads} heads with the most image attention, the others are hatched` : ROUNDED };
+    return { rows, note: missing ? `${ROUNDED}; the file stores the ${rows.size} of ${layers * heads} heads with the most image attention, the others are hatched (lv.explore shows all)` : ROUNDED };
   }
 
   // What a word attends to in the words before it, and in itself: one value for each word.
