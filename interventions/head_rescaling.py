@@ -1,5 +1,6 @@
 """HeadRescaling: scales the outputs of perception and reasoning heads."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -7,7 +8,7 @@ import torch
 
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.functional_head_rule import HeadRule, head_ratio, layer_at, preset_named, rule_by_share
-from lvlmscope.errors import ModelInputError, message, task
+from lvlmscope.errors import ModelInputError, UnsupportedOptionError, message, task
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.image_session import ImageSession
 from lvlmscope.interventions.layers_with_attention import attention_layers
@@ -40,7 +41,9 @@ class HeadRescaling(InterventionConfig):
     kind of head, in `functional_heads` too.
 
     The paper names one query position i* for `S_v`; which one, while an answer is written, is our reading: each
-    predicting row's own, or the prompt's last for all (`freeze`). So is the gain on all rows of the prompt (`rows`).
+    predicting row's own, or the prompt's last for all (`freeze`), or the mean of several (`queries`). So is the gain on
+    all rows of the prompt (`rows`). Gains by layer and by row are options of our own: `1 + s * (g - 1)` takes the place
+    of a gain g, with s from `layer_strength` and `row_strength`.
 
     The defaults are the paper's for Ocean-R1-7B, with its layers as depths. Thresholds are specific to
     a model: take a preset, or `from_trace`.
@@ -55,6 +58,11 @@ class HeadRescaling(InterventionConfig):
         g_reas: Gain of reasoning heads, 0 or more.
         freeze: `None` classifies the heads in each row; `"prompt"` once, by the prompt's last row.
         rows: Where the gain applies in the prompt's forward: `"all"` its rows, or the `"last"`.
+        queries: Query positions whose mean is `S_v`: a predicting row and those before it, back to the prompt's last
+            row. More than one is refused under beams, and beside `freeze`.
+        layer_strength: A factor s, 0 or more, for each decoder layer; None is 1 for all.
+        row_strength: `"unseen"` takes as a factor the share of attention that does not go to the image, on average over
+            the layer's heads, in what the classes are taken from; None is 1 for all.
     """
 
     l_perc: Layer | Depth = 0.26
@@ -65,12 +73,16 @@ class HeadRescaling(InterventionConfig):
     g_reas: Gain = 1.30
     freeze: Literal["prompt"] | None = None
     rows: Literal["all", "last"] = "all"
+    queries: Annotated[int, Range(ge=1)] = 1
+    layer_strength: tuple[float, ...] | None = None
+    row_strength: Literal["unseen"] | None = None
 
     reference: ClassVar[str] = "arXiv 2510.10285 eq. 7-10"
     card: ClassVar[MethodCard] = MethodCard(
         paper="arXiv 2510.10285",
         from_paper="rule, gains and their place (eq. 7-10), three presets, 6.4 % of the heads as the best share",
-        our_choices="depths in place of layer numbers, from_trace's halves of the share, rows without image keys left",
+        our_choices="depths in place of layer numbers, from_trace's halves of the share, rows without image keys left; "
+        "several query positions, factors by layer and by row (off)",
         cost="one comparison a head; nothing is computed anew",
         search_space={"l_perc": (0.0, 1.0), "tau_perc": (0.05, 0.9), "g_perc": (1.0, 2.0)}
         | {"l_reas": (0.0, 1.0), "tau_reas": (0.0, 0.04), "g_reas": (1.0, 2.0)},
@@ -78,11 +90,17 @@ class HeadRescaling(InterventionConfig):
 
     @task(_TASK)
     def validate(self) -> None:
-        """The thresholds do not meet.
+        """The thresholds do not meet, and the options go together.
 
         Raises:
-            ModelInputError: They do.
+            ModelInputError: They do not.
         """
+        if self.queries > 1 and self.freeze is not None:
+            got, fix = f"queries={self.queries} and freeze={self.freeze!r}", "leave one of them out"
+            raise ModelInputError(message(got, "classes from several rows or from one", fix))
+        if any(each < 0 for each in self.layer_strength or ()):
+            got, fix = f"layer_strength={self.layer_strength}", "give a factor for each layer"
+            raise ModelInputError(message(got, "factors of 0 or more", fix))
         if not self.tau_reas < self.tau_perc:
             got, expected = f"tau_reas={self.tau_reas}, tau_perc={self.tau_perc}", "0 <= tau_reas < tau_perc <= 1"
             raise ModelInputError(message(got, expected, "set the thresholds apart"))
@@ -159,6 +177,10 @@ class HeadRescaling(InterventionConfig):
                 expected = f"layers 0 to {last}, or a depth (float) from 0 to 1"
                 fix = "choose a layer of this model, or HeadRescaling.from_trace"
                 raise ModelInputError(message(got, expected, fix, task="switch on HeadRescaling"))
+        if self.layer_strength is not None and len(self.layer_strength) != model_info.num_layers:
+            got = f"{len(self.layer_strength)} factors in layer_strength"
+            expected, fix = f"{model_info.num_layers}, one for each decoder layer", "give as many"
+            raise ModelInputError(message(got, expected, fix, task="switch on HeadRescaling"))
         attending = attention_layers(model_info)
         l_perc = self.l_perc if isinstance(self.l_perc, int) else layer_at(self.l_perc, attending, up=False)
         l_reas = self.l_reas if isinstance(self.l_reas, int) else layer_at(self.l_reas, attending, up=True)
@@ -198,11 +220,26 @@ class _RescalingSession(ImageSession):
             self.row_layers = frozenset()
         self._heads = 0
         self._unit: torch.Tensor | None = None
+        self._first_step = 0
+        self._history: dict[int, torch.Tensor] = {}
+
+    def begin_generate(self, options: Mapping[str, Any]) -> None:
+        """Refuse beams, which change places, where rows of several steps are averaged."""
+        if self._config.queries > 1 and (options.get("num_beams") or 1) > 1:
+            got, fix = f"num_beams={options['num_beams']} with queries={self._config.queries}", "leave one of them out"
+            doing = "generate with HeadRescaling"
+            raise UnsupportedOptionError(message(got, "one row of a sample a step", fix, task=doing))
+
+    def end_generate(self) -> None:
+        """Forget the rows of the answer."""
+        self._history = {}
 
     def begin_forward(self, forward: ForwardInfo) -> None:
         """Note whether the prompt's last row is in this forward: frozen classes are taken from it."""
         super().begin_forward(forward)
-        self._has_prompt_end = forward.past_length + forward.first_row < forward.prompt_length
+        first = forward.past_length + forward.first_row
+        self._has_prompt_end = first < forward.prompt_length
+        self._first_step = first - forward.prompt_length + 1
 
     def head_gain(self, rows: AttentionRows) -> torch.Tensor | None:
         """Gains by the class of each head."""
@@ -211,19 +248,45 @@ class _RescalingSession(ImageSession):
             return None
         perceives, reasons = layer <= self._rule.l_perc, layer >= self._rule.l_reas
         # A layer that does not see the image matters to the class of little mass only
-        ratio = _ratio(rows, compiled=self.compiled, sees=reasons or config.freeze is not None)
+        ratio = _ratio(rows, compiled=self.compiled, sees=reasons or config.freeze is not None or config.queries > 1)
         if config.freeze == "prompt":
             if self._has_prompt_end:
                 self._frozen[layer] = ratio[:, :1]
             ratio = self._frozen[layer].to(ratio.device).expand_as(ratio)
+        elif config.queries > 1:
+            ratio = self._averaged(layer, ratio)
         self._heads += ratio.numel()
         gain = self._ones(ratio)
         for name, possible, factor in (("perception", perceives, config.g_perc), ("reasoning", reasons, config.g_reas)):
             if possible:
                 chosen = getattr(self._rule, name)(ratio)
                 self.sums.add(name, layer, chosen)
-                gain = gain.masked_fill(chosen, factor)
+                gain = self._scaled(gain, chosen, factor, ratio, layer)
         return gain
+
+    def _averaged(self, layer: int, ratio: torch.Tensor) -> torch.Tensor:
+        """The mean of each row's `S_v` and those of the rows before it, as many as `queries` says."""
+        wanted = self._config.queries - 1
+        before = self._history[layer][:, : self._first_step].to(ratio.device) if self._first_step else ratio[:, :0]
+        known = torch.cat([before[:, -wanted:], ratio], 1)
+        self._history[layer] = torch.cat([before, ratio], 1)
+        sums = torch.nn.functional.pad(known.cumsum(1), (0, 0, 1, 0))
+        end = torch.arange(known.shape[1] - ratio.shape[1] + 1, known.shape[1] + 1, device=ratio.device)
+        start = (end - wanted - 1).clamp_min(0)
+        return (sums[:, end] - sums[:, start]) / (end - start).unsqueeze(-1)
+
+    def _scaled(
+        self, gain: torch.Tensor, chosen: torch.Tensor, factor: float, ratio: torch.Tensor, layer: int
+    ) -> torch.Tensor:
+        """Gains with those of the chosen heads."""
+        config = self._config
+        if config.layer_strength is None and config.row_strength is None:
+            return gain.masked_fill(chosen, factor)
+        strength = 1.0 if config.layer_strength is None else config.layer_strength[layer]
+        if config.row_strength is None:
+            return gain.masked_fill(chosen, 1 + strength * (factor - 1))
+        unseen = 1 - ratio.mean(-1, keepdim=True)
+        return torch.where(chosen, 1 + strength * unseen * (factor - 1), gain)
 
     def _ones(self, ratio: torch.Tensor) -> torch.Tensor:
         """Gains of 1, made once for a shape; they are not written into."""

@@ -7,7 +7,7 @@ import torch
 
 from lvlmscope.attention.functional_head_rule import PRESETS, HeadRule
 from lvlmscope.diagnostics import functional_heads, planted_trace
-from lvlmscope.errors import ModelInputError
+from lvlmscope.errors import ModelInputError, UnsupportedOptionError
 from lvlmscope.interventions import HeadRescaling
 from lvlmscope.runtime.attachment import attach, intervene
 from lvlmscope.traces.trace import Trace
@@ -45,6 +45,67 @@ def test_agrees_with_its_twin(freeze: Any, rows: Any) -> None:
     assert report["perception_share"] == pytest.approx(heads.perception / pairs)
     assert report["reasoning_share"] == pytest.approx(heads.reasoning / pairs)
     assert report["scaled_heads"] == heads.perception + heads.reasoning
+
+
+OPTIONAL: list[dict[str, Any]] = [
+    {"queries": 2},
+    {"queries": 9},
+    {"layer_strength": (0.5, 2.0, 1.5)},
+    {"row_strength": "unseen"},
+    {"queries": 3, "layer_strength": (0.5, 2.0, 0.0), "row_strength": "unseen"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONAL)
+def test_options_of_our_own_agree_with_the_twin(options: dict[str, Any]) -> None:
+    case = tiny_models.llava()
+    plain, found = (traced(case, HeadRescaling(**RULE, **each)) for each in ({}, options))
+    ids = torch.cat([case.inputs["input_ids"][0], found.answer_ids[:-1]])
+    embeds = decoder.embeddings(case.model, ids, case.inputs["pixel_values"])
+    heads = rescaling.Heads(case.image_mask[0].nonzero().flatten().tolist(), **RULE, frozen=False, **options)
+    logits = decoder.logits(
+        case.model, embeds, found.prompt_length - 1, lambda _, __, w, ___: w, gain=heads.gain, gain_before=True
+    )
+    expected = torch.log_softmax(logits, -1).gather(-1, found.answer_ids.unsqueeze(-1)).squeeze(-1)
+    torch.testing.assert_close(found.log_probs, expected.float(), atol=1e-5, rtol=1e-5)
+    assert not torch.equal(found.log_probs[1:], plain.log_probs[1:])
+    pairs = STEPS * 3 * 6
+    assert found.effects[0]["perception_share"] == pytest.approx(heads.perception / pairs)
+    assert found.effects[0]["reasoning_share"] == pytest.approx(heads.reasoning / pairs)
+
+
+def test_options_of_our_own_are_the_same_in_a_batch_and_without_a_cache() -> None:
+    case = tiny_models.llava(2)
+    options = OPTIONS | {"return_dict_in_generate": True, "output_logits": True}
+    with intervene(case.model, HeadRescaling(**RULE, **OPTIONAL[-1])):
+        batch = case.model.generate(**case.inputs, **options)
+        uncached = case.model.generate(**case.inputs, **options, use_cache=False)
+        alone = [case.model.generate(**case.sample(number), **options) for number in range(2)]
+    for step, logits in enumerate(batch.logits):
+        torch.testing.assert_close(logits, torch.cat([one.logits[step] for one in alone]), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(logits, uncached.logits[step], atol=1e-4, rtol=1e-4)
+
+
+def test_factors_of_one_are_the_paper_to_the_last_bit() -> None:
+    case = tiny_models.llava()
+    plain, ones = (traced(case, HeadRescaling(**RULE, **each)) for each in ({}, {"layer_strength": (1.0,) * 3}))
+    assert torch.equal(plain.log_probs, ones.log_probs)
+
+
+def test_several_rows_are_refused_under_beams_and_beside_frozen_classes() -> None:
+    case = tiny_models.llava()
+    beams = pytest.raises(UnsupportedOptionError, match="num_beams=2 with queries=3")
+    with beams, intervene(case.model, HeadRescaling(**RULE, queries=3)):
+        case.model.generate(**case.inputs, **OPTIONS, num_beams=2)
+    with pytest.raises(ModelInputError, match="queries=2 and freeze='prompt'"):
+        HeadRescaling(**RULE, queries=2, freeze="prompt")
+    with pytest.raises(ModelInputError, match="factors of 0 or more"):
+        HeadRescaling(**RULE, layer_strength=(1.0, -1.0, 1.0))
+    with (
+        pytest.raises(ModelInputError, match="2 factors in layer_strength"),
+        intervene(case.model, HeadRescaling(**RULE, layer_strength=(1.0, 1.0))),
+    ):
+        pass
 
 
 def test_planted_heads_are_found_and_scaled() -> None:
