@@ -142,6 +142,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=60, help="no mutant is begun later")
     parser.add_argument("--commit", default="HEAD", help="what is judged; the same for all runs with one --known")
     parser.add_argument("--known", type=Path, help="file to keep what each test reaches in, for later runs")
+    parser.add_argument(
+        "--rooms-alone", action="store_true", help="only the rooms' own tests, without tests/contract and tests/hostile"
+    )
     parser.add_argument("--cosmic-ray", default=shutil.which("cosmic-ray") or "cosmic-ray")
     return parser.parse_args()
 
@@ -186,7 +189,8 @@ def main() -> None:
         folder = Path(name).resolve()
         copied(folder, given.commit)
         rooms = [f"tests/{Path(room).name}" for room in ROOMS]
-        run_session(folder, [*rooms, "tests/contract", "tests/hostile"], partial(judge, folder, given))
+        others = [] if given.rooms_alone else ["tests/contract", "tests/hostile"]
+        run_session(folder, [*rooms, *others], partial(judge, folder, given))
 
 
 if __name__ == "__main__":
