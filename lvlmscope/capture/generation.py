@@ -3,13 +3,14 @@
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from transformers import StoppingCriteriaList
 
 from lvlmscope.decoding.forward_log import RETURNED, ForwardLog, recorded_generation, whole_cache
-from lvlmscope.decoding.generation_record import Generation
+from lvlmscope.decoding.generation_record import BeamAnswers, Generation
 from lvlmscope.decoding.second_sequence import in_branch
 from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.hooks.instance_attributes import shadowed
@@ -19,7 +20,7 @@ from lvlmscope.interface.progress import bar as progress_bar
 from lvlmscope.models.families import Family
 from lvlmscope.runtime.generation_settings import refuse_unsupported
 
-__all__ = ["generate_answer"]
+__all__ = ["generate_answer", "search_beams"]
 
 _SECONDS_BEFORE_BAR = 1.5
 _USERS: Final = ("logits_processor", "stopping_criteria", "prefix_allowed_tokens_fn", "streamer")
@@ -53,8 +54,70 @@ def generate_answer(
         UnsupportedModelError: A model whose ``generate`` is not that of transformers.
         ModelInputError: Inputs on which the model fails.
     """
+    made = _generated(model, family, inputs, options, progress=progress)
+    prompt = made.inputs["input_ids"].shape[1]
+    steps = made.output.sequences.shape[1] - prompt
+    if made.log.steps != steps:
+        raise _not_followed(family.core(model), made.log.steps, steps)
+    lengths = _answer_lengths(made.ends, steps, len(made.output.sequences))
+    return recorded_generation(
+        made.log, made.inputs, made.output, lengths=lengths, settings=_settings(made.settings, options)
+    )
+
+
+def search_beams(
+    model: Any, family: Family, inputs: dict[str, Any], options: dict[str, Any], *, progress: bool = True
+) -> BeamAnswers:
+    """Run ``model.generate`` with several beams, untouched.
+
+    Args:
+        family: Its family's rules.
+        inputs: As for `generate_answer`.
+        options: As for `generate_answer`.
+        progress: As for `generate_answer`.
+
+    Returns:
+        The hypothesis of each sample that ``generate`` returns, with the logits of the beams that it came from.
+
+    Raises:
+        UnsupportedOptionError: As for `generate_answer`; sampled beams.
+        UnsupportedModelError: As for `generate_answer`.
+        ModelInputError: As for `generate_answer`.
+    """
+    made = _generated(model, family, inputs, options, progress=progress, beams=True)
+    prompt, output, logits = made.inputs["input_ids"].shape[1], made.output, made.log.logits
+    came_from = getattr(output, "beam_indices", None)
+    if came_from is None or len(logits) < came_from.shape[1]:
+        raise _not_followed(family.core(model), len(logits), output.sequences.shape[1] - prompt)
+    steps = came_from.shape[1]
+    total = output.sequences.shape[0] * int(made.settings.num_beams)
+    each = zip(logits[:steps], came_from.clamp_min(0).long().T, strict=True)
+    # A prompt that was run once has a row for each sample
+    kept = [of_step[(rows * len(of_step) // total).to(of_step.device)] for of_step, rows in each]
+    return BeamAnswers(
+        ids=output.sequences[:, prompt : prompt + steps],
+        steps=tuple((came_from >= 0).sum(1).tolist()),
+        logits=torch.stack(kept, 1),
+        settings=_settings(made.settings, options) | {"num_beams": int(made.settings.num_beams)},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Generated:
+    """What one call of ``generate`` gave, and what was noted of it."""
+
+    log: ForwardLog
+    ends: list[torch.Tensor]
+    inputs: dict[str, Any]
+    output: Any
+    settings: Any
+
+
+def _generated(
+    model: Any, family: Family, inputs: dict[str, Any], options: dict[str, Any], *, progress: bool, beams: bool = False
+) -> _Generated:
     core = family.core(model)
-    settings = refuse_unsupported(core, options, batch=inputs["input_ids"].shape[0])
+    settings = refuse_unsupported(core, options, batch=inputs["input_ids"].shape[0], beams=beams)
     inputs, cache = _on_device(model, inputs), whole_cache(model)
     options_and_ours = options | RETURNED | ({"cache_implementation": None} if cache else {})
     shown: dict[str, Any] = {"desc": "generate", "unit": "token", "delay": _SECONDS_BEFORE_BAR, "leave": False}
@@ -65,14 +128,13 @@ def generate_answer(
         stack.enter_context(blame_inputs(lambda: log.steps))
         stack.enter_context(noting_callables({name: options[name] for name in _USERS if options.get(name) is not None}))
         output = model.generate(**inputs, **cache, **options_and_ours)
-    prompt = inputs["input_ids"].shape[1]
-    steps = output.sequences.shape[1] - prompt
-    if log.steps != steps:
-        got = f"{log.steps} forwards of {type(core).__name__} for {steps} tokens"
-        fix = "register a Family whose core is the module that generate calls"
-        raise UnsupportedModelError(message(got, "one forward per token", fix, task="follow a generation"))
-    lengths = _answer_lengths(ends, steps, len(output.sequences))
-    return recorded_generation(log, inputs, output, lengths=lengths, settings=_settings(settings, options))
+    return _Generated(log=log, ends=ends, inputs=inputs, output=output, settings=settings)
+
+
+def _not_followed(core: torch.nn.Module, forwards: int, steps: int) -> UnsupportedModelError:
+    got = f"{forwards} forwards of {type(core).__name__} for {steps} tokens"
+    fix = "register a Family whose core is the module that generate calls"
+    return UnsupportedModelError(message(got, "one forward per token", fix, task="follow a generation"))
 
 
 def _on_device(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -121,7 +121,8 @@ def trace(
             drawn.
         family: Rules of the model's family, found by itself when None.
         progress: Show a bar when it takes longer than a second and a half.
-        **generation: Any keyword of ``generate``: max_new_tokens, do_sample, temperature, ...
+        **generation: Any keyword of ``generate``: max_new_tokens, do_sample, temperature, ... With num_beams the kept
+            answer is traced, with the model's own log-probabilities of its tokens; the search's scores are not kept.
 
     Returns:
         The trace, or with `keep="signals"` its words and signals.

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from lvlmscope.capture.generation import generate_answer
+from lvlmscope.capture.generation import generate_answer, search_beams
 from lvlmscope.capture.memory_limit import choose_keeping
 from lvlmscope.capture.options import TraceOptions
 from lvlmscope.capture.portions import Portions, portions
@@ -26,7 +26,7 @@ from lvlmscope.models.loaded_model import LoadedModel, unwrap
 from lvlmscope.models.padded_batches import refuse_padding
 from lvlmscope.runtime.attachment import instrumentation_of
 from lvlmscope.runtime.compiled_modules import running_originals
-from lvlmscope.runtime.generation_settings import answer_limit, plain_settings
+from lvlmscope.runtime.generation_settings import answer_limit, plain_settings, searches_beams
 from lvlmscope.runtime.model_hooks import Instrumentation
 from lvlmscope.runtime.model_lock import model_lock
 from lvlmscope.traces.signal_trace import SignalTrace
@@ -118,7 +118,7 @@ def replay_prepared(
             held = portions(options, bare, family, prepared.inputs, steps, edited=bool(active))
         if options.gradients:
             refuse_gradients(bare, family, layerwise=held.layerwise, interventions=active)
-        made = _generate(bare, family, prepared, answer, generation, progress=progress)
+        made = _generate(instrumentation, prepared, answer, generation, progress=progress)
         windows, replay = _replay(bare, instrumentation, prepared, made, options=options, held=held)
         if answer is not None:
             instrumentation.count_replay()
@@ -167,20 +167,25 @@ def _replay(
 
 
 def _generate(
-    model: Any,
-    family: Family,
+    instrumentation: Instrumentation,
     prepared: ModelInputs,
     answer: torch.Tensor | None,
     options: dict[str, Any],
     *,
     progress: bool,
 ) -> Generation:
-    if answer is None:
+    model, family = instrumentation.model, instrumentation.family
+    core: Any = family.core(model)
+    beams = answer is None and searches_beams(core, options)
+    if answer is None and not beams:
         return generate_answer(model, family, prepared.inputs, options, progress=progress)
-    if options:
+    if answer is not None and options:
         got, fix = f"answer= and {', '.join(options)}", "leave the generation options out"
         raise ModelInputError(message(got, "answer= alone", fix, task="trace a given answer"))
     # One greedy step fills the cache with the prompt as generate itself does
-    one = plain_settings(family.core(model)) | {"max_new_tokens": 1, "do_sample": False}
-    first = generate_answer(model, family, prepared.inputs, one, progress=False)
-    return teacher_force(first, answer)
+    one = plain_settings(core) | {"max_new_tokens": 1, "do_sample": False}
+    if answer is not None:
+        return teacher_force(generate_answer(model, family, prepared.inputs, one, progress=False), answer)
+    kept = search_beams(model, family, prepared.inputs, options, progress=progress)
+    with instrumentation.uncounted():
+        return kept.after(generate_answer(model, family, prepared.inputs, one, progress=False))

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["Generation", "extended_mask", "steps_between", "teacher_force"]
+__all__ = ["BeamAnswers", "Generation", "extended_mask", "steps_between", "teacher_force"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,19 +47,48 @@ class Generation:
         return self.ids.shape[1] - self.prompt_length
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BeamAnswers:
+    """The answers that a beam search kept.
+
+    Attributes:
+        ids: Answer tokens with padding ``[batch, step]``.
+        steps: As in `Generation`.
+        logits: What the forwards of the beams that each answer came from gave ``[batch, step, vocabulary]``.
+        settings: The generation settings (JSON values).
+    """
+
+    ids: torch.Tensor
+    steps: tuple[int, ...]
+    logits: torch.Tensor
+    settings: dict[str, Any]
+
+    def after(self, prompt: Generation) -> Generation:
+        """What a replay of the kept answers needs.
+
+        Args:
+            prompt: As for `teacher_force`.
+
+        Returns:
+            The answers as if generated, compared at every step with the logits of the beams.
+        """
+        made = teacher_force(prompt, self.ids)
+        return replace(made, steps=self.steps, logits=self.logits, settings=self.settings | {"answer": "beam search"})
+
+
 def teacher_force(generation: Generation, answer: torch.Tensor) -> Generation:
     """The same prompt with an answer given in advance.
 
     Args:
         generation: A generation of one step, which filled the cache with the prompt; of two, where arguments with a
             column per position must be right after the prompt, too.
-        answer: Ids ``[step]``, the same for every sample.
+        answer: Ids ``[step]``, the same for every sample, or ``[batch, step]``.
 
     Returns:
         What a replay needs; the cache is shared.
     """
     prompt = generation.ids[:, : generation.prompt_length]
-    batch, steps = prompt.shape[0], len(answer)
+    batch, steps = prompt.shape[0], answer.shape[-1]
     positions = generation.position_ids
     if positions is not None:
         positions = positions[..., :1] + torch.arange(steps, device=positions.device)

@@ -1,6 +1,8 @@
 """The interventions that are on in one model: which of them act on what the running thread runs."""
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 
@@ -71,6 +73,21 @@ class ActiveSet:
         """Give every intervention a fresh session, so that its report speaks of what comes next only."""
         for each in self.active:
             each.restart(self.model_info)
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Let fresh sessions act for a while, so that the reports speak of what was before only.
+
+        Yields:
+            Nothing.
+        """
+        before = [copy.copy(each) for each in self.active]
+        self.restart()
+        try:
+            yield
+        finally:
+            for each, kept in zip(self.active, before, strict=True):
+                each.take(kept)
 
     def count_replay(self) -> None:
         """Let the reports speak of the last replay: a given answer is replayed, only its prompt was generated from."""

@@ -7,7 +7,7 @@ import torch
 
 from lvlmscope.errors import UnsupportedModelError, UnsupportedOptionError, message
 
-__all__ = ["answer_limit", "plain_settings", "refuse_unsupported", "resolve_settings"]
+__all__ = ["answer_limit", "plain_settings", "refuse_unsupported", "resolve_settings", "searches_beams"]
 
 _TASK: Final = "trace a generation"
 # Settings under which each forward is one token of one answer, and values that keep to that. The first turns a
@@ -65,13 +65,14 @@ def resolve_settings(core: Any, options: Mapping[str, Any]) -> Any:
     return prepare(options.pop("generation_config", None), **options)[0]
 
 
-def refuse_unsupported(core: Any, options: Mapping[str, Any], *, batch: int) -> Any:
+def refuse_unsupported(core: Any, options: Mapping[str, Any], *, batch: int, beams: bool = False) -> Any:
     """Refuse settings whose answer cannot be replayed row by row, given or the model's own.
 
     Args:
         core: As for `resolve_settings`.
         options: Keyword arguments of ``generate``.
         batch: Number of samples.
+        beams: Whether beam search is followed, where it draws nothing.
 
     Returns:
         The settings in force.
@@ -89,9 +90,9 @@ def refuse_unsupported(core: Any, options: Mapping[str, Any], *, batch: int) -> 
     try:
         settings = resolve_settings(core, options)
     except ValueError:  # transformers refuses some combinations of them, in words of its own
-        _refuse_by_name(_Unresolved(core, options), options)
+        _refuse_by_name(_Unresolved(core, options), options, beams=beams)
         raise
-    _refuse_by_name(settings, options)
+    _refuse_by_name(settings, options, beams=beams)
     if settings.max_time is not None and batch > 1:
         got = f"max_time={settings.max_time!r} for {batch} samples"
         fix = "trace one sample at a time, or limit max_new_tokens"
@@ -111,6 +112,22 @@ def plain_settings(core: Any) -> dict[str, Any]:
     own = core.generation_config
     options = {name: accepted[0] for name, accepted in _ACCEPTED.items() if _refused(own, name)}
     return options | {name: None for name in ("max_time", "stop_strings") if getattr(own, name, None) is not None}
+
+
+def searches_beams(core: Any, options: Mapping[str, Any]) -> bool:
+    """Whether ``generate`` would keep several beams.
+
+    Args:
+        core: As for `resolve_settings`.
+        options: Keyword arguments of ``generate``.
+
+    Returns:
+        Whether it would; False for settings that cannot be resolved together.
+    """
+    sources = (options.get("generation_config"), getattr(core, "generation_config", None))
+    found = (value for source in sources if (value := getattr(source, "num_beams", None)) is not None)
+    beams = options["num_beams"] if "num_beams" in options else next(found, None)
+    return (beams or 1) > 1
 
 
 def answer_limit(core: Any, prompt: int, options: Mapping[str, Any]) -> int:
@@ -145,11 +162,12 @@ class _Unresolved:
         return self._options.get(name, next((value for value in found if value is not None), None))
 
 
-def _refuse_by_name(settings: Any, options: Mapping[str, Any]) -> None:
+def _refuse_by_name(settings: Any, options: Mapping[str, Any], *, beams: bool) -> None:
+    followed = beams and not settings.do_sample
     for name in _ACCEPTED:
-        if _refused(settings, name):
+        if _refused(settings, name) and not (name == "num_beams" and followed):
             got = f"{name}={getattr(settings, name)!r}"[:80]
-            expected = "greedy or sampled answers, one per prompt, one forward per token, with the default cache"
+            expected = "greedy, sampled or beam-searched answers, one per prompt, with the default cache"
             raise UnsupportedOptionError(message(got, expected, _way_out(name, options), task=_TASK))
     length = settings.max_new_tokens
     if isinstance(length, int) and length < 1:

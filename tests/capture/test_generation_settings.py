@@ -42,7 +42,6 @@ def test_a_saved_hybrid_cache_is_unset_as_generate_unsets_it(name: str, tmp_path
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("num_beams", 3),
         ("num_return_sequences", 2),
         ("guidance_scale", 1.5),
         ("prompt_lookup_num_tokens", 3),
@@ -69,7 +68,7 @@ def test_a_models_own_setting_is_refused_by_name_and_both_ways_out_work(name: st
     assert lv.check(case.model, inputs=case.inputs).passed
 
 
-@pytest.mark.parametrize("name", ["num_beams", "num_return_sequences", "guidance_scale"])
+@pytest.mark.parametrize("name", ["num_return_sequences", "guidance_scale"])
 @pytest.mark.parametrize("as_config", [True, False])
 def test_a_given_setting_is_refused_before_anything_runs(name: str, as_config: bool) -> None:
     case = tiny_models.llava()

@@ -262,8 +262,8 @@ def test_sampling_repeats_with_its_seed(model: Any, images: list[Image.Image]) -
 
 
 def test_a_call_that_cannot_work_is_refused_at_once(model: Any, images: list[Image.Image]) -> None:
-    with pytest.raises(UnsupportedOptionError, match="num_beams"):
-        list(lv.trace_many(model, images, prompt=PROMPTS[0], num_beams=2, **OPTIONS))
+    with pytest.raises(UnsupportedOptionError, match="num_return_sequences"):
+        list(lv.trace_many(model, images, prompt=PROMPTS[0], num_return_sequences=2, **OPTIONS))
     with pytest.raises(ModelInputError, match="batch_size=0"):
         lv.trace_many(model, images, prompt=PROMPTS[0], batch_size=0, **OPTIONS)
     with pytest.raises(PromptError, match=r"example 1 without a prompt; .*; pass prompt="):

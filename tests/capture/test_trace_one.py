@@ -183,8 +183,8 @@ def test_nothing_is_left_behind_after_an_error() -> None:
     case = tiny_models.llava()
     case.model.generate(**case.inputs, **OPTIONS)  # transformers sets hooks of its own on the first call
     before = tiny_models.footprint(case.model)
-    with pytest.raises(LvlmscopeError, match="num_beams"):
-        one(case.model, case.inputs, num_beams=2)
+    with pytest.raises(LvlmscopeError, match="num_return_sequences"):
+        one(case.model, case.inputs, num_return_sequences=2)
     with torch.no_grad():
         case.model.lm_head.weight.fill_(float("nan"))
     with pytest.raises(LvlmscopeError, match="logits that are NaN at step 0"):

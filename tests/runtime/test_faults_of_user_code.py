@@ -256,5 +256,5 @@ def test_what_the_model_fails_on_is_still_told_as_inputs() -> None:
 
 def test_no_user_code_no_note() -> None:
     with pytest.raises(lv.LvlmscopeError) as raised:
-        from_inputs(tiny_models.llava().model, tiny_models.llava().inputs, num_beams=2)
+        from_inputs(tiny_models.llava().model, tiny_models.llava().inputs, num_return_sequences=2)
     assert not getattr(raised.value, "__notes__", [])
