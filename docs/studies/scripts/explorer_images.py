@@ -11,8 +11,8 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 SHOTS: dict[str, dict[str, Any]] = {
-    "hero.png": {"viewport": {"width": 1000, "height": 770}, "color_scheme": "light"},
-    "explorer_dark.png": {"viewport": {"width": 1000, "height": 950}, "color_scheme": "dark"},
+    "hero.png": {"viewport": {"width": 1000, "height": 1130}, "color_scheme": "light"},
+    "explorer_dark.png": {"viewport": {"width": 1000, "height": 1130}, "color_scheme": "dark"},
     "explorer_narrow.png": {"viewport": {"width": 400, "height": 940}, "color_scheme": "light"},
 }
 
@@ -33,6 +33,7 @@ def main(page: Path, folder: Path) -> None:
             if name == "explorer_narrow.png":
                 opened.select_option("[data-role=shown]", "0")
                 opened.wait_for_selector("#explorer[data-busy=false]")
+                opened.locator(".side:visible").evaluate("side => side.scrollIntoView()")
             opened.screenshot(path=folder / name)
         browser.close()
 

@@ -18,7 +18,8 @@ export class HeadGrid extends LayerHeadGrid {
     this.note = h("span", { className: "faint" });
     this.scaling = h("select", { "data-role": "grid-scale", "aria-label": "scale of the maps", onchange: () => this.draw() });
     options(this.scaling, [["own", "each map to its own maximum"], ["shared", "one scale for all maps"]], "own");
-    this.element = h("figure", {}, h("div", { className: "wide" }, this.canvas), h("div", { className: "legend" }, this.scaling, this.legend), h("figcaption", {}, this.told, " ", this.note), figureButtons(this));
+    this.element = h("figure", {}, h("div", { className: "wide" }, this.canvas), h("div", { className: "legend" }, this.scaling, this.legend),
+      h("figcaption", {}, this.told, " ", this.note), figureButtons(this));
   }
 
   async load() {
@@ -39,8 +40,13 @@ export class HeadGrid extends LayerHeadGrid {
     this.canvas.style.width = `${box.width}px`;
     super.draw();
     const own = this.scaling.value === "own", { colours } = this.side.explorer.data, high = this.high();
-    this.side.legend(this.legend, { stops: colours.map, low: 0, high: own ? 1 : high }, [], own ? "share of each map's own maximum" : `${this.side.quantity().name} per image token, ${this.side.quantity().unit}`);
+    this.side.legend(this.legend, { stops: colours.map, low: 0, high: own ? 1 : high }, [], this.scaleText());
     this.note.textContent = this.gridNote || "";
+  }
+
+  scaleText() {
+    const { name, unit } = this.side.quantity();
+    return this.scaling.value === "own" ? "share of each map's own maximum" : `${name} per image token, ${unit}`;
   }
 
   high() {
@@ -98,11 +104,17 @@ export class HeadGrid extends LayerHeadGrid {
     const spot = this.spot(), row = spot && this.rows?.get(spot[0] * this.heads + spot[1]), { unit } = this.side.quantity();
     const text = spot ? `${this.cellText(spot)}: ${row ? `${numberText(total(row), unit)} on the image, at most ${numberText(greatest(row))} on one token` : "not in the file"}` : "Select a map to show it over the image.";
     this.told.textContent = text;
-    this.canvas.setAttribute("aria-label", `image maps of all ${this.layers * this.heads} heads for the word “${this.side.wordText()}”. ${text} Arrow keys move, Enter selects, Escape resets.`);
+    const name = `image maps of all ${this.layers * this.heads} heads for the word “${this.side.wordText()}”`;
+    this.canvas.setAttribute("aria-label", `${name}. ${text} Arrow keys move, Enter selects, Escape resets.`);
   }
 
   figure() {
     const width = Math.max(600, this.canvas.clientWidth), box = this.box(width), own = this.scaling.value === "own", { map } = this.side.explorer.data.colours;
-    return { name: `all-heads-${this.side.wordText()}`, title: this.side.titled(`“${this.side.wordText()}”: ${this.side.quantity().name}, every layer and head`), width: box.width, height: box.height, paint: (pen, colours) => this.paintGrid(pen, box, colours), scale: { stops: map, low: 0, high: own ? 1 : this.high(), text: own ? "share of each map's own maximum" : `per image token, ${this.side.quantity().unit}` }, notes: [this.note.textContent] };
+    const word = this.side.wordText();
+    return {
+      name: `all-heads-${word}`, title: this.side.titled(`“${word}”: ${this.side.quantity().name}, every layer and head`),
+      width: box.width, height: box.height, paint: (pen, colours) => this.paintGrid(pen, box, colours),
+      scale: { stops: map, low: 0, high: own ? 1 : this.high(), text: this.scaleText() }, notes: [this.note.textContent],
+    };
   }
 }

@@ -60,7 +60,12 @@ export class LayerHeadMap extends LayerHeadGrid {
 
   figure() {
     const width = Math.max(360, this.canvas.clientWidth), box = this.box(width);
-    return { name: `heads-${this.side.wordText()}`, title: this.side.titled(`“${this.side.wordText()}”: ${this.side.quantity().name} in each layer and head`), width, height: box.height, paint: (pen, colours) => this.paintGrid(pen, box, colours), scale: { ...this.scale(), text: this.scaleText() }, notes: [] };
+    const word = this.side.wordText();
+    return {
+      name: `heads-${word}`, title: this.side.titled(`“${word}”: ${this.side.quantity().name} in each layer and head`),
+      width, height: box.height, paint: (pen, colours) => this.paintGrid(pen, box, colours),
+      scale: { ...this.scale(), text: this.scaleText() }, notes: [],
+    };
   }
 
   code() {

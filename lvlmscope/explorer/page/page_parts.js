@@ -4,19 +4,22 @@ import { fold, h } from "./elements.js";
 
 function block(part) {
   const row = (tag, cells) => h("tr", {}, ...cells.map((cell) => h(tag, tag === "th" ? { scope: "col" } : {}, cell)));
-  const table = part.rows.length ? h("div", { className: "wide" }, h("table", {}, h("thead", {}, row("th", part.header)), h("tbody", {}, ...part.rows.map((cells) => row("td", cells))))) : null;
+  const body = () => [h("thead", {}, row("th", part.header)), h("tbody", {}, ...part.rows.map((cells) => row("td", cells)))];
+  const table = part.rows.length ? h("div", { className: "wide" }, h("table", {}, ...body())) : null;
   return [h("h3", {}, part.title), h("p", {}, part.note), ...(table ? [table] : [])];
 }
 
 export function promptOf(data) {
   return h("div", {}, h("p", { className: "prompt" }, data.prompt),
-    data.promptText === data.prompt ? null : h("details", { className: "faint" }, h("summary", {}, "the text that the model saw"), h("p", { className: "prompt", "data-role": "prompt-text" }, data.promptText)));
+    data.promptText === data.prompt ? null
+      : h("details", { className: "faint" }, h("summary", {}, "the text that the model saw"), h("p", { className: "prompt", "data-role": "prompt-text" }, data.promptText)));
 }
 
 export function effectOf(data) {
   if (!data.effect.length) return null;
   const intervened = data.sides.some((side) => side.label === "with the intervention");
-  return h("section", { className: "effect", "data-role": "effect" }, h("h2", {}, intervened ? "What the intervention did" : "Difference between the answers"), ...data.effect.map((line) => h("p", {}, line)));
+  const title = intervened ? "What the intervention did" : "Difference between the answers";
+  return h("section", { className: "effect", "data-role": "effect" }, h("h2", {}, title), ...data.effect.map((line) => h("p", {}, line)));
 }
 
 export function marksOf(data) {

@@ -28,7 +28,8 @@ export class PatchWords {
     if (!this.values) return;
     const { side } = this, { explorer } = side, { unit, label } = side.quantity(), top = greatest(this.values) || 1;
     const order = this.values.map((_, n) => n).filter((n) => this.values[n] > 0).sort((a, b) => this.values[b] - this.values[a]).slice(0, SHOWN);
-    this.told.textContent = `${label} on ${explorer.state.cells.size} image token${explorer.state.cells.size === 1 ? "" : "s together"}, ${explorer.chosenText(explorer.state.head)}; the answer's words are shaded by it. ${this.lookNote}`;
+    const { cells, head } = explorer.state, tokens = cells.size === 1 ? "1 image token" : `${cells.size} image tokens together`;
+    this.told.textContent = `${label} on ${tokens}, ${explorer.chosenText(head)}; the answer's words are shaded by it. ${this.lookNote}`;
     this.table.replaceChildren(h("tbody", {}, ...order.map((n) => h("tr", {},
       h("th", { scope: "row" }, h("button", { type: "button", className: "plain", onclick: () => side.choose(n) }, side.data.words[n].text)),
       h("td", { className: "number", "data-word": n, "data-value": String(this.values[n]) }, numberText(this.values[n], unit)),

@@ -16,8 +16,9 @@ export function overlayCode(side) {
   const { layers, head } = chosen(side), word = side.data.words[side.word], panel = side.panelShown(), quantity = side.quantity();
   const given = panel.image_index ? [`image_index=${panel.image_index}`] : [];
   if (quantity.given) {
-    const make = quantity.kind === "integrated_gradients" ? "integrated_gradients" : "occlusion";
-    return `${START}model = lv.load("...")  # the model that made it\nvalues = lv.${make}(trace, model, words=${word.steps[0]})\nlv.plot.overlay(trace, ${[word.steps[0], "values=values", ...given].join(", ")})\n`;
+    if (!quantity.kind) return `${START}values = ...  # what was given to the page\nlv.plot.overlay(trace, ${word.steps[0]}, values=values)\n`;
+    const made = `model = lv.load("...")  # the model that made it\nvalues = lv.${quantity.kind}(trace, model, words=${word.steps[0]})`;
+    return `${START}${made}\nlv.plot.overlay(${["trace", word.steps[0], "values=values", ...given].join(", ")})\n`;
   }
   if (quantity.id === "attention") {
     if (layers) given.unshift(`layers=${list(layers)}`);

@@ -74,10 +74,14 @@ export class SignalLine {
 
   figure() {
     const width = Math.max(360, this.canvas.clientWidth), { signal } = this.side.explorer;
-    return { name: `line-${signal.id.replace("@", "")}`, title: this.side.titled(`${signal.name} (${signal.unit}) at each word`), width, height: HEIGHT, paint: (pen, colours) => this.paint(pen, width, colours), notes: [] };
+    return {
+      name: `line-${signal.id.replace("@", "")}`, title: this.side.titled(`${signal.name} (${signal.unit}) at each word`),
+      width, height: HEIGHT, paint: (pen, colours) => this.paint(pen, width, colours), notes: [],
+    };
   }
 
   code() {
-    return this.side.explorer.signal.id.startsWith("@") || this.side.explorer.signal.id === "risk" ? "# no function of lvlmscope.plot draws this line\n" : timelineCode(this.side);
+    const { id } = this.side.explorer.signal;
+    return id.startsWith("@") || id === "risk" ? "# no function of lvlmscope.plot draws this line\n" : timelineCode(this.side);
   }
 }

@@ -20,8 +20,10 @@ export class SignalTable {
     };
     const heading = (side) => h("th", { scope: "col", className: "number" }, `“${side.wordText()}”`, side.data.label ? h("small", {}, side.data.label) : null);
     this.table.replaceChildren(
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "signal"), ...chosen.map(heading), h("th", { scope: "col" }, "unit"), h("th", { scope: "col", className: "meaning" }, "what it measures"))),
-      h("tbody", {}, ...signals.map((signal) => h("tr", {}, h("th", { scope: "row" }, signal.name), ...chosen.map((side) => cell(side, signal)), h("td", { className: "faint" }, signal.unit), h("td", { className: "meaning faint" }, signal.meaning)))));
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "signal"), ...chosen.map(heading),
+        h("th", { scope: "col" }, "unit"), h("th", { scope: "col", className: "meaning" }, "what it measures"))),
+      h("tbody", {}, ...signals.map((signal) => h("tr", {}, h("th", { scope: "row" }, signal.name), ...chosen.map((side) => cell(side, signal)),
+        h("td", { className: "faint" }, signal.unit), h("td", { className: "meaning faint" }, signal.meaning)))));
     this.meanings.replaceChildren(...signals.flatMap((signal) => [h("dt", {}, signal.name), h("dd", {}, signal.meaning)]));
   }
 }

@@ -1,7 +1,8 @@
 // A pen with the methods of a canvas that the views use, which writes SVG.
 
 const number = (value) => String(Math.round(value * 100) / 100);
-const escaped = (text) => String(text).replace(/[&<>"]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[sign]).replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f]/g, "\ufffd");
+const SIGNS = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
+const escaped = (text) => String(text).replace(/[&<>"]/g, (sign) => SIGNS[sign]).replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f]/g, "\ufffd");
 
 export class SvgPen {
   constructor(width, height) {
@@ -36,10 +37,12 @@ export class SvgPen {
     const anchor = { left: "start", center: "middle", right: "end" }[this.textAlign] || "start";
     const [, size, family] = /([\d.]+)px (.*)/.exec(this.font);
     const middle = this.textBaseline === "middle" ? { "dominant-baseline": "central" } : {};
-    this.put("text", { x: number(x), y: number(y), "text-anchor": anchor, "font-size": size, "font-family": family, fill: this.fillStyle, "xml:space": "preserve", ...middle }, text);
+    const style = { "text-anchor": anchor, "font-size": size, "font-family": family, fill: this.fillStyle, ...middle };
+    this.put("text", { x: number(x), y: number(y), "xml:space": "preserve", ...style }, text);
   }
   drawImage(canvas, x, y, width, height) {
-    this.put("image", { ...this.box(x, y, width, height), preserveAspectRatio: "none", style: "image-rendering:pixelated", href: canvas.toDataURL("image/png"), ...(this.globalAlpha < 1 ? { opacity: number(this.globalAlpha) } : {}) });
+    const alpha = this.globalAlpha < 1 ? { opacity: number(this.globalAlpha) } : {}, style = "image-rendering:pixelated";
+    this.put("image", { ...this.box(x, y, width, height), preserveAspectRatio: "none", style, href: canvas.toDataURL("image/png"), ...alpha });
   }
   save() { this.states.push(this.depth); this.depth = 0; }
   restore() {

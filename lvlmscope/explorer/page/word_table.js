@@ -3,6 +3,8 @@
 import { h } from "./elements.js";
 import { defined, numberText } from "./numbers.js";
 
+const MARKS = { hallucinated: "is-wrong", grounded: "is-true" };
+
 export class WordTable {
   constructor(side) {
     this.side = side;
@@ -38,10 +40,11 @@ export class WordTable {
   draw() {
     const { side } = this, columns = this.columns(), { words, values } = side.data;
     const rows = this.sorted().map((n) => h("tr", { "aria-selected": String(n === side.word) },
-      h("th", { scope: "row" }, h("button", { type: "button", className: `plain ${{ hallucinated: "is-wrong", grounded: "is-true" }[words[n].kind] || ""}`, "data-word": n, onclick: () => side.choose(n) }, words[n].text)),
+      h("th", { scope: "row" }, h("button", { type: "button", className: `plain ${MARKS[words[n].kind] || ""}`, "data-word": n, onclick: () => side.choose(n) }, words[n].text)),
       ...columns.map(({ id }) => h("td", { className: "number" }, defined(values[id][n]) ? numberText(values[id][n]) : "–"))));
     this.element.replaceChildren(h("table", {},
-      h("thead", {}, h("tr", {}, this.heading("word", "word, in order"), ...columns.map((signal) => this.heading(signal.id, signal.unit === "1" ? signal.name : `${signal.name} (${signal.unit})`, signal.meaning)))),
+      h("thead", {}, h("tr", {}, this.heading("word", "word, in order"),
+        ...columns.map((signal) => this.heading(signal.id, `${signal.name} (${signal.unit})`, signal.meaning)))),
       h("tbody", {}, ...rows)));
   }
 }
