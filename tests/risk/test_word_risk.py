@@ -10,6 +10,7 @@ import pytest
 from lvlmscope.evaluation.word_labels import LabelledWord
 from lvlmscope.risk import Calibration
 from lvlmscope.risk.calibration import SHARES, Probe, Reference
+from lvlmscope.risk.cut_words import CutWord
 from lvlmscope.risk.diagnosis import Diagnosis
 from lvlmscope.risk.word_risk import OutOfRange, WordReadings, WordRisk, word_risks
 
@@ -146,3 +147,14 @@ def test_words_of_distinct_risks_stand_in_their_order_and_the_lowest_are_counted
     assert "1 more word ranks lower" in nine.note
     (eight,) = (each for each in diagnosis(*[0.1] * 8).blocks() if each.title == "words")
     assert "more word" not in eight.note
+
+
+def test_a_words_loss_is_told_with_the_first_and_last_layer_of_its_window() -> None:
+    def told(lost: float, there: float, *layers: int) -> str:
+        return str(CutWord(text="dog", steps=(1,), lost=lost, layers=layers, lost_there=there))
+
+    assert told(2.0, 1.0, 3, 4, 6) == "'dog' loses 2.0 nats without the image, 1.0 nats without it in layers 3-6 only"
+    assert told(2.0, 0.0, 3) == "'dog' loses 2.0 nats without the image, 0.0 nats without it in layer 3 only"
+    assert told(0.0, 0.1, 3).endswith("in layer 3 only")
+    assert told(0.09, 0.09, 3) == "'dog' loses nothing without the image (0.09 nats)"
+    assert told(-2.0, 0.0, 3) == "'dog' loses nothing without the image (-2.00 nats)"
