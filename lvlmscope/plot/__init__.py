@@ -1,6 +1,7 @@
 """Views: each builds a figure from labelled arrays or a trace, and never touches a model."""
 
 from lvlmscope.plot.ablations import ablation
+from lvlmscope.plot.attended_patches import attending_words
 from lvlmscope.plot.binned_rates import rates
 from lvlmscope.plot.comparisons import compare
 from lvlmscope.plot.correlations import correlation
@@ -17,6 +18,7 @@ from lvlmscope.traces.words import Word, find_word, words_of
 __all__ = [
     "Word",
     "ablation",
+    "attending_words",
     "compare",
     "correlation",
     "distribution",

@@ -75,7 +75,7 @@ def compare(
     maps = _maps(before, after, signal, change)
     shared, stacked = scale_of(*maps[:2]), is_narrow(width)
     height = map_height(maps[0], width if stacked else width / 3 + 1.2)
-    room = (width * 0.85, height - 1.2) if stacked else (width / 3 - 0.6, height - 0.6)
+    room = (width * 0.85, height - 1.2) if stacked else (width / 3 - 0.6, height - 0.3)
     scales = (shared, shared, scale_of(maps[2], centred=True))
     drawn = zip(maps, scales, _TITLES, strict=True)
     panels = [head_panel(values, scale, title, room=room) for values, scale, title in drawn]

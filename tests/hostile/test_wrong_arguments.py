@@ -227,6 +227,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "evaluation.verdict": {"answer": "yes"},
     "evaluation.vocabulary": {},
     "plot.ablation": {"found": lambda: timed(2)},
+    "plot.attending_words": {"trace": planted, "patches": lambda: [(0, 0)]},
     "plot.compare": {"before": planted, "after": planted},
     "plot.correlation": {"signal": lambda: layer_correlation(planted())},
     "plot.distribution": {"trace": planted},

@@ -21,6 +21,8 @@ VIEWS = {
     "heatmap in order": lambda t, **o: plot.heatmap(t, order="value", numbers=o == {}, **o),
     "overlay": lambda t, **o: plot.overlay(t, 0, **o),
     "overlay of layers": lambda t, **o: plot.overlay(t, 0, each="layer", contour=True, smoothing=0.5, **o),
+    "overlay of all heads": lambda t, **o: plot.overlay(t, 0, each="layer_head", **o),
+    "attending_words": lambda t, **o: plot.attending_words(t, patches=[(0, 0)], **o),
     "timeline": plot.timeline,
     "layers": lambda t, **o: plot.layers([layer_image_entropy(t), anchor_correlation(t)], **o),
     "saliency_matrix": lambda t, **o: plot.saliency_matrix(t, saliency(t), **o),
@@ -53,7 +55,7 @@ def test_one_layer_and_one_head(name, backend):
 
 
 @pytest.mark.parametrize("backend", ["matplotlib", "plotly"])
-@pytest.mark.parametrize("name", ["heatmap", "overlay", "distribution", "compare", "timeline"])
+@pytest.mark.parametrize("name", ["heatmap", "overlay", "distribution", "compare", "timeline", "attending_words"])
 def test_nothing_but_undefined_values_is_never_blank(name, backend):
     trace = planted_trace()
     trace = dataclasses.replace(

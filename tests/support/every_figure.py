@@ -157,6 +157,7 @@ def figures(trace: Trace) -> dict[str, Callable[..., Any]]:
     last, layers, heads = trace.num_steps - 1, trace.num_layers, trace.num_heads
     words = sorted({0, last // 2, last})
     video: dict[str, Any] = {} if len({cell.frame for cell in trace.layout.images[0].cells}) == 1 else {"frame": 1}
+    size = trace.layout.images[0].size or (1, 1)
     changed = dataclasses.replace(trace, attention=trace.attention.flip(2))
     lost = layer_image_entropy(trace).rename(layer="window", step="word").drop_vars("token")
     texts = [text.strip() or "·" for text in trace.answer_tokens]
@@ -170,6 +171,13 @@ def figures(trace: Trace) -> dict[str, Callable[..., Any]]:
         "overlay_mosaic": lambda **o: plot.overlay(trace, 0, each="layer_head", **video, **o),
         "overlay_pairs": lambda **o: plot.overlay(
             trace, 0, each="head", heads=[(layers - 1, heads - 1), (0, 0)], contour=True, cmap="magma", **video, **o
+        ),
+        "attending_words": lambda **o: plot.attending_words(
+            trace,
+            box=tuple(share * side for share, side in zip((0.2, 0.4, 0.5, 0.9), 2 * size, strict=True)),
+            **video,
+            **marks(trace),
+            **o,
         ),
         "heatmap": lambda **o: plot.heatmap(trace, **o),
         "compare": lambda **o: plot.compare(trace, changed, **o),

@@ -48,7 +48,7 @@ class Series:
         name: In the legend; empty for none.
         low: Lower ends; None without intervals.
         high: Upper ends.
-        interval: How intervals are drawn: a band, or bars along the vertical or the horizontal axis.
+        interval: How intervals are drawn: a band, bars along the vertical or the horizontal axis, or stems from below.
         colour: Of all of it.
         dash: Of the line, in matplotlib's letters; empty for points alone.
         width: Of the line, in points.
@@ -63,7 +63,7 @@ class Series:
     name: str = ""
     low: np.ndarray | None = None
     high: np.ndarray | None = None
-    interval: Literal["band", "up", "across"] = "band"
+    interval: Literal["band", "up", "across", "stem"] = "band"
     colour: str
     dash: str = ""
     width: float = 1.5

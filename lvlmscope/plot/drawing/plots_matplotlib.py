@@ -53,7 +53,9 @@ def draw_plot(ax: "Axes", panel: PlotPanel, *, width: float, up: float = 1.8) ->
 
 def _draw_series(ax: "Axes", series: Series, *, name: str | None) -> None:
     look: dict[str, Any] = {"color": series.colour, "marker": series.mark or None, "markersize": series.size}
-    if series.low is not None and series.high is not None and series.interval != "band":
+    if series.low is not None and series.high is not None and series.interval == "stem":
+        ax.vlines(series.x, series.low, series.high, color=series.colour, linewidth=1.2, alpha=0.7)
+    elif series.low is not None and series.high is not None and series.interval != "band":
         ends = np.abs(np.nan_to_num(np.stack([series.y - series.low, series.high - series.y])))
         where = "yerr"
         if series.interval == "across":

@@ -150,7 +150,7 @@ def _drawn(series: Series, shown: set[str]) -> list[Any]:
             middle = series.x if across else series.y
             ends = np.abs(np.nan_to_num(np.stack([middle - series.low, series.high - middle])))
             bars = {"type": "data", "array": ends[1].tolist(), "arrayminus": ends[0].tolist(), "thickness": 1.5}
-            line["error_x" if across else "error_y"] = bars | {"width": 0 if across else 4}
+            line["error_x" if across else "error_y"] = bars | {"width": 4 if series.interval == "up" else 0}
     shown |= {name} if name else set()
     return [*parts, go.Scatter(**line, **group)]
 
