@@ -85,6 +85,7 @@ if TYPE_CHECKING:  # what `__getattr__` serves, for type checkers and editors, n
     from lvlmscope.interventions import save_interventions as save_interventions
     from lvlmscope.lenses import internal_confidence as internal_confidence
     from lvlmscope.lenses import logit_lens as logit_lens
+    from lvlmscope.lenses import patch_lens as patch_lens
     from lvlmscope.models.loaded_model import LoadedModel as LoadedModel
     from lvlmscope.models.supported_types import list_models as list_models
     from lvlmscope.risk import Calibration as Calibration
@@ -160,6 +161,7 @@ _HOMES = {
     "layer_correlation": "lvlmscope.diagnostics",
     "layer_image_entropy": "lvlmscope.diagnostics",
     "logit_lens": "lvlmscope.lenses",
+    "patch_lens": "lvlmscope.lenses",
     "planted_trace": "lvlmscope.diagnostics",
     "representation_drift": "lvlmscope.diagnostics",
     "saliency": "lvlmscope.diagnostics",
@@ -270,7 +272,8 @@ __all__ += ["ADHH", "AGLA", "ICD", "M3ID", "OPERA", "PAI", "SPIN", "DeCo", "Dire
 __all__ += ["InterventionConfig", "Placebo", "intervention", "save_interventions"]
 __all__ += ["WordSignal", "labelled_array", "list_signals", "signal"]
 __all__ += ["anchor_correlation", "attention_sinks", "confidence", "functional_heads", "image_attention_focus"]
-__all__ += ["internal_confidence", "layer_correlation", "layer_image_entropy", "logit_lens", "planted_trace"]
+__all__ += ["internal_confidence", "layer_correlation", "layer_image_entropy", "logit_lens", "patch_lens"]
+__all__ += ["planted_trace"]
 __all__ += ["representation_drift", "saliency", "saliency_to_answer", "saliency_to_image", "saliency_to_previous"]
 __all__ += ["sensitive_head_entropy", "sensitive_heads", "uniform_baseline", "visual_attention_ratio"]
 __all__ += ["attribution", "causal", "diagnostics", "errors", "evaluation", "explorer", "interventions", "lenses"]
