@@ -24,6 +24,7 @@ _HEIGHT: Final = 3.3
 _SHARE: Final = 0.27  # of the width for the image
 _FRAME: Final = HALLUCINATED  # vermilion is seen on most images
 _LONGEST: Final = 480
+_MANY: Final = 40  # patches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,6 +58,11 @@ def _title(chosen: ChosenPatches) -> str:
     return "chosen patches" if chosen.image is not None else "chosen patches (no image)"
 
 
+def _line(chosen: ChosenPatches) -> float:
+    """Points of a frame: thin ones where there are many, which would hide the object."""
+    return 1.0 if len(chosen.boxes) <= _MANY else 0.25
+
+
 def draw_chosen(chosen: ChosenPatches, panel: PlotPanel, width: float) -> Any:
     """Image and plot in matplotlib; below each other in a narrow figure.
 
@@ -78,7 +84,7 @@ def draw_chosen(chosen: ChosenPatches, panel: PlotPanel, width: float) -> Any:
     show_image(left, chosen.size, chosen.image, small=chosen.image is None)
     left.set_title(_title(chosen), fontsize=10.5)
     for x0, y0, x1, y1 in chosen.boxes:
-        left.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=_FRAME, linewidth=1.0))
+        left.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=_FRAME, linewidth=_line(chosen)))
     draw_plot(right, panel, width=width * (0.9 if narrow else 1 - _SHARE), up=2.6)
     handles, labels = right.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=2 if narrow else 4, frameon=False, fontsize=9)
@@ -119,7 +125,7 @@ def draw_chosen_plotly(chosen: ChosenPatches, panel: PlotPanel, width: float) ->
         figure.add_layout_image(source=data_uri(chosen.image, longest=_LONGEST), xref="x2", yref="y2", **box)
     for x0, y0, x1, y1 in chosen.boxes:
         edges = {"x0": x0, "x1": x1, "y0": y0, "y1": y1, "xref": "x2", "yref": "y2"}
-        figure.add_shape(type="rect", line={"color": _FRAME, "width": 1.5}, **edges)
+        figure.add_shape(type="rect", line={"color": _FRAME, "width": 1.5 * _line(chosen)}, **edges)
     place = {"xref": "x2 domain", "yref": "y2 domain", "x": 0, "y": 1, "xanchor": "left", "yanchor": "bottom"}
     figure.add_annotation(text=_title(chosen), showarrow=False, font={"size": 13}, **place)
     figure.update_layout(width=round(width * PIXELS))
