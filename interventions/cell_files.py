@@ -37,6 +37,7 @@ class CellConfig:
         cell: `"dgdpu"`; `"gru"`, a standard gated recurrent unit, the paper's ablation; or `"residual_gru"`, ours,
             whose candidate adds to the stream.
         gates: Gates of the DG-DPU: `"dual"`, or one alone; must be `"dual"` for the others.
+        weighting: `"confidence"` weights each gate of the DG-DPU by how far it is from undecided (ours); None does not.
         rank: r of factored matrices `W = A B` with A `[d, r]` and B `[r, d]`; None for whole ones.
     """
 
@@ -44,6 +45,7 @@ class CellConfig:
     cell: Kind = "dgdpu"
     gates: Literal["dual", "constraint", "correction"] = "dual"
     rank: int | None = None
+    weighting: Literal["confidence"] | None = None
 
     @task("configure a cell")
     def __post_init__(self) -> None:
@@ -59,6 +61,12 @@ class CellConfig:
         if self.cell != "dgdpu" and self.gates != "dual":
             got, expected = f"gates={self.gates!r} with cell={self.cell!r}", "gates of the DG-DPU only"
             raise CellError(message(got, expected, "leave gates out"))
+        if self.weighting not in (None, "confidence") or (self.cell != "dgdpu" and self.weighting):
+            got, expected = (
+                f"weighting={self.weighting!r} with cell={self.cell!r}",
+                "'confidence' for the DG-DPU, or None",
+            )
+            raise CellError(message(got, expected, "leave weighting out"))
         whole = all(type(size) is int for size in (self.hidden_size, self.rank if self.rank is not None else 1))
         if not whole or self.hidden_size < 1 or not (self.rank is None or 1 <= self.rank <= self.hidden_size):
             got = f"hidden_size={self.hidden_size}, rank={self.rank}"
@@ -89,7 +97,8 @@ def write_cell(folder: str | Path, config: CellConfig, tensors: Mapping[str, Ten
         save_file(dict(tensors), weights_file)
         # A process killed after the first renaming leaves files of two cells: the digest shows it
         digest = hashlib.sha256(weights_file.read_bytes()).hexdigest()
-        stored = {"format_version": FORMAT_VERSION, **asdict(config), "notes": notes, "weights_sha256": digest}
+        options = {name: value for name, value in asdict(config).items() if name != "weighting" or value is not None}
+        stored = {"format_version": FORMAT_VERSION, **options, "notes": notes, "weights_sha256": digest}
         config_file.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
 
 
@@ -117,7 +126,13 @@ def read_cell(folder: str | Path) -> tuple[CellConfig, dict[str, Tensor]]:
         stored = validated(_StoredConfig, read, expected, CellError)
         # What format 1 calls "gru" adds to the stream
         renamed: Kind = "residual_gru" if version == 1 and stored["cell"] == "gru" else stored["cell"]
-        config = CellConfig(hidden_size=stored["hidden_size"], cell=renamed, gates=stored["gates"], rank=stored["rank"])
+        config = CellConfig(
+            hidden_size=stored["hidden_size"],
+            cell=renamed,
+            gates=stored["gates"],
+            rank=stored["rank"],
+            weighting=stored.get("weighting"),
+        )
         try:
             content = (source / WEIGHTS_FILE).read_bytes()
             digest = stored.get("weights_sha256")  # format 1 may have none
@@ -140,6 +155,7 @@ class _StoredConfig(TypedDict):
     cell: Kind
     gates: Literal["dual", "constraint", "correction"]
     rank: int | None
+    weighting: NotRequired[Literal["confidence"] | None]
     notes: dict[str, Any]
     weights_sha256: NotRequired[str]
 

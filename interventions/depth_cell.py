@@ -63,6 +63,9 @@ class DepthCell(nn.Module):
     With the constraint gate alone ``v' = s``; with the correction gate alone ``s = v``. So the unit damps, channel by
     channel, what a layer adds: ``v' = m - (1 - k) (1 - c) delta``.
 
+    With ``weighting="confidence"`` a gate g acts as ``1 - |2 g - 1| (1 - g)``: weighted by its distance from undecided,
+    1/2, where it leaves what the layer gave. This is our own, without parameters; whether it helps is not measured yet.
+
     The paper's ablation, ``cell="gru"``, is the standard GRU (Chung et al., arXiv 1412.3555) with input m and state v:
     ``z = sigmoid(W_z m + U_z v + b_z)``, ``r`` alike, ``h = tanh(W_h m + U_h (r v) + b_h)``, ``v' = z h + (1 - z) v``.
     Its candidate is bounded by the tanh, so that it cannot be near identity on a residual stream. ``"residual_gru"`` is
@@ -136,7 +139,8 @@ class DepthCell(nn.Module):
         )
 
     def _gate(self, name: str, new: Tensor, old: Tensor) -> Tensor:
-        return torch.sigmoid(self._sum(name, _normalised(new), _normalised(old)))
+        gate = torch.sigmoid(self._sum(name, _normalised(new), _normalised(old)))
+        return gate if self.config.weighting is None else 1 - (2 * gate - 1).abs() * (1 - gate)
 
     def _sum(self, name: str, new: Tensor, old: Tensor) -> Tensor:
         # Under autocast the products are in half precision; gates so close to 1 need the full one

@@ -44,10 +44,10 @@ class FrozenCell:
             cell: Any cell.
 
         Returns:
-            True for the dual-gated unit with whole matrices.
+            True for the dual-gated unit with whole matrices and plain gates.
         """
         config = cell.config
-        return config.cell == "dgdpu" and config.gates == "dual" and config.rank is None
+        return config.cell == "dgdpu" and config.gates == "dual" and config.rank is None and config.weighting is None
 
     def __call__(self, before: Tensor, after: Tensor) -> CellOutput:
         """One step over depth, as `DepthCell.forward`.

@@ -41,6 +41,18 @@ def test_sizes_are_whole_numbers_in_their_range(sizes: Any) -> None:
         CellConfig(**({"hidden_size": 8} | sizes))
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_weighted_gates_are_read_again_and_plain_ones_write_what_they_did(tmp_path: Path) -> None:
+    weighted = DepthCell(CellConfig(hidden_size=8, weighting="confidence"))
+    weighted.save(tmp_path / "weighted")
+    assert DepthCell.load(tmp_path / "weighted").config == weighted.config
+    assert "weighting" not in json.loads((saved(tmp_path / "plain") / CONFIG_FILE).read_text())
+    wrong: Any = {"weighting": "size"}
+    for options in (wrong, {"weighting": "confidence", "cell": "gru"}):
+        with pytest.raises(CellError, match="'confidence' for the DG-DPU, or None; leave weighting out"):
+            CellConfig(hidden_size=8, **options)
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [

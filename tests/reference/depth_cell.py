@@ -30,8 +30,14 @@ def sigmoid(x: list[float]) -> list[float]:
     return [1 / (1 + math.exp(-value)) for value in x]
 
 
+def weighted(gate: float) -> float:
+    """A gate whose closing is weighted by its distance from undecided."""
+    confidence = 2 * gate - 1 if gate > 0.5 else 1 - 2 * gate
+    return 1 - confidence * (1 - gate)
+
+
 def step(weights: Weights, kind: str, v: list[float], m: list[float]) -> list[float]:
-    """`v'` of one row; `kind` is dual, constraint, correction, gru or residual_gru."""
+    """`v'` of one row; `kind` is dual, constraint, correction, confidence (dual, weighted), gru or residual_gru."""
     if kind == "gru":
         z = sigmoid(summed(weights, "update_gate", m, v))
         r = sigmoid(summed(weights, "reset_gate", m, v))
@@ -47,10 +53,12 @@ def step(weights: Weights, kind: str, v: list[float], m: list[float]) -> list[fl
     delta, s = [a - b for a, b in zip(m, v, strict=True)], v
     if kind != "correction":
         c = sigmoid(summed(weights, "constraint", normalised(delta), normalised(v)))
+        c = [weighted(each) for each in c] if kind == "confidence" else c
         s = [a + b * d for a, b, d in zip(v, c, delta, strict=True)]
     if kind == "constraint":
         return s
     k = sigmoid(summed(weights, "correction", normalised(m), normalised(s)))
+    k = [weighted(each) for each in k] if kind == "confidence" else k
     return [a * b + (1 - a) * d for a, b, d in zip(k, m, s, strict=True)]
 
 

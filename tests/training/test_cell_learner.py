@@ -67,7 +67,15 @@ def test_a_new_cell_hardly_changes_the_loss(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [{}, {"gates": "constraint"}, {"gates": "correction"}, {"cell": "gru"}, {"cell": "residual_gru"}]
+    "kind",
+    [
+        {},
+        {"gates": "constraint"},
+        {"gates": "correction"},
+        {"weighting": "confidence"},
+        {"cell": "gru"},
+        {"cell": "residual_gru"},
+    ],
 )
 def test_gradients_equal_differences_of_the_loss(tmp_path: Path, kind: dict[str, Any]) -> None:
     case = tiny_models.llava(dtype=torch.float64)

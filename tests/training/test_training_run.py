@@ -39,6 +39,16 @@ def test_the_loss_falls_and_everything_is_written(tmp_path: Path) -> None:
     assert (tmp_path / "out/checkpoint-12/model.safetensors").stat().st_size < 60_000
 
 
+def test_a_cell_with_weighted_gates_is_trained(tmp_path: Path) -> None:
+    cell = lively(weighting="confidence")
+    result = train_cell(
+        loaded(), records(tmp_path), options(tmp_path / "out", max_steps=12, validation=0.0, rate=0.05), cell=cell
+    )
+    losses = [entry["loss"] for entry in result.history if "loss" in entry]
+    assert losses[-1] < losses[0] - 0.2
+    assert DepthCell.load(tmp_path / "out").config.weighting == "confidence"
+
+
 def test_validation_loss_is_told_from_before_the_first_step(tmp_path: Path) -> None:
     result = train_cell(loaded(), records(tmp_path), options(tmp_path / "out", max_steps=2, log_steps=2))
     assert result.records == (3, 1)
