@@ -241,22 +241,10 @@ __all__ += [
     "calibrate",
     "check",
 ]
-__all__ += [
-    "detach",
-    "diagnose",
-    "effect",
-    "estimate",
-    "evaluate",
-    "explore",
-    "infidelity",
-    "integrated_gradients",
-    "knockout",
-    "patch",
-    "score_signals",
-]
+__all__ += ["detach", "diagnose", "effect", "estimate", "evaluate", "explore", "infidelity", "integrated_gradients"]
+__all__ += ["knockout", "patch", "score_signals", "tune"]
 __all__ += ["intervene", "list_models", "load", "occlusion", "read_attention", "report", "resolve_layers"]
-__all__ += ["label_spans", "max_sensitivity", "trace", "trace_inputs", "trace_many", "tune"]
-__all__ += ["Sweep", "load_sweep", "sweep"]
+__all__ += ["Sweep", "label_spans", "load_sweep", "max_sensitivity", "sweep", "trace", "trace_inputs", "trace_many"]
 __all__ += [
     "CLVA",
     "DLEAF",
