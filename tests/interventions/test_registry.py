@@ -248,8 +248,8 @@ def test_an_entry_point_of_a_class_that_was_imported_before_counts_once(tmp_path
 
 
 def test_an_unknown_name_lists_what_there_is() -> None:
-    with pytest.raises(InterventionError, match=r"'OPERA'; expected: ADHH, AGLA, CLVA, .*LocoRE"):
-        registry.intervention_class("OPERA")
+    with pytest.raises(InterventionError, match=r"'HALC'; expected: ADHH, AGLA, CLVA, .*LocoRE"):
+        registry.intervention_class("HALC")
 
 
 def test_a_name_that_is_nearly_right_gets_a_suggestion(tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_what_json_cannot_hold_is_not_saved(tmp_path: Path) -> None:
         ("[]", "no such configuration \\(TypeError"),
         ('{"lvlmscope_interventions": 1}', "no such configuration \\(KeyError: 'interventions'"),
         ('{"lvlmscope_interventions": 9, "interventions": []}', "format 9; expected: format 1"),
-        ('{"lvlmscope_interventions": 1, "interventions": [{"name": "OPERA", "parameters": {}}]}', "'OPERA'"),
+        ('{"lvlmscope_interventions": 1, "interventions": [{"name": "HALC", "parameters": {}}]}', "'HALC'"),
         (
             '{"lvlmscope_interventions": 1, "interventions": [{"name": "DLEAF", "parameters": {"gama": 1}}]}',
             "the parameter 'gama'; expected: gamma, layers, .*did you mean 'gamma'",
