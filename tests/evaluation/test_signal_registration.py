@@ -59,6 +59,7 @@ def test_one_function_is_found_by_everything_that_reads_signals(capsys: pytest.C
             "kind": "attention",
             "suspicious": "low",
             "needs": [],
+            "stepwise": False,
             "description": "Image attention, averaged over heads.",
         }
     assert "image_share" not in SIGNALS
