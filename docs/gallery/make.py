@@ -1,7 +1,7 @@
 """Draws the gallery: `python docs/gallery/make.py [NAME ...]` runs the scripts beside it and keeps their figures.
 
 Each script runs by itself, too, and then writes its figure where it is started. Here they share one process and the
-bundled model.
+bundled model. `python docs/gallery/make.py docs/images/*.png` makes images that stand elsewhere as small.
 """
 
 import functools
@@ -47,15 +47,19 @@ def main(chosen: list[str], folder: Path = IMAGES) -> None:
             runpy.run_path(str(HERE / f"{name}.py"))
             for path in sorted(folder.glob("*.png")):
                 if path.stat().st_mtime_ns >= began:
-                    _compact(path)
+                    compact(path)
                     print(f"{name}: {path.name}")  # noqa: T201
     finally:
         os.chdir(before[0])
         lv.load = before[1]
 
 
-def _compact(path: Path) -> None:
-    """Without the channel for transparency, which no figure uses, in 256 colours where they look the same."""
+def compact(path: Path) -> None:
+    """Writes an image anew: without the channel for transparency, in 256 colours where they look the same.
+
+    Args:
+        path: A PNG file.
+    """
     with Image.open(path) as image:
         opaque = image.convert("RGB")
     few = opaque.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=4, dither=Image.Dither.NONE)
@@ -65,4 +69,8 @@ def _compact(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or names())
+    drawn = [Path(given) for given in sys.argv[1:] if given.endswith(".png")]
+    for path in drawn:
+        compact(path)
+    if not drawn:
+        main(sys.argv[1:] or names())

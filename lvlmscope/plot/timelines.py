@@ -17,7 +17,7 @@ from lvlmscope.plot.data.word_kinds import kinds_of_words
 from lvlmscope.plot.drawing.plotly_figures import check_backend
 from lvlmscope.plot.drawing.plots_matplotlib import draw_plot
 from lvlmscope.plot.drawing.plots_plotly import plotly_plots
-from lvlmscope.plot.drawing.stacked_axes import stacked_axes
+from lvlmscope.plot.drawing.stacked_axes import given_axes, stacked_axes
 from lvlmscope.plot.figure_style import WIDTH, paper_style
 from lvlmscope.traces.labelled_arrays import coordinates
 from lvlmscope.traces.trace import Trace
@@ -90,7 +90,7 @@ def timeline(
     rows = [(title, word_means(trace, words, array)) for title, array in _named(trace, signals)]
     kinds = kinds_of_words(trace, words, hallucinated=hallucinated, grounded=grounded)
     size = (width, 1.75 * len(rows) + 1.3)
-    panels = _panels(rows, words, kinds, inches=_room(ax, width))
+    panels = _panels(rows, words, kinds, inches=_room(given_axes(ax, len(rows)), width))
     if backend == "plotly":
         return plotly_plots(panels, size=size)
     with paper_style(ax):
@@ -101,12 +101,11 @@ def timeline(
     return places[0].get_figure(root=True)
 
 
-def _room(ax: Any, width: float) -> float:
+def _room(given: "list[Axes] | None", width: float) -> float:
     """Inches that labels of words have beside each other."""
-    if ax is None:
+    if given is None:
         return width - _BESIDE
-    last = np.asarray(ax, dtype=object).ravel()[-1]
-    return float(last.get_window_extent().width / last.figure.dpi)
+    return float(given[-1].get_window_extent().width / given[-1].figure.dpi)
 
 
 def _named(trace: Trace, signals: Any) -> list[tuple[str, xr.DataArray]]:

@@ -96,7 +96,7 @@ def test_trace_command_takes_a_given_answer(tmp_path: Path) -> None:
     without = load_trace(str(tmp_path / "t" / "trace_without_intervention.safetensors"))
     assert without.answer == " There is a dog."
     assert not without.effects
-    assert "Effect of the intervention" in (tmp_path / "t" / "report.html").read_text()
+    assert "What the intervention did" in (tmp_path / "t" / "report.html").read_text()
     assert [each["name"] for each in told["provenance"]["interventions"]] == ["LocoRE"]
     assert [each["name"] for each in told["effects"]] == ["LocoRE"]
     assert told["answer_without_intervention"] == " There is a dog."

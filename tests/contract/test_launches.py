@@ -50,7 +50,7 @@ READING = {
     "attention/image_layout.py": {"of": "once a prompt"},
     "interventions/adhh.py": dict.fromkeys(("from_traces", "_text_mass"), "configures, from traces"),
     "interventions/forward_sums.py": {"by_layer": "for a report"},
-    "interventions/head_rescaling.py": {"from_trace": "configures, from a trace"},
+    "interventions/head_rescaling.py": dict.fromkeys(("from_trace", "_between"), "configures, from a trace"),
     "interventions/key_positions.py": {"crosses": "once a layer"},
     "interventions/opera.py": {"report": "for a report"},
     "interventions/placebo.py": {"counts": "for a report"},

@@ -16,7 +16,7 @@ import torch
 
 import lvlmscope as lv
 from lvlmscope.attention.entropy_threshold_rule import EntropyRule
-from lvlmscope.evaluation import Vocabulary, bundled_dataset, label_words, model_evaluation, tuning
+from lvlmscope.evaluation import Vocabulary, bundled_dataset, item_answers, label_words
 from lvlmscope.evaluation.captioning import Answers
 from lvlmscope.evaluation.metrics.vocabulary import vocabulary as bundled_words
 from lvlmscope.models.families.protocol import Family
@@ -370,19 +370,21 @@ RUNS: dict[str, Call] = {
     "evaluate": evaluated,
     "calibrate": calibrated,
 }
+SIGNALS_ALONE = Change(lambda: ["log_prob"], lambda found: sorted(found.signals), {"keep": "signals"})
 TABLE: dict[str, dict[str, Change]] = {
     "trace": OF_ONE
     | {
         "image": Change(lambda: image(1), image_mass),
         "prompt": Change(lambda: ANOTHER, fields("prompt")),
         "processor": Change(negative, image_mass),
-        "signals": Change(lambda: ["log_prob"], lambda found: sorted(found.signals), {"keep": "signals"}),
+        "signals": SIGNALS_ALONE,
     },
     "trace_inputs": OF_ONE
     | {
         "inputs": Change(lambda: inputs(ANOTHER), shape),
         "processor": Change(lambda: tiny().processor, fields("answer")),
         "answer": Change(lambda: [9, 10], answer),
+        "signals": SIGNALS_ALONE,
     },
     "trace_many": {name: replace(change, seen=of_each(change.seen)) for name, change in OF_A_TRACE.items()}
     | {
@@ -548,8 +550,7 @@ def test_the_parser_reads_the_answers_of_evaluate_and_tune(monkeypatch: pytest.M
         count = len(pairs)
         return Answers(texts=("There isn't any.",) * count, tokens=(4,) * count, cut=(False,) * count, seconds=1.0)
 
-    monkeypatch.setattr(model_evaluation, "timed_answers", told)
-    monkeypatch.setattr(tuning, "answers", lambda *given, **options: list(told(*given, **options).texts))
+    monkeypatch.setattr(item_answers, "timed_answers", told)
     data, rates = bundled_dataset("tiny-pope", n=1), []
     for parser in ("strict", "official"):
         rates.append(lv.evaluate(tiny(), data, parser=parser, resamples=100).scores["plain"]["yes_rate"])

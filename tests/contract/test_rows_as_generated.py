@@ -39,13 +39,18 @@ class _Witnessing(Session):
     def __init__(self, seen: Seen) -> None:
         self._seen = seen
         self._step = -1
+        self._is_of_answer = True
 
     def begin_forward(self, forward: Any) -> None:
-        assert forward.num_rows == 1  # one row at a time: this is no replay
-        self._step += 1
+        self._is_of_answer = forward.batch_size == 1  # and not of several candidates for its next token
+        if self._is_of_answer:
+            assert forward.num_rows == 1  # one row at a time: this is no replay
+            self._step += 1
 
     def edit_attention(self, rows: AttentionRows) -> None:
         assert rows.layer is not None
+        if not self._is_of_answer:
+            return
         self._seen[self._step, rows.layer] = rows.weights[0, 0].detach().clone()
 
 

@@ -279,7 +279,7 @@ def test_what_cannot_be_evaluated_is_refused_before_the_model_runs(
     def fail(*_: Any, **__: Any) -> Any:
         raise AssertionError("the model ran")
 
-    monkeypatch.setattr("lvlmscope.evaluation.model_evaluation.timed_answers", fail)
+    monkeypatch.setattr("lvlmscope.evaluation.item_answers.timed_answers", fail)
     data = read_coco(coco.instances, coco.images)
     (tmp_path / "file").write_text("")
     (tmp_path / "scene.png").write_bytes(b"no image")

@@ -19,8 +19,12 @@ from lvlmscope.errors import EvaluationError, LvlmscopeError
 from lvlmscope.evaluation.intervention_trials import measure
 from lvlmscope.evaluation.word_table import read_words
 from lvlmscope.tiny import scene, scenes
+from tests.evaluation.test_hallucination_causes import EVEN, RULE
+from tests.evaluation.test_hallucination_causes import labelled as labelled_by_heads
 from tests.plot.test_ablations import timed
 from tests.plot.test_binned_rates import binned
+from tests.plot.test_setting_maps import evaluated as gridded
+from tests.plot.test_setting_maps import mapped
 from tests.support.coco_scenes import write_coco, write_mme
 from tests.support.labelled_traces import WORDS, labels_of, made
 
@@ -96,6 +100,8 @@ def folder() -> Path:
     for name, told in written.items():
         (home / name).write_text(json.dumps(told))
     (home / "safe_words.txt").write_text("light\n")
+    talk = {"id": 1, "image": "a.png", "turns": [{"question": "Is there a dog?", "label": "yes"}]}
+    (home / "turns.jsonl").write_text(json.dumps(talk) + "\n")
     ev.save_run(run(), home / "run")
     return home
 
@@ -139,6 +145,11 @@ def windows() -> Any:
 
 
 @cache
+def causes() -> tuple[list[lv.Trace], Any]:
+    return labelled_by_heads(30)
+
+
+@cache
 def table() -> Any:
     return read_words(*labelled())
 
@@ -173,6 +184,14 @@ RIGHT: dict[str, dict[str, Any]] = {
     "evaluation.disturbed": {"dataset": dataset, "noise": 0.1},
     "evaluation.evaluate": {"model": model, "dataset": dataset, "max_new_tokens": 1, "resamples": 100},
     "evaluation.flagged_heads": {"trace": planted},
+    "evaluation.functional_head_share": {"trace": lambda: causes()[0][0], "rule": RULE},
+    "evaluation.hallucination_causes": {
+        "traces": lambda: causes()[0],
+        "labels": lambda: causes()[1],
+        "rule": EVEN,
+        "quantile": 0.25,
+        "resamples": 2,
+    },
     "evaluation.label_words": {"trace": planted, "present": ["dog"], "vocabulary": WORDS},
     "evaluation.load_run": {"folder": lambda: folder() / "run"},
     "evaluation.make_questions": {"dataset": dataset, "negatives": "random", "per_image": 1},
@@ -191,6 +210,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "evaluation.read_amber": {"folder": folder},
     "evaluation.read_answers": {"path": lambda: folder() / "answers.json", "dataset": dataset},
     "evaluation.read_coco": {"instances": lambda: folder() / "coco" / "instances.json"},
+    "evaluation.read_conversations": {"path": lambda: folder() / "turns.jsonl"},
     "evaluation.read_dataset": {"metric": "chair", "path": lambda: folder() / "coco" / "instances.json"},
     "evaluation.read_mme": {"folder": lambda: folder() / "mme"},
     "evaluation.read_questions": {"path": lambda: folder() / "rows.jsonl"},
@@ -215,6 +235,7 @@ RIGHT: dict[str, dict[str, Any]] = {
         "resamples": 2,
     },
     "evaluation.setting_differences": {"result": run},
+    "evaluation.setting_map": {"result": gridded, "score": "accuracy", "resamples": 100},
     "evaluation.tune": {
         "model": model,
         "intervention": "LocoRE",
@@ -237,6 +258,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "plot.overlay": {"trace": planted, "word": 0},
     "plot.rates": {"found": lambda: binned((0.2,), bins=2)},
     "plot.saliency_matrix": {"trace": planted, "signal": lambda: saliency(planted())},
+    "plot.setting_map": {"found": mapped},
     "plot.timeline": {"trace": planted},
     "plot.windows": {"lost": windows},
     "plot.words_of": {"trace": planted},

@@ -20,14 +20,19 @@ def traced():
     return model, lv.trace(model, scene("neutral", 0).image, "Describe the image.", max_new_tokens=6, progress=False)
 
 
-def test_equals_its_twin(traced) -> None:
-    """Hidden states from transformers' own option, softmax in float64, loops."""
-    model, trace = traced
+def hidden_states(model, trace):
+    """The prompt's states as transformers gives them."""
     chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": trace.prompt}]}]
     text = model.processor.apply_chat_template(chat, add_generation_prompt=True)
     inputs = model.processor(images=[trace.image], text=text, return_tensors="pt")
     with torch.no_grad():
-        states = model.model(**inputs, output_hidden_states=True).hidden_states
+        return model.model(**inputs, output_hidden_states=True).hidden_states
+
+
+def test_equals_its_twin(traced) -> None:
+    """Hidden states from transformers' own option, softmax in float64, loops."""
+    model, trace = traced
+    states = hidden_states(model, trace)
     matrix = model.model.get_output_embeddings().weight.double()
     norm = model.model.model.language_model.norm
     found = internal_confidence(trace, model)
@@ -47,11 +52,7 @@ def test_equals_its_twin(traced) -> None:
 def test_what_patches_spell_equals_its_twin(traced) -> None:
     """Every image token's most probable token in float64, from transformers' own hidden states."""
     model, trace = traced
-    chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": trace.prompt}]}]
-    text = model.processor.apply_chat_template(chat, add_generation_prompt=True)
-    inputs = model.processor(images=[trace.image], text=text, return_tensors="pt")
-    with torch.no_grad():
-        states = model.model(**inputs, output_hidden_states=True).hidden_states
+    states = hidden_states(model, trace)
     norm = model.model.model.language_model.norm
     weight, matrix = norm.weight.detach(), model.model.get_output_embeddings().weight.detach()
     found = patch_lens(trace, model)

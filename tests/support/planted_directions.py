@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from lvlmscope.interventions.directions import Directions
-from lvlmscope.models.weights_digest import weights_digest
 from lvlmscope.models.families import family_of
+from lvlmscope.models.weights_digest import weights_digest
 from tests.support import tiny_models
 
 

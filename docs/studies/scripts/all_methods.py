@@ -5,7 +5,7 @@ python docs/studies/scripts/all_methods.py COMMAND [NAME ...]      every method 
     tune [--trials 12] [--scenes 100]     parameters, on the tune split: NAME.trials.json
     measure [--scenes 100]                100 scenes of each of three splits, captions and questions: NAME.json
     latency [--scenes 20]                 processor time a token beside plain, one thread, batch 1: latency.json
-    table                                 the tables of docs/studies/all-methods.md
+    table                                 prints the tables
 
 Files lie in docs/studies/data/methods; a method whose file is there is not run again. Heads of AD-HH and directions of
 Steering are found on 100 other scenes of the tune split, before their parameters are tuned.

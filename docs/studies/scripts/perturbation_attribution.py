@@ -17,7 +17,7 @@ IMAGES = Path(__file__).parents[2] / "images"
 WORDS = ["a handbag", "an airplane"]
 
 
-def told(*parts: object) -> None:
+def say(*parts: object) -> None:
     """Print."""
     sys.stdout.write(" ".join(map(str, parts)) + "\n")
     sys.stdout.flush()
@@ -37,14 +37,14 @@ def main() -> None:
     trace = lv.trace(model, scene("prior", 0).image, "Describe the image.", **options)
     start = time.perf_counter()
     covered = lv.occlusion(trace, model, words=WORDS)
-    told(f"occlusion: {time.perf_counter() - start:.1f} s")
+    say(f"occlusion: {time.perf_counter() - start:.1f} s")
     start = time.perf_counter()
     shares = lv.integrated_gradients(trace, model, words=WORDS)
-    told(f"integrated gradients: {time.perf_counter() - start:.1f} s")
+    say(f"integrated gradients: {time.perf_counter() - start:.1f} s")
     for place, word in enumerate(WORDS):
         row, column = np.unravel_index(int(covered[place].values.argmax()), covered[place].shape)
-        told(word, f"{float(covered.score[place]):.2f}", f"{float(covered[place].max()):.2f}", (int(row), int(column)))
-    told(shares.sum("key").values.round(4), shares.difference.values.round(4))
+        say(word, f"{float(covered.score[place]):.2f}", f"{float(covered[place].max()):.2f}", (int(row), int(column)))
+    say(shares.sum("key").values.round(4), shares.difference.values.round(4))
     lv.plot.overlay(trace, WORDS, values=covered).savefig(IMAGES / "occlusion.png", dpi=130)
     lv.plot.overlay(trace, WORDS, values=shares).savefig(IMAGES / "integrated_gradients.png", dpi=130)
 
@@ -55,7 +55,7 @@ def main() -> None:
     whole = lv.occlusion(trace, model, words=WORDS, mask=boxes)
     for number, name in enumerate(("background", *shown.objects)):
         row, column = np.argwhere(boxes == number)[0]
-        told(name, *(f"{float(whole[place, row, column]):+.2f}" for place in range(len(WORDS))))
+        say(name, *(f"{float(whole[place, row, column]):+.2f}" for place in range(len(WORDS))))
 
     word, steps = WORDS[0], slice(int(shares.first_step[0]), int(shares.last_step[0]) + 1)
     saliency = lv.saliency(trace).isel(step=steps).mean(("layer", "step"))
@@ -68,7 +68,7 @@ def main() -> None:
     }
     for name, one in maps.items():
         found = lv.infidelity(trace, model, one, word, samples=48, share=0.3, batch_size=8, baseline="blank")
-        told(f"{name:32s} {found:.4f}")
+        say(f"{name:32s} {found:.4f}")
 
 
 if __name__ == "__main__":

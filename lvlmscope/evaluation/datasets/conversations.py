@@ -78,7 +78,8 @@ def has_turns(path: str | os.PathLike[str]) -> bool:
     Raises:
         EvaluationError: A file that is missing or of another form.
     """
-    return any(record.get(TURNS) is not None for record in list(records_of(path, "an object"))[:1])
+    first = next(iter(records_of(path, "an object")), None)
+    return first is not None and first.get(TURNS) is not None
 
 
 def _items(record: Record, images: str | os.PathLike[str] | None, *, chair: bool) -> Iterator[Item]:

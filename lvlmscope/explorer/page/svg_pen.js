@@ -53,6 +53,7 @@ export class SvgPen {
   translate(x, y) { this.shift(`translate(${number(x)} ${number(y)})`); }
   rotate(angle) { this.shift(`rotate(${number((angle * 180) / Math.PI)})`); }
   text() {
-    return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${number(this.width)} ${number(this.height)}" width="${number(this.width)}" height="${number(this.height)}">${this.parts.join("")}</svg>\n`;
+    const parsed = new DOMParser().parseFromString("<svg></svg>", "text/html").body.firstChild; // no address in the page
+    return `<svg xmlns="${parsed.namespaceURI}" viewBox="0 0 ${number(this.width)} ${number(this.height)}" width="${number(this.width)}" height="${number(this.height)}">${this.parts.join("")}</svg>\n`;
   }
 }

@@ -11,7 +11,7 @@ from lvlmscope.plot.figure_style import new_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["stacked_axes"]
+__all__ = ["given_axes", "stacked_axes"]
 
 
 def stacked_axes(ax: Any, count: int, size: tuple[float, float], *, shared: bool) -> "list[Axes]":
@@ -26,8 +26,24 @@ def stacked_axes(ax: Any, count: int, size: tuple[float, float], *, shared: bool
     Raises:
         ModelInputError: Another number of axes than of signals.
     """
-    if ax is None:
+    given = given_axes(ax, count)
+    if given is None:
         return list(new_figure(*size).subplots(count, 1, sharex=shared, squeeze=False).ravel())
+    return given
+
+
+def given_axes(ax: Any, count: int) -> "list[Axes] | None":
+    """The axes that the caller gives, None where a new figure is to be made.
+
+    Args:
+        ax: As for `stacked_axes`.
+        count: As for `stacked_axes`.
+
+    Raises:
+        ModelInputError: As for `stacked_axes`.
+    """
+    if ax is None:
+        return None
     given = list(ax) if isinstance(ax, Sequence | np.ndarray) else [ax]
     if len(given) != count:
         got = f"{len(given)} axes for {count} signals"
