@@ -9,6 +9,7 @@ from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.entropy_threshold_rule import RunningThreshold
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import DLEAF
+from lvlmscope.interventions.dleaf import _interpolated_above
 from lvlmscope.runtime.attachment import attach, intervene
 from lvlmscope.runtime.protocol import Session
 from tests.reference import decoder
@@ -53,6 +54,21 @@ def test_agrees_with_its_twin(intervention: DLEAF) -> None:
     flagged = sum(len(walk.flagged) for walk in walks.values())
     assert sum(found.effects[0]["flagged_rows_per_layer"].values()) == flagged
     assert found.effects[0]["flagged_share"] == pytest.approx(flagged / (STEPS * len(layers)))
+
+
+@torch.no_grad()
+def test_the_edit_that_is_compiled_borrows_in_the_flagged_rows_alone() -> None:
+    """Two samples of three rows and four heads; the middle rows look all over the image, the others at one token."""
+    weights = torch.zeros(2, 3, 4, 5)
+    weights[..., 0], weights[..., 1] = 0.6, torch.tensor([0.1, 0.2, 0.3, 0.4])
+    weights[:, 1, :, 1:] = weights[:, 1, :, 1:2].clone() / 4
+    weights[..., 0] = 1 - weights[..., 1:].sum(-1)
+    image = torch.tensor([False, True, True, True, True]).expand(2, 1, 5)
+    rows = AttentionRows(weights, image, layer=1, image_span=(1, 5))
+    above = _interpolated_above(rows, torch.full((2, 3), 0.5), compiled=False, gamma=0.5, heads="all")[0]
+    assert torch.equal(above[:, [0, 2]], weights[:, [0, 2]])
+    expected = (weights[:, 1] + weights[:, 1, 3:]) / 2  # halfway to the head that gives the image most
+    torch.testing.assert_close(above[:, 1], expected)
 
 
 def test_a_spread_out_layer_borrows_the_focused_heads_map() -> None:
