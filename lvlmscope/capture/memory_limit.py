@@ -68,7 +68,15 @@ class Estimate:
 
         The replay's work comes first; then what is kept is put together, which holds it twice for a moment.
         """
-        return self.kept + max(self.working, self.kept)
+        return self.held(2)
+
+    def held(self, copies: int) -> int:
+        """Bytes at the peak where what is kept is held several times for a moment.
+
+        Args:
+            copies: Times.
+        """
+        return max(self.kept + self.working, copies * self.kept)
 
     def __str__(self) -> str:
         """One line per part, in MB."""
@@ -207,6 +215,7 @@ def fit_into(
     inputs: Mapping[str, Any],
     steps: int,
     *,
+    copies: int = 2,
     otherwise: str = "",
     **options: Any,
 ) -> bool:
@@ -217,6 +226,7 @@ def fit_into(
         family: Its family's rules.
         inputs: Model inputs.
         steps: Answer tokens at most.
+        copies: Times that what is kept is held for a moment.
         otherwise: What else would fit, for the message.
         **options: gradients, hidden_states, keep and precision as for ``estimate_inputs``.
 
@@ -227,10 +237,10 @@ def fit_into(
         MemoryLimitError: Neither does; the message names what would.
     """
     whole = estimate_inputs(model, family, inputs, steps, **options)
-    if whole.peak <= limit:
+    if whole.held(copies) <= limit:
         return False
     layerwise = estimate_inputs(model, family, inputs, steps, layerwise=True, **options)
-    if layerwise.peak <= limit:
+    if layerwise.held(copies) <= limit:
         return True
     leaner = {
         "keep='image_answer'": options | {"keep": "image_answer"},
@@ -239,10 +249,10 @@ def fit_into(
         "gradients=False": options | {"gradients": False},
     }
     sizes = [
-        f"{name} {estimate_inputs(model, family, inputs, steps, layerwise=True, **changed).peak / 1e6:,.1f} MB"
+        f"{name} {estimate_inputs(model, family, inputs, steps, layerwise=True, **changed).held(copies) / 1e6:,.1f} MB"
         for name, changed in leaner.items()
         if changed != options
     ]
-    got = f"a trace of {layerwise.peak / 1e6:,.1f} MB for max_memory of {limit / 1e6:,.1f} MB"
+    got = f"a trace of {layerwise.held(copies) / 1e6:,.1f} MB for max_memory of {limit / 1e6:,.1f} MB"
     fix = f"give more, ask for fewer new tokens, or choose one of these{otherwise}"
     raise MemoryLimitError(message(got, ", ".join(sizes), fix, task="trace within a limit of memory"))

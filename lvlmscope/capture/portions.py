@@ -12,8 +12,8 @@ from lvlmscope.models.families import Family
 
 __all__ = ["Portions", "portions"]
 
-# A window's rows as they came, as a trace, and what signals make of them for a while
-_REDUCING: Final = 4
+# Rows as they came, as a trace, and what signals make of them for a while
+_REDUCING: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,8 @@ def portions(
         return Portions(window=size)
     limit = parse_size(options.max_memory or "")
     reads = f"; without {', '.join(whole)} some steps at a time can be read" if whole and not edited else ""
-    return Portions(layerwise=fit_into(limit, model, family, inputs, steps, otherwise=reads, **_kept(options)))
+    held: dict[str, Any] = {"copies": _REDUCING if options.signals else 2, "otherwise": reads}
+    return Portions(layerwise=fit_into(limit, model, family, inputs, steps, **held, **_kept(options)))
 
 
 def _window(
@@ -79,8 +80,7 @@ def _window(
     limit = parse_size(options.max_memory or "")
 
     def peak(size: int) -> int:
-        found = estimate_inputs(model, family, inputs, size, **_kept(options), before=steps - size)
-        return max(found.kept + found.working, _REDUCING * found.kept)
+        return estimate_inputs(model, family, inputs, size, **_kept(options), before=steps - size).held(_REDUCING)
 
     if peak(steps) <= limit or peak(1) > limit:
         return None

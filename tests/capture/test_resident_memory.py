@@ -21,8 +21,10 @@ MIB = 2**20
         ({"words": 1000, "steps": 40, "layers": 12, "heads": 32, "vocabulary": 1000}, {}),
         ({"words": 1000, "steps": 40, "layers": 12, "heads": 32, "vocabulary": 1000}, {"layerwise": True}),
         ({"words": 100, "steps": 80, "layers": 4, "heads": 16, "vocabulary": 60_000}, {}),
+        ({"words": 1000, "steps": 80, "layers": 12, "heads": 32, "vocabulary": 1000}, {"reduced": "whole"}),
+        ({"words": 1000, "steps": 80, "layers": 12, "heads": 32, "vocabulary": 1000}, {"reduced": "windows"}),
     ],
-    ids=["rows", "layerwise gradients", "vocabulary"],
+    ids=["rows", "layerwise gradients", "vocabulary", "signals", "signals in windows"],
 )
 def test_a_trace_takes_what_its_estimate_says(shape: dict[str, int], options: dict[str, Any]) -> None:
     # Freed blocks go back to the system, so that the resident size is what is held
@@ -31,6 +33,7 @@ def test_a_trace_takes_what_its_estimate_says(shape: dict[str, int], options: di
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["layerwise"] == bool(options)
+    assert found["layerwise"] == options.get("layerwise", False)
+    assert (found["window"] is not None) == (options.get("reduced") == "windows")
     assert found["traced"] - found["generated"] <= max(1.05 * found["promised"], found["promised"] + 64 * MIB)
     assert found["traced"] - found["generated"] > 0.5 * found["kept"]  # something was measured

@@ -54,7 +54,7 @@ def built(layers: int, heads: int, vocabulary: int) -> Any:
     return model
 
 
-def main(words: int, steps: int, layerwise: bool = False, **shape: int) -> None:
+def main(words: int, steps: int, layerwise: bool = False, reduced: str = "", **shape: int) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     model = built(**shape)
@@ -71,9 +71,17 @@ def main(words: int, steps: int, layerwise: bool = False, **shape: int) -> None:
     _, generated = held_by(generate)
     options: dict[str, Any] = {"max_new_tokens": steps, "gradients": layerwise}
     stated = lv.estimate(model, inputs=inputs, layerwise=layerwise, **options)
-    (made,), traced = held_by(lambda: lv.trace_inputs(model, inputs, max_memory=stated.peak, **options))
-    found = {"kept": stated.kept, "promised": stated.peak, "generated": generated, "traced": traced}
-    print(json.dumps(found | {"layerwise": made.provenance["replay"]["layerwise"]}))  # noqa: T201 - read by the test
+    promised, kept = stated.peak, stated.kept
+    if reduced:
+        names = [each.name for each in lv.list_signals() if not each.needs and (each.stepwise or reduced == "whole")]
+        options |= {"keep": "signals", "signals": names}
+        promised = stated.held(3) if reduced == "whole" else stated.held(3) // 3
+        lv.trace_inputs(model, short, **(options | {"max_new_tokens": 2}))
+        kept = promised // 3
+    (made,), traced = held_by(lambda: lv.trace_inputs(model, inputs, max_memory=promised, **options))
+    told = made.provenance["replay"]
+    found = {"kept": kept, "promised": promised, "generated": generated, "traced": traced, "window": told.get("window")}
+    print(json.dumps(found | {"layerwise": told["layerwise"]}))  # noqa: T201 - read by the test
 
 
 if __name__ == "__main__":
