@@ -25,7 +25,7 @@ from lvlmscope.inputs.prompt_text import is_messages
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.interface.progress import bar as progress_bar
 from lvlmscope.models.families import Family
-from lvlmscope.models.loaded_model import family_for, find_processor, unwrap
+from lvlmscope.models.loaded_model import family_for, find_processor, unwrap, with_processor
 from lvlmscope.runtime.attachment import stack_of, switch_on
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.requirements import FailedExample
@@ -162,7 +162,8 @@ class _Runner:
         if not interventions:
             return self._run(group)
         here = threading.get_ident()
-        handle = switch_on(self.model, interventions, family=self.family, thread=here, compiled=False)
+        known = with_processor(self.model, self.processor, self.family)
+        handle = switch_on(known, interventions, family=self.family, thread=here, compiled=False)
         try:
             results = self._run(group)
         finally:

@@ -16,7 +16,7 @@ from lvlmscope.inputs.given_answer import tokenize_answer
 from lvlmscope.inputs.preparation import ModelInputs, check_inputs, prepare
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.models.families import Family
-from lvlmscope.models.loaded_model import LoadedModel, family_for, find_processor, unwrap
+from lvlmscope.models.loaded_model import LoadedModel, family_for, find_processor, unwrap, with_processor
 from lvlmscope.runtime.attachment import intervene, stack_of
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.signal_trace import SignalTrace
@@ -286,7 +286,8 @@ def _replayed(
     vocabulary = getattr(family.text_config(unwrap(model)), "vocab_size", None)
     given = None if answer is None else tokenize_answer(answer, prepared, vocabulary)
     stack = stack_of(interventions)
-    with intervene(model, *stack, family=family) if stack else nullcontext():
+    known = with_processor(model, prepared.processor, family)
+    with intervene(known, *stack, family=family) if stack else nullcontext():
         return replay_prepared(model, family, prepared, options, answer=given, **rest)
 
 

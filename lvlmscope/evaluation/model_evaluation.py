@@ -25,7 +25,7 @@ from lvlmscope.evaluation.run_settings import describe_model, versions
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.interventions.placebo import Placebo
-from lvlmscope.models.loaded_model import find_processor, unwrap
+from lvlmscope.models.loaded_model import find_processor, unwrap, with_processor
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.protocol import Intervention
 
@@ -105,7 +105,7 @@ def evaluate(
         found = answer_items(bare, reader, data, prompt, description=PLAIN, **options)
         rows = [_row(data, chosen, parser, PLAIN, found)]
         for label, stack, control_of in _in_turn(stacks, shams):
-            with intervene(model, *stack) as handle:
+            with intervene(with_processor(model, reader), *stack) as handle:
                 found = answer_items(bare, reader, data, prompt, description=label, **options)
             row = replace(_row(data, chosen, parser, label, found), control_of=control_of, edits=handle.report())
             descriptions = tuple(one.describe() for one in stack)

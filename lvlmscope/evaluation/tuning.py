@@ -17,7 +17,7 @@ from lvlmscope.evaluation.paired_differences import ratio_values
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.interventions.registry import intervention_class
-from lvlmscope.models.loaded_model import find_processor, unwrap
+from lvlmscope.models.loaded_model import find_processor, unwrap, with_processor
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.protocol import Intervention
 
@@ -303,7 +303,7 @@ def _measure(
     def measured(intervention: Intervention | None) -> tuple[dict[str, float], int]:
         if intervention is None:
             return scored(answered()), 0
-        with intervene(model, intervention) as handle:
+        with intervene(with_processor(model, processor), intervention) as handle:
             texts = answered()
         report = handle.report()[0]
         return scored(texts), sum(int(report.get(key, 0)) for key in _EDITS)

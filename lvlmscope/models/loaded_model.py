@@ -17,7 +17,7 @@ from lvlmscope.models.pretrained_files import hub_options, load_processor, next_
 from lvlmscope.models.torchvision_check import require_working_torchvision
 from lvlmscope.registry import close_match
 
-__all__ = ["LoadedModel", "family_for", "find_processor", "read_model", "unwrap"]
+__all__ = ["LoadedModel", "family_for", "find_processor", "read_model", "unwrap", "with_processor"]
 
 _UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 _SOURCES = "'tiny', a hub id, a folder, or (model, processor)"
@@ -139,6 +139,24 @@ def _require_devices(device_map: Any) -> None:
                 got = f"device_map={str(each)!r}, and torch sees no {kind} device"
                 fix = "leave device_map out for the CPU"
                 raise UnsupportedOptionError(message(got, "a device of this machine", fix, task="load a model"))
+
+
+def with_processor(model: Any, processor: Any, family: Family | None = None) -> Any:
+    """A model beside the processor that a call uses, so that what is switched on knows its tokenizer.
+
+    Args:
+        model: What ``load`` gave, or a bare model.
+        processor: The processor, None where there is none.
+        family: Rules of the model's family, found by itself when None.
+
+    Returns:
+        What ``load`` would give, around the same wrappers; the model as it is without a processor.
+    """
+    if processor is None or (isinstance(model, LoadedModel) and model.processor is processor):
+        return model
+    own = model.model if isinstance(model, LoadedModel) else model
+    name = model.name if isinstance(model, LoadedModel) else str(getattr(unwrap(own), "name_or_path", ""))
+    return LoadedModel(model=own, processor=processor, name=name, family=family_for(model, family))
 
 
 def find_processor(model: Any, processor: Any = None) -> Any:
