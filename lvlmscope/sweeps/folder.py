@@ -2,8 +2,8 @@
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,13 +127,16 @@ def open_folder(folder: Path, signature: Mapping[str, Any], facts: Mapping[str, 
 
 
 def withdraw(folder: Path) -> None:
-    """Removes a sweep of which no part is whole; one that has a part stays.
+    """Removes a sweep of which no part is whole; one that has a part stays, and so does what is not the sweep's.
 
     Args:
         folder: Its folder.
     """
     if not (folder / MANIFEST).exists() or len((found := load_sweep(folder)).missing) < found.num_parts:
         return
-    for name in (WORDS, IMAGES, ERRORS):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    for table in (folder / WORDS, folder / IMAGES, folder / ERRORS):
+        for number in range(found.num_parts):
+            (table / part_name(number)).unlink(missing_ok=True)
+        with suppress(OSError):  # never made, or a folder of that name with files of the user's own
+            table.rmdir()
     (folder / MANIFEST).unlink()

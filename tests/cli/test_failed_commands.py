@@ -1,6 +1,7 @@
 """A command that fails leaves no folder and no file: not at --out, not above it."""
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -57,3 +58,23 @@ def test_a_sweep_that_fails_in_its_first_part_leaves_nothing(tmp_path: Path, mon
         done = run(*command)
     assert "No space left on device, at part 0" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_that_fails_leaves_what_is_not_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's photos lie in a folder with the name of one of the sweep's tables; the second table cannot be written."""
+    photo, written = tmp_path / "images" / "photo.png", pq.write_table
+    photo.parent.mkdir()
+    photo.write_bytes(b"the only copy")
+
+    def full_after_one(table: Any, file: Path, **options: Any) -> None:
+        if "words" not in str(file):
+            raise OSError(28, "No space left on device")
+        written(table, file, **options)
+
+    command = ("sweep", "tiny-chair", "-o", str(tmp_path), "--max-new-tokens", "2", "--signals", "log_prob")
+    with monkeypatch.context() as patched:
+        patched.setattr(pq, "write_table", full_after_one)
+        done = run(*command)
+    assert "No space left on device, at part 0" in done.stderr
+    assert photo.read_bytes() == b"the only copy"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["images", "photo.png"]
