@@ -61,13 +61,13 @@ def test_a_sweep_that_fails_in_its_first_part_leaves_nothing(tmp_path: Path, mon
 
 
 def test_a_sweep_that_fails_leaves_what_is_not_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user's photos lie in a folder with the name of one of the sweep's tables; the second table cannot be written."""
+    """While it runs the user puts a photo where a table will be; that table cannot be written."""
     photo, written = tmp_path / "images" / "photo.png", pq.write_table
-    photo.parent.mkdir()
-    photo.write_bytes(b"the only copy")
 
     def full_after_one(table: Any, file: Path, **options: Any) -> None:
         if "words" not in str(file):
+            photo.parent.mkdir(exist_ok=True)
+            photo.write_bytes(b"the only copy")
             raise OSError(28, "No space left on device")
         written(table, file, **options)
 
