@@ -68,6 +68,7 @@ FLAGS: dict[str, dict[str, tuple[Any, Any]]] = {
         "--start": (None, "cell"),
         "--cell": ("dgdpu", "residual_gru"),
         "--gates": ("dual", "constraint"),
+        "--weighting": (None, "confidence"),
         "--rank": (None, "2"),
         "--bias": (None, "3"),
         "--epochs": ("1", "2"),

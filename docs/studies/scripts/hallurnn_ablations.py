@@ -1,4 +1,4 @@
-"""Trains the four cells on one small budget and measures them beside the shipped one.
+"""Trains the five cells on one small budget and measures them beside the shipped one.
 
     python docs/studies/scripts/hallurnn_ablations.py OUT [--steps 120] [--captions 300]
 
@@ -26,6 +26,7 @@ CELLS: dict[str, tuple[dict[str, Any], float]] = {  # options and peak rate
     "dual": ({}, 1e-2),
     "constraint": ({"gates": "constraint"}, 1e-2),
     "correction": ({"gates": "correction"}, 1e-2),
+    "confidence": ({"weighting": "confidence"}, 1e-2),
     "residual_gru": ({"cell": "residual_gru"}, 1e-3),  # it adds to the stream freely: at 3e-3 its validation loss rose
 }
 

@@ -26,6 +26,9 @@ def hallurnn(  # noqa: PLR0917 - typer reads options from parameters
     gates: Annotated[
         Literal["dual", "constraint", "correction"], typer.Option(help=_NEW + "its gates (dgdpu).")
     ] = "dual",
+    weighting: Annotated[
+        Literal["confidence"] | None, typer.Option(help=_NEW + "gates weighted by their confidence (dgdpu).")
+    ] = None,
     rank: Annotated[int | None, typer.Option(min=1, help=_NEW + "rank of its matrices; whole when left out.")] = None,
     bias: Annotated[
         float | None, typer.Option(help=_NEW + "first bias of its last gate; 6, near identity, when left out (gru: 0).")
@@ -53,7 +56,7 @@ def hallurnn(  # noqa: PLR0917 - typer reads options from parameters
     """
     quieten()
     given: dict[str, Any] = {name: value for name, value in locals().items() if name in _SETTINGS}
-    new = {"cell": cell, "gates": gates, "rank": rank}
+    new = {"cell": cell, "gates": gates, "weighting": weighting, "rank": rank}
     _train(read=(data, images, skip), settings=given, model=(model, dtype), start=start, new=new, bias=bias)
 
 

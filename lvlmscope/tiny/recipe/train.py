@@ -1,6 +1,7 @@
 """Trains the bundled model the way large ones come about: language first, then alignment, then both together.
 
-    python -m lvlmscope.tiny.recipe.train OUT        # resumes from OUT/checkpoint.pt when it is there
+    python -m lvlmscope.tiny.recipe.train OUT            # resumes from OUT/checkpoint.pt when it is there
+    python -m lvlmscope.tiny.recipe.train OUT --seed 8   # another model of the same world, scenes and weights redrawn
 
 1. `language`: the decoder alone. A third of the samples are captions without any image; this plants the prior. The
    others are dialogues about scenes written out as 64 words, from which objects are dropped at times, so that it learns
@@ -10,8 +11,8 @@
 3. `joint`: everything, on images and dialogues; `polish`: the same, warmed up once more.
 """
 
+import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -297,6 +298,16 @@ def export(run: Run) -> None:
     (run.out / "curve.json").write_text(json.dumps({"recipe": asdict(run.recipe), "curve": run.curve}))
 
 
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seed", type=int, default=Recipe().seed)
+    parser.add_argument("--threads", type=int, default=2)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    train(asked.out, Recipe(seed=asked.seed))
+
+
 if __name__ == "__main__":
-    torch.set_num_threads(2)
-    train(Path(sys.argv[1]), Recipe())
+    main()
