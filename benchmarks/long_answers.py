@@ -63,7 +63,7 @@ def measure(plan: Plan) -> Table:
         about=f"{SHAPES[name].about}; an answer of {STEPS:,} tokens that is given, six signals. Rows of all steps "
         f"would take {whole:,.0f} MB. Peaks are of processes of their own, beyond what was resident before, with the "
         "cache of prompt and answer; that of the forward has the cache, too, and is subtracted. What the C allocator "
-        "keeps of freed blocks is among them: those of less than 32 MB, as a layer's rows are in small windows.",
+        "keeps of freed blocks is among them.",
         columns={"run": "text", "window": "count", "peak": "MB", "over": "MB", "cpu": "s"},
         rows=rows,
     )

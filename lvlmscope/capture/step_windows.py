@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from lvlmscope.capture.freed_memory import give_back_freed
 from lvlmscope.capture.memory_limit import choose_keeping
 from lvlmscope.capture.options import TraceOptions
 from lvlmscope.capture.replay import Replay, replay_block
@@ -67,6 +68,7 @@ def reduce_in_windows(
             parts[sample] += [_reduced(batch, sample, options)] if steps else []
         replay = replay.without_rows()
         del batch  # with its rows, before those of the next window are made
+        give_back_freed()
         if worst is None or replay.agreement.difference > worst.agreement.difference:
             worst = replay
     assert worst is not None

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch.utils.checkpoint import checkpoint
 from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
+from lvlmscope.capture.freed_memory import give_back_freed
 from lvlmscope.capture.row_recorder import RowRecorder
 from lvlmscope.decoding.generation_record import Generation
 from lvlmscope.hooks.instance_attributes import shadowed
@@ -115,13 +116,20 @@ def _checkpointed(run: "_Rerun", thread: int, *args: Any, **kwargs: Any) -> Any:
 
 
 class _Rerun:
-    """A layer's forward that, from its second call on, first takes the rows it added before out of the cache."""
+    """A layer's forward that, from its second call on, first takes the rows it added before out of the cache.
+
+    By then the graph of the layer above is freed.
+    """
 
     def __init__(self, forward: Any, cache: Any, rows: int) -> None:
         self.forward, self.cache, self.rows = forward, cache, rows
         self.before: int | None = None
+        self.has_run = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.has_run:
+            give_back_freed()
+        self.has_run = True
         if isinstance(self.cache, DynamicLayer):
             length = self.cache.get_seq_length()
             if self.before is None:
