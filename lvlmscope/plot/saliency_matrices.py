@@ -19,6 +19,7 @@ from lvlmscope.plot.data.unit_labels import axis_label, heading_of
 from lvlmscope.plot.drawing.matrix import draw_matrix
 from lvlmscope.plot.drawing.plotly_figures import check_backend
 from lvlmscope.plot.figure_style import WIDTH
+from lvlmscope.traces.array_attributes import bounds_of
 from lvlmscope.traces.requirements import require_trace
 from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.word_values import defined_mean
@@ -99,7 +100,8 @@ def saliency_matrix(
     heading = title if title is not None else heading_of(values, averaged)
     summed = len(keys) < len(trace.tokens)
     column = int(trace.image_keys.numpy().argmax()) if summed else None  # the columns before it are all there
-    scaled = _scaled(cells, column, scale, (axis_label(values), vmax, cmap))
+    added = axis_label(values) if column is None else _label_of_sums(values, cells[:, column])
+    scaled = _scaled(cells, column, scale, (axis_label(values), added, vmax, cmap))
     size = (width, matrix_height(len(cells)))
     panel = matrix_panel(
         scaled.cells,
@@ -125,16 +127,16 @@ class _Scaled:
 
 
 def _scaled(
-    cells: np.ndarray, column: int | None, how: ScaleChoice, texts: tuple[str, float | None, str | None]
+    cells: np.ndarray, column: int | None, how: ScaleChoice, texts: tuple[str, str, float | None, str | None]
 ) -> _Scaled:
-    label, vmax, cmap = texts
+    label, added, vmax, cmap = texts
     if how == "shared" or column is None:
         if column is not None:
-            label += "; image keys added up"
+            label = f"{added}; image keys added up"
         parts, own = [cells], None
     else:
         own_scale = scales_of([cells[:, column]], "robust", colours=cmap)[0]
-        named = f"{label}: image keys added up" + (f"; last colour: {own_scale.beyond}" if own_scale.beyond else "")
+        named = f"{added}: image keys added up" + (f"; last colour: {own_scale.beyond}" if own_scale.beyond else "")
         own = CellColumn(column=column, scale=own_scale, label=named)
         parts = [np.delete(cells, column, axis=1)]
     most = _without_sink(parts[0]) if how != "shared" else parts[0]
@@ -144,6 +146,14 @@ def _scaled(
     scale = scales_of(parts, "shared", vmax=high, colours=cmap)[0]
     label += f"; last colour: {scale.beyond}" if scale.beyond else ""
     return _Scaled(cells=cells, scale=scale, label=label, own=own)
+
+
+def _label_of_sums(values: xr.DataArray, sums: np.ndarray) -> str:
+    """The quantity and its unit; added up, what was within bounds may leave them."""
+    within = np.nanmax(sums) <= bounds_of(values.attrs)[1]
+    named = values.copy(deep=False)
+    named.attrs = {name: value for name, value in values.attrs.items() if name != "bounds" or within}
+    return axis_label(named)
 
 
 def _without_sink(cells: np.ndarray) -> np.ndarray:

@@ -229,3 +229,27 @@ def test_axes_with_plotly_are_refused(draw):
     signal = layer_image_entropy(planted_trace())
     with pytest.raises(ModelInputError, match=r"got backend='plotly' and ax="):
         draw(signal, backend="plotly", ax=Figure().subplots())
+
+
+def test_shares_that_are_added_up_are_called_a_share_only_as_long_as_they_are_one():
+    trace = planted_trace(side=2, steps=3)
+    shares = {"long_name": "planted", "units": "1", "bounds": (0.0, 1.0)}
+    for each, unit in ((0.2, "share of 1"), (0.7, "pure number")):
+        signal = xr.DataArray(np.full((3, 8), each), dims=("step", "key"), attrs=shares)
+        figure = plot.saliency_matrix(trace, signal)
+        labels = [" ".join(axes.get_ylabel().split()) for axes in figure.axes[1:]]
+        assert sorted(labels) == sorted(["planted (share of 1)", f"planted ({unit}): image keys added up"])
+
+
+def test_the_second_bar_of_a_low_matrix_stands_beside_the_first_ones_label():
+    trace = planted_trace(side=2, steps=1)
+    values = np.full((1, 6), 0.1)
+    values[:, 0] = 3.0
+    signal = xr.DataArray(values, dims=("step", "key"), attrs={"long_name": "planted quantity", "units": "1"})
+    figure = plot.saliency_matrix(trace, signal, backend="plotly")
+    first, second = (one.colorbar for one in figure.data)
+    inner = figure.layout.width - figure.layout.margin.l - figure.layout.margin.r
+    lines = first.title.text.count("<br>") + 1
+    assert lines > 2
+    assert (second.x - first.x) * inner >= 52 + 17 * lines
+    assert second.x * inner + 52 + 17 * (second.title.text.count("<br>") + 1) <= inner + figure.layout.margin.r

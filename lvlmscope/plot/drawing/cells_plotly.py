@@ -16,7 +16,8 @@ from lvlmscope.plot.figure_style import wrapped
 __all__ = ["plotly_cells"]
 
 _MOST_CELLS: Final = 400_000  # a browser draws so many without a halt
-_BAR: Final = 80  # pixels of a colour bar with its numbers and its label
+_BAR: Final = 80  # pixels of a colour bar with its numbers and its label, at least
+_NUMBERS, _LINE = 56, 18  # of these, bar and numbers, and a line of the label
 _GAP: Final = 46
 
 
@@ -47,7 +48,8 @@ def plotly_cells(
     figure.update_layout(**{name: value for name, value in look.items() if name not in ("xaxis", "yaxis", "title")})
     margin = {"t": top, "b": foot, "l": 72, "r": 10}
     figure.update_layout(plot_bgcolor=UNDEFINED, margin=margin, height=round(high + top + foot))
-    for number, ends in enumerate(_places(panels, size[0] * PIXELS - 82, below=below), 1):
+    tall = (size[1] * PIXELS - 60) / (count if below else 1)
+    for number, ends in enumerate(_places(panels, (size[0] * PIXELS - 82, tall), below=below), 1):
         _add_panel(figure, panels, number, (size, ends), below=below)
     own = wrapped(panels[0].title, inches=size[0] * 0.95) if count == 1 else ""
     title: dict[str, Any] = {"text": plain(heading or own), "font": {"size": 13 if heading else 15}}
@@ -91,9 +93,14 @@ def _add_panel(
     _place_bars(figure, panels, number - 1, (right, high / len(panels) if below else high))
 
 
-def _places(panels: Sequence[CellPanel], wide: float, *, below: bool) -> list[tuple[float, float]]:
+def _places(panels: Sequence[CellPanel], size: tuple[float, float], *, below: bool) -> list[tuple[float, float]]:
     """Left and right end of each map, from 0 to 1, with room for the bars that stand beside it."""
-    bars = [_BAR * (_own_bar(panels, n, below=below) + (one.own is not None)) for n, one in enumerate(panels)]
+    wide, tall = size
+    bars = [
+        _own_bar(panels, n, below=below) * _wide_bar(one.label, tall)
+        + (0 if one.own is None else _wide_bar(one.own.label, tall))
+        for n, one in enumerate(panels)
+    ]
     if below:
         return [(0.0, 1 - bar / wide) for bar in bars]
     each = (wide - sum(bars) - _GAP * (len(panels) - 1)) / len(panels)
@@ -102,6 +109,16 @@ def _places(panels: Sequence[CellPanel], wide: float, *, below: bool) -> list[tu
         places.append((left / wide, (left + each) / wide))
         left += each + bar + _GAP
     return places
+
+
+def _bar_label(label: str, tall: float) -> str:
+    """A label in lines that fit beside a bar of so many pixels."""
+    return wrapped(label, inches=max(tall / PIXELS * 0.95, 1.4))
+
+
+def _wide_bar(label: str, tall: float) -> int:
+    """Pixels of a bar of a height with its numbers and the lines of its label."""
+    return max(_BAR, _NUMBERS + _LINE * (_bar_label(label, tall).count("\n") + 1))
 
 
 def _own_bar(panels: Sequence[CellPanel], number: int, *, below: bool) -> bool:
@@ -161,10 +178,11 @@ def _place_bars(figure: Any, panels: Sequence[CellPanel], number: int, place: tu
     bottom, top = figure.layout[axis].domain
     below = (len(panels) > 1 and top < 1) or bottom > 0
     maps = [one for one in figure.data if one.type == "heatmap" and one.yaxis == axis.replace("axis", "")]
-    wide = float(figure.layout.width) - 82
+    wide, offset = float(figure.layout.width) - 82, 6
     for n, one in enumerate(maps):
-        label = wrapped(one.colorbar.title.text.replace("<br>", "\n"), inches=max(high / PIXELS * 0.95, 1.4))
-        title = {"text": label.replace("\n", "<br>"), "side": "right"}
-        x = right + (6 + n * _BAR) / wide
+        label = one.colorbar.title.text.replace("<br>", "\n")
+        title = {"text": _bar_label(label, high).replace("\n", "<br>"), "side": "right"}
+        x = right + offset / wide
         one.colorbar.update(x=x, xanchor="left", thickness=12, len=top - bottom, y=(top + bottom) / 2, title=title)
         one.showscale = n > 0 or _own_bar(panels, number, below=below)
+        offset += _wide_bar(label, high)
