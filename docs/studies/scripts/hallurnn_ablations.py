@@ -8,6 +8,7 @@ docs/studies/data/hallurnn_ablations.json and prints the table.
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,14 @@ CELLS: dict[str, tuple[dict[str, Any], float]] = {  # options and peak rate
 }
 
 
-def train_all(out: Path, steps: int, scenes: int) -> None:
+def train_all(out: Path, steps: int, scenes: int, names: Sequence[str]) -> None:
     """Trains what is missing, each cell with the same data, seed and number of steps."""
     if not (out / "scenes/llava_instruct.json").exists():
         write_scenes(out / "scenes", n=scenes, surprising=0.5)
     records, _ = read_records(out / "scenes/llava_instruct.json", out / "scenes/images")
     DepthCell(CellConfig(hidden_size=192), bias=1.0).save(out / "untrained")  # what damping alone does
     for name, (kind, rate) in CELLS.items():
-        if (out / name / "cell.json").exists():
+        if name not in names or (out / name / "cell.json").exists():
             continue
         settings: dict[str, Any] = {"max_steps": steps, "rate": rate, "batch": 24, "emphasis": 8.0}
         options = TrainingOptions(output=out / name, save_steps=steps, gradient_checkpointing=False, **settings)
@@ -71,9 +72,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--scenes", type=int, default=6000)
     parser.add_argument("--captions", type=int, default=300)
-    parser.add_argument("--only", nargs="*", help="measure these cells only; the others keep their numbers")
+    parser.add_argument("--only", nargs="*", help="train and measure these cells only; the others keep their numbers")
     given = parser.parse_args()
-    train_all(given.out, given.steps, given.scenes)
+    train_all(given.out, given.steps, given.scenes, given.only or tuple(CELLS))
     held = [one for split in SPLITS for one in lv.tiny.scenes(split, n=given.captions // len(SPLITS), seed=0)]
     model = lv.load("tiny")
     cells: dict[str, str | None] = {
