@@ -29,6 +29,7 @@ from lvlmscope.evaluation.datasets.bundled import bundled_dataset
 from lvlmscope.evaluation.metrics.vocabulary import vocabulary as bundled_vocabulary
 from lvlmscope.evaluation.paired_differences import Difference
 from lvlmscope.evaluation.word_labels import label_words
+from lvlmscope.inputs.preparation import prepare
 
 DATA: Final = Path(__file__).parents[1] / "data/methods"
 METHODS: Final = tuple(name for name in lv.list_interventions() if name != "Placebo")
@@ -147,7 +148,7 @@ def seconds(scenes: Sequence[Any], stack: Sequence[Any]) -> tuple[float, int]:
     spent, tokens = 0.0, 0
     with lv.intervene(model(), *stack):
         for scene in scenes:
-            inputs = model().inputs(scene.image, "Describe the image.")
+            inputs = prepare(scene.image, "Describe the image.", model().processor, model().family).inputs
             began = time.process_time()
             answer = model().model.generate(**inputs, max_new_tokens=48, do_sample=False)
             spent += time.process_time() - began
