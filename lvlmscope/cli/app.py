@@ -19,14 +19,15 @@ from lvlmscope.cli.completion import complete_intervention
 from lvlmscope.cli.library_progress import quieten
 from lvlmscope.cli.loaded_files import Load, load_files
 from lvlmscope.cli.option_limits import MAX_SEED
-from lvlmscope.errors import LvlmscopeError
+from lvlmscope.errors import LvlmscopeError, UnsupportedOptionError, message
 from lvlmscope.models.torchvision_check import blame_torchvision
 
 __all__ = ["app", "main"]
 
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 
-app = typer.Typer(name="lvlmscope", no_args_is_help=True, pretty_exceptions_enable=False)
+_HELP: Final = {"help_option_names": ["-h", "--help"]}  # subcommands have it from here
+app = typer.Typer(name="lvlmscope", no_args_is_help=True, pretty_exceptions_enable=False, context_settings=_HELP)
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; files of the same name are replaced.")]
 Interventions = Annotated[
@@ -102,7 +103,7 @@ def trace(  # noqa: PLR0917 - typer reads options from parameters
 
 
 @app.command()
-def report(
+def report(  # noqa: PLR0917 - typer reads options from parameters
     trace: Annotated[Path, typer.Argument(help="Trace file (.safetensors).")],
     compare: Annotated[
         Path | None, typer.Option(help="Second trace file of the same prompt, such as with an intervention on.")
@@ -111,13 +112,26 @@ def report(
         "case.html"
     ),
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Attention on the image, word by word",
+    hallucinated: Annotated[
+        list[str] | None, typer.Option(help="Words of the answer to mark so, wherever they stand; repeatable.")
+    ] = None,
+    grounded: Annotated[list[str] | None, typer.Option(help="Words to mark as grounded, likewise.")] = None,
+    diagnosis: Annotated[bool, typer.Option(help="Diagnose the traces.")] = True,
+    model: Annotated[
+        str | None, typer.Option(help="What made the traces ('tiny', a folder, or a hub id), for its logit lens.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="Such as bfloat16; 'auto' takes the files' own.")] = "auto",
+    device_map: Annotated[str | None, typer.Option(help="Such as 'auto' to use the GPUs; without it the CPU.")] = None,
     load: Load = None,
 ) -> None:
     """Writes one HTML file to look through a trace word by word, without server or network."""
+    quieten()
     load_files(load)
     from lvlmscope.cli.commands.report import run_report
 
-    run_report(trace, compare, out, title)
+    loading = None if model is None else {"source": model, "dtype": dtype, "device_map": device_map}
+    marks = {"hallucinated": hallucinated or [], "grounded": grounded or []}
+    run_report(trace, compare, out, title=title, marks=marks, diagnosis=diagnosis, loading=loading)
 
 
 @app.command()
@@ -162,17 +176,20 @@ def signals(
 
 @app.command()
 def check(
-    model: Annotated[str, typer.Argument(help="'tiny', a folder, or a hub id.")] = "tiny",
+    name: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="The same as --model.")] = None,
+    model: Annotated[str | None, typer.Option(help="'tiny', a folder, or a hub id; 'tiny' when left out.")] = None,
     load: Load = None,
 ) -> None:
     """Checks numerically that a model's rows can be trusted; exit code 1 when they cannot."""
+    if name is not None and model is not None:
+        raise UnsupportedOptionError(message(f"{name!r} and --model {model}", "one model", "leave the first out"))
     quieten()
     load_files(load)
     from lvlmscope.cli.console import console
     from lvlmscope.verification.loading import load as load_model
     from lvlmscope.verification.self_check import check as check_model
 
-    found = check_model(load_model(model, check=False))
+    found = check_model(load_model(model or name or "tiny", check=False))
     console.print(repr(found), soft_wrap=True, highlight=False)
     if not found.passed:
         raise typer.Exit(1)
@@ -198,5 +215,5 @@ def main() -> None:
         sys.exit(2)
     except OSError as error:  # a full disk, a name that is too long, a file that another process removed
         named = f" ({error.filename})" if error.filename else ""
-        sys.stderr.write(f"lvlmscope: read or write a file: {error.strerror or error}{named}\n")
+        sys.stderr.write(f"lvlmscope: read or write a file: {error.strerror or error}{named}.\n")
         sys.exit(2)

@@ -57,6 +57,12 @@ FLAGS: dict[str, dict[str, tuple[Any, Any]]] = {
         "TRACE": ("a.safetensors", "b.safetensors"),
         "--compare": (None, "b.safetensors"),
         "--title": ("A", "B"),
+        "--hallucinated": (None, "word1"),
+        "--grounded": (None, "word1"),
+        "--no-diagnosis": (None, True),
+        "--model": ("a", "b"),
+        "--dtype": ("float32", "bfloat16"),
+        "--device-map": (None, "auto"),
         "--out": ("a.html", "b.html"),
     },
     "train hallurnn": {
@@ -120,6 +126,8 @@ def told(value: Any) -> Any:
         return value.config, [each.tolist() for each in value.parameters()]
     if isinstance(value, dict):
         return {name: told(each) for name, each in value.items()}
+    if callable(value):  # marks of a trace
+        return repr(value(planted_trace()))
     return repr(value)
 
 
@@ -146,6 +154,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(f"{in_trace}.plot.compare", lambda *_: SimpleNamespace(savefig=lambda *_, **__: None))
     monkeypatch.setattr(f"{in_trace}.effect", lambda *_: "")
     monkeypatch.setattr("lvlmscope.cli.commands.report.report", record("report", lambda _, out: _written(out)))
+    monkeypatch.setattr("lvlmscope.cli.commands.report.load", record("load", lambda *_: model))
     monkeypatch.setattr("lvlmscope.sweeps.sweep", record("sweep", lambda *_: folder))
     monkeypatch.setattr("lvlmscope.verification.loading.load", record("load", lambda *_: model))
     monkeypatch.setattr(f"{in_training}.train_cell", record("train", lambda *_: SimpleNamespace(history=[])))

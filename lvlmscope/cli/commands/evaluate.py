@@ -17,9 +17,9 @@ def evaluate(  # noqa: PLR0917 - typer reads options from parameters
         str,
         typer.Argument(
             help="chair, pope, mme or amber with DATA; tiny-chair or tiny-pope without; "
-            "tiny, or a folder of a model that knows the bundled world: that model's report card.",
+            "card: the report card of --model, one that knows the bundled world; its name or folder here is the same.",
         ),
-    ] = "tiny",
+    ] = "card",
     data: Annotated[
         Path | None,
         typer.Argument(help="chair: COCO instances or a table; pope: questions; mme, amber: their folder."),

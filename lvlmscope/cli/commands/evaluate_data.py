@@ -51,6 +51,7 @@ _READING: Final = (
 )
 _RUNNING: Final = ("model", "perturb", "placebo", "prompt", "batch_size", "max_new_tokens", "intervention", "grid")
 _SCORING: Final = ("captions", "parser", "resamples", "out")
+CARD: Final = "card"
 _CARD: Final = ("n", "max_new_tokens", "intervention")
 
 
@@ -63,11 +64,13 @@ def run_evaluation(given: Mapping[str, Any]) -> None:
     Raises:
         EvaluationError: An option that does not belong to what is evaluated.
     """
+    if given["what"] == CARD:
+        given = {**given, "what": given["model"] or "tiny", "model": None}
     what = given["what"]
     if what not in (*METRICS, *BUNDLED):
-        close = close_match(what, (*METRICS, *BUNDLED))
+        close = close_match(what, (*METRICS, *BUNDLED, CARD))
         if close and what != "tiny" and not Path(what).is_dir():
-            expected = f"{', '.join((*METRICS, *BUNDLED))}, tiny, or a folder of a model"
+            expected = f"{', '.join((*METRICS, *BUNDLED))}, card, or a folder of a model"
             raise EvaluationError(message(repr(what), expected, f"did you mean {close!r}", task="evaluate"))
         _refuse(given, [n for n in (*_READING, *_RUNNING, *_SCORING) if n not in _CARD], f"the report card of {what}")
         _print_card(given)
