@@ -68,6 +68,7 @@ class LogitMixing:
         self._beams = beams
         self._named = {(each, name): other for each in mixing for name, other in each.call("branches", prompt).items()}
         self._branches: dict[tuple[ActiveIntervention, str], Branch] = {}
+        self._begun: list[tuple[PromptInputs, Branch]] = []
         self._beside: list[ActiveIntervention] = []
         self._ahead: dict[tuple[ActiveIntervention, int], CandidateRows] = {}
         self._prompt = prompt
@@ -85,12 +86,21 @@ class LogitMixing:
                 got, expected = f"the branch {name!r}", ", ".join(names) or "a session with branches"
                 raise InterventionError(message(got, expected, fix, task=f"mix logits with {owner.name}"))
             named = self._named[owner, name]
-            self._branches[owner, name] = self._begun(named() if callable(named) else named)
-            if self._replayed is not None:
-                self._branches[owner, name].replay(self._replayed)
+            self._branches[owner, name] = self._sequence(named() if callable(named) else named)
         return self._branches[owner, name]
 
-    def _begun(self, prompt: PromptInputs) -> Branch:
+    def _sequence(self, prompt: PromptInputs) -> Branch:
+        """The sequence after these prompts; branches with the same prompts share one."""
+        for begun, branch in self._begun:
+            if begun.same_as(prompt):
+                return branch
+        branch = self._started(prompt)
+        if self._replayed is not None:
+            branch.replay(self._replayed)
+        self._begun.append((prompt, branch))
+        return branch
+
+    def _started(self, prompt: PromptInputs) -> Branch:
         hooks = self._instrumentation
         others = [each for each in hooks.active if each not in self._mixing and not each.session.chooses_tokens]
         fresh = [each.fresh(hooks.model_info) for each in others] if prompt.edited else []

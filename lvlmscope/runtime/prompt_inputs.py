@@ -38,6 +38,20 @@ class PromptInputs:
         """Whether any of the prompts has an image token."""
         return bool(self.image_keys.any())
 
+    def same_as(self, other: "PromptInputs") -> bool:
+        """Whether a sequence after these prompts is one after the other's: equal inputs, and the same acts on both.
+
+        Args:
+            other: Variants of the same prompts.
+        """
+        if self.edited != other.edited or len(self.interventions) != len(other.interventions):
+            return False
+        if not all(own is theirs for own, theirs in zip(self.interventions, other.interventions, strict=True)):
+            return False
+        return self.inputs.keys() == other.inputs.keys() and all(
+            own is (theirs := other.inputs[name]) or _equal(own, theirs) for name, own in self.inputs.items()
+        )
+
     def with_edits(self) -> "PromptInputs":
         """The same prompts; the other interventions that are on edit their forwards, too."""
         return replace(self, edited=True)
@@ -146,3 +160,10 @@ class PromptInputs:
 
 def _holds_pixels(name: str, value: Any) -> bool:
     return "pixel_values" in name and isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two inputs of a model are equal; of what is no tensor, only if it is the same kind of plain value."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+    return isinstance(one, bool | int | float | str) and type(one) is type(other) and one == other
