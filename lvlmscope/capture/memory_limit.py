@@ -45,6 +45,7 @@ class Estimate:
         gradient: Bytes of their gradients kept.
         hidden: Bytes of the hidden states kept.
         working: Bytes that the replay needs beside what is kept, at its peak.
+        mixing: Bytes of second sequences, with their caches, and of mixed logits; 0 where no intervention mixes logits.
         layerwise: Whether the graph of one layer at a time is held, which runs the block twice.
     """
 
@@ -55,6 +56,7 @@ class Estimate:
     gradient: int
     hidden: int
     working: int
+    mixing: int = 0
     layerwise: bool = False
 
     @property
@@ -76,12 +78,13 @@ class Estimate:
         Args:
             copies: Times.
         """
-        return max(self.kept + self.working, copies * self.kept)
+        return max(self.kept + self.working + self.mixing, copies * self.kept)
 
     def __str__(self) -> str:
         """One line per part, in MB."""
         shape = f"{self.prompt} prompt tokens, up to {self.steps} steps, {self.keys} keys kept"
-        parts = {"rows": self.rows, "gradient": self.gradient, "hidden": self.hidden, "working": self.working}
+        parts = {"rows": self.rows, "gradient": self.gradient, "hidden": self.hidden}
+        parts |= {"working": self.working, "mixing": self.mixing}
         lines = [f"{name:<10}{size / 1e6:12,.1f} MB" for name, size in (parts | {"peak": self.peak}).items() if size]
         return "\n".join([shape, *lines])
 
@@ -144,6 +147,7 @@ def estimate_inputs(
     precision: Precision,
     layerwise: bool = False,
     before: int = 0,
+    mixing: int = 0,
 ) -> Estimate:
     """As ``estimate``, for inputs that are ready.
 
@@ -157,6 +161,7 @@ def estimate_inputs(
         precision: As for ``trace``.
         layerwise: Hold the graph of one layer at a time.
         before: Answer tokens before these steps, whose keys are cached.
+        mixing: Bytes that interventions which mix logits take.
 
     Returns:
         The estimate.
@@ -196,6 +201,7 @@ def estimate_inputs(
         gradient=kept if gradients else 0,
         hidden=batch * steps * (layers + 1) * width * 4 if hidden_states else 0,
         working=whole + cache + held * per_layer + layers * batch * steps * streams * width * 4 + logits,
+        mixing=mixing,
         layerwise=layerwise and gradients,
     )
 
@@ -228,7 +234,7 @@ def fit_into(
         steps: Answer tokens at most.
         copies: Times that what is kept is held for a moment.
         otherwise: What else would fit, for the message.
-        **options: gradients, hidden_states, keep and precision as for ``estimate_inputs``.
+        **options: gradients, hidden_states, keep, precision and mixing as for ``estimate_inputs``.
 
     Returns:
         False when everything fits at once, True when it does one layer at a time.

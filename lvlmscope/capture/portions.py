@@ -37,6 +37,7 @@ def portions(
     steps: int,
     *,
     edited: bool,
+    mixing: int = 0,
 ) -> Portions:
     """What must be held at once, and what may not be, to stay within ``max_memory``.
 
@@ -46,6 +47,7 @@ def portions(
         inputs: Model inputs.
         steps: Answer tokens at most.
         edited: Whether interventions are on: what they know of an answer goes through it from its start.
+        mixing: Bytes that those of them which mix logits take.
 
     Returns:
         Everything at once where it fits; otherwise some steps at a time where signals allow it, or the graph of one
@@ -60,6 +62,7 @@ def portions(
     limit = parse_size(options.max_memory or "")
     reads = f"; without {', '.join(whole)} some steps at a time can be read" if whole and not edited else ""
     held: dict[str, Any] = {"copies": _REDUCING if options.signals else 2, "otherwise": reads}
+    held["mixing"] = mixing
     return Portions(layerwise=fit_into(limit, model, family, inputs, steps, **held, **_kept(options)))
 
 

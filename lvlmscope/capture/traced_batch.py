@@ -8,6 +8,7 @@ import torch
 
 from lvlmscope.capture.generation import generate_answer, search_beams
 from lvlmscope.capture.memory_limit import choose_keeping
+from lvlmscope.capture.mixing_memory import mixing_bytes
 from lvlmscope.capture.options import TraceOptions
 from lvlmscope.capture.portions import Portions, portions
 from lvlmscope.capture.provenance import describe_origin
@@ -115,7 +116,8 @@ def replay_prepared(
         if options.max_memory is not None:
             prompt = prepared.inputs["input_ids"].shape[1]
             steps = answer_limit(family.core(bare), prompt, generation) if answer is None else len(answer)
-            held = portions(options, bare, family, prepared.inputs, steps, edited=bool(active))
+            mixing = mixing_bytes(instrumentation, prepared.inputs, steps)
+            held = portions(options, bare, family, prepared.inputs, steps, edited=bool(active), mixing=mixing)
         if options.gradients:
             refuse_gradients(bare, family, layerwise=held.layerwise, interventions=active)
         made = _generate(instrumentation, prepared, answer, generation, progress=progress)

@@ -8,7 +8,14 @@ import torch
 from lvlmscope.errors import UnsupportedModelError, message
 from lvlmscope.models.families import Family
 
-__all__ = ["attention_layers", "inner_width", "parallel_streams", "refuse_unequal_heads", "require_one_stream"]
+__all__ = [
+    "attention_layers",
+    "inner_width",
+    "key_value_width",
+    "parallel_streams",
+    "refuse_unequal_heads",
+    "require_one_stream",
+]
 
 # Gemma3n's AltUp, manifold hyper-connections (GLM5), Qwen4's hyper-connections
 _STREAMS: Final = ("altup_num_inputs", "hc_mult", "hc_count")
@@ -100,6 +107,25 @@ def inner_width(config: Any) -> int:
     dense = max(_each(config, "intermediate_size"), default=0)
     routed = experts * max(_each(config, "moe_intermediate_size"), default=0)
     return max(dense, routed) or 4 * int(config.hidden_size)
+
+
+def key_value_width(config: Any) -> int:
+    """Numbers that a token's keys and values of one layer take in a cache, in the layer with most.
+
+    Args:
+        config: The decoder's config.
+
+    Returns:
+        The width of both together.
+    """
+    heads = int(config.num_attention_heads)
+    groups = max(_each(config, "num_key_value_heads"), default=heads)
+    usual = max(_each(config, "head_dim"), default=0) or int(config.hidden_size) // heads
+    usual = max([usual, *_each(config, "global_head_dim")])
+    latent = max(_each(config, "qk_nope_head_dim"), default=0) + max(_each(config, "qk_rope_head_dim"), default=0)
+    if latent:  # keys and values made from a latent state are cached as each head has them
+        return heads * (latent + max(_each(config, "v_head_dim"), default=latent))
+    return 2 * groups * usual
 
 
 def _each(config: Any, name: str) -> list[int]:

@@ -21,10 +21,19 @@ MIB = 2**20
         ({"words": 1000, "steps": 40, "layers": 12, "heads": 32, "vocabulary": 1000}, {}),
         ({"words": 1000, "steps": 40, "layers": 12, "heads": 32, "vocabulary": 1000}, {"layerwise": True}),
         ({"words": 100, "steps": 80, "layers": 4, "heads": 16, "vocabulary": 60_000}, {}),
+        ({"words": 100, "steps": 200, "layers": 4, "heads": 16, "vocabulary": 60_000}, {"mixed": True}),
         ({"words": 1000, "steps": 80, "layers": 12, "heads": 32, "vocabulary": 1000}, {"reduced": "whole"}),
         ({"words": 1000, "steps": 80, "layers": 12, "heads": 32, "vocabulary": 1000}, {"reduced": "windows"}),
     ],
-    ids=["rows", "layerwise gradients", "vocabulary", "signals", "signals in windows"],
+    ids=[
+        "rows",
+        "layerwise gradients",
+        "vocabulary",
+        "caches of branches",
+        "logits of branches",
+        "signals",
+        "signals in windows",
+    ],
 )
 def test_a_trace_takes_what_its_estimate_says(shape: dict[str, int], options: dict[str, Any]) -> None:
     # With the allocator as users have it: what it keeps of freed blocks is resident, too

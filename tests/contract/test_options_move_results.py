@@ -403,6 +403,7 @@ TABLE: dict[str, dict[str, Change]] = {
         "keep": Change(lambda: "image_answer", fields("rows")),
         "precision": Change(lambda: "float16", fields("rows")),
         "layerwise": Change(lambda: True, fields("peak"), {"gradients": True}),
+        "interventions": Change(lambda: (lv.VCD(),), fields("peak")),
         "family": Change(half_blind, fields("keys"), {"keep": "image_answer"}),
     },
     "intervene": EDITS,

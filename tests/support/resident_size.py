@@ -54,7 +54,7 @@ def built(layers: int, heads: int, vocabulary: int) -> Any:
     return model
 
 
-def main(words: int, steps: int, layerwise: bool = False, reduced: str = "", **shape: int) -> None:
+def main(words: int, steps: int, layerwise: bool = False, reduced: str = "", mixed: bool = False, **shape: int) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     model = built(**shape)
@@ -69,7 +69,8 @@ def main(words: int, steps: int, layerwise: bool = False, reduced: str = "", **s
 
     generate()
     _, generated = held_by(generate)
-    options: dict[str, Any] = {"max_new_tokens": steps, "gradients": layerwise}
+    stack = [lv.ICD(disturbance=(7, 8)), lv.M3ID()] if mixed else []
+    options: dict[str, Any] = {"max_new_tokens": steps, "gradients": layerwise, "interventions": stack}
     stated = lv.estimate(model, inputs=inputs, layerwise=layerwise, **options)
     promised, kept = stated.peak, stated.kept
     if reduced:

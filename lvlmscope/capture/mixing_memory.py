@@ -1,0 +1,80 @@
+"""How many bytes the interventions that mix logits take beside a replay: second sequences, and mixed logits."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from lvlmscope.capture.agreement import decoder_dtype
+from lvlmscope.models.decoder_shape import attention_layers, inner_width, key_value_width
+from lvlmscope.models.families import Family
+from lvlmscope.runtime.active_intervention import ActiveIntervention
+from lvlmscope.runtime.active_set import overrides
+from lvlmscope.runtime.model_hooks import Instrumentation
+from lvlmscope.runtime.prompt_inputs import PromptInputs
+
+__all__ = ["branch_bytes", "mixing_bytes"]
+
+
+def mixing_bytes(instrumentation: Instrumentation, inputs: Mapping[str, Any], steps: int) -> int:
+    """Bytes that the interventions which are on and mix logits need in a replay, at its peak.
+
+    A prompt that is made when it is first asked for counts as one of the answer's own length.
+
+    Args:
+        instrumentation: The model's.
+        inputs: Model inputs ``[batch, prompt]``.
+        steps: Answer tokens at most.
+
+    Returns:
+        Those of the branches, of the mixed logits of all steps, and of the tensor into which they are put together.
+    """
+    mixing = [each for each in instrumentation.active if overrides(each.session, "mix_logits")]
+    if not mixing:
+        return 0
+    model, family = instrumentation.model, instrumentation.family
+    prompt = instrumentation.prompt_inputs(inputs)
+    sizes = [other.inputs["input_ids"].shape for other in _sequences(instrumentation, mixing, prompt)]
+    held, passing = (
+        zip(*(branch_bytes(model, family, size, steps) for size in sizes), strict=True) if sizes else ((), ())
+    )
+    mixed = inputs["input_ids"].shape[0] * steps * int(family.text_config(model).vocab_size) * 4
+    return int(sum(held) + max(passing, default=0) + 2 * mixed)
+
+
+def _sequences(
+    instrumentation: Instrumentation, mixing: Sequence[ActiveIntervention], prompt: PromptInputs
+) -> list[PromptInputs]:
+    """The prompts of the branches; torch's generators are left as they are, whatever a session draws."""
+    found: list[PromptInputs] = []
+    devices = range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices=devices) if devices else torch.random.fork_rng():
+        for each in mixing:
+            started = each.fresh(instrumentation.model_info)
+            for other in started.call("branches", prompt).values():
+                known = other if isinstance(other, PromptInputs) else prompt
+                if known is prompt or not any(same.same_as(known) for same in found):
+                    found.append(known)
+    return found
+
+
+def branch_bytes(model: torch.nn.Module, family: Family, prompt: Sequence[int], steps: int) -> tuple[int, int]:
+    """Bytes of one branch in a replay, in which its answer runs as one block.
+
+    Args:
+        family: Its family's rules.
+        prompt: Rows and columns of its prompts.
+        steps: Answer tokens at most.
+
+    Returns:
+        What it holds, its cache and its logits; and what its forwards take for a moment.
+    """
+    config, size = family.text_config(model), decoder_dtype(model, family).itemsize
+    rows, length = prompt
+    layers, columns = len(attention_layers(config, len(family.decoder_layers(model)))), length + steps - 1
+    one_layer = rows * columns * key_value_width(config) * size
+    logits = rows * steps * int(config.vocab_size) * size
+    activations = rows * max(length, steps) * (8 * int(config.hidden_size) + 4 * inner_width(config)) * size
+    scores = 2 * rows * int(config.num_attention_heads) * steps * columns * 4
+    # The first step's logits and the others' are put together; a layer's cache is copied as it grows
+    return layers * one_layer + logits, max(logits, activations + scores + one_layer)
