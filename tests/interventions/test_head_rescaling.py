@@ -271,3 +271,17 @@ def test_a_trace_without_an_image_has_no_thresholds() -> None:
     assert isinstance(plain, Trace)
     with pytest.raises(ModelInputError, match="a trace without an image"):
         HeadRescaling.from_trace(plain)
+
+
+@pytest.mark.parametrize("gains", [{"g_perc": 1.0, "g_reas": 0.4}, {"g_perc": 1.5, "g_reas": 1.0}])
+def test_one_gain_of_one_leaves_the_other_at_work(gains: dict[str, float]) -> None:
+    case = tiny_models.llava()
+    with intervene(case.model, HeadRescaling(**(RULE | gains))) as handle:
+        case.model.generate(**case.inputs, **OPTIONS)
+    report = handle.report()[0]
+    assert report["changed"]
+    assert report["scaled_heads"] > 0
+
+
+def test_gains_of_one_read_no_rows() -> None:
+    assert session(HeadRescaling(**(RULE | {"g_perc": 1.0, "g_reas": 1.0})), 2).row_layers == frozenset()

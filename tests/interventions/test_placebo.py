@@ -11,6 +11,7 @@ from transformers import LogitsProcessor
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import InterventionError
 from lvlmscope.interventions import AGLA, CLVA, DLEAF, PAI, SGRS, VCD, DoLa, HalluRNN, HeadRescaling, LocoRE, Placebo
+from lvlmscope.interventions.placebo import _RandomRejection
 from lvlmscope.interventions.repeatable_noise import mixed, normal, uniform
 from lvlmscope.runtime.active_set import overrides
 from lvlmscope.runtime.attachment import intervene
@@ -178,6 +179,33 @@ def test_as_many_tokens_are_replaced_as_sgrs_replaces() -> None:
     told = handle.report()[0]
     assert told["replaced_by_method"] > 3
     assert told["replaced_by_method"] - 1 <= told["replaced_tokens"] <= told["replaced_by_method"]
+
+
+class _Second(LogitsProcessor):
+    """Replaces the most probable token by the second in the first step alone."""
+
+    def __init__(self) -> None:
+        self.step = 0
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        del input_ids
+        self.step += 1
+        return scores.flip(-1) if self.step == 1 else scores
+
+
+def test_one_rejection_that_is_owed_comes_later_at_random() -> None:
+    places = []
+    for seed in range(40):
+        rejecting = _RandomRejection(seed, 3)
+        rejecting.method = _Second()
+        rejecting.begin({})
+        scores, ids = torch.tensor([[3.0, 2.0, 1.0, 0.0]]), torch.tensor([[7]])
+        for step in range(30):
+            kept = int(rejecting(torch.cat([ids, torch.full((1, step), step)], 1), scores).argmax())
+            places += [step] if kept != 0 else []
+        assert rejecting.counts == (1, 1)
+    assert 5 < places.count(0) < 35
+    assert len(set(places)) > 3
 
 
 def test_what_has_no_placebo_is_refused() -> None:
