@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from lvlmscope.explorer.diagnosis_blocks import blocks_of, diagnosis_of, risks_of
+from lvlmscope.explorer.intervention_controls import proposal_controls
 from lvlmscope.explorer.lens_texts import lens_of
 from lvlmscope.explorer.signal_values import RANK, RISK, signal_kinds, signals_at_words
 from lvlmscope.explorer.word_maps import WordMaps
@@ -46,11 +47,14 @@ class LaterParts:
         return found
 
     def part(self, side: int, name: str) -> dict[str, Any]:
-        """One part of the document: any of `signals`, `values`, `notes`, `diagnosis` and `lens`, to be merged into it.
+        """One part of the document, to be merged into it.
 
         Args:
             side: Which trace.
             name: A kind of signals, "lens" or "diagnosis".
+
+        Returns:
+            Any of `signals`, `values`, `notes`, `diagnosis`, `proposals` and `lens`.
         """
         last = [(each["side"], each["part"]) for each in self.requests()][-1:] == [(side, name)]
         try:
@@ -87,7 +91,8 @@ class LaterParts:
         if found is None:
             return {}
         signal = RISK if found.calibrated else RANK
-        return {
+        proposals = {} if self.model is None else {"proposals": proposal_controls(found.interventions)}
+        return proposals | {
             "diagnosis": blocks_of(found),
             "values": {"risk": risks_of(found, word_maps.words)},
             "signals": [signal],
