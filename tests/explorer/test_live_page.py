@@ -207,11 +207,11 @@ def test_an_error_is_one_sentence_and_the_page_goes_on(
 def test_a_run_shows_a_bar_and_cannot_be_started_twice(
     browser: Browser, trace: Trace, model: Any, tmp_path: Path
 ) -> None:
-    live = LiveExplorer(trace, model, describe=lv.explorer.document.describe_document)
+    live = LiveExplorer(trace, model)
     with opened(browser, harness(tmp_path, live.values), ready=False) as page:
         read_live(page, live)
         page.check("[data-intervention=DLEAF]")
-        page.evaluate("window.waiting = window.askPython; window.askPython = () => new Promise(() => {})")
+        page.evaluate("() => { window.askPython = () => new Promise(() => {}); }")
         page.click("[data-role=run]")
         expect(page.locator("[data-role=run-progress]")).to_be_visible()
         expect(page.locator("[data-role=run]")).to_be_disabled()
