@@ -134,6 +134,25 @@ def report(  # noqa: PLR0917 - typer reads options from parameters
     run_report(trace, compare, out, title=title, marks=marks, diagnosis=diagnosis, loading=loading)
 
 
+@app.command("app")
+def app_command(  # noqa: PLR0917 - typer reads options from parameters
+    model: Annotated[str, typer.Option(help="'tiny', a folder, or a hub id.")] = "tiny",
+    dtype: Annotated[str, typer.Option(help="Such as bfloat16; 'auto' takes the files' own.")] = "auto",
+    device_map: Annotated[str | None, typer.Option(help="Such as 'auto' to use the GPUs; without it the CPU.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any that is free.")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
+    gradients: Annotated[bool, typer.Option(help="Keep the gradient of every token's loss, for saliency.")] = False,
+    load: Load = None,
+) -> None:
+    """Serves a page on this computer: choose an image, ask, look through the answer, switch interventions on."""
+    quieten()
+    load_files(load)
+    from lvlmscope.cli.commands.app import run_app
+
+    loading = {"source": model, "dtype": dtype, "device_map": device_map}
+    run_app(port, loading=loading, browser=browser, gradients=gradients)
+
+
 @app.command()
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of a table.")] = False,

@@ -16,7 +16,7 @@ from lvlmscope import Trace
 from lvlmscope.errors import MissingExtraError, ModelInputError, ShapeError
 from lvlmscope.explorer.document import Document, describe_document
 from lvlmscope.explorer.page_script import page_script, page_style
-from lvlmscope.explorer.widget import answer_request
+from lvlmscope.explorer.requests import answer_request
 from tests.support.browser import chromium, opened, settled
 from tests.support.varied_traces import varied_trace
 

@@ -12,20 +12,40 @@ import { Toolbar } from "./toolbar.js";
 const USUAL = "image_attention_focus", NARROW = 640; // the signal that is shown first; pixels
 const COLOURS = { ink: "ink", faint: "faint", line: "line", accent: "accent", good: "true", wrong: "wrong", paper: "paper" };
 
+const openFolds = (root) => new Map([...root.querySelectorAll("details[data-role]")].map((each) => [each.dataset.role, each.open]));
+
 export class Explorer {
-  // `addressed`: whether the state is kept in the page's address, as in a report.
-  constructor(root, data, source, { addressed = false } = {}) {
-    Object.assign(this, { root, data, source, addressed, turn: 0, signalChosen: false, narrow: window.innerWidth < NARROW });
+  // `addressed`: whether the state is kept in the page's address, as in a report. `panel`: interventions to try.
+  // `from`: the explorer whose place this one takes, with what is chosen in it.
+  constructor(root, data, source, { addressed = false, panel = null, from = null } = {}) {
+    Object.assign(this, { root, data, source, addressed, panel, turn: 0, signalChosen: false, narrow: window.innerWidth < NARROW });
     const layers = data.sides[0].layers.length, first = data.signals.find((entry) => entry.id === USUAL) || data.signals[0];
     const shown = data.sides.length < 2 || this.narrow ? "0" : "both";
     this.state = { signal: first.id, quantity: data.sides[0].quantities[0].id, low: 0, high: layers - 1, head: null, opacity: 0.62, shown, cells: new Set() };
+    if (from) this.keepState(from);
     this.sides = data.sides.map((_, number) => new Side(this, number));
+    const unfolded = from ? openFolds(root) : null;
     root.classList.add("lvx");
     root.replaceChildren(this.build());
+    if (from) this.keepWords(from, unfolded);
     this.setTheme();
     this.watch();
     if (addressed) this.follow(window.location.hash);
     this.update(() => {}).then(() => this.later.load());
+  }
+
+  keepState(from) {
+    this.signalChosen = from.signalChosen;
+    Object.assign(this.state, from.state, { shown: this.data.sides.length < 2 ? "0" : this.narrow ? "1" : "both" });
+  }
+
+  keepWords(from, unfolded) {
+    const [first] = from.sides;
+    for (const side of this.sides) {
+      if (!side.number || sameUpTo(side.data, first.data, first.word)) side.word = first.word;
+      side.panel = first.panel;
+    }
+    for (const each of this.root.querySelectorAll("details[data-role]")) if (unfolded.has(each.dataset.role)) each.open = unfolded.get(each.dataset.role);
   }
 
   watch() {
@@ -88,11 +108,12 @@ export class Explorer {
     const signals = fold("signals-fold", "Signals at the selected word", { open: !this.narrow }, this.table.element);
     signals.hidden = !worded;
     this.showDiagnoses();
-    return h("div", {}, promptOf(data), effectOf(data), this.toolbar.element, this.later.element, this.trouble, marksOf(data), this.row, signals, this.diagnoses, ...data.sides.map(provenanceOf));
+    return h("div", {}, promptOf(data), this.panel?.element, effectOf(data), this.toolbar.element, this.later.element, this.trouble, marksOf(data), this.row, signals, this.diagnoses, ...data.sides.map(provenanceOf));
   }
 
   showDiagnoses() {
     this.diagnoses.replaceChildren(...this.data.sides.map((side, n) => diagnosisOf(side, n === 0 && !this.narrow)).filter(Boolean));
+    this.panel?.propose(this.data.sides[0].proposals || []);
   }
 
   // A signal, a diagnosis or a lens has arrived.

@@ -1,4 +1,4 @@
-// Signals, diagnosis and lenses, which a notebook computes after the words and maps are shown; with a bar meanwhile.
+// Signals, diagnosis and lenses, which Python computes after the words and maps are shown; with a bar meanwhile.
 
 import { h } from "./elements.js";
 
@@ -22,6 +22,7 @@ export class LaterParts {
         data.sides[request.side].notes.push(`${request.told}: ${error.message}`);
       }
       if (this.explorer.ended) return;
+      data.later = data.later.filter((each) => each !== request);
       this.explorer.partsChanged();
     }
     this.element.hidden = true;
@@ -35,5 +36,6 @@ export class LaterParts {
     side.notes.push(...(part.notes || []));
     if (part.diagnosis) side.diagnosis = part.diagnosis;
     if (part.lens) side.lens = part.lens;
+    if (part.proposals) side.proposals = part.proposals;
   }
 }

@@ -1,14 +1,16 @@
-// Maps that Python computes on request, unrounded: what a notebook has.
+// Maps that Python computes on request, unrounded: what a notebook has, and the page of a local server.
 
 const ROOM = 64e6; // bytes of answers that are remembered
 
 export class RequestedMaps {
-  constructor(model) {
-    this.model = model;
+  static next = 0; // numbers of requests, shared: an answer to one page must not look like an answer to the next one
+
+  // `document`: the number of what is shown, on a live page.
+  constructor(model, document) {
+    Object.assign(this, { model, document });
     this.waiting = new Map();
     this.known = new Map();
     this.size = 0;
-    this.next = 0;
     this.answer = (message, buffers) => {
       const entry = this.waiting.get(message.id);
       if (!entry) return;
@@ -21,11 +23,11 @@ export class RequestedMaps {
     model.on("msg:custom", this.answer);
   }
 
-  ask(content) {
+  ask(content, buffers) {
     return new Promise((resolve, reject) => {
-      const id = this.next++;
+      const id = RequestedMaps.next++;
       this.waiting.set(id, { resolve, reject });
-      this.model.send({ ...content, id });
+      this.model.send({ ...content, document: this.document, id }, undefined, buffers);
     });
   }
 
@@ -65,6 +67,11 @@ export class RequestedMaps {
   async part(request) {
     const { told } = await this.ask({ kind: "part", ...request });
     return told.part;
+  }
+  // The document of both answers, the second one with interventions on.
+  async run(stack) {
+    const { told } = await this.ask({ kind: "run", stack });
+    return told.document;
   }
   close() {
     this.model.off("msg:custom", this.answer);

@@ -3,7 +3,7 @@
 import { h } from "./elements.js";
 import { EmbeddedMaps } from "./embedded_maps.js";
 import { Explorer } from "./explorer.js";
-import { RequestedMaps } from "./requested_maps.js";
+import { LivePage } from "./live_page.js";
 
 export function start(page) {
   const data = JSON.parse(page.getElementById("data").textContent);
@@ -14,7 +14,7 @@ export default {
   render({ model, el }) {
     const root = h("div");
     el.append(root);
-    const explorer = new Explorer(root, model.get("document"), new RequestedMaps(model));
-    return () => explorer.destroy();
+    const page = new LivePage(root, model, model.get("document"));
+    return () => page.destroy();
   },
 };

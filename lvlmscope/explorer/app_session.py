@@ -1,0 +1,135 @@
+"""What the page of a local server asks for: an answer about an image, and all that its explorer asks for."""
+
+import json
+import struct
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any, Final
+
+from lvlmscope.capture.trace_one import trace
+from lvlmscope.errors import LvlmscopeError, ModelInputError, first_line, message
+from lvlmscope.explorer.requests import RUN_ERRORS, Answer, LiveExplorer
+from lvlmscope.models.loaded_model import LoadedModel
+
+__all__ = ["AppSession", "packed", "unpacked"]
+
+_LENGTH: Final = struct.Struct("<I")  # before the JSON of a body
+_KEPT: Final = 3  # answers that open pages may still show
+_ASKED: Final = "ask a model"
+
+
+class _EndedError(LvlmscopeError):
+    """The server has been ended."""
+
+
+class AppSession:
+    """A loaded model and the latest answers: everything that pages show, and one run at a time.
+
+    Attributes:
+        model: The loaded model.
+        ended: Set to end a run at its next token.
+    """
+
+    def __init__(self, model: LoadedModel, *, gradients: bool = False) -> None:
+        """Hold a model.
+
+        Args:
+            model: What `load` gave.
+            gradients: Keep every token's gradient, for saliency.
+        """
+        self.model = model
+        self.ended = threading.Event()
+        self._kept: dict[str, Any] = {"gradients": gradients, "hidden_states": True}
+        self._numbers = count()
+        self._shown: deque[LiveExplorer] = deque(maxlen=_KEPT)
+        self._one_run = threading.Lock()
+
+    def answer(self, content: Any, image: bytes = b"") -> Answer:
+        """The answer to a request.
+
+        Args:
+            content: `id` and the kind `"ask"`, with `prompt` and `max_new_tokens`; or as for `LiveExplorer.answer`.
+            image: The bytes of an image file, of one who asks.
+
+        Returns:
+            As for `LiveExplorer.answer`; to a question the `document` of its answer.
+        """
+        if not isinstance(content, dict):
+            return {"id": None, "error": "a request is a JSON object"}, []
+        if content.get("kind") not in ("ask", "run", "part"):  # these use the model, others read what is there
+            return self._looked_at(content)
+        with self._one_run:
+            if content["kind"] != "ask":
+                return self._looked_at(content)
+            try:
+                return {"id": content.get("id"), "document": self._asked(content, image)}, []
+            except RUN_ERRORS as error:
+                return {"id": content.get("id"), "error": first_line(error, 1000)}, []
+
+    @contextmanager
+    def ending_runs(self) -> Iterator[None]:
+        """Inside, a run ends at its next token once `ended` is set.
+
+        Yields:
+            Nothing.
+        """
+        hook = self.model.family.core(self.model.model).register_forward_hook(self._stop)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def _stop(self, *_: Any) -> None:
+        if self.ended.is_set():
+            raise _EndedError("The server has been ended.")
+
+    def _looked_at(self, content: dict[str, Any]) -> Answer:
+        for each in tuple(self._shown):
+            if each.shows(content.get("document")):
+                return each.answer(content)
+        text = message("a request for an earlier answer", "one of the latest answers", "ask again", task="show a trace")
+        return {"id": content.get("id"), "error": text}, []
+
+    def _asked(self, content: dict[str, Any], image: bytes) -> dict[str, Any]:
+        """Traces an answer; the image comes as bytes only, so that a page names no file or address to read."""
+        prompt, length = content["prompt"], content["max_new_tokens"]
+        if not isinstance(prompt, str) or not isinstance(length, int) or isinstance(length, bool):
+            got = f"a prompt of type {type(prompt).__name__}, max_new_tokens={length!r}"[:200]
+            raise ModelInputError(message(got, "a text and a whole number", "write both", task=_ASKED))
+        traced = trace(self.model, image, prompt, max_new_tokens=length, progress=False, **self._kept)
+        shown = LiveExplorer(traced, self.model, numbers=self._numbers)
+        self._shown.append(shown)
+        return shown.values
+
+
+def packed(content: dict[str, Any], buffers: Iterable[bytes] = ()) -> bytes:
+    """A message as one body: the length of the JSON, the JSON, then the bytes of the buffers.
+
+    >>> unpacked(packed({"id": 1}, [b"abc"]))
+    ({'id': 1}, b'abc')
+    """
+    text = json.dumps(content, allow_nan=False).encode()
+    return b"".join([_LENGTH.pack(len(text)), text, *buffers])
+
+
+def unpacked(body: bytes) -> tuple[Any, bytes]:
+    """The JSON value and the bytes after it.
+
+    Args:
+        body: As `packed` makes it.
+
+    Raises:
+        ModelInputError: Something else.
+    """
+    try:
+        (length,) = _LENGTH.unpack_from(body)
+        end = _LENGTH.size + length
+        if len(body) < end:
+            raise ValueError(f"less than its {end:,}")
+        return json.loads(body[_LENGTH.size : end]), body[end:]
+    except (struct.error, ValueError, RecursionError) as error:
+        got, expected = f"a body of {len(body):,} bytes ({first_line(error)})", "a length, JSON, and the image"
+        raise ModelInputError(message(got, expected, "load the page again", task=_ASKED)) from error

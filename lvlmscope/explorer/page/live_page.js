@@ -1,0 +1,35 @@
+// An explorer that Python answers, and those that follow it when interventions are tried.
+
+import { Explorer } from "./explorer.js";
+import { LivePanel } from "./live_panel.js";
+import { RequestedMaps } from "./requested_maps.js";
+
+export class LivePage {
+  constructor(root, model, data) {
+    Object.assign(this, { root, model });
+    const { live } = data, open = window.innerWidth >= 640;
+    this.panel = live?.interventions ? new LivePanel(live, { run: (stack) => this.explorer.source.run(stack), show: (made) => this.show(made), open }) : null;
+    this.explorer = new Explorer(root, data, this.source(data), { panel: this.panel });
+  }
+
+  source(data) {
+    return new RequestedMaps(this.model, data.live?.document);
+  }
+
+  // What is chosen and what has arrived of the first answer stays.
+  show(made) {
+    if (this.ended) return;
+    const from = this.explorer, [first] = from.data.sides, { signals } = from.data;
+    first.label = made.sides[0].label;
+    const others = made.signals.filter(({ id }) => !signals.some((each) => each.id === id));
+    const later = [...(from.data.later || []).filter(({ side }) => side === 0), ...made.later.filter(({ side }) => side > 0)];
+    const data = { ...made, sides: [first, ...made.sides.slice(1)], signals: [...signals, ...others].sort((a, b) => a.place - b.place), later };
+    from.destroy();
+    this.explorer = new Explorer(this.root, data, this.source(data), { panel: this.panel, from });
+  }
+
+  destroy() {
+    this.ended = true;
+    this.explorer.destroy();
+  }
+}

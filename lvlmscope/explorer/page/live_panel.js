@@ -1,0 +1,88 @@
+// Interventions to try on the same image and prompt: switches, their parameters, what the diagnosis proposes, and a run.
+
+import { fold, h } from "./elements.js";
+import { ParameterForm } from "./parameter_form.js";
+
+export class LivePanel {
+  // `run(stack)` gives the document of both answers; `show(document)` shows it.
+  constructor(data, { run, show, open }) {
+    Object.assign(this, { run, show, on: new Map(), proposals: [] });
+    this.forms = new Map(data.interventions.map((each) => [each.name, new ParameterForm(each)]));
+    this.switches = new Map(data.interventions.map((each) => [each.name, this.switchOf(each)]));
+    this.proposed = h("div", { className: "proposals", hidden: true, "data-role": "proposals" });
+    this.settings = h("div", { className: "settings" });
+    this.button = h("button", { type: "button", "data-role": "run", onclick: () => this.start() }, "run");
+    this.bar = h("progress", { hidden: true, "data-role": "run-progress", "aria-label": "tracing" });
+    this.told = h("span", { className: "faint", role: "status", "data-role": "run-told" });
+    this.trouble = h("p", { className: "note", role: "alert", hidden: true, "data-role": "run-error" });
+    this.element = fold("live", "Try an intervention", { open },
+      this.proposed, h("div", { className: "switches", role: "group", "aria-label": "interventions" }, ...[...this.switches.values()].map((each) => each.element)),
+      this.settings, h("p", { className: "run" }, this.button, this.bar, this.told), this.trouble);
+    this.element.classList.add("live");
+    this.refresh();
+  }
+
+  switchOf({ name, about }) {
+    const box = h("input", { type: "checkbox", "data-intervention": name, onchange: () => this.turn(name, box.checked) });
+    return { box, element: h("label", { title: about }, box, name) };
+  }
+
+  // Several act in the order in which they were switched on.
+  turn(name, on) {
+    if (on) this.on.set(name, this.forms.get(name)); else this.on.delete(name);
+    this.switches.get(name).box.checked = on;
+    this.told.textContent = "";
+    this.refresh();
+  }
+
+  refresh() {
+    const names = [...this.on.keys()];
+    this.settings.replaceChildren(...[...this.on.values()].map((form) => form.element));
+    this.button.disabled = this.running || !names.length;
+    this.button.textContent = names.length ? `run with ${names.join(" + ")}` : "run";
+    if (!names.length) this.told.textContent = "switch one on; the same image and prompt are traced again";
+  }
+
+  propose(proposals) {
+    const known = proposals.filter(({ name }) => this.forms.has(name));
+    this.proposals = known;
+    this.proposed.hidden = !known.length;
+    this.proposed.replaceChildren(h("p", { className: "faint" }, "proposed by the diagnosis; sets it and runs"), ...known.map((each) =>
+      h("p", {}, h("button", { type: "button", "data-proposal": each.name, onclick: () => this.take(each) }, each.name), " ", h("span", { className: "faint" }, each.reason))));
+    this.busy(this.running);
+  }
+
+  take({ name, values }) {
+    for (const other of [...this.on.keys()]) this.turn(other, false);
+    this.forms.get(name).set(values);
+    this.turn(name, true);
+    return this.start();
+  }
+
+  busy(running) {
+    this.running = Boolean(running);
+    this.bar.hidden = !running;
+    for (const each of this.proposed.querySelectorAll("button")) each.disabled = this.running;
+    this.refresh();
+  }
+
+  async start() {
+    if (this.running || !this.on.size) return;
+    const stack = [...this.on].map(([name, form]) => ({ name, values: form.values() }));
+    this.trouble.hidden = true;
+    this.busy(true);
+    this.told.textContent = "tracing again";
+    let made = null;
+    try {
+      made = await this.run(stack);
+    } catch (error) {
+      this.trouble.textContent = error.message;
+      this.trouble.hidden = false;
+    }
+    this.busy(false);
+    this.told.textContent = "";
+    if (!made) return;
+    this.show(made);
+    this.told.textContent = made.effect.find((line) => line.includes("word changed")) || "";
+  }
+}

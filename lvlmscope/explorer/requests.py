@@ -1,0 +1,138 @@
+"""What a page asks for while it is looked at, and the answers: maps, later parts; of a live page also runs."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from lvlmscope.errors import LvlmscopeError, first_line, message
+from lvlmscope.explorer.document import Document, describe_document
+from lvlmscope.explorer.intervention_controls import intervention_controls, made_stack
+from lvlmscope.explorer.live_trace import trace_again
+from lvlmscope.explorer.word_maps import WordMaps
+from lvlmscope.traces.trace import Trace
+
+__all__ = ["RUN_ERRORS", "Answer", "LiveExplorer", "answer_request"]
+
+Answer = tuple[dict[str, Any], list[bytes]]
+RUN_ERRORS: Final = (LvlmscopeError, MemoryError, torch.OutOfMemoryError, LookupError, TypeError)
+
+
+def answer_request(made: Document, content: Any) -> Answer:
+    """The answer to a request for something that a document leaves out.
+
+    Args:
+        made: What is shown.
+        content: `id`, `kind` and `side`; for a `"part"` its name; else `quantity` and `word`, for a `"map"` and
+            `"links"` also `low`, `high` and `head`, and for `"looked"` these and `cells` instead of a word.
+
+    Returns:
+        The message, with an `error` when the request cannot be met, and float32 values, little-endian.
+    """
+    number = content.get("id") if isinstance(content, dict) else None
+    try:
+        if content["kind"] == "part":
+            return {"id": number, "part": made.parts.part(content["side"], content["part"])}, []
+        values = _values(made.word_maps[content["side"]], content)
+    except (LvlmscopeError, LookupError, TypeError) as error:
+        return {"id": number, "error": f"{type(error).__name__}: {error}"}, []
+    return {"id": number}, [np.ascontiguousarray(values, dtype="<f4").tobytes()]
+
+
+class LiveExplorer:
+    """A trace with its model: what a page shows of it, and second traces under the interventions that it asks for.
+
+    Attributes:
+        trace: The first trace.
+        model: What made it.
+        values: What the page begins with.
+        latest: The latest second trace; None before a run.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        model: Any,
+        *,
+        other: Trace | None = None,
+        numbers: Iterator[int] | None = None,
+        describe: Callable[..., Document] = describe_document,
+    ) -> None:
+        """Describe the first page.
+
+        Args:
+            trace: The first trace.
+            model: What made it.
+            other: A second one that was made before.
+            numbers: Gives each document a number of its own; those from 0 when None.
+            describe: Makes the document of one trace or of two; `describe_document` with further options.
+        """
+        self.trace, self.model, self.latest = trace, model, other
+        self._numbers, self._describe = count() if numbers is None else numbers, describe
+        made = describe(trace, other, model=model)
+        self._first = next(self._numbers)
+        self._documents = {self._first: made}
+        self.values = made.values | {"live": {"document": self._first, "interventions": intervention_controls()}}
+
+    def shows(self, number: Any) -> bool:
+        """Whether a document of that number is the first one or the latest."""
+        return number in self._documents
+
+    def answer(self, content: Any) -> Answer:
+        """The answer to a request of the page.
+
+        Args:
+            content: As for `answer_request`, with the number of its `document`; or `id`, the kind `"run"` and a
+                `stack`, as `made_stack` takes it.
+
+        Returns:
+            As for `answer_request`; to a run the `document` of both traces, or an `error` of one sentence.
+        """
+        if isinstance(content, dict) and content.get("kind") == "run":
+            try:
+                return {"id": content.get("id"), "document": self.run(content.get("stack"))}, []
+            except RUN_ERRORS as error:
+                return {"id": content.get("id"), "error": first_line(error, 1000)}, []
+        number = content.get("document", self._first) if isinstance(content, dict) else self._first
+        if number not in self._documents:
+            got, fix = "a request for an earlier run", "run it again"
+            text = message(got, "the first answer or the latest run", fix, task="show a trace")
+            return {"id": content.get("id"), "error": text}, []
+        return answer_request(self._documents[number], content)
+
+    def run(self, stack: Any) -> dict[str, Any]:
+        """Traces again under interventions and shows both.
+
+        Args:
+            stack: As `made_stack` takes it.
+
+        Returns:
+            The values of the document of both traces.
+
+        Raises:
+            LvlmscopeError: As for `made_stack` and `trace_again`.
+        """
+        after = trace_again(self.trace, self.model, made_stack(stack))
+        made = self._describe(self.trace, after, model=self.model)
+        number = next(self._numbers)
+        self._documents = {self._first: self._documents[self._first], number: made}
+        self.latest = after
+        return made.values | {"live": {"document": number}}
+
+
+def _values(word_maps: WordMaps, content: dict[str, Any]) -> np.ndarray:
+    kind, name = content["kind"], content["quantity"]
+    if kind == "heat":
+        return word_maps.per_head(name, content["word"])
+    if kind == "grid":
+        return word_maps.of_word(name, content["word"])
+    chosen = {"layers": range(content["low"], content["high"] + 1), "head": content["head"]}
+    if kind == "looked":
+        return word_maps.on_cells(name, content["cells"], **chosen)
+    if kind == "links":
+        return word_maps.over_answer(name, content["word"], **chosen)
+    if kind == "map":
+        return word_maps.over_image(name, content["word"], **chosen)
+    raise LookupError(f"no request of kind {kind!r}")
