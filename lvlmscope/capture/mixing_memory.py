@@ -1,6 +1,6 @@
 """How many bytes the interventions that mix logits take beside a replay: second sequences, and mixed logits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from lvlmscope.models.decoder_shape import attention_layers, inner_width, key_va
 from lvlmscope.models.families import Family
 from lvlmscope.runtime.active_intervention import ActiveIntervention
 from lvlmscope.runtime.active_set import overrides
+from lvlmscope.runtime.branch_set import grouped_branches, pads_branches
 from lvlmscope.runtime.model_hooks import Instrumentation
 from lvlmscope.runtime.prompt_inputs import PromptInputs
 
@@ -33,8 +34,7 @@ def mixing_bytes(instrumentation: Instrumentation, inputs: Mapping[str, Any], st
     if not mixing:
         return 0
     model, family = instrumentation.model, instrumentation.family
-    prompt = instrumentation.prompt_inputs(inputs)
-    sizes = [other.inputs["input_ids"].shape for other in _sequences(instrumentation, mixing, prompt)]
+    sizes = _batches(instrumentation, mixing, instrumentation.prompt_inputs(inputs))
     held, passing = (
         zip(*(branch_bytes(model, family, size, steps) for size in sizes), strict=True) if sizes else ((), ())
     )
@@ -42,19 +42,25 @@ def mixing_bytes(instrumentation: Instrumentation, inputs: Mapping[str, Any], st
     return int(sum(held) + max(passing, default=0) + 2 * mixed)
 
 
-def _sequences(
+def _batches(
     instrumentation: Instrumentation, mixing: Sequence[ActiveIntervention], prompt: PromptInputs
-) -> list[PromptInputs]:
-    """The prompts of the branches; torch's generators are left as they are, whatever a session draws."""
-    found: list[PromptInputs] = []
+) -> list[tuple[int, int]]:
+    """Rows and columns of the batches of second sequences.
+
+    Torch's generators are left as they are, whatever a session draws.
+    """
+    named: dict[tuple[int, str], PromptInputs | Callable[[], PromptInputs]] = {}
     devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices=devices) if devices else torch.random.fork_rng():
-        for each in mixing:
+        for number, each in enumerate(mixing):
             started = each.fresh(instrumentation.model_info)
-            for other in started.call("branches", prompt).values():
-                known = other if isinstance(other, PromptInputs) else prompt
-                if known is prompt or not any(same.same_as(known) for same in found):
-                    found.append(known)
+            named |= {(number, name): other for name, other in started.call("branches", prompt).items()}
+    groups = grouped_branches(named, pads=pads_branches(instrumentation.model, instrumentation.family))
+    found = []
+    for group in groups:
+        known = [each.inputs if isinstance(each, PromptInputs) else prompt.inputs for each in group.prompts]
+        ids = [inputs["input_ids"] for inputs in known]
+        found.append((sum(len(each) for each in ids), max(each.shape[1] for each in ids)))
     return found
 
 

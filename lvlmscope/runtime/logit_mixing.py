@@ -2,27 +2,25 @@
 
 import inspect
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import torch
 from jaxtyping import Float, Int
 from transformers import GenerationMixin, LogitsProcessor, LogitsProcessorList
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.decoding.branch import Branch, rows_continued
+from lvlmscope.decoding.branch import rows_continued
 from lvlmscope.decoding.look_ahead import LookAhead
 from lvlmscope.decoding.second_sequence import in_branch
 from lvlmscope.errors import InterventionError, ModelInputError, UnsupportedOptionError, message, task
 from lvlmscope.hooks.instance_attributes import shadowed
 from lvlmscope.models.unembedding import Unembedding, unembeddings_of, verified_unembedding
-from lvlmscope.registry import close_match
 from lvlmscope.runtime.active_intervention import ActiveIntervention
-from lvlmscope.runtime.active_set import edits_forwards
+from lvlmscope.runtime.branch_set import BranchSet
 from lvlmscope.runtime.candidate_rows import CandidateRows, RowReader
-from lvlmscope.runtime.generation_settings import plain_settings
 from lvlmscope.runtime.model_hooks import Instrumentation
 from lvlmscope.runtime.prompt_inputs import PromptInputs
 from lvlmscope.runtime.step_logits import StepLogits
@@ -40,7 +38,6 @@ _REFUSED: Final = (
     "inputs_embeds",
 )
 _CACHES: Final = ("past_key_values", "cache_position", "use_cache")
-_Sequence = TypeVar("_Sequence", bound=Branch)
 _VERIFIED: Final = 8  # log-probabilities of a row by which the unembedding is verified
 
 
@@ -67,64 +64,11 @@ class LogitMixing:
         self._instrumentation = instrumentation
         self._mixing = mixing
         self._beams = beams
-        self._named = {(each, name): other for each in mixing for name, other in each.call("branches", prompt).items()}
-        self._branches: dict[tuple[ActiveIntervention, str], Branch] = {}
-        self._begun: list[tuple[PromptInputs, list[ActiveIntervention], Branch]] = []
-        self._beside: list[ActiveIntervention] = []
+        self._branches = BranchSet(instrumentation, mixing, prompt, reorders=beams)
         self._ahead: dict[tuple[ActiveIntervention, int], CandidateRows] = {}
         self._prompt = prompt
         self._before: torch.Tensor | None = None
-        self._replayed: torch.Tensor | None = None
         self._unembedding: Unembedding | None = None
-
-    def _branch(self, owner: ActiveIntervention, name: str) -> Branch:
-        """A branch, made when it is first requested."""
-        if (owner, name) not in self._branches:
-            if (owner, name) not in self._named:
-                names = [own for each, own in self._named if each is owner]
-                close = close_match(str(name), names)
-                fix = f"did you mean {close!r}" if close else "name it in branches()"
-                got, expected = f"the branch {name!r}", ", ".join(names) or "a session with branches"
-                raise InterventionError(message(got, expected, fix, task=f"mix logits with {owner.name}"))
-            named = self._named[owner, name]
-            self._branches[owner, name] = self._sequence(owner, named() if callable(named) else named)
-        return self._branches[owner, name]
-
-    def _sequence(self, owner: ActiveIntervention, prompt: PromptInputs) -> Branch:
-        """The sequence after these prompts; branches with the same prompts share one."""
-        others = self._others(owner) if prompt.edited else []
-        for begun, acting, branch in self._begun:
-            if acting == others and begun.same_as(prompt):
-                return branch
-        branch = self._started(prompt, others)
-        if self._replayed is not None:
-            branch.replay(self._replayed)
-        self._begun.append((prompt, others, branch))
-        return branch
-
-    def _others(self, owner: ActiveIntervention) -> list[ActiveIntervention]:
-        """The other interventions that edit forwards; of those that mix logits, too, their edits alone act."""
-        others = [each for each in self._instrumentation.active if each is not owner]
-        return [
-            each
-            for each in others
-            if not each.session.chooses_tokens and (each not in self._mixing or edits_forwards(each.session))
-        ]
-
-    def _started(self, prompt: PromptInputs, others: Sequence[ActiveIntervention]) -> Branch:
-        hooks = self._instrumentation
-        fresh = [each.fresh(hooks.model_info) for each in others]
-        fresh += [ActiveIntervention(each, each.start(hooks.model_info)) for each in prompt.interventions]
-        return self._made(Branch, prompt, fresh)
-
-    def _made(self, kind: type[_Sequence], prompt: PromptInputs, fresh: list[ActiveIntervention]) -> _Sequence:
-        """A sequence of its own in whose forwards these alone act."""
-        hooks = self._instrumentation
-        self._beside += fresh
-        core = hooks.family.core(hooks.model)
-        options = plain_settings(core) | {"max_new_tokens": 1, "do_sample": False}
-        apart: Callable[[], AbstractContextManager[Any]] = partial(hooks.apart, fresh, {})
-        return kind(hooks.model, core, prompt.inputs, options=options, apart=apart, reorders=self._beams)
 
     def mixed(
         self, logits: Float[torch.Tensor, "row vocabulary"], answer: Int[torch.Tensor, "row step"], *, at: int = -1
@@ -177,7 +121,7 @@ class LogitMixing:
             hooks = self._instrumentation
             fresh = [each.fresh(hooks.model_info) for each in hooks.active if not each.session.chooses_tokens]
             reader = RowReader(layer)
-            sequence = self._made(LookAhead, self._prompt, [*fresh, reader.active])
+            sequence = self._branches.made(LookAhead, self._prompt.inputs, [*fresh, reader.active])
             self._ahead[owner, layer] = CandidateRows(sequence, reader)
         return self._ahead[owner, layer].of(answer, candidates, device)
 
@@ -187,8 +131,7 @@ class LogitMixing:
         Raises:
             InterventionError: An edit was invalid.
         """
-        for each in self._beside:
-            each.record.require_edits()
+        self._branches.require_edits()
 
     def replay(self, answer: Int[torch.Tensor, "row step"]) -> None:
         """Run each branch over a whole answer, in one block, when it is first requested.
@@ -196,12 +139,12 @@ class LogitMixing:
         Args:
             answer: All tokens.
         """
-        self._replayed = answer
+        self._branches.replay(answer)
 
     def _logits_of(
         self, owner: ActiveIntervention, answer: torch.Tensor, device: torch.device, name: str
     ) -> torch.Tensor:
-        return self._branch(owner, name).logits(answer).to(device, torch.float32)
+        return self._branches.logits(owner, name, answer).to(device, torch.float32)
 
     def _early(self, owner: ActiveIntervention, logits: torch.Tensor, at: int, layer: int) -> torch.Tensor:
         states = self._instrumentation.early_states

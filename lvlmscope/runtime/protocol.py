@@ -210,12 +210,15 @@ class Session:
     def branches(self, prompt: PromptInputs) -> Mapping[str, PromptInputs | Callable[[], PromptInputs]]:
         """Other inputs under which ``mix_logits`` wants the logits of the same steps; called once an answer.
 
+        A session of its own is asked before it where ``estimate`` or ``max_memory`` counts what they take.
+
         Args:
             prompt: The prompts of ``generate``, or of a replay, with methods that make others of them.
 
         Returns:
             Prompts by a name for ``StepLogits.branch``, or what makes one when it is first asked for. Each becomes a
-            sequence with a cache of its own, whose forwards count neither as generation nor as this intervention's.
+            sequence with a cache of its own, whose forwards count neither as generation nor as this intervention's;
+            those of equal prompts are one sequence, and those with the same kinds of inputs run in one batch.
         """
         del prompt
         return {}

@@ -65,6 +65,8 @@ def test_each_sequence_counts_once_and_the_mixed_logits_too() -> None:
     assert stated(lv.DoLa(layers=[0])) == mixed
     assert stated(*WITHOUT_IMAGE[:1]) == stated(*WITHOUT_IMAGE) == mixed + sum(text)
     assert stated(lv.VCD(), *WITHOUT_IMAGE) == mixed + text[0] + whole[0] + max(text[1], whole[1])
+    both = branch_bytes(case.model, family, (2 * rows, length + 3), STEPS)
+    assert stated(lv.VCD(), lv.ICD(disturbance=(3, 4, 5))) == mixed + sum(both)  # in one batch
     assert stated(lv.AGLA()) == mixed + sum(whole)  # whose prompt is made when it is asked for
 
 

@@ -1,12 +1,14 @@
-"""Second sequences after equal prompts are one: of one intervention, of several, and of a replay."""
+"""Second sequences after equal prompts are one, and those that fit run in one batch: in generate and in a replay."""
 
 from typing import Any
 
 import pytest
 import torch
 
-from lvlmscope.interventions import M3ID, PAI, VCD
+from lvlmscope.interventions import AGLA, ICD, M3ID, PAI, VCD
+from lvlmscope.runtime import branch_set
 from lvlmscope.runtime.attachment import intervene
+from lvlmscope.runtime.branch_set import BranchGroup, grouped_branches
 from lvlmscope.runtime.prompt_inputs import PromptInputs
 from tests.support import tiny_models
 from tests.support.tiny_families import FAMILIES
@@ -15,6 +17,7 @@ from tests.support.traced import from_inputs
 STEPS = 4
 OPTIONS: dict[str, Any] = {"max_new_tokens": STEPS, "do_sample": False, "suppress_tokens": tiny_models.SUPPRESSED}
 WITHOUT_IMAGE = (M3ID(threshold=1.0), PAI(gamma=1.2))
+WITH_IMAGE = (VCD(), ICD(disturbance=(3, 4, 5)))
 
 
 def generated(case: Any, *stack: Any, **options: Any) -> tuple[Any, int]:
@@ -30,38 +33,87 @@ def generated(case: Any, *stack: Any, **options: Any) -> tuple[Any, int]:
     return made, len(forwards)
 
 
+def each_by_itself(named: dict[Any, Any], *, pads: bool) -> list[BranchGroup[Any]]:  # noqa: ARG001
+    return [BranchGroup(prompts=[other], places={key: 0}) for key, other in named.items()]
+
+
 @pytest.mark.parametrize("options", [{}, {"do_sample": True, "num_return_sequences": 2}, {"num_beams": 2}], ids=str)
+@pytest.mark.parametrize("stack", [WITHOUT_IMAGE, WITH_IMAGE], ids=["equal prompts", "prompts of other lengths"])
 @pytest.mark.parametrize("family", ["llava", "qwen2_5_vl", "gemma3", "smolvlm"])
-def test_two_methods_that_leave_the_image_out_share_a_sequence(
-    family: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_two_methods_share_the_forward_of_a_step(
+    family: str, stack: tuple[Any, ...], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = FAMILIES[family](2)
-    shared, few = generated(case, *WITHOUT_IMAGE, **options)
-    with monkeypatch.context() as patched:
-        patched.setattr(PromptInputs, "same_as", lambda *_: False)
-        apart, many = generated(case, *WITHOUT_IMAGE, **options)
+    shared, few = generated(case, *stack, **options)
+    monkeypatch.setattr(branch_set, "grouped_branches", each_by_itself)
+    apart, many = generated(case, *stack, **options)
     assert (few, many) == (2 * STEPS, 3 * STEPS)
     assert torch.equal(shared.sequences, apart.sequences)
     for one, other in zip(shared.scores, apart.scores, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
 
-def test_a_replay_shares_them_too() -> None:
-    case, forwards = FAMILIES["llava"](1), []
-    traced = from_inputs(case.model, case.inputs, interventions=WITHOUT_IMAGE, **OPTIONS)
-    assert traced.provenance["replay"]["difference"] < 1e-3
+@pytest.mark.parametrize("stack", [WITHOUT_IMAGE, WITH_IMAGE], ids=["equal prompts", "prompts of other lengths"])
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl", "gemma3", "smolvlm"])
+def test_a_replay_shares_them_too(family: str, stack: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    case, forwards = FAMILIES[family](1), []
     counted = case.model.register_forward_hook(lambda *_: forwards.append(1))
-    from_inputs(case.model, case.inputs, interventions=WITHOUT_IMAGE, **OPTIONS)
+    shared = from_inputs(case.model, case.inputs, interventions=stack, **OPTIONS)
     both = len(forwards)
-    from_inputs(case.model, case.inputs, interventions=WITHOUT_IMAGE[:1], **OPTIONS)
+    from_inputs(case.model, case.inputs, interventions=stack[:1], **OPTIONS)
     counted.remove()
     assert both == len(forwards) - both
+    assert shared.provenance["replay"]["difference"] < 1e-3
+    monkeypatch.setattr(branch_set, "grouped_branches", each_by_itself)
+    apart = from_inputs(case.model, case.inputs, interventions=stack, **OPTIONS)
+    torch.testing.assert_close(shared.mixed_log_probs, apart.mixed_log_probs, atol=1e-5, rtol=1e-5)
 
 
-def test_other_images_are_other_sequences() -> None:
+@pytest.mark.filterwarnings("ignore:.* changed nothing in:UserWarning")
+def test_what_does_not_fit_runs_by_itself() -> None:
     case = FAMILIES["llava"](1)
-    assert generated(case, VCD(seed=0), VCD(seed=1))[1] == 3 * STEPS
-    assert generated(case, VCD(seed=0), M3ID(threshold=1.0))[1] == 3 * STEPS
+    assert generated(case, VCD(seed=0), VCD(seed=1))[1] == 2 * STEPS
+    assert generated(case, VCD(seed=0), M3ID(threshold=1.0))[1] == 3 * STEPS  # one has no pixels
+    assert generated(case, VCD(seed=0), AGLA())[1] == 3 * STEPS  # a prompt that is made when it is asked for
+
+
+def prompt(ids: list[int], **more: Any) -> PromptInputs:
+    rows = torch.tensor([ids])
+    inputs = {"input_ids": rows, "attention_mask": torch.ones_like(rows)} | more
+    return PromptInputs(inputs=inputs, image_keys=rows == 7)
+
+
+def test_prompts_in_one_batch_are_padded_on_the_left() -> None:
+    image, other = torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4)
+    short, long = prompt([7, 5], pixel_values=image), prompt([7, 4, 6], pixel_values=other)
+    (group,) = grouped_branches({"a": short, "b": long, "c": prompt([7, 5], pixel_values=image)}, pads=True)
+    assert group.places == {"a": 0, "b": 1, "c": 0}
+    found = group.inputs(pads=True)
+    assert found is not None
+    assert found["input_ids"].tolist() == [[5, 7, 5], [7, 4, 6]]
+    assert found["attention_mask"].tolist() == [[0, 1, 1], [1, 1, 1]]
+    assert torch.equal(found["pixel_values"], torch.cat([image, other]))
+
+
+@pytest.mark.parametrize(
+    ("other", "pads"),
+    [
+        (prompt([7, 4, 6], pixel_values=torch.rand(1, 3, 4, 4)), False),
+        (prompt([7, 4, 6]), True),
+        (prompt([7, 4, 6], pixel_values=torch.rand(1, 3, 4, 5)), True),
+        (prompt([7, 4, 6], pixel_values=torch.rand(1, 3, 4, 4).double()), True),
+        (prompt([7, 5], pixel_values=torch.rand(1, 3, 4, 4), label="b"), True),
+        (prompt([7, 5], pixel_values=torch.rand(1, 3, 4, 4)).with_edits(), True),
+        (prompt([7, 5], pixel_values=torch.rand(1, 3, 4, 4)).with_interventions(M3ID()), True),
+        (lambda: prompt([7, 5], pixel_values=torch.rand(1, 3, 4, 4)), True),
+    ],
+    ids=["padding moves", "no image", "another size", "another dtype", "a word", "edits", "interventions", "later"],
+)
+def test_prompts_that_are_two_batches(other: Any, pads: bool) -> None:
+    one = prompt([7, 5], pixel_values=torch.rand(1, 3, 4, 4))
+    one = prompt([7, 5], **dict(one.inputs) | {"label": "a"}) if getattr(other, "inputs", {}).get("label") else one
+    assert [list(group.places) for group in grouped_branches({"a": one, "b": other}, pads=pads)] == [["a"], ["b"]]
+    assert [list(group.places) for group in grouped_branches({"b": other, "a": one}, pads=pads)] == [["b"], ["a"]]
 
 
 def test_what_makes_two_sequences_one() -> None:
