@@ -1,6 +1,7 @@
 """The commands and their options; what they do is in a file each."""
 
 import functools
+import io
 import sys
 import warnings
 from collections.abc import Callable
@@ -19,14 +20,21 @@ from lvlmscope.cli.completion import complete_intervention
 from lvlmscope.cli.library_progress import quieten
 from lvlmscope.cli.loaded_files import Load, load_files
 from lvlmscope.cli.option_limits import MAX_SEED
-from lvlmscope.errors import LvlmscopeError
+from lvlmscope.cli.sentences import SentenceGroup, sentence
+from lvlmscope.errors import LvlmscopeError, ModelInputError, message
 from lvlmscope.models.torchvision_check import blame_torchvision
 
 __all__ = ["app", "main"]
 
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 
-app = typer.Typer(name="lvlmscope", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    name="lvlmscope",
+    cls=SentenceGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; files of the same name are replaced.")]
 Interventions = Annotated[
@@ -162,17 +170,21 @@ def signals(
 
 @app.command()
 def check(
-    model: Annotated[str, typer.Argument(help="'tiny', a folder, or a hub id.")] = "tiny",
+    name: Annotated[str | None, typer.Argument(metavar="MODEL", hidden=True)] = None,
+    model: Annotated[str | None, typer.Option(help="'tiny', a folder, or a hub id; 'tiny' when left out.")] = None,
     load: Load = None,
 ) -> None:
     """Checks numerically that a model's rows can be trusted; exit code 1 when they cannot."""
+    if None not in (name, model) and name != model:
+        got = f"{name!r} and --model {model!r}"
+        raise ModelInputError(message(got, "one model", "name it with --model alone", task="check a model"))
     quieten()
     load_files(load)
     from lvlmscope.cli.console import console
     from lvlmscope.verification.loading import load as load_model
     from lvlmscope.verification.self_check import check as check_model
 
-    found = check_model(load_model(model, check=False))
+    found = check_model(load_model(model or name or "tiny", check=False))
     console.print(repr(found), soft_wrap=True, highlight=False)
     if not found.passed:
         raise typer.Exit(1)
@@ -181,22 +193,25 @@ def check(
 def _show_warning(usual: Callable[..., None], text: Warning | str, category: type[Warning], *place: Any) -> None:
     """A warning of this package in one line, as its errors are; others as usual."""
     if category is UserWarning and Path(place[0]).is_relative_to(_PACKAGE):
-        sys.stderr.write(f"lvlmscope: warning: {' '.join(str(text).split())}\n")
+        sys.stderr.write(f"lvlmscope: warning: {sentence(text)}\n")
     else:
         usual(text, category, *place)
 
 
 def main() -> None:
     """Runs the command line; an error of the user's input is one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):  # a character that an encoding lacks is written as its number
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
     try:
         with blame_torchvision():
             app()
     except LvlmscopeError as error:
-        sys.stderr.write(f"lvlmscope: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"lvlmscope: {sentence(error)}\n")
         sys.exit(2)
     except OSError as error:  # a full disk, a name that is too long, a file that another process removed
         named = f" ({error.filename})" if error.filename else ""
-        sys.stderr.write(f"lvlmscope: read or write a file: {error.strerror or error}{named}\n")
+        sys.stderr.write(f"lvlmscope: {sentence(f'read or write a file: {error.strerror or error}{named}')}\n")
         sys.exit(2)

@@ -16,8 +16,8 @@ def evaluate(  # noqa: PLR0917 - typer reads options from parameters
     what: Annotated[
         str,
         typer.Argument(
-            help="chair, pope, mme or amber with DATA; tiny-chair or tiny-pope without; "
-            "tiny, or a folder of a model that knows the bundled world: that model's report card.",
+            help="chair, pope, mme or amber with DATA; tiny-chair or tiny-pope without. Left out: the report card "
+            "of --model, 'tiny' or one that knows the bundled world.",
         ),
     ] = "tiny",
     data: Annotated[
