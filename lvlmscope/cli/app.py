@@ -19,7 +19,8 @@ from lvlmscope.cli.commands.train import train_app
 from lvlmscope.cli.completion import complete_intervention
 from lvlmscope.cli.library_progress import quieten
 from lvlmscope.cli.loaded_files import Load, load_files
-from lvlmscope.cli.option_limits import MAX_SEED
+from lvlmscope.cli.option_limits import MAX_SEED, MapMethod
+from lvlmscope.cli.progress import stages
 from lvlmscope.cli.sentences import SentenceGroup, sentence
 from lvlmscope.errors import LvlmscopeError, ModelInputError, message
 from lvlmscope.models.torchvision_check import blame_torchvision
@@ -70,8 +71,9 @@ def demo(
     image: Annotated[str, typer.Option(help="Number of a bundled image (0 to 7), or an image file of your own.")] = "0",
 ) -> None:
     """Traces the bundled model on an image about which it hallucinates, then switches an intervention on."""
-    quieten()
-    from lvlmscope.cli.commands.demo import run_demo
+    with stages(shown=True):
+        quieten()
+        from lvlmscope.cli.commands.demo import run_demo
 
     run_demo(out, image)
 
@@ -97,10 +99,11 @@ def trace(  # noqa: PLR0917 - typer reads options from parameters
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """Traces a model's answer about an image; writes the trace, its figures and a report."""
-    quieten()
-    load_files(load)
-    from lvlmscope.cli.commands.trace import run_trace
-    from lvlmscope.cli.intervention_syntax import parse_intervention
+    with stages(shown=not as_json):
+        quieten()
+        load_files(load)
+        from lvlmscope.cli.commands.trace import run_trace
+        from lvlmscope.cli.intervention_syntax import parse_intervention
 
     options: dict[str, Any] = {"gradients": gradients, "seed": seed}
     options |= {"max_new_tokens": max_new_tokens} if answer is None else {"answer": answer}
@@ -110,7 +113,7 @@ def trace(  # noqa: PLR0917 - typer reads options from parameters
 
 
 @app.command()
-def report(
+def report(  # noqa: PLR0917 - typer reads options from parameters
     trace: Annotated[Path, typer.Argument(help="Trace file (.safetensors).")],
     compare: Annotated[
         Path | None, typer.Option(help="Second trace file of the same prompt, such as with an intervention on.")
@@ -119,13 +122,32 @@ def report(
         "case.html"
     ),
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Attention on the image, word by word",
+    hallucinated: Annotated[
+        list[str] | None, typer.Option(help="Word of the answer, or number of a step, to mark; repeatable.")
+    ] = None,
+    grounded: Annotated[list[str] | None, typer.Option(help="Likewise, of grounded words.")] = None,
+    maps: Annotated[
+        list[MapMethod] | None,
+        typer.Option(help="Compute maps of the marked words, or of all, with --model; repeatable."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="The model that made the traces: 'tiny', a folder, or a hub id; for more evidence."),
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="Such as bfloat16; 'auto' takes the files' own.")] = "auto",
+    device_map: Annotated[str | None, typer.Option(help="Such as 'auto' to use the GPUs; without it the CPU.")] = None,
+    diagnosis: Annotated[bool, typer.Option(help="Diagnose the traces.")] = True,
     load: Load = None,
 ) -> None:
     """Writes one HTML file to look through a trace word by word, without server or network."""
-    load_files(load)
-    from lvlmscope.cli.commands.report import run_report
+    with stages(shown=True):
+        quieten()
+        load_files(load)
+        from lvlmscope.cli.commands.report import run_report
 
-    run_report(trace, compare, out, title)
+    marks = {"hallucinated": hallucinated or (), "grounded": grounded or ()}
+    loading = None if model is None else {"source": model, "dtype": dtype, "device_map": device_map}
+    run_report(trace, compare, out, title, marks=marks, maps=maps or (), loading=loading, diagnosis=diagnosis)
 
 
 @app.command()
@@ -178,13 +200,16 @@ def check(
     if None not in (name, model) and name != model:
         got = f"{name!r} and --model {model!r}"
         raise ModelInputError(message(got, "one model", "name it with --model alone", task="check a model"))
-    quieten()
-    load_files(load)
-    from lvlmscope.cli.console import console
-    from lvlmscope.verification.loading import load as load_model
-    from lvlmscope.verification.self_check import check as check_model
+    with stages(shown=True) as stage:
+        quieten()
+        load_files(load)
+        from lvlmscope.cli.console import console
+        from lvlmscope.verification.loading import load as load_model
+        from lvlmscope.verification.self_check import check as check_model
 
-    found = check_model(load_model(model or name or "tiny", check=False))
+        loaded = load_model(model or name or "tiny", check=False)
+        stage.begin("checking")
+        found = check_model(loaded)
     console.print(repr(found), soft_wrap=True, highlight=False)
     if not found.passed:
         raise typer.Exit(1)

@@ -14,7 +14,7 @@ import lvlmscope as lv
 from lvlmscope.cli.app import app
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.interventions.depth_cell import DepthCell
-from tests.cli.test_commands import run
+from tests.support.command_line import run
 from tests.support.small_training import write
 
 OF_A_MODEL = {"--model": ("a", "b"), "--dtype": ("float32", "bfloat16"), "--device-map": (None, "auto")}
@@ -53,10 +53,15 @@ FLAGS: dict[str, dict[str, tuple[Any, Any]]] = {
         "--out": ("one", "two"),
         "--json": (None, True),
     },
-    "report": {
+    "report": OF_A_MODEL
+    | {
         "TRACE": ("a.safetensors", "b.safetensors"),
         "--compare": (None, "b.safetensors"),
         "--title": ("A", "B"),
+        "--hallucinated": (None, "t1"),
+        "--grounded": (None, "3"),
+        "--maps": (None, "occlusion"),
+        "--no-diagnosis": (None, True),
         "--out": ("a.html", "b.html"),
     },
     "train hallurnn": {
@@ -146,6 +151,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(f"{in_trace}.plot.compare", lambda *_: SimpleNamespace(savefig=lambda *_, **__: None))
     monkeypatch.setattr(f"{in_trace}.effect", lambda *_: "")
     monkeypatch.setattr("lvlmscope.cli.commands.report.report", record("report", lambda _, out: _written(out)))
+    monkeypatch.setattr("lvlmscope.cli.commands.report.load", record("load", lambda *_: model))
     monkeypatch.setattr("lvlmscope.sweeps.sweep", record("sweep", lambda *_: folder))
     monkeypatch.setattr("lvlmscope.verification.loading.load", record("load", lambda *_: model))
     monkeypatch.setattr(f"{in_training}.train_cell", record("train", lambda *_: SimpleNamespace(history=[])))

@@ -4,6 +4,7 @@ import io
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,6 +139,35 @@ def test_every_output_encoding_will_do(
             main()
         assert not ended.value.code
         assert len(written(file)) > 200
+
+
+class Terminal(io.StringIO):
+    """Standard error that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check",),
+        ("eval", "-n", "1", "--max-new-tokens", "2"),
+        ("eval", "tiny-chair", "-n", "1"),
+        ("demo", "-o", "OUT"),
+    ],
+    ids=" ".join,
+)
+def test_long_commands_show_progress_on_terminals_alone(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    shown = Terminal()
+    monkeypatch.setattr(sys, "argv", ["lvlmscope", *(str(tmp_path / "out") if a == "OUT" else a for a in arguments)])
+    monkeypatch.setattr(sys, "stderr", shown)
+    with pytest.raises(SystemExit):
+        main()
+    assert "loading" in shown.getvalue()
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

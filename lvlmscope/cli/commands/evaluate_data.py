@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from lvlmscope.cli.console import console, print_json, print_scores
 from lvlmscope.cli.intervention_syntax import expand_grid, parse_intervention, parse_stack
+from lvlmscope.cli.progress import stages
 from lvlmscope.cli.tables import print_markdown
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation import (
@@ -98,7 +99,8 @@ def _answered(data: Dataset, given: Mapping[str, Any]) -> Evaluation:
     if given["perturb"] is not None:
         data = disturbed(data, **_disturbances(given["perturb"]), seed=given["seed"])
     data.items[0].open()  # no images at all: found before a model is loaded
-    model = load(given["model"] or "tiny", dtype=given["dtype"], device_map=given["device_map"])
+    with stages(shown=not given["as_json"]):
+        model = load(given["model"] or "tiny", dtype=given["dtype"], device_map=given["device_map"])
     names = ("placebo", "prompt", "batch_size", "max_new_tokens", "resamples", "parser", "seed", "out")
     result = evaluate(model, data, stacks, **_options(given, *names))
     if given["grid"] and given["out"] is not None:
@@ -158,9 +160,11 @@ def _dataset(given: Mapping[str, Any]) -> Dataset:
 
 def _print_card(given: Mapping[str, Any], model: str) -> None:
     """A model's report card on the bundled world: CHAIR of captions, POPE of probes, on the images and a grey one."""
-    loaded = load(model, dtype=given["dtype"], device_map=given["device_map"])
-    with intervene(loaded, *map(parse_intervention, given["intervention"] or ())) as handle:
-        card = report_card(loaded.model, loaded.processor, **_options(given, "n", "seed", "max_new_tokens"))
+    with stages(shown=not given["as_json"]) as stage:
+        loaded = load(model, dtype=given["dtype"], device_map=given["device_map"])
+        stage.begin("answering")
+        with intervene(loaded, *map(parse_intervention, given["intervention"] or ())) as handle:
+            card = report_card(loaded.model, loaded.processor, **_options(given, "n", "seed", "max_new_tokens"))
     edits = handle.report()
     if given["as_json"]:
         print_json(card.to_json() | {"interventions": edits})
@@ -181,7 +185,9 @@ def run_comparison(runs: list[Path], out: Path | None, *, seed: int, as_json_tex
         seed: Of the bootstrap.
         as_json_text: One JSON object instead of tables.
     """
-    result = compare_runs(runs, seed=seed)
+    with stages(shown=not as_json_text) as stage:
+        stage.begin("comparing")
+        result = compare_runs(runs, seed=seed)
     if out is not None:
         save_run(result, out)
     _print(result, out, as_json_text=as_json_text)
