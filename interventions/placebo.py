@@ -14,6 +14,7 @@ from lvlmscope.interface.declared_types import Range
 from lvlmscope.interventions.forward_sums import ForwardSums
 from lvlmscope.interventions.repeatable_noise import mixed, normal, uniform
 from lvlmscope.interventions.sgrs import SGRS
+from lvlmscope.runtime.active_set import overrides
 from lvlmscope.runtime.intervention_config import InterventionConfig
 from lvlmscope.runtime.prompt_inputs import PromptInputs
 from lvlmscope.runtime.protocol import ForwardInfo, Intervention, ModelInfo, Session
@@ -87,6 +88,11 @@ class Placebo(InterventionConfig):
             expected = "an intervention that edits attention, head outputs or the residual stream, or SGRS"
             fix = "evaluate it without a placebo"
             raise InterventionError(message(got, expected, fix, task="make a placebo"))
+        unknown = [name for name in ("edit_mlp", "edit_prompt_attention") if overrides(inner, name)]
+        if unknown:
+            got = f"{type(self.intervention).__name__}, which has {' and '.join(unknown)}"
+            expected = "an intervention that edits predicting rows, head outputs or the residual stream"
+            raise InterventionError(message(got, expected, "evaluate it without a placebo", task="make a placebo"))
         mixes = type(inner).mix_logits is not Session.mix_logits
         return (_MixingPlaceboSession if mixes else _PlaceboSession)(self, inner)
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 
 from lvlmscope.errors import MissingExtraError, ModelInputError, OutputError, message
 from lvlmscope.explorer.app_session import AppSession, packed, unpacked
-from lvlmscope.explorer.page_script import page_script, page_style
+from lvlmscope.explorer.page_script import START_APP, page_script, page_style
 from lvlmscope.traces.image_sources import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def new_token() -> str:
 
 def _page(name: str) -> tuple[str, str]:
     """The page, which is the same for every question, and its policy: its own script, and requests to its server."""
-    script, style = page_script() + _START, page_style()
+    script, style = page_script(START_APP) + _START, page_style()
     policy = (
         f"default-src 'none'; img-src data: blob:; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -127,6 +127,8 @@ def unpacked(body: bytes) -> tuple[Any, bytes]:
     try:
         (length,) = _LENGTH.unpack_from(body)
         end = _LENGTH.size + length
+        if len(body) < end:
+            raise ValueError(f"less than its {end:,}")
         return json.loads(body[_LENGTH.size : end]), body[end:]
     except (struct.error, ValueError, RecursionError) as error:
         got, expected = f"a body of {len(body):,} bytes ({first_line(error)})", "a length, JSON, and the image"

@@ -124,7 +124,7 @@ def _choices(hint: Any) -> list[Any]:
     return [value for part in parts for value in part] if all(parts) and len(parts) > 1 else []
 
 
-def _slider(bounds: Range, value: float, space: Any) -> dict[str, float]:
+def _slider(bounds: Range, value: int | float, space: Any) -> dict[str, int | float]:
     """Where a slider ends: the declared bounds, or else what the method's tuning searches, if that has two ends."""
     low, high = max(bounds.ge, bounds.gt), min(bounds.le, bounds.lt)
     if isinstance(space, tuple) and len(space) == 2:

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from weakref import finalize
 
 from lvlmscope.explorer.diagnosis_blocks import blocks_of, diagnosis_of, risks_of
 from lvlmscope.explorer.intervention_controls import proposal_controls
@@ -33,7 +34,7 @@ class LaterParts:
     diagnosis: Diagnosis | bool
     model: Any
     _context: Context = field(default_factory=copy_context)
-    _open: ExitStack | None = None
+    _close: Callable[[], Any] | None = None
 
     def requests(self) -> list[dict[str, Any]]:
         """What can be asked for, in the order in which to ask: `side`, `part`, and how a page calls it."""
@@ -65,15 +66,16 @@ class LaterParts:
 
     def close(self) -> None:
         """Let go what the parts share."""
-        if self._open is not None:
-            self._context.run(self._open.close)
-            self._open = None
+        if self._close is not None:
+            self._close()
+            self._close = None
 
     def _sharing(self, make: Callable[[], Made]) -> Made:
         """Messages of a notebook come one by one: what one of them computed is there for the next."""
-        if self._open is None:
-            self._open = ExitStack()
-            self._context.run(self._open.enter_context, sharing_rows())
+        if self._close is None:
+            shared = ExitStack()
+            self._context.run(shared.enter_context, sharing_rows())
+            self._close = finalize(self, self._context.run, shared.close)  # also where the last part is never asked for
         return self._context.run(make)
 
     def _made(self, side: int, name: str) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def row_scores(call: AttentionCall, *, differentiable: bool = False) -> Float[to
         Scores.
     """
     differentiable = differentiable and not call.whole_graph
-    query = call.query[:, :, call.first_row :]
+    query = call.query[:, :, call.rows]
     key = call.key.detach() if differentiable else call.key
     scaling = call.options.get("scaling")
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -63,7 +63,7 @@ def row_scores(call: AttentionCall, *, differentiable: bool = False) -> Float[to
         zero = (at_least_float32(query.detach()) * (own - own.detach())).sum(-1) * scaling
         scores = scores + _on_own_columns(zero, call)
     if call.options.get("position_bias") is not None:
-        scores = scores + call.options["position_bias"][:, :, call.first_row :]
+        scores = scores + call.options["position_bias"][:, :, call.rows]
     softcap = call.options.get("softcap")
     return scores if softcap is None else softcap * torch.tanh(scores / softcap)
 
@@ -133,7 +133,7 @@ def visibility(
         got = f"a {type(call.mask).__name__} mask of {call.kernel}"
         fix = "call model.set_attn_implementation('sdpa') first"
         raise UnsupportedOptionError(message(got, "sdpa, eager or flash kernels", fix, task="read attention rows"))
-    mask = call.mask[:, :, call.first_row :, :keys]
+    mask = call.mask[:, :, call.rows, :keys]
     if mask.dtype == torch.bool:
         return mask, None
     return mask > torch.finfo(mask.dtype).min / 2, at_least_float32(mask)
@@ -149,7 +149,7 @@ def _implied_visibility(call: AttentionCall, used: int) -> Bool[torch.Tensor, "1
     flash = "flash" in call.kernel
     # sdpa without a mask starts at key 0 (also for the unused tail of a static cache); flash ends at the last one used
     offset = used - queries if flash else 0
-    rows = torch.arange(call.first_row, queries, device=call.query.device).unsqueeze(1) + offset
+    rows = torch.arange(queries, device=call.query.device)[call.rows].unsqueeze(1) + offset
     if hides_nothing(call):
         return torch.ones(1, 1, call.num_rows, keys, dtype=torch.bool, device=call.query.device)
     visible = columns <= rows

@@ -92,7 +92,7 @@ def sink_scores(call: AttentionCall) -> Float[torch.Tensor, "#batch head #row 1"
     if len(given) == 1 and sink.numel() == heads:
         return sink.reshape(1, heads, 1, 1)
     if len(given) == 1 and sink.shape == (call.query.shape[0], heads, queries, 1):
-        return sink[:, :, call.first_row :]
+        return sink[:, :, call.rows]
     got = " and ".join(f"{name} {list(call.options[name].shape)}" for name in given)
     _refuse(call, got, "one sink per head, or per query and head", "report the model")
     return None

@@ -115,6 +115,7 @@ class ActiveIntervention:
     def report(self) -> dict[str, Any]:
         """Counts kept for every intervention, then what its session reports (JSON values)."""
         edited, scaled, shifted = (self.record.counts(hook) for hook in ("edit_attention", "head_gain", "edit_hidden"))
+        of_prompt, mlps = self.record.counts("edit_prompt_attention"), self.record.counts("edit_mlp")
         counts = {
             "name": self.name,
             "forwards": self.forwards,
@@ -124,9 +125,11 @@ class ActiveIntervention:
             "scaled_heads": sum(scaled.values()),
             "scaled_heads_per_layer": {str(layer): n for layer, n in scaled.items()},
             "shifted_layers": list(shifted),
+            "edited_mlps": list(mlps),
+            "edited_prompt_heads": sum(of_prompt.values()),
             "mixed_rows": self.record.mixed_rows,
         }
-        counts["changed"] = bool(edited or scaled or shifted or counts["mixed_rows"])
+        counts["changed"] = bool(edited or scaled or shifted or mlps or of_prompt or counts["mixed_rows"])
         report = counts | self.session.report()
         if not report["changed"] and (reason := self._no_effect_reason()):
             report["no_effect_reason"] = reason

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Final
 
 import torch
 
@@ -10,7 +11,9 @@ from lvlmscope.runtime.active_intervention import ActiveIntervention, Recorder
 from lvlmscope.runtime.forward_state import PerThread, ReplayState
 from lvlmscope.runtime.protocol import ModelInfo, Session
 
-__all__ = ["ActiveSet", "overrides"]
+__all__ = ["ActiveSet", "edits_forwards", "overrides"]
+
+_EDITS: Final = ("edit_attention", "edit_prompt_attention", "head_gain", "edit_hidden", "edit_mlp")
 
 
 class ActiveSet:
@@ -29,6 +32,20 @@ class ActiveSet:
         self.replayed: list[ActiveIntervention] = []
         self._here = PerThread()
         self._replay: ReplayState | None = None
+
+    @property
+    def replay_recorder(self) -> Recorder | None:
+        """What records the replay that is going on in any thread."""
+        return None if self._replay is None else self._replay.recorder
+
+    def keep_early(self, layer: int, states: torch.Tensor) -> None:
+        """Keep states of the running thread's forward that are asked for as logits.
+
+        Args:
+            layer: Decoder layer number.
+            states: Of the predicting rows ``[batch, row, hidden]``.
+        """
+        self._here.early[layer] = states
 
     @property
     def active(self) -> list[ActiveIntervention]:
@@ -92,6 +109,7 @@ class ActiveSet:
     def count_replay(self) -> None:
         """Let the reports speak of the last replay: a given answer is replayed, only its prompt was generated from."""
         for each, replayed in zip(self.active, self.replayed, strict=True):
+            replayed.record.adopt_prompt(each.record)  # a block begins after the prompt
             each.take(replayed)
 
 
@@ -106,3 +124,12 @@ def overrides(session: Session, name: str) -> bool:
         Whether it does not leave the hook to the base class.
     """
     return getattr(type(session), name, None) is not getattr(Session, name)
+
+
+def edits_forwards(session: Session) -> bool:
+    """Whether a session has a hook that edits what a forward computes.
+
+    Args:
+        session: A session.
+    """
+    return any(overrides(session, name) for name in _EDITS)

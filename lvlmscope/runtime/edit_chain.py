@@ -1,6 +1,7 @@
 """Interventions one after another: each sees the edits of those before it, and what it changes is counted."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from jaxtyping import Float, Int
@@ -10,6 +11,8 @@ from lvlmscope.runtime.active_intervention import ActiveIntervention
 from lvlmscope.runtime.edit_validation import edited_rows
 
 __all__ = ["edit_rows", "edit_stream", "head_gains"]
+
+_SHOWN: Final = {"edit_hidden": "hidden", "edit_mlp": "output"}
 
 
 def edit_rows(active: Sequence[ActiveIntervention], rows: AttentionRows) -> AttentionRows:
@@ -68,14 +71,17 @@ def edit_stream(
     layer: int,
     hidden: Float[torch.Tensor, "batch query hidden"],
     rows: Int[torch.Tensor, "row"],
+    *,
+    hook: str = "edit_hidden",
 ) -> Float[torch.Tensor, "batch query hidden"]:
-    """The residual stream after one layer and all edits.
+    """The residual stream after one layer and all edits, or likewise the output of its MLP.
 
     Args:
         active: The interventions in order.
         layer: Layer number; -1 is the embedding output.
         hidden: ``[batch, query, hidden]``.
         rows: Indices of the predicting rows.
+        hook: What edits it: ``edit_hidden`` or ``edit_mlp``.
 
     Returns:
         A new stream; the same object where nothing was edited.
@@ -85,8 +91,8 @@ def edit_stream(
     """
     start = hidden.shape[1] - rows.shape[0]
     for each in active:
-        new = each.call("edit_hidden", layer, hidden, rows, shown={"hidden": hidden})
+        new = each.call(hook, layer, hidden, rows, shown={_SHOWN[hook]: hidden})
         if new is not None and new is not hidden:
-            each.record.stream(layer, new, hidden, start)
+            each.record.stream(layer, new, hidden, start, hook=hook)
             hidden = new
     return hidden

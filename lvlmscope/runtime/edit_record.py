@@ -22,6 +22,7 @@ from lvlmscope.runtime.in_place_edits import refuse_write
 __all__ = ["CHECK_AT_ONCE", "EditRecord"]
 
 CHECK_AT_ONCE: Final = "LVLMSCOPE_CHECK_EDITS"  # set to "now": each edit is checked where it is made
+_STREAMS: Final = ("edit_hidden", "edit_mlp")
 _HELD: Final = 2**22  # numbers that wait to be compared, at most: 16 MiB in float32
 
 
@@ -65,27 +66,30 @@ class EditRecord:
         # By hook, layers, device and number of tensors: changes, layers with a value that is not finite, masked keys
         self._found: dict[tuple[str, tuple[int, ...], torch.device, int], list[torch.Tensor]] = {}
 
-    def attention(self, rows: AttentionRows, weights: Float[torch.Tensor, "..."]) -> None:
+    def attention(
+        self, rows: AttentionRows, weights: Float[torch.Tensor, "..."], *, hook: str = "edit_attention"
+    ) -> None:
         """Note new weights.
 
         Args:
             rows: The rows that the intervention saw.
             weights: What it returned.
+            hook: ``edit_attention``, or ``edit_prompt_attention``, whose edits are compared at once.
 
         Raises:
             InterventionError: Another shape; where edits are checked at once, no attention.
         """
-        validate_edit(rows, weights, self._name)
+        validate_edit(rows, weights, self._name, hook=hook)
         hides = rows.visible_keys is not None and not rows.sees_all_keys
         hidden_keys = ~rows.visible_keys.unsqueeze(-2) if hides else None  # type: ignore[union-attr]
         edit = _Edit(
-            hook="edit_attention",
+            hook=hook,
             layer=rows.own_layer,
             new=weights.detach(),
             old=rows.weights.detach(),
             hidden_keys=hidden_keys,
         )
-        self._add(edit, waits=weights.shape[1] == 1)
+        self._add(edit, waits=weights.shape[1] == 1 and hook == "edit_attention")
 
     def gain(self, rows: AttentionRows, gain: Float[torch.Tensor, "..."]) -> None:
         """Note gains.
@@ -101,21 +105,28 @@ class EditRecord:
         self._add(_Edit(hook="head_gain", layer=rows.own_layer, new=gain.detach(), old=None), waits=True)
 
     def stream(
-        self, layer: int, new: Float[torch.Tensor, "..."], hidden: Float[torch.Tensor, "..."], start: int
+        self,
+        layer: int,
+        new: Float[torch.Tensor, "..."],
+        hidden: Float[torch.Tensor, "..."],
+        start: int,
+        *,
+        hook: str = "edit_hidden",
     ) -> None:
-        """Note a new residual stream.
+        """Note a new residual stream, or a new output of an MLP.
 
         Args:
             layer: Layer number.
             new: What the intervention returned.
             hidden: What it saw.
             start: First predicting row; padding before it may be anything.
+            hook: ``edit_hidden`` or ``edit_mlp``.
 
         Raises:
             InterventionError: Another shape; where edits are checked at once, rows that are not finite.
         """
-        validate_values(new, hidden, "edit_hidden", self._name)
-        edit = _Edit(hook="edit_hidden", layer=layer, new=new.detach(), old=hidden.detach(), start=start)
+        validate_values(new, hidden, hook, self._name)
+        edit = _Edit(hook=hook, layer=layer, new=new.detach(), old=hidden.detach(), start=start)
         self._add(edit, waits=new.shape[1] == 1)
 
     def logits(self, old: Float[torch.Tensor, "row vocabulary"], new: Float[torch.Tensor, "..."]) -> None:
@@ -198,7 +209,7 @@ class EditRecord:
             new = _stacked([edit.new for edit in edits])
             old = None if first.old is None else _stacked([edit.old for edit in edits if edit.old is not None])
             # Of weights and gains every value counts, of the stream those that were finite in predicting rows
-            before = old[:, :, first.start :] if old is not None and first.hook == "edit_hidden" else None
+            before = old[:, :, first.start :] if old is not None and first.hook in _STREAMS else None
             spoiled = _spoiled(new[:, :, first.start :], before)
             found = [_changes(first.hook, new, old), spoiled]
             if first.hidden_keys is not None:
@@ -221,6 +232,17 @@ class EditRecord:
         for (hook, *_), found in self._found.items():
             faults = torch.stack([each.sum() for each in found[1:]]).tolist()
             require_values(hook, self._name, spoiled=faults[0] > 0, masked=sum(faults[1:]) > 0)
+
+    def adopt_prompt(self, other: "EditRecord") -> None:
+        """Take over what another record knows of a prompt's rows, where this one's answer began after it.
+
+        Args:
+            other: A record of the same intervention.
+        """
+        other.compare()
+        if not any(hook == "edit_prompt_attention" for hook, *_ in self._found):
+            theirs = other._found.items()  # noqa: SLF001 - of the same class
+            self._found |= {key: found for key, found in theirs if key[0] == "edit_prompt_attention"}
 
     def counts(self, hook: str) -> dict[int, int]:
         """What was changed so far: (row, head) pairs of each layer; of the stream, layers after which it was.
@@ -251,7 +273,7 @@ def _changes(
     if old is None:
         return (new != 1).flatten(1).sum(1)
     changed = new != old
-    return changed.flatten(1).any(1) if hook == "edit_hidden" else changed.any(-1).flatten(1).sum(1)
+    return changed.flatten(1).any(1) if hook in _STREAMS else changed.any(-1).flatten(1).sum(1)
 
 
 def _spoiled(

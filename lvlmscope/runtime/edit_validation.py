@@ -18,30 +18,42 @@ __all__ = [
 _DOING = {
     "edit_attention": "edit attention with {}",
     "head_gain": "scale heads with {}",
+    "edit_prompt_attention": "edit attention of the prompt with {}",
     "edit_hidden": "edit the residual stream with {}",
+    "edit_mlp": "edit the output of an MLP with {}",
     "mix_logits": "mix logits with {}",
 }
 _SHAPES = {
     "edit_hidden": ("hidden", "a stream of the same shape"),
+    "edit_mlp": ("output", "an output of the same shape"),
     "mix_logits": ("logits", "one logit for each row and token"),
 }
-_WANTED = {"edit_attention": "finite weights", "head_gain": "finite gains", "edit_hidden": "finite values"}
+_WANTED = {
+    "edit_attention": "finite weights",
+    "edit_prompt_attention": "finite weights",
+    "head_gain": "finite gains",
+    "edit_hidden": "finite values",
+    "edit_mlp": "finite values",
+}
 
 
-def validate_edit(rows: AttentionRows, weights: Float[torch.Tensor, "..."], name: str) -> None:
+def validate_edit(
+    rows: AttentionRows, weights: Float[torch.Tensor, "..."], name: str, *, hook: str = "edit_attention"
+) -> None:
     """Refuse weights of another shape.
 
     Args:
         rows: The rows the intervention saw ``[batch, row, head, key]``.
         weights: What it returned.
         name: The intervention's name.
+        hook: The hook that returned them.
 
     Raises:
         InterventionError: Another shape.
     """
     if weights.shape != rows.weights.shape:
         got = describe({"weights": weights, "rows": rows.weights})
-        _refuse("edit_attention", got, "weights of the rows' shape", name)
+        _refuse(hook, got, "weights of the rows' shape", name)
 
 
 def validate_gain(gain: Float[torch.Tensor, "..."], rows: AttentionRows, name: str) -> None:
@@ -64,8 +76,8 @@ def validate_values(new: Float[torch.Tensor, "..."], seen: Float[torch.Tensor, "
 
     Args:
         new: What the hook returned.
-        seen: What it saw: a residual stream, or logits.
-        hook: ``edit_hidden`` or ``mix_logits``.
+        seen: What it saw: a residual stream, an MLP's output, or logits.
+        hook: ``edit_hidden``, ``edit_mlp`` or ``mix_logits``.
         name: The intervention's name.
 
     Raises:

@@ -20,6 +20,7 @@ from lvlmscope.hooks.instance_attributes import shadowed
 from lvlmscope.models.unembedding import Unembedding, unembeddings_of, verified_unembedding
 from lvlmscope.registry import close_match
 from lvlmscope.runtime.active_intervention import ActiveIntervention
+from lvlmscope.runtime.active_set import edits_forwards
 from lvlmscope.runtime.candidate_rows import CandidateRows, RowReader
 from lvlmscope.runtime.generation_settings import plain_settings
 from lvlmscope.runtime.model_hooks import Instrumentation
@@ -68,7 +69,7 @@ class LogitMixing:
         self._beams = beams
         self._named = {(each, name): other for each in mixing for name, other in each.call("branches", prompt).items()}
         self._branches: dict[tuple[ActiveIntervention, str], Branch] = {}
-        self._begun: list[tuple[PromptInputs, Branch]] = []
+        self._begun: list[tuple[PromptInputs, list[ActiveIntervention], Branch]] = []
         self._beside: list[ActiveIntervention] = []
         self._ahead: dict[tuple[ActiveIntervention, int], CandidateRows] = {}
         self._prompt = prompt
@@ -86,24 +87,33 @@ class LogitMixing:
                 got, expected = f"the branch {name!r}", ", ".join(names) or "a session with branches"
                 raise InterventionError(message(got, expected, fix, task=f"mix logits with {owner.name}"))
             named = self._named[owner, name]
-            self._branches[owner, name] = self._sequence(named() if callable(named) else named)
+            self._branches[owner, name] = self._sequence(owner, named() if callable(named) else named)
         return self._branches[owner, name]
 
-    def _sequence(self, prompt: PromptInputs) -> Branch:
+    def _sequence(self, owner: ActiveIntervention, prompt: PromptInputs) -> Branch:
         """The sequence after these prompts; branches with the same prompts share one."""
-        for begun, branch in self._begun:
-            if begun.same_as(prompt):
+        others = self._others(owner) if prompt.edited else []
+        for begun, acting, branch in self._begun:
+            if acting == others and begun.same_as(prompt):
                 return branch
-        branch = self._started(prompt)
+        branch = self._started(prompt, others)
         if self._replayed is not None:
             branch.replay(self._replayed)
-        self._begun.append((prompt, branch))
+        self._begun.append((prompt, others, branch))
         return branch
 
-    def _started(self, prompt: PromptInputs) -> Branch:
+    def _others(self, owner: ActiveIntervention) -> list[ActiveIntervention]:
+        """The other interventions that edit forwards; of those that mix logits, too, their edits alone act."""
+        others = [each for each in self._instrumentation.active if each is not owner]
+        return [
+            each
+            for each in others
+            if not each.session.chooses_tokens and (each not in self._mixing or edits_forwards(each.session))
+        ]
+
+    def _started(self, prompt: PromptInputs, others: Sequence[ActiveIntervention]) -> Branch:
         hooks = self._instrumentation
-        others = [each for each in hooks.active if each not in self._mixing and not each.session.chooses_tokens]
-        fresh = [each.fresh(hooks.model_info) for each in others] if prompt.edited else []
+        fresh = [each.fresh(hooks.model_info) for each in others]
         fresh += [ActiveIntervention(each, each.start(hooks.model_info)) for each in prompt.interventions]
         return self._made(Branch, prompt, fresh)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,22 +13,23 @@ from lvlmscope.hooks.attention_call import AttentionCall
 from lvlmscope.hooks.attention_options import unknown_options
 from lvlmscope.hooks.attention_tap import KernelOutput
 from lvlmscope.hooks.gradient_path import ForwardGraph, GradientPath, require_gradients
-from lvlmscope.hooks.hidden_states import HiddenHooks
-from lvlmscope.models.decoder_shape import refuse_unequal_heads, require_one_stream
+from lvlmscope.models.decoder_shape import refuse_unequal_heads
 from lvlmscope.models.families import Family
 from lvlmscope.models.loaded_model import LoadedModel
 from lvlmscope.runtime.active_intervention import ActiveIntervention, Recorder
 from lvlmscope.runtime.active_set import ActiveSet, overrides
 from lvlmscope.runtime.compiled_modules import running_originals
-from lvlmscope.runtime.edit_chain import edit_rows, edit_stream, head_gains
+from lvlmscope.runtime.edit_chain import edit_rows, head_gains
 from lvlmscope.runtime.forward_state import ReplayState
 from lvlmscope.runtime.hidden_layers import refuse_hidden_layers, refuse_second_call
 from lvlmscope.runtime.model_lock import model_lock
 from lvlmscope.runtime.output_patching import apply_gain, make_output
 from lvlmscope.runtime.predicting_rows import ForwardTracker
 from lvlmscope.runtime.prompt_inputs import PromptInputs
+from lvlmscope.runtime.prompt_rows import editing_prompt_rows, refuse_chunks, with_prompt_edits
 from lvlmscope.runtime.protocol import ForwardInfo, ModelInfo
 from lvlmscope.runtime.row_reading import read_rows
+from lvlmscope.runtime.stream_hooks import StreamHooks
 
 __all__ = ["Instrumentation"]
 
@@ -48,6 +50,7 @@ class Instrumentation(ActiveSet):
             family.core(model), lambda ids: family.image_mask(model, ids), lambda: bool(self.active or self.recorder)
         )
         self.tracker.on_begin, self.tracker.on_end = self._begin, self._end
+        self.tracker.on_part = lambda: refuse_chunks(self.active, "a part of a prompt without its last row")
         layers = tuple(family.decoder_layers(model))
         config = family.text_config(model)
         self.model_info = ModelInfo(
@@ -60,10 +63,9 @@ class Instrumentation(ActiveSet):
         )
         self._crossing = family.crossing_layers(model)
         self._tap = family.make_tap(model, self._first_row, self._handle)
-        self._hidden = HiddenHooks(layers, self._edit_hidden)
+        self._streams = StreamHooks(model, family, self, self.tracker)
         self._path = GradientPath(family.core(model), self._deliver)
         self._installed: ExitStack | None = None
-        self._early: frozenset[int] = frozenset()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Instrumentation":
         """The same: a hooked module that is copied alone keeps none of its own."""
@@ -103,16 +105,10 @@ class Instrumentation(ActiveSet):
                 self._tap.install()
                 steps.callback(self.tracker.remove)
                 self.tracker.install()
-                steps.callback(self._hidden.set, False)
+                steps.callback(self._streams.remove)
                 steps.callback(self._path.set, False)
                 self._installed = steps.pop_all()
-        recorder = None if self._replay is None else self._replay.recorder
-        needs_hidden = recorder is not None and (recorder.wants_hidden or recorder.differentiable)
-        self._early = self.early_layers
-        if self._early or any(overrides(s, "edit_hidden") for s in self.every_session):
-            require_one_stream(self.model, self.family, task="switch on an intervention that edits hidden states")
-            needs_hidden = True
-        self._hidden.set(needs_hidden)
+        self._streams.sync()
         self._path.set(self.differentiates)
 
     def require_kernels(self) -> None:
@@ -153,6 +149,8 @@ class Instrumentation(ActiveSet):
         if any(overrides(s, "gradient_layers") for s in (each.session for each in self.active)):
             with task("generate with an intervention that needs gradients"):
                 require_gradients(self.model, running=True)
+        chunk = options.get("prefill_chunk_size")
+        refuse_chunks(self.active, chunk and f"prefill_chunk_size={chunk}")
         with ExitStack() as steps:
             for each in self.active:
                 steps.callback(each.call, "end_generate")
@@ -277,6 +275,7 @@ class Instrumentation(ActiveSet):
         if layer in self._here.seen_layers and not self.tracker.is_resumed:
             refuse_second_call(call.module, layer)
         self._here.seen_layers.append(layer)
+        run = self._with_prompt_edits(run, call, forward, layer) if first else run
         path = self._path
         opens = path.begins_at(layer)
         if recorder is None and not (opens or path.is_open or any(each.reads(layer) for each in self.active)):
@@ -298,22 +297,9 @@ class Instrumentation(ActiveSet):
         output, weights = make_output(run, rows, edited, call, attached=path.is_open or exact, recomputed=recomputed)
         return apply_gain(output, head_gains(self.active, edited), call.first_row), weights
 
-    def _edit_hidden(self, layer: int, hidden: torch.Tensor) -> torch.Tensor | None:
-        forward = self.tracker.current
-        if forward is None:
-            return None
-        # From the end: Gemma4 runs its last layers on the last row of a prompt only
-        start = hidden.shape[1] - forward.num_rows
-        rows = forward.once(
-            ("rows", hidden.shape[1], hidden.device),
-            lambda: torch.arange(start, hidden.shape[1], device=hidden.device),
-        )
-        editing = [each for each in self.active if overrides(each.session, "edit_hidden")]
-        edited = edit_stream(editing, layer, hidden, rows) if editing else hidden  # parallel streams have another shape
-        if self.recorder is not None and self.recorder.differentiable and layer == -1:
-            edited = edited.detach().requires_grad_()
-        if self.recorder is not None and self.recorder.wants_hidden:
-            self.recorder.record_hidden(layer, edited[:, start:])
-        if layer in self._early:
-            self._here.early[layer] = edited[:, start:].detach()
-        return None if edited is hidden else edited
+    def _with_prompt_edits(
+        self, run: Callable[[], KernelOutput], call: AttentionCall, forward: ForwardInfo, layer: int
+    ) -> Callable[[], KernelOutput]:
+        """The kernel, and what sessions make of the rows before the first predicting one."""
+        editing = editing_prompt_rows(self.active, layer)
+        return partial(with_prompt_edits, run, call, forward, layer, editing) if editing else run

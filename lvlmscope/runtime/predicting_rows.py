@@ -62,6 +62,7 @@ class ForwardTracker:
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self.on_begin: Callable[[ForwardInfo], None] = lambda _: None
         self.on_end: Callable[[torch.Tensor, Any], None] = lambda _, __: None
+        self.on_part: Callable[[], None] = lambda: None
 
     @property
     def prompt_length(self) -> int | None:
@@ -141,6 +142,8 @@ class ForwardTracker:
         self._sequence.current = self._describe(ids.shape[1], past)
         if self.current is not None:
             self.on_begin(self.current)
+        else:
+            self.on_part()
 
     @contextmanager
     def another_sequence(self, known: dict[str, Any]) -> Iterator[None]:

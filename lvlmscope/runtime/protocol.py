@@ -2,21 +2,19 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from transformers import LogitsProcessor
 
 from lvlmscope.attention.attention_rows import AttentionRows
-from lvlmscope.attention.image_layout import ImageLayout
 from lvlmscope.hooks.gradient_path import ForwardGraph
+from lvlmscope.runtime.forward_info import ForwardInfo
 from lvlmscope.runtime.prompt_inputs import PromptInputs
 from lvlmscope.runtime.step_logits import StepLogits
 
 __all__ = ["ForwardInfo", "Intervention", "MethodCard", "ModelInfo", "Session"]
-
-_UNREAD: Final = ImageLayout(present=False, span=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,83 +62,6 @@ class ModelInfo:
         return tuple(range(self.num_layers))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ForwardInfo:
-    """One forward of the model, as seen before its first layer.
-
-    Attributes:
-        token_ids: Ids of all positions so far, with padding, ``[batch, key]``.
-        image_keys: bool ``[batch, key]``.
-        prompt_length: Prompt length in columns, padding counted; answer keys start there.
-        past_length: Number of cached positions.
-        first_row: First predicting query row; all later rows of the forward predict too.
-        num_queries: Number of query rows of this forward.
-        layout: Where the image keys lie, as plain numbers; read from `image_keys` when it is not given.
-        shared: What layers and interventions compute once in this forward, under keys of their own.
-        inputs: What ``generate`` was given of the prompts, by name: ``input_ids``, ``attention_mask``, pixels and what
-            else the processor made; of a replay the same. One row for each prompt. Empty in a forward that the user
-            runs without ``generate``.
-        num_prompts: Number of prompts; several rows belong to one under beams and with several answers a prompt.
-    """
-
-    token_ids: Int[torch.Tensor, "batch key"]
-    image_keys: Bool[torch.Tensor, "batch key"]
-    prompt_length: int
-    past_length: int
-    first_row: int
-    num_queries: int
-    layout: ImageLayout = _UNREAD
-    shared: dict[Any, Any] = field(default_factory=dict, repr=False)
-    inputs: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    num_prompts: int | None = None
-
-    def __post_init__(self) -> None:
-        """Read the layout where none is given."""
-        if self.layout is _UNREAD:
-            object.__setattr__(self, "layout", ImageLayout.of(self.image_keys))
-
-    def once(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What is the same in all layers, computed where it is first asked for.
-
-        Args:
-            key: Names it among what is shared.
-            make: Computes it.
-
-        Returns:
-            The same object each time.
-        """
-        if key not in self.shared:
-            self.shared[key] = make()
-        return self.shared[key]
-
-    @property
-    def batch_size(self) -> int:
-        """Number of samples."""
-        return self.token_ids.shape[0]
-
-    @property
-    def samples(self) -> Int[torch.Tensor, "batch"]:
-        """Which prompt each row belongs to; the same through a whole answer, also where beams are reordered."""
-        each = self.batch_size // (self.num_prompts or self.batch_size)
-        return torch.arange(self.batch_size, device=self.token_ids.device) // each
-
-    @property
-    def num_rows(self) -> int:
-        """Number of predicting rows."""
-        return self.num_queries - self.first_row
-
-    @property
-    def is_prompt(self) -> bool:
-        """Whether the forward starts the prompt."""
-        return self.past_length == 0
-
-    @property
-    def row_positions(self) -> Int[torch.Tensor, "row"]:
-        """Absolute column of each predicting row, ``[row]``."""
-        start = self.past_length + self.first_row
-        return torch.arange(start, self.past_length + self.num_queries, device=self.token_ids.device)
-
-
 class Session:
     """An active intervention in one model. Every hook has a default that does nothing.
 
@@ -149,8 +70,8 @@ class Session:
             predicting row get the gain of that row.
         chooses_tokens: Whether its logits processor leaves one token possible; there can be one such intervention at a
             time.
-        row_layers: Layers in which ``edit_attention`` and ``head_gain`` are called, None for all. Elsewhere the model's
-            own kernel runs alone.
+        row_layers: Layers in which ``edit_attention``, ``edit_prompt_attention`` and ``head_gain`` are called, None for
+            all. Elsewhere the model's own kernel runs alone.
         changes_all_heads: Whether the edits of ``edit_attention`` in the running forward change every head of every
             predicting row. A decode step then does not run the kernel beside them, and a head whose weights stay equal
             all the same is right up to rounding only.
@@ -199,6 +120,25 @@ class Session:
         del rows
         return None
 
+    def edit_prompt_attention(
+        self, rows: AttentionRows, positions: Int[torch.Tensor, "row"]
+    ) -> Float[torch.Tensor, "batch row head key"] | None:
+        """New weights of rows of the prompt before its last one, which no token is predicted from.
+
+        Called for a session that has it in the forward of a prompt, layer after layer, for some rows at a time, before
+        ``edit_attention`` of the layer; in a replay wherever the prompt is run again. The weights of these rows are
+        made for it alone: other sessions do not pay for them. Edits of padding are left out.
+
+        Args:
+            rows: ``[batch, row, head, key]``, as edited by the interventions before.
+            positions: The column of each row in the sequence, padding counted, int64 ``[row]``.
+
+        Returns:
+            Weights of the same shape, None for no edit.
+        """
+        del rows, positions
+        return None
+
     def head_gain(self, rows: AttentionRows) -> Float[torch.Tensor, "batch row head"] | None:
         """Gain on head outputs of one layer, after ``a @ v`` and before the output projection.
 
@@ -225,6 +165,25 @@ class Session:
             A tensor of the same shape, None for no edit.
         """
         del layer, hidden, rows
+        return None
+
+    def edit_mlp(
+        self, layer: int, output: Float[torch.Tensor, "batch query hidden"], rows: Int[torch.Tensor, "row"]
+    ) -> Float[torch.Tensor, "batch query hidden"] | None:
+        """New output of the MLP of one decoder layer, or of its block of experts.
+
+        It is the module's own output, in the unit of the residual stream: the layer adds it to the stream, in some
+        families after a norm (Gemma) or a factor (Granite).
+
+        Args:
+            layer: Layer number.
+            output: ``[batch, query, hidden]``, all query rows.
+            rows: Indices of the predicting rows among them, int64 ``[row]``.
+
+        Returns:
+            A tensor of the same shape, None for no edit.
+        """
+        del layer, output, rows
         return None
 
     def gradient_layers(self, forward: ForwardInfo) -> tuple[int, ...]:

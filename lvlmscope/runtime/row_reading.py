@@ -1,5 +1,6 @@
 """Attention rows read from one call."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from lvlmscope.hooks.attention_math import hides_nothing, row_scores, softmax_ro
 from lvlmscope.hooks.attention_options import require_readable
 from lvlmscope.runtime.protocol import ForwardInfo
 
-__all__ = ["read_rows"]
+__all__ = ["read_prompt_rows", "read_rows"]
 
 
 def read_rows(call: AttentionCall, forward: ForwardInfo, layer: int, *, differentiable: bool) -> AttentionRows:
@@ -36,8 +37,48 @@ def read_rows(call: AttentionCall, forward: ForwardInfo, layer: int, *, differen
         got = f"a forward in which layer {layer} gets the last {call.num_rows} of {forward.num_rows} predicting rows"
         expected, fix = "every predicting row in every layer", "generate with a cache (use_cache=True)"
         raise UnsupportedOptionError(message(got, expected, fix, task="read attention rows"))
-    scores = row_scores(call, differentiable=differentiable)
     seen = forward.once(("seen", *_visibility_key(call)), lambda: _Seen.of(call))
+    keys, device, crosses = call.key.shape[2], call.query.device, call.crosses
+
+    def answer_keys() -> Bool[torch.Tensor, "1 row key"]:
+        found: torch.Tensor = forward.once(
+            ("answer", keys, device, crosses), lambda: _answer_keys(forward, keys, device, crosses)
+        )
+        return found
+
+    scores = row_scores(call, differentiable=differentiable)
+    return _rows(call, forward, layer, seen=seen, scores=scores, answer_keys=answer_keys)
+
+
+def read_prompt_rows(call: AttentionCall, forward: ForwardInfo, layer: int) -> AttentionRows:
+    """Some rows of a prompt before its last one.
+
+    Args:
+        forward: The forward it belongs to.
+        layer: Decoder layer number.
+
+    Returns:
+        Rows ``[batch, row, head, key]``; those of padding that see no key have no weight.
+
+    Raises:
+        UnsupportedOptionError: Options or a mask from which the weights cannot be computed.
+    """
+    require_readable(call)
+    none = torch.zeros(1, 1, call.key.shape[2], dtype=torch.bool, device=call.query.device)
+    # What each part sees is not kept for the layers that follow: all parts together are a square
+    rows = _rows(call, forward, layer, seen=_Seen.of(call), scores=row_scores(call), answer_keys=lambda: none)
+    return rows.replace(weights=rows.weights.nan_to_num(0.0), scores=lambda: rows.scores)
+
+
+def _rows(
+    call: AttentionCall,
+    forward: ForwardInfo,
+    layer: int,
+    *,
+    seen: "_Seen",
+    scores: Float[torch.Tensor, "batch head row key"],
+    answer_keys: Callable[[], Bool[torch.Tensor, "1 #row key"]],
+) -> AttentionRows:
     masked = scores if seen.bias is None else scores + seen.bias
     masked = masked if seen.hidden is None else masked.masked_fill(seen.hidden, float("-inf"))
     keys, device, crosses = masked.shape[-1], masked.device, call.crosses
@@ -46,9 +87,7 @@ def read_rows(call: AttentionCall, forward: ForwardInfo, layer: int, *, differen
     return AttentionRows(
         softmax_rows(masked, call).transpose(1, 2),
         image,
-        answer_keys=lambda: forward.once(
-            ("answer", keys, device, crosses), lambda: _answer_keys(forward, keys, device, crosses)
-        ),
+        answer_keys=answer_keys,
         visible_keys=seen.by_row.expand(image.shape[0], -1, -1),
         layer=layer,
         scores=lambda: masked.transpose(1, 2),

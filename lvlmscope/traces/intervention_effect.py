@@ -13,7 +13,8 @@ from lvlmscope.traces.trace_difference import require_one_question
 __all__ = ["Effect", "effect", "side_names"]
 
 _COMMON: Final = frozenset(
-    {"name", "forwards", "rows", "edited_heads", "scaled_heads", "shifted_layers", "mixed_rows", "changed", "saw_image"}
+    {"name", "forwards", "rows", "edited_heads", "scaled_heads", "shifted_layers", "edited_mlps"}
+    | {"edited_prompt_heads", "mixed_rows", "changed", "saw_image"}
 )
 
 _HARDLY: Final = 0.001  # nats
@@ -69,7 +70,7 @@ class Effect:
         for report in self.edits:
             for key in ("edited_heads_per_layer", "scaled_heads_per_layer"):
                 layers |= {int(layer) for layer in report.get(key, {})}
-            layers |= set(report.get("shifted_layers", ()))
+            layers |= {*report.get("shifted_layers", ()), *report.get("edited_mlps", ())}
         return tuple(sorted(layers))
 
     def __str__(self) -> str:
@@ -211,6 +212,10 @@ def _edit_lines(report: dict[str, Any]) -> list[str]:
         parts.append(f"mixed the logits of {report['mixed_rows']} tokens")
     if report.get("shifted_layers"):
         parts.append(f"shifted the stream after {len(report['shifted_layers'])} layers")
+    if report.get("edited_mlps"):
+        parts.append(f"edited the MLPs of {len(report['edited_mlps'])} layers")
+    if report.get("edited_prompt_heads"):
+        parts.append(f"edited {report['edited_prompt_heads']} heads in rows of the prompt")
     parts = parts or ["chose other tokens"]
     own = {k: v for k, v in report.items() if isinstance(v, float | int) and k not in _COMMON}
     gates = report.get("gate_means_per_layer") or {}

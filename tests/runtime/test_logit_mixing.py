@@ -11,7 +11,7 @@ import torch
 
 import lvlmscope as lv
 from lvlmscope.errors import InterventionError, ModelInputError
-from lvlmscope.interventions import DLEAF, VCD
+from lvlmscope.interventions import DLEAF, PAI, VCD
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.prompt_inputs import PromptInputs
 from lvlmscope.runtime.protocol import Session
@@ -176,6 +176,54 @@ def test_the_other_interventions_edit_a_sequence_only_where_it_asks_for_them() -
     assert max(gaps["edited"]) < 1e-4
     assert max(gaps["plain"]) > 1e-3
     assert handle.report()[0]["forwards"] == STEPS  # those beside the answer are not counted
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl", "gemma3", "smolvlm"])
+def test_edits_of_a_method_that_also_mixes_logits_act_on_a_sequence_that_asks_for_them(family: str) -> None:
+    case = FAMILIES[family](2)
+    gaps: dict[str, list[float]] = {"plain": [], "edited": []}
+
+    def compare(step: StepLogits) -> None:
+        for name, found in gaps.items():
+            found.append(float((step.branch(name) - step.logits).abs().max()))
+
+    both = Mixing(compare, lambda prompt: {"plain": prompt, "edited": prompt.with_edits()})
+    with intervene(case.model, both, PAI(alpha=0.8, gamma=1.2, layers=None)) as handle:
+        made = generate(case)
+        assert handle.report()[1]["mixed_rows"] == 2 * STEPS
+    assert max(gaps["edited"]) < 1e-4  # the edited logits before PAI's own mixing
+    assert max(gaps["plain"]) > 1e-3
+    with intervene(case.model, PAI(alpha=0.8, gamma=1.2, layers=None)):
+        assert torch.equal(generate(case).sequences, made.sequences)
+
+
+def test_two_that_ask_for_the_edits_of_the_others_are_each_without_their_own() -> None:
+    case, gaps = tiny_models.llava(), []
+
+    class Editing(Mixing):
+        """Mixes nothing, and halves a layer's stream."""
+
+        def start(self, model_info: Any) -> Session:
+            session = super().start(model_info)
+            kind = type("Edits", (type(session),), {"edit_hidden": self.halved})
+            made: Session = kind()
+            return made
+
+        @staticmethod
+        def halved(_: Any, layer: int, hidden: torch.Tensor, rows: torch.Tensor) -> torch.Tensor | None:
+            del rows
+            return hidden * torch.linspace(0.2, 1, hidden.shape[-1]) if layer == 0 else None
+
+    def compare(step: StepLogits) -> None:
+        gaps.append(float((step.branch("edited") - step.logits).abs().max()))
+
+    def edited(prompt: PromptInputs) -> dict[str, PromptInputs]:
+        return {"edited": prompt.with_edits()}
+
+    with intervene(case.model, Editing(compare, edited), Mixing(compare, edited)):
+        generate(case)
+    assert all(gap > 1e-3 for gap in gaps[::2])  # the first's own edit is not one of the others'
+    assert max(gaps[1::2]) < 1e-4
 
 
 def test_early_logits_of_the_last_layer_are_the_models_own() -> None:

@@ -29,7 +29,9 @@ export class AskForm {
   dragged(event) {
     event.preventDefault();
     this.drop.classList.toggle("over", event.type === "dragover");
-    if (event.type === "drop") this.take(event.dataTransfer.files[0]);
+    if (event.type !== "drop") return;
+    this.file.value = "";
+    this.take(event.dataTransfer.files[0]);
   }
 
   take(file) {
@@ -37,7 +39,7 @@ export class AskForm {
     this.image = file;
     if (this.preview.src) URL.revokeObjectURL(this.preview.src);
     Object.assign(this.preview, { src: URL.createObjectURL(file), hidden: false, onerror: () => { this.preview.hidden = true; } });
-    this.named.textContent = file.name;
+    this.named.textContent = this.file.value ? "" : file.name; // the browser names a chosen file itself
   }
 
   busy(running) {

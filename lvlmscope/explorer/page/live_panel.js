@@ -31,6 +31,7 @@ export class LivePanel {
   turn(name, on) {
     if (on) this.on.set(name, this.forms.get(name)); else this.on.delete(name);
     this.switches.get(name).box.checked = on;
+    this.told.textContent = "";
     this.refresh();
   }
 
@@ -39,7 +40,7 @@ export class LivePanel {
     this.settings.replaceChildren(...[...this.on.values()].map((form) => form.element));
     this.button.disabled = this.running || !names.length;
     this.button.textContent = names.length ? `run with ${names.join(" + ")}` : "run";
-    if (!this.running) this.told.textContent = names.length ? "" : "switch one on; the same image and prompt are traced again";
+    if (!names.length) this.told.textContent = "switch one on; the same image and prompt are traced again";
   }
 
   propose(proposals) {
@@ -79,8 +80,9 @@ export class LivePanel {
       this.trouble.hidden = false;
     }
     this.busy(false);
+    this.told.textContent = "";
     if (!made) return;
     this.show(made);
-    this.told.textContent = made.effect[0] || "";
+    this.told.textContent = made.effect.find((line) => line.includes("word changed")) || "";
   }
 }

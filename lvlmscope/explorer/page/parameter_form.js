@@ -49,7 +49,8 @@ class Control {
     const { control, choices } = this.parameter;
     if (control === "switch") return this.input.checked;
     if (control === "select") return choices[Number(this.input.value)];
-    return control === "number" ? this.input.valueAsNumber : this.input.value; // a number that is none becomes null in JSON
+    if (control !== "number") return this.input.value;
+    return Number.isNaN(this.input.valueAsNumber) ? null : this.input.valueAsNumber; // Python says what is expected
   }
 
   set value(given) {
