@@ -1,6 +1,7 @@
 """The commands and their options; what they do is in a file each."""
 
 import functools
+import io
 import sys
 import warnings
 from collections.abc import Callable
@@ -18,16 +19,23 @@ from lvlmscope.cli.commands.train import train_app
 from lvlmscope.cli.completion import complete_intervention
 from lvlmscope.cli.library_progress import quieten
 from lvlmscope.cli.loaded_files import Load, load_files
-from lvlmscope.cli.option_limits import MAX_SEED
-from lvlmscope.errors import LvlmscopeError, UnsupportedOptionError, message
+from lvlmscope.cli.option_limits import MAX_SEED, MapMethod
+from lvlmscope.cli.progress import stages
+from lvlmscope.cli.sentences import SentenceGroup, sentence
+from lvlmscope.errors import LvlmscopeError, ModelInputError, message
 from lvlmscope.models.torchvision_check import blame_torchvision
 
 __all__ = ["app", "main"]
 
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 
-_HELP: Final = {"help_option_names": ["-h", "--help"]}  # subcommands have it from here
-app = typer.Typer(name="lvlmscope", no_args_is_help=True, pretty_exceptions_enable=False, context_settings=_HELP)
+app = typer.Typer(
+    name="lvlmscope",
+    cls=SentenceGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; files of the same name are replaced.")]
 Interventions = Annotated[
@@ -63,8 +71,9 @@ def demo(
     image: Annotated[str, typer.Option(help="Number of a bundled image (0 to 7), or an image file of your own.")] = "0",
 ) -> None:
     """Traces the bundled model on an image about which it hallucinates, then switches an intervention on."""
-    quieten()
-    from lvlmscope.cli.commands.demo import run_demo
+    with stages(shown=True):
+        quieten()
+        from lvlmscope.cli.commands.demo import run_demo
 
     run_demo(out, image)
 
@@ -90,10 +99,11 @@ def trace(  # noqa: PLR0917 - typer reads options from parameters
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """Traces a model's answer about an image; writes the trace, its figures and a report."""
-    quieten()
-    load_files(load)
-    from lvlmscope.cli.commands.trace import run_trace
-    from lvlmscope.cli.intervention_syntax import parse_intervention
+    with stages(shown=not as_json):
+        quieten()
+        load_files(load)
+        from lvlmscope.cli.commands.trace import run_trace
+        from lvlmscope.cli.intervention_syntax import parse_intervention
 
     options: dict[str, Any] = {"gradients": gradients, "seed": seed}
     options |= {"max_new_tokens": max_new_tokens} if answer is None else {"answer": answer}
@@ -113,25 +123,31 @@ def report(  # noqa: PLR0917 - typer reads options from parameters
     ),
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Attention on the image, word by word",
     hallucinated: Annotated[
-        list[str] | None, typer.Option(help="Words of the answer to mark so, wherever they stand; repeatable.")
+        list[str] | None, typer.Option(help="Word of the answer, or number of a step, to mark; repeatable.")
     ] = None,
-    grounded: Annotated[list[str] | None, typer.Option(help="Words to mark as grounded, likewise.")] = None,
-    diagnosis: Annotated[bool, typer.Option(help="Diagnose the traces.")] = True,
+    grounded: Annotated[list[str] | None, typer.Option(help="Likewise, of grounded words.")] = None,
+    maps: Annotated[
+        list[MapMethod] | None,
+        typer.Option(help="Compute maps of the marked words, or of all, with --model; repeatable."),
+    ] = None,
     model: Annotated[
-        str | None, typer.Option(help="What made the traces ('tiny', a folder, or a hub id), for its logit lens.")
+        str | None,
+        typer.Option(help="The model that made the traces: 'tiny', a folder, or a hub id; for more evidence."),
     ] = None,
     dtype: Annotated[str, typer.Option(help="Such as bfloat16; 'auto' takes the files' own.")] = "auto",
     device_map: Annotated[str | None, typer.Option(help="Such as 'auto' to use the GPUs; without it the CPU.")] = None,
+    diagnosis: Annotated[bool, typer.Option(help="Diagnose the traces.")] = True,
     load: Load = None,
 ) -> None:
     """Writes one HTML file to look through a trace word by word, without server or network."""
-    quieten()
-    load_files(load)
-    from lvlmscope.cli.commands.report import run_report
+    with stages(shown=True):
+        quieten()
+        load_files(load)
+        from lvlmscope.cli.commands.report import run_report
 
+    marks = {"hallucinated": hallucinated or (), "grounded": grounded or ()}
     loading = None if model is None else {"source": model, "dtype": dtype, "device_map": device_map}
-    marks = {"hallucinated": hallucinated or [], "grounded": grounded or []}
-    run_report(trace, compare, out, title=title, marks=marks, diagnosis=diagnosis, loading=loading)
+    run_report(trace, compare, out, title, marks=marks, maps=maps or (), loading=loading, diagnosis=diagnosis)
 
 
 @app.command("app")
@@ -195,20 +211,24 @@ def signals(
 
 @app.command()
 def check(
-    name: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="The same as --model.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="MODEL", hidden=True)] = None,
     model: Annotated[str | None, typer.Option(help="'tiny', a folder, or a hub id; 'tiny' when left out.")] = None,
     load: Load = None,
 ) -> None:
     """Checks numerically that a model's rows can be trusted; exit code 1 when they cannot."""
-    if name is not None and model is not None:
-        raise UnsupportedOptionError(message(f"{name!r} and --model {model}", "one model", "leave the first out"))
-    quieten()
-    load_files(load)
-    from lvlmscope.cli.console import console
-    from lvlmscope.verification.loading import load as load_model
-    from lvlmscope.verification.self_check import check as check_model
+    if None not in (name, model) and name != model:
+        got = f"{name!r} and --model {model!r}"
+        raise ModelInputError(message(got, "one model", "name it with --model alone", task="check a model"))
+    with stages(shown=True) as stage:
+        quieten()
+        load_files(load)
+        from lvlmscope.cli.console import console
+        from lvlmscope.verification.loading import load as load_model
+        from lvlmscope.verification.self_check import check as check_model
 
-    found = check_model(load_model(model or name or "tiny", check=False))
+        loaded = load_model(model or name or "tiny", check=False)
+        stage.begin("checking")
+        found = check_model(loaded)
     console.print(repr(found), soft_wrap=True, highlight=False)
     if not found.passed:
         raise typer.Exit(1)
@@ -217,22 +237,25 @@ def check(
 def _show_warning(usual: Callable[..., None], text: Warning | str, category: type[Warning], *place: Any) -> None:
     """A warning of this package in one line, as its errors are; others as usual."""
     if category is UserWarning and Path(place[0]).is_relative_to(_PACKAGE):
-        sys.stderr.write(f"lvlmscope: warning: {' '.join(str(text).split())}\n")
+        sys.stderr.write(f"lvlmscope: warning: {sentence(text)}\n")
     else:
         usual(text, category, *place)
 
 
 def main() -> None:
     """Runs the command line; an error of the user's input is one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):  # a character that an encoding lacks is written as its number
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
     try:
         with blame_torchvision():
             app()
     except LvlmscopeError as error:
-        sys.stderr.write(f"lvlmscope: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"lvlmscope: {sentence(error)}\n")
         sys.exit(2)
     except OSError as error:  # a full disk, a name that is too long, a file that another process removed
         named = f" ({error.filename})" if error.filename else ""
-        sys.stderr.write(f"lvlmscope: read or write a file: {error.strerror or error}{named}.\n")
+        sys.stderr.write(f"lvlmscope: {sentence(f'read or write a file: {error.strerror or error}{named}')}\n")
         sys.exit(2)

@@ -1,16 +1,18 @@
 """What the commands print: captions with coloured words, heads in order, tables."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from lvlmscope.cli.tables import print_table
 from lvlmscope.diagnostics import visual_attention_ratio
 from lvlmscope.evaluation import Mention
 from lvlmscope.traces.trace import Trace
 
-__all__ = ["coloured", "console", "extreme_heads", "plain_output", "score_table"]
+__all__ = ["coloured", "console", "extreme_heads", "plain_output", "print_json", "print_scores"]
 
 console = Console(highlight=False)
 
@@ -54,10 +56,25 @@ def extreme_heads(trace: Trace, count: int = 3) -> tuple[str, str]:
     return listed(slice(None, count)), listed(slice(-count, None))
 
 
-def score_table(title: str, rows: Mapping[str, Mapping[str, float]]) -> Table:
-    """Scores as a table: shares with three decimals, counts without."""
-    columns = list(next(iter(rows.values())))
-    table = Table("", *columns, title=title, title_justify="left")
-    for name, scores in rows.items():
-        table.add_row(name, *(str(v) if isinstance(v, int) else f"{v:.3f}" for v in scores.values()))
-    return table
+def print_json(value: Any, *, default: Callable[[Any], Any] | None = None) -> None:
+    """Prints a value as JSON, which stays JSON in an output encoding without its characters.
+
+    Args:
+        value: What `json.dumps` takes.
+        default: As of `json.dumps`.
+    """
+    console.print_json(json.dumps(value, default=default), ensure_ascii=not console.encoding.startswith("utf"))
+
+
+def print_scores(title: str, rows: Mapping[str, Mapping[str, int | float]]) -> None:
+    """Prints scores as a table: shares with three decimals, counts without.
+
+    Args:
+        title: Line above it.
+        rows: Scores by name, of each row by its name.
+    """
+    cells = [
+        [name, *(str(value) if isinstance(value, int) else f"{value:.3f}" for value in scores.values())]
+        for name, scores in rows.items()
+    ]
+    print_table(console, title, ["", *next(iter(rows.values()))], cells)

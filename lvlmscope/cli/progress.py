@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from lvlmscope.interface.progress import bars_shown
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Stages", "stages"]
 
@@ -39,7 +42,7 @@ class Stages:
         self._task = self.bar.add_task(name, total=total)
 
     @contextmanager
-    def counting(self, name: str, module: torch.nn.Module, *, total: int | None) -> Iterator[None]:
+    def counting(self, name: str, module: "torch.nn.Module", *, total: int | None) -> Iterator[None]:
         """A stage that takes a step at each forward of a module.
 
         Args:
@@ -65,13 +68,13 @@ def stages(*, shown: bool) -> Iterator[Stages]:
     Yields:
         What to tell of each stage.
     """
+    terminal = Console(stderr=True)
     columns = (
-        SpinnerColumn(),
+        SpinnerColumn("dots" if terminal.encoding.startswith("utf") else "line"),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    terminal = Console(stderr=True)
     with Progress(*columns, console=terminal, transient=True, disable=not bars_shown(shown)) as bar:
         yield Stages(bar)

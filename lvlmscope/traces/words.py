@@ -16,7 +16,7 @@ from lvlmscope.traces.word_search import find_words
 if TYPE_CHECKING:
     from lvlmscope.traces.trace import Trace
 
-__all__ = ["Word", "all_words", "find_word", "marked_words", "steps_of", "words_in", "words_of"]
+__all__ = ["Word", "find_word", "marked_words", "steps_of", "words_in", "words_of"]
 
 _LISTED: Final = 12
 _FIRST_BYTES: Final = 3  # of a character of four bytes: what can stand in tokens before the one that completes it
@@ -154,19 +154,9 @@ def find_word(trace: "Trace", wanted: "str | int | np.integer | Word") -> Word:
         fix = "choose one of the answer's words, or a step number"
         expected = listed + (", ..." if len(words) > _LISTED else "")
         raise ModelInputError(message(repr(wanted), expected, fix, task="show a word"))
-    return all_words(trace, wanted)[0]
-
-
-def all_words(trace: "Trace", wanted: str) -> list[Word]:
-    """All places where a text of one or several words stands in the answer, in order; none where it does not.
-
-    Args:
-        wanted: "boat", "traffic light".
-    """
-    text = "".join(trace.answer_tokens)
-    places = find_words(text, wanted)
-    found = zip(places, steps_of(trace.answer_tokens, places), strict=True)
-    return [Word(text=text[start:end], start=start, end=end, steps=steps) for (start, end), steps in found]
+    start, end = places[0]
+    (steps,) = steps_of(trace.answer_tokens, [(start, end)])
+    return Word(text="".join(trace.answer_tokens)[start:end], start=start, end=end, steps=steps)
 
 
 def _step(trace: "Trace", step: int) -> Word:

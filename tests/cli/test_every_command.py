@@ -1,14 +1,12 @@
 """What holds for every command: help by `-h`, and the model by `--model`."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
 from lvlmscope.cli.app import app
-from lvlmscope.diagnostics import planted_trace
 from tests.cli.test_commands import run
 
 
@@ -36,30 +34,3 @@ def test_check_takes_the_model_in_both_places(words: tuple[str, ...]) -> None:
     assert done.returncode == 2
     assert "nowhere/at-all" in done.stderr
     assert done.stderr.rstrip().endswith(".")
-
-
-def test_two_models_are_refused() -> None:
-    done = run("check", "tiny", "--model", "other")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "'tiny' and --model other; expected: one model" in done.stderr
-
-
-def test_a_report_card_of_a_model_that_is_not_there() -> None:
-    done = run("eval", "card", "--model", "nowhere/at-all")
-    assert done.returncode == 2
-    assert "nowhere/at-all" in done.stderr
-
-
-def test_a_report_marks_words_of_either_answer(tmp_path: Path) -> None:
-    path, page = tmp_path / "a.safetensors", tmp_path / "a.html"
-    planted_trace().save(path)
-    done = run("report", str(path), "--hallucinated", "word1", "--grounded", "word0", "-o", str(page), "--no-diagnosis")
-    assert done.returncode == 0, done.stderr
-    plain = tmp_path / "plain.html"
-    assert run("report", str(path), "-o", str(plain), "--no-diagnosis").returncode == 0
-    kinds = [text.count('"hallucinated"') for text in (page.read_text("utf-8"), plain.read_text("utf-8"))]
-    assert kinds[0] > kinds[1]
-    for word in ("knife", " "):
-        done = run("report", str(path), "--hallucinated", word, "-o", str(page))
-        assert done.returncode == 2
-        assert repr(word) in done.stderr or "an empty word" in done.stderr

@@ -14,7 +14,7 @@ import lvlmscope as lv
 from lvlmscope.cli.app import app
 from lvlmscope.diagnostics import planted_trace
 from lvlmscope.interventions.depth_cell import DepthCell
-from tests.cli.test_commands import run
+from tests.support.command_line import run
 from tests.support.small_training import write
 
 OF_A_MODEL = {"--model": ("a", "b"), "--dtype": ("float32", "bfloat16"), "--device-map": (None, "auto")}
@@ -53,16 +53,15 @@ FLAGS: dict[str, dict[str, tuple[Any, Any]]] = {
         "--out": ("one", "two"),
         "--json": (None, True),
     },
-    "report": {
+    "report": OF_A_MODEL
+    | {
         "TRACE": ("a.safetensors", "b.safetensors"),
         "--compare": (None, "b.safetensors"),
         "--title": ("A", "B"),
-        "--hallucinated": (None, "word1"),
-        "--grounded": (None, "word1"),
+        "--hallucinated": (None, "t1"),
+        "--grounded": (None, "3"),
+        "--maps": (None, "occlusion"),
         "--no-diagnosis": (None, True),
-        "--model": ("a", "b"),
-        "--dtype": ("float32", "bfloat16"),
-        "--device-map": (None, "auto"),
         "--out": ("a.html", "b.html"),
     },
     "train hallurnn": {
@@ -126,8 +125,6 @@ def told(value: Any) -> Any:
         return value.config, [each.tolist() for each in value.parameters()]
     if isinstance(value, dict):
         return {name: told(each) for name, each in value.items()}
-    if callable(value):  # marks of a trace
-        return repr(value(planted_trace()))
     return repr(value)
 
 

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from lvlmscope.cli.app import app
 from lvlmscope.errors import EvaluationError
 from lvlmscope.tiny import scene
+from tests.support.command_line import run
 
 RUNNER = CliRunner()
 
@@ -28,6 +29,16 @@ def test_a_folder_of_images_is_swept_and_gone_on_with(tmp_path: Path) -> None:
     assert (facts["images"], facts["errors"], facts["parts"], facts["missing"]) == (2, 1, 1, [])
     with pytest.raises(EvaluationError, match="made with other interventions"):
         RUNNER.invoke(app, command[:-2], catch_exceptions=False)
+
+
+def test_a_sweep_whose_items_all_fail_is_no_success(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"no image")
+    done = run("sweep", str(tmp_path), "-o", str(tmp_path / "out"), "--signals", "entropy")
+    assert done.returncode == 2
+    assert done.stdout.startswith("0 images, 0 words, 2 errors in ")
+    assert "got an error at each of 2 items" in done.stderr
+    assert (tmp_path / "out" / "errors").is_dir()
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:

@@ -148,6 +148,7 @@ def test_too_few_words_are_refused() -> None:
     sizes = {"model": "planted", "num_layers": LAYERS, "num_heads": 2, "words": WORDS}
     with pytest.raises(EvaluationError, match="10 correct words; expected: at least 20"):
         calibration_of(table_of(20), **sizes)
+    assert calibration_of(table_of(40), **sizes).grounded_words == 20
     traces = made(40)
     truthful = [label_words(t, {"dog", "cat"}, WORDS) for t in traces]
     with pytest.raises(EvaluationError, match="0 hallucinated"):

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from lvlmscope.cli.progress import stages
+
 __all__ = ["compare"]
 
 
@@ -17,6 +19,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Puts runs on the same items into one table, with paired intervals."""
-    from lvlmscope.cli.commands.evaluate_data import run_comparison
+    with stages(shown=not as_json):
+        from lvlmscope.cli.commands.evaluate_data import run_comparison
 
     run_comparison(runs, out, seed=seed, as_json_text=as_json)

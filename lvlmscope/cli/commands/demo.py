@@ -8,6 +8,7 @@ from lvlmscope.capture.trace_one import trace
 from lvlmscope.cli.commands.trace import SAVED, save_figures
 from lvlmscope.cli.console import coloured, console, extreme_heads, plain_output
 from lvlmscope.cli.output_folder import result_folder
+from lvlmscope.cli.progress import stages
 from lvlmscope.errors import ImageInputError, message
 from lvlmscope.evaluation import Mention, vocabulary
 from lvlmscope.explorer import report
@@ -42,28 +43,38 @@ def run_demo(out: Path, image: str) -> None:
     """
     bundled = scene("prior", IMAGES[int(image)], seed=SEED) if _is_number(image) else None
     with result_folder(out) as folder:
-        model = load("tiny")
-        subject = image if bundled is None else bundled.image
-        before = trace(model, subject, PROMPT, max_new_tokens=MAX_NEW_TOKENS)
         # At strength 0 D-LEAF edits nothing and still tells which layers its rule flags.
-        watched = trace(model, subject, PROMPT, max_new_tokens=MAX_NEW_TOKENS, interventions=[DLEAF(gamma=0.0)])
-        after = trace(model, subject, PROMPT, max_new_tokens=MAX_NEW_TOKENS, interventions=[INTERVENTION])
+        watching = {"tracing": [], "tracing layers": [DLEAF(gamma=0.0)], "tracing the intervention": [INTERVENTION]}
+        with stages(shown=True) as stage:
+            model = load("tiny")
+            subject = image if bundled is None else bundled.image
+            options: dict[str, Any] = {"max_new_tokens": MAX_NEW_TOKENS, "progress": False}
+            traces = []
+            for name, switched_on in watching.items():
+                with stage.counting(name, model.family.core(model.model), total=MAX_NEW_TOKENS):
+                    traces.append(trace(model, subject, PROMPT, interventions=switched_on, **options))
+        before, watched, after = traces
         change = effect(before, after)
         _print_comparison(before, after, change, bundled, flagged=watched.effects[0]["flagged_rows_per_layer"])
-        grounded, hallucinated = _mentions(before, bundled)
-        save_figures(
-            before, folder, words=_shown(before, grounded, hallucinated), grounded=grounded, hallucinated=hallucinated
-        )
-        plot.compare(before, after).savefig(folder / "compare.png", **SAVED)
-        before.save(folder / "trace.safetensors")
-        after.save(folder / "trace_with_intervention.safetensors")
-        marks: dict[str, Any] = {
-            "grounded": lambda t: _mentions(t, bundled)[0],
-            "hallucinated": lambda t: _mentions(t, bundled)[1],
-        }
-        report(before, folder / "page.html", compare=after, title=TITLE, model=model, **marks)
+        with stages(shown=True) as stage:
+            stage.begin("drawing figures and report")
+            _write(folder, before, after, bundled, model=model)
         names = sorted(path.name for path in folder.iterdir())
     console.print(f"\nwritten to {out}: {', '.join(names)}\nopen {out / 'page.html'}", soft_wrap=True)
+
+
+def _write(folder: Path, before: Trace, after: Trace, bundled: Scene | None, *, model: Any) -> None:
+    grounded, hallucinated = _mentions(before, bundled)
+    words = _shown(before, grounded, hallucinated)
+    save_figures(before, folder, words=words, grounded=grounded, hallucinated=hallucinated)
+    plot.compare(before, after).savefig(folder / "compare.png", **SAVED)
+    before.save(folder / "trace.safetensors")
+    after.save(folder / "trace_with_intervention.safetensors")
+    marks: dict[str, Any] = {
+        "grounded": lambda t: _mentions(t, bundled)[0],
+        "hallucinated": lambda t: _mentions(t, bundled)[1],
+    }
+    report(before, folder / "page.html", compare=after, title=TITLE, model=model, **marks)
 
 
 def _shown(before: Trace, grounded: list[Mention], hallucinated: list[Mention]) -> tuple[str | int, ...]:

@@ -8,6 +8,7 @@ import typer
 from lvlmscope.cli.completion import complete_intervention
 from lvlmscope.cli.library_progress import quieten
 from lvlmscope.cli.loaded_files import Load, load_files
+from lvlmscope.cli.progress import stages
 
 __all__ = ["evaluate"]
 
@@ -16,10 +17,10 @@ def evaluate(  # noqa: PLR0917 - typer reads options from parameters
     what: Annotated[
         str,
         typer.Argument(
-            help="chair, pope, mme or amber with DATA; tiny-chair or tiny-pope without; "
-            "card: the report card of --model, one that knows the bundled world; its name or folder here is the same.",
+            help="chair, pope, mme or amber with DATA; tiny-chair or tiny-pope without. Left out: the report card "
+            "of --model, 'tiny' or one that knows the bundled world.",
         ),
-    ] = "card",
+    ] = "tiny",
     data: Annotated[
         Path | None,
         typer.Argument(help="chair: COCO instances or a table; pope: questions; mme, amber: their folder."),
@@ -93,8 +94,9 @@ def evaluate(  # noqa: PLR0917 - typer reads options from parameters
 ) -> None:
     """Evaluates a model on a data set, plain and with interventions, with the controls that tell what they do."""
     given: dict[str, Any] = dict(locals())
-    quieten()
-    load_files(load)
-    from lvlmscope.cli.commands.evaluate_data import run_evaluation
+    with stages(shown=not as_json):
+        quieten()
+        load_files(load)
+        from lvlmscope.cli.commands.evaluate_data import run_evaluation
 
     run_evaluation(given)

@@ -1,15 +1,14 @@
 """What `lvlmscope eval` and `lvlmscope compare` do."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import typer
-
-from lvlmscope.cli.console import console, score_table
+from lvlmscope.cli.console import console, print_json, print_scores
 from lvlmscope.cli.intervention_syntax import expand_grid, parse_intervention, parse_stack
+from lvlmscope.cli.progress import stages
+from lvlmscope.cli.tables import print_markdown
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation import (
     Dataset,
@@ -51,8 +50,7 @@ _READING: Final = (
 )
 _RUNNING: Final = ("model", "perturb", "placebo", "prompt", "batch_size", "max_new_tokens", "intervention", "grid")
 _SCORING: Final = ("captions", "parser", "resamples", "out")
-CARD: Final = "card"
-_CARD: Final = ("n", "max_new_tokens", "intervention")
+_CARD: Final = ("n", "model", "max_new_tokens", "intervention")
 
 
 def run_evaluation(given: Mapping[str, Any]) -> None:
@@ -64,16 +62,19 @@ def run_evaluation(given: Mapping[str, Any]) -> None:
     Raises:
         EvaluationError: An option that does not belong to what is evaluated.
     """
-    if given["what"] == CARD:
-        given = {**given, "what": given["model"] or "tiny", "model": None}
     what = given["what"]
     if what not in (*METRICS, *BUNDLED):
-        close = close_match(what, (*METRICS, *BUNDLED, CARD))
+        close = close_match(what, (*METRICS, *BUNDLED))
         if close and what != "tiny" and not Path(what).is_dir():
-            expected = f"{', '.join((*METRICS, *BUNDLED))}, card, or a folder of a model"
+            expected = f"{', '.join((*METRICS, *BUNDLED))}, tiny, or a folder of a model"
             raise EvaluationError(message(repr(what), expected, f"did you mean {close!r}", task="evaluate"))
-        _refuse(given, [n for n in (*_READING, *_RUNNING, *_SCORING) if n not in _CARD], f"the report card of {what}")
-        _print_card(given)
+        named = given["model"] if what == "tiny" and given["model"] is not None else what
+        if given["model"] not in (None, named):
+            got = f"{what!r} and --model {given['model']!r}"
+            fix = "name the model with --model alone"
+            raise EvaluationError(message(got, "one model, or a data set", fix, task="evaluate"))
+        _refuse(given, [n for n in (*_READING, *_RUNNING, *_SCORING) if n not in _CARD], f"the report card of {named}")
+        _print_card(given, named)
         return
     data = _dataset(given)
     if given["captions"]:
@@ -98,7 +99,8 @@ def _answered(data: Dataset, given: Mapping[str, Any]) -> Evaluation:
     if given["perturb"] is not None:
         data = disturbed(data, **_disturbances(given["perturb"]), seed=given["seed"])
     data.items[0].open()  # no images at all: found before a model is loaded
-    model = load(given["model"] or "tiny", dtype=given["dtype"], device_map=given["device_map"])
+    with stages(shown=not given["as_json"]):
+        model = load(given["model"] or "tiny", dtype=given["dtype"], device_map=given["device_map"])
     names = ("placebo", "prompt", "batch_size", "max_new_tokens", "resamples", "parser", "seed", "out")
     result = evaluate(model, data, stacks, **_options(given, *names))
     if given["grid"] and given["out"] is not None:
@@ -156,20 +158,22 @@ def _dataset(given: Mapping[str, Any]) -> Dataset:
     return data if n is None else data.sample(n, seed)
 
 
-def _print_card(given: Mapping[str, Any]) -> None:
-    """The bundled model's report card: CHAIR of captions, POPE of probes, on the images and on a grey one."""
-    loaded = load(given["what"])
-    with intervene(loaded, *map(parse_intervention, given["intervention"] or ())) as handle:
-        card = report_card(loaded.model, loaded.processor, **_options(given, "n", "seed", "max_new_tokens"))
+def _print_card(given: Mapping[str, Any], model: str) -> None:
+    """A model's report card on the bundled world: CHAIR of captions, POPE of probes, on the images and a grey one."""
+    with stages(shown=not given["as_json"]) as stage:
+        loaded = load(model, dtype=given["dtype"], device_map=given["device_map"])
+        stage.begin("answering")
+        with intervene(loaded, *map(parse_intervention, given["intervention"] or ())) as handle:
+            card = report_card(loaded.model, loaded.processor, **_options(given, "n", "seed", "max_new_tokens"))
     edits = handle.report()
     if given["as_json"]:
-        console.print_json(json.dumps(card.to_json() | {"interventions": edits}))
+        print_json(card.to_json() | {"interventions": edits})
         return
     for report in edits:
         console.print(f"{report['name']}: {report}", soft_wrap=True)
-    console.print(score_table(f"captions, greedy, at most {card.max_new_tokens} new tokens", card.captions))
-    console.print(score_table("yes/no probes, by split / kind of negative", card.probes))
-    console.print(score_table("the same questions on a grey image", card.blank))
+    print_scores(f"captions, greedy, at most {card.max_new_tokens} new tokens", card.captions)
+    print_scores("yes/no probes, by split / kind of negative", card.probes)
+    print_scores("the same questions on a grey image", card.blank)
 
 
 def run_comparison(runs: list[Path], out: Path | None, *, seed: int, as_json_text: bool) -> None:
@@ -181,7 +185,9 @@ def run_comparison(runs: list[Path], out: Path | None, *, seed: int, as_json_tex
         seed: Of the bootstrap.
         as_json_text: One JSON object instead of tables.
     """
-    result = compare_runs(runs, seed=seed)
+    with stages(shown=not as_json_text) as stage:
+        stage.begin("comparing")
+        result = compare_runs(runs, seed=seed)
     if out is not None:
         save_run(result, out)
     _print(result, out, as_json_text=as_json_text)
@@ -189,8 +195,8 @@ def run_comparison(runs: list[Path], out: Path | None, *, seed: int, as_json_tex
 
 def _print(result: Evaluation, out: Path | None, *, as_json_text: bool) -> None:
     if as_json_text:
-        console.print_json(json.dumps(as_json(result)))
+        print_json(as_json(result))
         return
-    typer.echo(markdown(result))
+    print_markdown(console, markdown(result))
     if out is not None:
-        typer.echo(f"written to {out}")
+        console.print(f"written to {out}", soft_wrap=True, markup=False)

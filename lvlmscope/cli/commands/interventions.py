@@ -1,12 +1,11 @@
 """`lvlmscope interventions`: every intervention, whose idea each part of it is, its parameters and its cost."""
 
 import inspect
-import json
 from typing import Any
 
 from rich.markup import escape
 
-from lvlmscope.cli.console import console
+from lvlmscope.cli.console import console, print_json
 from lvlmscope.errors import InterventionError
 from lvlmscope.interventions.registry import intervention_class, intervention_names
 
@@ -28,7 +27,7 @@ def run_interventions(name: str | None = None, *, as_json: bool) -> None:
         intervention_class(name)  # raises, with the names that there are
     found = [intervention_facts(each) for each in names]
     if as_json:
-        console.print_json(json.dumps(found, default=str))
+        print_json(found, default=str)
         return
     for facts in found:
         paper = f"  [dim]{escape(facts['paper'])}[/]" if facts["paper"] else ""

@@ -1,6 +1,5 @@
 """`lvlmscope models`: what can be traced with the installed transformers."""
 
-import json
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Final
@@ -8,7 +7,7 @@ from typing import Final
 from rich.markup import escape
 from rich.table import Table
 
-from lvlmscope.cli.console import console
+from lvlmscope.cli.console import console, print_json
 from lvlmscope.models.supported_types import list_models
 
 __all__ = ["run_models"]
@@ -25,7 +24,7 @@ def run_models(*, as_json: bool) -> None:
     """
     models = list_models()
     if as_json:
-        console.print_json(json.dumps([asdict(model) for model in models]))
+        print_json([asdict(model) for model in models])
         return
     wide = console.width >= _WIDE
     left_out = "" if wide else f"class names: in a terminal of {_WIDE} columns, or with --json"

@@ -1,6 +1,5 @@
 """`lvlmscope power`: how many images an effect needs, from a run that was made."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -22,21 +21,20 @@ def power(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of a table.")] = False,
 ) -> None:
     """Says how many images an effect of a given size needs, by the scatter of a run's paired answers."""
-    from rich.table import Table
-
-    from lvlmscope.cli.console import console
+    from lvlmscope.cli.console import console, print_json
+    from lvlmscope.cli.tables import print_table
     from lvlmscope.evaluation import load_run, sample_sizes
 
     found = sample_sizes(load_run(run), score, effect=effect, power=power, alpha=alpha)
     if as_json:
-        console.print_json(json.dumps([asdict(one) for one in found]))
+        print_json([asdict(one) for one in found])
         return
     title = f"{score}: {found[0].images} images, power {power:g}, two-sided level {alpha:g}"
-    columns = ["", "difference", "detectable with these images"]
-    table = Table(*columns, *([] if effect is None else [f"images for {effect:g}"]), title=title, title_justify="left")
+    heads = ["", "difference", "detectable with these images", *([] if effect is None else [f"images for {effect:g}"])]
+    rows = []
     for one in found:
         unknown = "unknown: no scatter"
         detectable = unknown if one.detectable is None else f"{one.detectable:.4f}"
         needed = [] if effect is None else [unknown if one.needed is None else str(one.needed)]
-        table.add_row(f"{one.row} - {one.against}", f"{one.difference:+.4f}", detectable, *needed)
-    console.print(table)
+        rows.append([f"{one.row} - {one.against}", f"{one.difference:+.4f}", detectable, *needed])
+    print_table(console, title, heads, rows)

@@ -4,11 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
+from lvlmscope.attribution import integrated_gradients, occlusion
 from lvlmscope.cli.console import console
+from lvlmscope.cli.progress import stages
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.explorer import report
 from lvlmscope.traces.trace import Trace
-from lvlmscope.traces.words import Word, all_words, find_word
 from lvlmscope.verification.loading import load
 
 __all__ = ["run_report"]
@@ -18,11 +21,12 @@ def run_report(
     trace: Path,
     compare: Path | None,
     out: Path,
-    *,
     title: str,
+    *,
     marks: Mapping[str, Sequence[str]],
+    maps: Sequence[str],
+    loading: dict[str, Any] | None,
     diagnosis: bool,
-    loading: Mapping[str, Any] | None,
 ) -> None:
     """Writes the page and prints its path.
 
@@ -31,33 +35,50 @@ def run_report(
         compare: Trace file to show beside it, such as with an intervention on.
         out: HTML file to write.
         title: Heading.
-        marks: Texts of words to mark by kind: `hallucinated`, `grounded`.
-        diagnosis: Whether the traces are diagnosed.
-        loading: Arguments of `load` for the model that made them; None for a page without its logit lens.
+        marks: Hallucinated and grounded words of the first trace.
+        maps: Maps to compute for the marked words, of all words where none is marked: occlusion, integrated_gradients.
+        loading: Arguments of `load` for the model that made the traces; None without it.
+        diagnosis: Whether the page has one.
 
     Raises:
         TraceFileError: A file is no trace.
-        ModelInputError: The traces are of different prompts or images, or a word to mark is in no answer.
+        ModelInputError: The traces are of different prompts or images, a marked word is not in the answer, or maps
+            without the model.
         OutputError: The page cannot be written.
     """
-    traces = [Trace.load(path) for path in (trace, compare) if path is not None]
-    marked: dict[str, Any] = {kind: _marker(texts, traces) for kind, texts in marks.items()}
-    model = None if loading is None else load(**loading)
-    more: dict[str, Any] = {"diagnosis": diagnosis, "model": model}
-    path = report(traces[0], out, compare=traces[1] if compare else None, title=title, **marked, **more)
+    if maps and loading is None:
+        got = f"--maps {maps[0]} without --model"
+        expected = "the model that made the trace, which maps are computed with"
+        raise ModelInputError(message(got, expected, "add --model", task="write a report"))
+    steps = {name: [_word(each) for each in words] for name, words in marks.items()}
+    with stages(shown=True) as stage:
+        other = None if compare is None else Trace.load(compare)
+        shown = Trace.load(trace)
+        model = None if loading is None else load(**loading)
+        stage.begin("drawing the report")
+        found: dict[str, Any] = {"maps": _maps(model, maps, [*steps["hallucinated"], *steps["grounded"]] or None)}
+        path = report(shown, out, compare=other, title=title, model=model, diagnosis=diagnosis, **steps, **found)
     size = path.stat().st_size / 1e6
     console.print(f"written: {path} ({size:.1f} MB; opens in any browser, without a network)", soft_wrap=True)
 
 
-def _marker(texts: Sequence[str], traces: Sequence[Trace]) -> Callable[[Trace], list[Word]]:
-    """Finds the places of words in each answer; one of the answers has to have each word."""
+def _word(text: str) -> str | int:
+    """A word of the answer, or a step's number."""
+    return int(text) if text.isdecimal() else text
 
-    def places(trace: Trace) -> list[Word]:
-        return [word for text in texts for word in all_words(trace, text)]
 
-    for text in texts:
-        if not text.strip():
-            raise ModelInputError(message("an empty word", "a word of the answer", "write one", task="mark words"))
-        if not any(all_words(trace, text) for trace in traces):
-            find_word(traces[0], text)  # says which words there are
-    return places
+def _maps(
+    model: Any, names: Sequence[str], words: list[str | int] | None
+) -> Callable[[Trace], list[xr.DataArray]] | list[xr.DataArray]:
+    """Maps of the words, computed for the traces that were made without interventions."""
+    if not names:
+        return []
+    methods: dict[str, Callable[..., xr.DataArray]] = {
+        "occlusion": occlusion,
+        "integrated_gradients": integrated_gradients,
+    }
+
+    def computed(traced: Trace) -> list[xr.DataArray]:
+        return [] if traced.effects else [methods[name](traced, model, words=words) for name in names]
+
+    return computed

@@ -1,11 +1,10 @@
 """`lvlmscope signals`: the signals read at words, what each is read from and needs, which values are suspicious."""
 
-import json
 from typing import Any
 
 from rich.markup import escape
 
-from lvlmscope.cli.console import console
+from lvlmscope.cli.console import console, print_json
 from lvlmscope.evaluation.signal_registry import SIGNALS, list_signals
 
 __all__ = ["run_signals", "signal_facts"]
@@ -19,7 +18,7 @@ def run_signals(*, as_json: bool) -> None:
     """
     facts = signal_facts()
     if as_json:
-        console.print_json(json.dumps(facts))
+        print_json(facts)
         return
     for each in facts:
         if "error" in each:

@@ -10,6 +10,7 @@ from lvlmscope.cli.completion import complete_intervention
 from lvlmscope.cli.library_progress import quieten
 from lvlmscope.cli.loaded_files import Load, load_files
 from lvlmscope.cli.option_limits import MAX_SEED
+from lvlmscope.cli.progress import stages
 from lvlmscope.errors import EvaluationError, UnsupportedOptionError, message
 
 __all__ = ["sweep"]
@@ -60,10 +61,11 @@ def sweep(  # noqa: PLR0917 - typer reads options from parameters
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """Answers to many images, word by word with their signals, as Parquet; a killed sweep goes on where it ended."""
-    quieten()
-    load_files(load)
-    from lvlmscope.cli.intervention_syntax import parse_intervention
-    from lvlmscope.sweeps import sweep as run_sweep
+    with stages(shown=not as_json):
+        quieten()
+        load_files(load)
+        from lvlmscope.cli.intervention_syntax import parse_intervention
+        from lvlmscope.sweeps import sweep as run_sweep
 
     if load and engine == "ray":
         got, fix = "--load, which Ray's workers do not read", "install a package with entry points on every worker"
@@ -93,8 +95,16 @@ def sweep(  # noqa: PLR0917 - typer reads options from parameters
     facts = {"folder": str(out), "parts": found.num_parts, "missing": list(found.missing), **found.counts()}
     if as_json:
         typer.echo(json.dumps(facts))
-        return
-    left = f", {len(found.missing)} of {found.num_parts} parts left" if found.missing else ""
+    else:
+        _print_facts(facts, found.num_parts, out)
+    if facts["errors"] and not facts["images"]:
+        got, expected = f"an error at each of {facts['errors']} items", "an answer to one item or more"
+        fix = f"read the column error of {out / 'errors'}, and sweep into another folder"
+        raise EvaluationError(message(got, expected, fix, task="sweep"))
+
+
+def _print_facts(facts: dict[str, Any], parts: int, out: Path) -> None:
+    left = f", {len(facts['missing'])} of {parts} parts left" if facts["missing"] else ""
     typer.echo(f"{facts['images']} images, {facts['words']} words, {facts['errors']} errors in {out}{left}")
 
 

@@ -1,6 +1,5 @@
 """`lvlmscope trace`: a trace of any model and image, with its figures."""
 
-import json
 from pathlib import Path
 from typing import Any, Final
 from warnings import catch_warnings, filterwarnings
@@ -10,7 +9,7 @@ import xarray as xr
 from lvlmscope import plot
 from lvlmscope.capture.seeding import UNUSED_SEED
 from lvlmscope.capture.trace_one import trace
-from lvlmscope.cli.console import console, extreme_heads
+from lvlmscope.cli.console import console, extreme_heads, print_json
 from lvlmscope.cli.output_folder import result_folder
 from lvlmscope.cli.progress import stages
 from lvlmscope.diagnostics import image_attention_focus, layer_image_entropy
@@ -77,7 +76,7 @@ def run_trace(
             "notes": notes,
             "provenance": traced.provenance,
         }
-        console.print_json(json.dumps(summary))
+        print_json(summary)
         return
     _print_summary(traced, before, effects)
     for note in notes:

@@ -7,6 +7,7 @@ import typer
 
 from lvlmscope.cli.library_progress import quieten
 from lvlmscope.cli.option_limits import MAX_SEED
+from lvlmscope.cli.progress import stages
 
 __all__ = ["train_app"]
 
@@ -54,7 +55,8 @@ def hallurnn(  # noqa: PLR0917 - typer reads options from parameters
 
     Several GPUs: accelerate launch --num_processes 4 "$(command -v lvlmscope)" train hallurnn ...
     """
-    quieten()
+    with stages(shown=True):
+        quieten()
     given: dict[str, Any] = {name: value for name, value in locals().items() if name in _SETTINGS}
     new = {"cell": cell, "gates": gates, "weighting": weighting, "rank": rank}
     _train(read=(data, images, skip), settings=given, model=(model, dtype), start=start, new=new, bias=bias)
