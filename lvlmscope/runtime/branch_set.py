@@ -59,11 +59,12 @@ class BranchGroup(Generic[_Key]):
         Returns:
             Whether it fits.
         """
-        if not isinstance(other, PromptInputs) or not (self.is_plain and _is_plain(other)):
+        if not isinstance(other, PromptInputs) or other.edited:  # by others than those of another branch
             return False
         prompts = [each for each in self.prompts if isinstance(each, PromptInputs)]
         place = next((n for n, each in enumerate(prompts) if each.same_as(other)), None)
-        if place is None and self.inputs(pads=pads, beside=other) is not None:
+        joins = place is None and self.is_plain and _is_plain(other)
+        if joins and self.inputs(pads=pads, beside=other) is not None:
             place = len(prompts)
             self.prompts.append(other)
         if place is not None:
@@ -94,7 +95,7 @@ def grouped_branches(
 ) -> list[BranchGroup[_Key]]:
     """Which branches run together: those of equal prompts are one sequence, those of one shape one batch.
 
-    A prompt on which interventions act runs by itself, and so does one that is made when it is asked for.
+    In a batch with others runs no prompt on which interventions act, and none that is made when it is asked for.
 
     Args:
         named: The prompts of all branches.

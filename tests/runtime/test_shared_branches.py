@@ -116,6 +116,13 @@ def test_prompts_that_are_two_batches(other: Any, pads: bool) -> None:
     assert [list(group.places) for group in grouped_branches({"b": other, "a": one}, pads=pads)] == [["b"], ["a"]]
 
 
+def test_the_same_prompt_under_the_same_interventions_is_one_sequence() -> None:
+    one, acting = prompt([7, 5]), M3ID()
+    named = {"a": one.with_interventions(acting), "b": one, "c": one.with_interventions(acting)}
+    assert [group.places for group in grouped_branches(named, pads=True)] == [{"a": 0, "c": 0}, {"b": 0}]
+    assert len(grouped_branches({"a": one.with_edits(), "b": one.with_edits()}, pads=True)) == 2  # each of the others
+
+
 def test_what_makes_two_sequences_one() -> None:
     ids, pixels = torch.tensor([[4, 5]]), torch.rand(1, 3, 4, 4)
     inputs = {"input_ids": ids, "pixel_values": pixels, "label": "a", "other": [1]}
