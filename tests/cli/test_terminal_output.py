@@ -42,6 +42,26 @@ def test_short_and_long_help_are_the_same(command: tuple[str, ...]) -> None:
     assert "Usage: " in short.stdout
 
 
+@pytest.mark.parametrize("width", [60, 80, 140])
+@pytest.mark.parametrize("command", [*commands(typer.main.get_command(app))], ids=" ".join)
+def test_help_names_options_and_commands_whole(
+    command: tuple[str, ...], width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    found: Any = typer.main.get_command(app)
+    for name in command:
+        found = found.commands[name]
+    text = run(*command, "-h").stdout
+    assert "…" not in text
+    assert "...\n" not in text.split("Options")[1]
+    assert max(map(len, text.splitlines())) <= width
+    names = [
+        each for option in found.params if "--" in option.opts[0] for each in (*option.opts, *option.secondary_opts)
+    ]
+    for name in [*names, *getattr(found, "commands", {})]:
+        assert name in text.replace(",", " ").split()
+
+
 class Output(io.TextIOWrapper):
     """Standard output in an encoding."""
 

@@ -8,10 +8,11 @@ import typer
 from lvlmscope.cli.library_progress import quieten
 from lvlmscope.cli.option_limits import MAX_SEED
 from lvlmscope.cli.progress import stages
+from lvlmscope.cli.sentences import SentenceGroup
 
 __all__ = ["train_app"]
 
-train_app = typer.Typer(no_args_is_help=True, help="Trains what an intervention needs.")
+train_app = typer.Typer(cls=SentenceGroup, no_args_is_help=True, help="Trains what an intervention needs.")
 _NEW = "Of a new cell: "
 
 
