@@ -20,6 +20,7 @@ from lvlmscope.evaluation.datasets.bundled import bundled_dataset
 
 SCORES = ("chair_i", "chair_s", "recall", "mean_words", "mentions")
 ROLES = ("plain", "length_matched", "placebo")
+SAMPLED = ("SGRS-literal",)  # proposals are drawn already: there is no placebo of it
 
 
 def names() -> list[str]:
@@ -33,7 +34,9 @@ def measure(name: str, scenes: int) -> None:
     """Measures one setting, with both controls, and writes what is kept of it."""
     stack = lv.load_interventions(DATA / f"{name}.json")
     torch.manual_seed(0)
-    found = lv.evaluate(model(), bundled_dataset("tiny-chair", n=scenes), {name: stack}, placebo=True, batch_size=50)
+    found = lv.evaluate(
+        model(), bundled_dataset("tiny-chair", n=scenes), {name: stack}, placebo=name not in SAMPLED, batch_size=50
+    )
     roles = {row.label: row.role for row in found.rows}
     gaps = {roles[one.against]: compared(one, SCORES) for one in found.comparisons if one.row == name}
     rows = {row.role: {score: found.scores[row.label][score] for score in SCORES} for row in found.rows}
@@ -52,8 +55,8 @@ def table() -> None:
     say("|---|---|---|---|---|---|---|---|")
     for name in sorted(found, key=lambda one: found[one]["rows"]["intervention"]["chair_i"]):
         own, gaps = found[name]["rows"]["intervention"], found[name]["minus"]
-        chair = [interval(gaps[role]["chair_i"]) for role in ROLES]
-        recall = [interval(gaps[role]["recall"]) for role in ROLES[1:]]
+        chair = [interval(gaps[role]["chair_i"]) if role in gaps else "" for role in ROLES]
+        recall = [interval(gaps[role]["recall"]) if role in gaps else "" for role in ROLES[1:]]
         say(f"| {name} | {own['chair_i']:.3f} | {' | '.join([*chair, *recall])} | {own['mentions']:.2f} |")
 
 
