@@ -59,8 +59,8 @@ class StreamHooks:
             self._mlps.set(False)
 
     def _edit_hidden(
-        self, layer: int, hidden: Float[torch.Tensor, "batch query hidden"]
-    ) -> Float[torch.Tensor, "batch query hidden"] | None:
+        self, layer: int, hidden: Float[torch.Tensor, "batch query *streams hidden"]
+    ) -> Float[torch.Tensor, "batch query *streams hidden"] | None:
         forward = self._tracker.current
         if forward is None:
             return None
