@@ -335,7 +335,21 @@ def test_the_copied_code_of_a_line_reads_the_signal(browser: Browser, written: P
         code = page.locator(".side > div:has(.line) [data-role=code]").inner_text()
     assert 'signals["entropy"].read(trace)' in code
     assert "hallucinated=[3]" in code
+    assert 'lv.load_trace("trace.safetensors")  # or the trace at hand\n' in code
     compile(code, "copied", "exec")
+
+
+def test_the_copied_code_of_a_second_answer_loads_the_second_trace(
+    browser: Browser, trace: Trace, tmp_path: Path
+) -> None:
+    after = replace(trace, effects=({"name": "DLEAF", "changed": True},))
+    with opened(browser, report(trace, tmp_path / "case.html", compare=after, diagnosis=False)) as page:
+        copied = []
+        for side in page.locator(".side").all():
+            side.locator("figure.map [data-role=copy-code]").click()
+            copied.append(side.locator("figure.map [data-role=code]").inner_text())
+    assert '"trace.safetensors")  # or the trace at hand, without the intervention' in copied[0]
+    assert '"trace_with_intervention.safetensors")  # or the trace at hand, with the intervention' in copied[1]
 
 
 def test_the_logit_lens_of_a_word_and_of_a_patch(browser: Browser, tmp_path: Path) -> None:
