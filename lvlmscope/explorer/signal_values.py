@@ -21,14 +21,14 @@ RISK: Final[Shown] = {
     "id": "risk",
     "name": "risk of being hallucinated",
     "unit": "share of 1",
-    "meaning": "of judged words",
+    "meaning": "How often judged words with such signals were hallucinated in the calibration.",
     "place": 10_000,
 }
 RANK: Final[Shown] = {
     "id": "risk",
     "name": "rank of suspicion, not calibrated",
     "unit": "unscaled",
-    "meaning": "mean rank of judged words within this answer, no probability",
+    "meaning": "Mean rank of the judged words within this answer; no probability.",
     "place": 10_000,
 }
 _ORDER: Final = ("attention", "gradient", "hidden", "lens", "confidence")

@@ -230,3 +230,41 @@ def test_the_panel_fits(browser: Browser, trace: Trace, model: Any, tmp_path: Pa
         for name in ("CLVA", "HeadRescaling", "ICD"):
             page.check(f"[data-intervention={name}]")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (400, 800)])
+def test_each_step_leads_to_the_next(app: Page, image: Path, width: int, height: int) -> None:
+    app.set_viewport_size({"width": width, "height": height})
+    app.click("[data-role=ask]")
+    expect(app.locator("[data-role=ask-error]")).to_be_visible()
+    app.set_input_files("[data-role=file]", image)
+    expect(app.locator("[data-role=ask-error]")).to_be_hidden()
+    app.click("[data-role=ask]")
+    settled(app)
+    expect(app.locator("[data-role=ask]")).to_be_focused()
+    expect(app.locator(".words")).to_be_in_viewport(ratio=0.99)
+    expect(app.locator("[data-role=progress]")).to_be_hidden(timeout=30_000)
+    suspected = app.locator("[data-role=suspected] button").first
+    suspected.click()
+    settled(app)
+    pressed = app.locator(".words button[aria-pressed=true]").inner_text()
+    assert suspected.inner_text().startswith(f"“{pressed}” ")
+    if width == 400:
+        app.locator("[data-role=live] > summary").click()
+    app.locator("[data-role=proposals] button").first.click()
+    expect(app.locator(SECOND)).to_be_visible(timeout=30_000)
+    expect(app.locator(".words").nth(1)).to_be_in_viewport(ratio=0.99)
+    expect(app.locator("[data-role=run]")).to_be_focused()
+    assert app.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_words_most_at_risk_are_named_in_their_order(browser: Browser, trace: Trace, tmp_path: Path) -> None:
+    found = lv.diagnose(trace)
+    ranked = [word.text for word in sorted(found.words, key=lambda word: -word.risk)]
+    with opened(browser, lv.report(trace, tmp_path / "case.html")) as page:
+        named = page.locator("[data-role=suspected] button").all_inner_texts()
+        assert [text.split("”")[0].strip("“") for text in named] == ranked[:3]
+        assert page.inner_text("[data-role=suspected]").startswith("highest risk of being hallucinated: “")
+    marked = lv.report(trace, tmp_path / "marked.html", hallucinated=[2])
+    with opened(browser, marked) as page:  # the marks already say it
+        expect(page.locator("[data-role=suspected]").first).to_be_hidden()

@@ -335,7 +335,24 @@ def test_the_copied_code_of_a_line_reads_the_signal(browser: Browser, written: P
         code = page.locator(".side > div:has(.line) [data-role=code]").inner_text()
     assert 'signals["entropy"].read(trace)' in code
     assert "hallucinated=[3]" in code
+    assert 'lv.load_trace("trace.safetensors")  # or the trace at hand\n' in code
     compile(code, "copied", "exec")
+
+
+def test_code_and_figures_of_two_answers_say_which_they_are_of(browser: Browser, trace: Trace, tmp_path: Path) -> None:
+    after = replace(trace, effects=({"name": "DLEAF", "changed": True},))
+    with opened(browser, report(trace, tmp_path / "case.html", compare=after, diagnosis=False)) as page:
+        copied = []
+        for side in page.locator(".side").all():
+            side.locator("figure.map [data-role=copy-code]").click()
+            copied.append(side.locator("figure.map [data-role=code]").inner_text())
+        with page.expect_download() as waiting:
+            page.locator("figure.map [data-role=svg] >> nth=1").click()
+        waiting.value.save_as(tmp_path / "figure.svg")
+    assert waiting.value.suggested_filename.endswith("-with-the-intervention.svg")
+    assert "; with the" in "".join(ET.parse(tmp_path / "figure.svg").getroot().itertext())
+    assert '"trace.safetensors")  # or the trace at hand, without the intervention' in copied[0]
+    assert '"trace_with_intervention.safetensors")  # or the trace at hand, with the intervention' in copied[1]
 
 
 def test_the_logit_lens_of_a_word_and_of_a_patch(browser: Browser, tmp_path: Path) -> None:

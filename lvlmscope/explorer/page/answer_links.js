@@ -97,7 +97,7 @@ export class AnswerLinks {
   figure() {
     const width = Math.max(360, this.canvas.clientWidth);
     return {
-      name: `answer-links-${this.side.wordText()}`, title: this.told.textContent, width, height: ARCS + LABELS,
+      name: `answer-links-${this.side.wordText()}`, title: this.side.titled(this.told.textContent), width, height: ARCS + LABELS,
       paint: (pen, colours) => this.paint(pen, width, colours), notes: [this.note.textContent],
     };
   }

@@ -37,6 +37,7 @@ export class AskForm {
   take(file) {
     if (!file) return;
     this.image = file;
+    this.complain("");
     if (this.preview.src) URL.revokeObjectURL(this.preview.src);
     Object.assign(this.preview, { src: URL.createObjectURL(file), hidden: false, onerror: () => { this.preview.hidden = true; } });
     this.named.textContent = this.file.value ? "" : file.name; // the browser names a chosen file itself
@@ -56,15 +57,18 @@ export class AskForm {
   async ask() {
     if (!this.image) return this.complain("Choose an image first.");
     this.complain("");
+    const focused = this.element.contains(document.activeElement);
     this.busy(true);
     try {
       const content = { kind: "ask", prompt: this.prompt.value, max_new_tokens: this.tokens.valueAsNumber };
       const { told } = await this.source.ask(content, [await this.image.arrayBuffer()]);
       this.page?.destroy();
       this.page = new LivePage(this.below, this.model, told.document);
+      this.page.explorer.sides[0].line.element.scrollIntoView({ block: "nearest" });
     } catch (error) {
       this.complain(error.message);
     }
     this.busy(false);
+    if (focused && document.activeElement === document.body) this.button.focus({ preventScroll: true }); // a disabled button loses it
   }
 }

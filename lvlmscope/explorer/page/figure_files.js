@@ -95,8 +95,9 @@ export function figureButtons(view) {
   const { explorer } = view.side, code = h("pre", { hidden: true, tabIndex: 0, "data-role": "code" }), told = h("span", { role: "status" });
   const saved = async (kind) => {
     const figure = view.figure(), colours = explorer.palette({ light: true });
-    if (kind === "svg") return save(new Blob([svgOf(figure, colours)], { type: "image/svg+xml" }), `${figure.name}.svg`);
-    canvasOf(figure, colours).toBlob((blob) => save(blob, `${figure.name}.png`), "image/png");
+    const file = `${[figure.name, ...(view.side.data.label || "").split(/\s+/)].filter(Boolean).join("-")}.${kind}`;
+    if (kind === "svg") return save(new Blob([svgOf(figure, colours)], { type: "image/svg+xml" }), file);
+    canvasOf(figure, colours).toBlob((blob) => save(blob, file), "image/png");
   };
   const showCode = async () => {
     code.textContent = view.code();

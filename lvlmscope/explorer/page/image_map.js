@@ -225,7 +225,7 @@ export class ImageMap {
   figure() {
     const [width, height] = this.panel.size, shown = Math.min(720, Math.max(360, this.canvas.clientWidth)), scale = shown / width;
     return {
-      name: `map-${this.side.wordText()}`, title: this.description(), width: shown, height: height * scale,
+      name: `map-${this.side.wordText()}`, title: this.side.titled(this.description()), width: shown, height: height * scale,
       paint: (pen) => {
         if (this.panel.image) pen.drawImage(greyed(this.background, Math.min(1, 2 * this.side.explorer.state.opacity), shown, height * scale), 0, 0, shown, height * scale);
         if (this.side.map) this.paintBoxes(pen, scale);

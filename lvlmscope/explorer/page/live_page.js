@@ -26,6 +26,7 @@ export class LivePage {
     const data = { ...made, sides: [first, ...made.sides.slice(1)], signals: [...signals, ...others].sort((a, b) => a.place - b.place), later };
     from.destroy();
     this.explorer = new Explorer(this.root, data, this.source(data), { panel: this.panel, from });
+    this.explorer.sides.at(-1).line.element.scrollIntoView({ block: "nearest" });
   }
 
   destroy() {

@@ -47,7 +47,7 @@ export class LivePanel {
     const known = proposals.filter(({ name }) => this.forms.has(name));
     this.proposals = known;
     this.proposed.hidden = !known.length;
-    this.proposed.replaceChildren(h("p", { className: "faint" }, "proposed by the diagnosis; sets it and runs"), ...known.map((each) =>
+    this.proposed.replaceChildren(h("p", { className: "faint" }, "proposed by the diagnosis; a click sets one and runs it"), ...known.map((each) =>
       h("p", {}, h("button", { type: "button", "data-proposal": each.name, onclick: () => this.take(each) }, each.name), " ", h("span", { className: "faint" }, each.reason))));
     this.busy(this.running);
   }
@@ -70,8 +70,10 @@ export class LivePanel {
     if (this.running || !this.on.size) return;
     const stack = [...this.on].map(([name, form]) => ({ name, values: form.values() }));
     this.trouble.hidden = true;
+    const focused = this.element.contains(document.activeElement);
     this.busy(true);
     this.told.textContent = "tracing again";
+    this.bar.scrollIntoView({ block: "nearest" });
     let made = null;
     try {
       made = await this.run(stack);
@@ -81,8 +83,9 @@ export class LivePanel {
     }
     this.busy(false);
     this.told.textContent = "";
+    if (made) this.show(made);
+    if (focused && document.activeElement === document.body) this.button.focus({ preventScroll: true }); // a disabled button loses it
     if (!made) return;
-    this.show(made);
     this.told.textContent = made.effect.find((line) => line.includes("word changed")) || "";
   }
 }

@@ -10,6 +10,7 @@ import { LensTable } from "./lens_table.js";
 import { floatsOf, numberText } from "./numbers.js";
 import { PatchWords } from "./patch_words.js";
 import { SignalLine } from "./signal_line.js";
+import { SuspectedWords } from "./suspected_words.js";
 import { WordTable } from "./word_table.js";
 import { WordsView } from "./words_view.js";
 
@@ -42,6 +43,7 @@ export class Side {
   build() {
     const { data } = this, has = data.words.length > 0 && data.cells > 0;
     this.words = new WordsView(this);
+    this.suspected = new SuspectedWords(this);
     this.line = new SignalLine(this);
     this.line.element.hidden = data.words.length < 2;
     this.notes = h("div", {});
@@ -49,11 +51,11 @@ export class Side {
     this.heads = new LayerHeadMap(this);
     this.patchWords = new PatchWords(this);
     this.pair = h("div", { className: "pair", hidden: !has }, this.imageMap.element, this.heads.element);
-    this.views = [this.words, ...(data.words.length ? [this.line] : []), ...(has ? [this.imageMap, this.heads, this.patchWords] : [])];
+    this.views = [this.words, this.suspected, ...(data.words.length ? [this.line] : []), ...(has ? [this.imageMap, this.heads, this.patchWords] : [])];
     this.folds = this.buildFolds(has);
     this.showNotes();
     return h("section", { className: "side", "aria-label": data.label || "answer" },
-      h("h2", { hidden: !data.label }, data.label), this.notes, this.words.element, this.words.shading, this.line.element, this.pair,
+      h("h2", { hidden: !data.label }, data.label), this.notes, this.words.element, h("div", {}, this.words.shading, this.suspected.element), this.line.element, this.pair,
       this.patchWords.element, ...this.folds.map((each) => each.element));
   }
 
