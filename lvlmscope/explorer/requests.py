@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
@@ -85,10 +87,11 @@ class LiveExplorer:
 
         Args:
             content: As for `answer_request`, with the number of its `document`; or `id`, the kind `"run"` and a
-                `stack`, as `made_stack` takes it.
+                `stack`, as `made_stack` takes it; or the kind `"file"` and a `side`.
 
         Returns:
-            As for `answer_request`; to a run the `document` of both traces, or an `error` of one sentence.
+            As for `answer_request`; to a run the `document` of both traces, or an `error` of one sentence; to a file
+            the bytes of that trace as `Trace.save` writes it.
         """
         if isinstance(content, dict) and content.get("kind") == "run":
             try:
@@ -100,7 +103,21 @@ class LiveExplorer:
             got, fix = "a request for an earlier run", "run it again"
             text = message(got, "the first answer or the latest run", fix, task="show a trace")
             return {"id": content.get("id"), "error": text}, []
+        if isinstance(content, dict) and content.get("kind") == "file":
+            return self._file(content.get("id"), content.get("side"))
         return answer_request(self._documents[number], content)
+
+    def _file(self, number: Any, side: Any) -> Answer:
+        shown = {0: self.trace, 1: self.latest}.get(side) if type(side) is int else None
+        if shown is None:
+            text = message(
+                f"answer {side!r}"[:80], "one that is shown", "run an intervention first", task="save a trace"
+            )
+            return {"id": number, "error": text}, []
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "trace.safetensors"
+            shown.save(file)
+            return {"id": number}, [file.read_bytes()]
 
     def run(self, stack: Any) -> dict[str, Any]:
         """Traces again under interventions and shows both.

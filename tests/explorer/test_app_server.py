@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,24 @@ def test_other_pages_may_not_ask(known: TestClient) -> None:
     for origin, status in (("http://evil.example", 403), ("null", 403), ("http://127.0.0.1:1", 403), (HERE, 200)):
         answer = known.post("/request", content=packed({"id": 1, "kind": "map"}), headers={"Origin": origin})
         assert answer.status_code == status
+
+
+def test_the_traces_are_files(known: TestClient, tmp_path: Path) -> None:
+    first = question(known, png())["document"]
+    asking = {"id": 9, "kind": "file", "side": 0, "document": first["live"]["document"]}
+    told, body = asked(known, asking)
+    assert told == {"id": 9}
+    (tmp_path / "trace.safetensors").write_bytes(body)
+    found = lv.load_trace(tmp_path / "trace.safetensors")
+    assert found.prompt == PROMPT
+    assert found.num_steps == 6
+    for side in (1, 2, -1, True, "0", None):
+        assert "one that is shown" in asked(known, asking | {"side": side})[0]["error"]
+    stack = [{"name": "DLEAF", "values": {"gamma": 0.5}}]
+    run = asked(known, {"id": 3, "kind": "run", "stack": stack, "document": asking["document"]})[0]["document"]
+    body = asked(known, asking | {"side": 1, "document": run["live"]["document"]})[1]
+    (tmp_path / "after.safetensors").write_bytes(body)
+    assert lv.load_trace(tmp_path / "after.safetensors").effects[0]["name"] == "DLEAF"
 
 
 def test_an_answer_and_a_second_one_under_an_intervention(known: TestClient, model: Any) -> None:

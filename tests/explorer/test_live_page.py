@@ -110,6 +110,22 @@ def test_a_question_an_intervention_and_the_second_answer(app: Page, image: Path
     assert shown == pytest.approx(exact, rel=1e-5)
 
 
+def test_the_traces_are_saved_by_the_names_that_copied_code_loads(app: Page, image: Path, tmp_path: Path) -> None:
+    ask(app, image)
+    names = ["trace.safetensors", "trace_with_intervention.safetensors"]
+    expect(app.locator("[data-role=trace-files] button")).to_have_text(names[:1])
+    app.check("[data-intervention=DLEAF]")
+    app.click("[data-role=run]")
+    expect(app.locator("[data-role=trace-files] button")).to_have_text(names, timeout=60_000)
+    for name in names:
+        with app.expect_download() as caught:
+            app.click(f"[data-file='{name}']")
+        assert caught.value.suggested_filename == name
+        caught.value.save_as(tmp_path / name)
+    before, after = (lv.load_trace(tmp_path / name) for name in names)
+    assert (before.effects, after.effects[0]["name"]) == ((), "DLEAF")
+
+
 def test_what_is_refused_is_said_below_the_form(app: Page, image: Path, tmp_path: Path) -> None:
     app.click("[data-role=ask]")
     assert app.inner_text("[data-role=ask-error]") == "Choose an image first."

@@ -63,7 +63,7 @@ export class AskForm {
       const content = { kind: "ask", prompt: this.prompt.value, max_new_tokens: this.tokens.valueAsNumber };
       const { told } = await this.source.ask(content, [await this.image.arrayBuffer()]);
       this.page?.destroy();
-      this.page = new LivePage(this.below, this.model, told.document);
+      this.page = new LivePage(this.below, this.model, told.document, { files: true });
       this.page.explorer.sides[0].line.element.scrollIntoView({ block: "nearest" });
     } catch (error) {
       this.complain(error.message);

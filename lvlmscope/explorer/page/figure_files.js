@@ -74,7 +74,7 @@ export function canvasOf(figure, colours) {
   return canvas;
 }
 
-function save(blob, name) {
+export function save(blob, name) {
   const url = URL.createObjectURL(blob), link = h("a", { href: url, download: name });
   document.body.append(link);
   link.click();

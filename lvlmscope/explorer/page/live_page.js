@@ -5,10 +5,12 @@ import { LivePanel } from "./live_panel.js";
 import { RequestedMaps } from "./requested_maps.js";
 
 export class LivePage {
-  constructor(root, model, data) {
+  // `files`: whether the traces can be saved from the page, as there is no Python that has them at hand.
+  constructor(root, model, data, { files = false } = {}) {
     Object.assign(this, { root, model });
     const { live } = data, open = window.innerWidth >= 640;
-    this.panel = live?.interventions ? new LivePanel(live, { run: (stack) => this.explorer.source.run(stack), show: (made) => this.show(made), open }) : null;
+    this.panel = live?.interventions ? new LivePanel(live, { run: (stack) => this.explorer.source.run(stack), show: (made) => this.show(made), open, file: files ? (side) => this.explorer.source.file(side) : null }) : null;
+    this.panel?.offer(data.sides.length);
     this.explorer = new Explorer(root, data, this.source(data), { panel: this.panel });
   }
 
@@ -26,6 +28,7 @@ export class LivePage {
     const data = { ...made, sides: [first, ...made.sides.slice(1)], signals: [...signals, ...others].sort((a, b) => a.place - b.place), later };
     from.destroy();
     this.explorer = new Explorer(this.root, data, this.source(data), { panel: this.panel, from });
+    this.panel.offer(made.sides.length);
     this.explorer.sides.at(-1).line.element.scrollIntoView({ block: "nearest" });
   }
 

@@ -1,12 +1,15 @@
 // Interventions to try on the same image and prompt: switches, their parameters, what the diagnosis proposes, and a run.
 
 import { fold, h } from "./elements.js";
+import { save } from "./figure_files.js";
 import { ParameterForm } from "./parameter_form.js";
 
+const FILES = ["trace.safetensors", "trace_with_intervention.safetensors"];
+
 export class LivePanel {
-  // `run(stack)` gives the document of both answers; `show(document)` shows it.
-  constructor(data, { run, show, open }) {
-    Object.assign(this, { run, show, on: new Map(), proposals: [] });
+  // `run(stack)` gives the document of both answers; `show(document)` shows it; `file(side)` gives a trace's bytes.
+  constructor(data, { run, show, open, file }) {
+    Object.assign(this, { run, show, file, on: new Map(), proposals: [] });
     this.forms = new Map(data.interventions.map((each) => [each.name, new ParameterForm(each)]));
     this.switches = new Map(data.interventions.map((each) => [each.name, this.switchOf(each)]));
     this.proposed = h("div", { className: "proposals", hidden: true, "data-role": "proposals" });
@@ -14,12 +17,30 @@ export class LivePanel {
     this.button = h("button", { type: "button", "data-role": "run", onclick: () => this.start() }, "run");
     this.bar = h("progress", { hidden: true, "data-role": "run-progress", "aria-label": "tracing" });
     this.told = h("span", { className: "faint", role: "status", "data-role": "run-told" });
+    this.files = h("p", { className: "faint", hidden: true, "data-role": "trace-files" });
     this.trouble = h("p", { className: "note", role: "alert", hidden: true, "data-role": "run-error" });
     this.element = fold("live", "Try an intervention", { open },
       this.proposed, h("div", { className: "switches", role: "group", "aria-label": "interventions" }, ...[...this.switches.values()].map((each) => each.element)),
-      this.settings, h("p", { className: "run" }, this.button, this.bar, this.told), this.trouble);
+      this.settings, h("p", { className: "run" }, this.button, this.bar, this.told), this.trouble, this.files);
     this.element.classList.add("live");
     this.refresh();
+  }
+
+  // Files of the answers shown, by the names that the copied code loads.
+  offer(count) {
+    this.files.hidden = !this.file;
+    this.files.replaceChildren("save for the code that figures give: ", ...FILES.slice(0, count).map((name, side) =>
+      h("button", { type: "button", "data-file": name, onclick: () => this.keep(side, name) }, name)));
+  }
+
+  async keep(side, name) {
+    this.trouble.hidden = true;
+    try {
+      save(new Blob([await this.file(side)], { type: "application/octet-stream" }), name);
+    } catch (error) {
+      this.trouble.textContent = error.message;
+      this.trouble.hidden = false;
+    }
   }
 
   switchOf({ name, about }) {

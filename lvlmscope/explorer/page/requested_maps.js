@@ -17,8 +17,8 @@ export class RequestedMaps {
       this.waiting.delete(message.id);
       if (message.error) return entry.reject(new Error(message.error));
       const view = buffers?.[0];
-      const data = view ? new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength)) : null;
-      entry.resolve({ told: message, data });
+      const bytes = view ? view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength) : null;
+      entry.resolve({ told: message, bytes, data: bytes && bytes.byteLength % 4 === 0 ? new Float32Array(bytes) : null });
     };
     model.on("msg:custom", this.answer);
   }
@@ -44,6 +44,11 @@ export class RequestedMaps {
       this.known.set(key, promise);
     }
     return this.known.get(key);
+  }
+
+  // A trace as a file, not kept.
+  async file(side) {
+    return (await this.ask({ kind: "file", side })).bytes;
   }
 
   heat(side, quantity, word) {
