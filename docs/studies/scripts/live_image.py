@@ -35,6 +35,7 @@ def main(folder: Path) -> None:
                 page = browser.new_context(viewport={"width": width, "height": height}, color_scheme="light").new_page()
                 page.goto(address)
                 ask_and_run(page)
+                page.evaluate("document.querySelector('.live').scrollIntoView()")  # a run scrolls to the answer
                 page.screenshot(path=folder / name)
             browser.close()
         finally:

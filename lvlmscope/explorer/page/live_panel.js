@@ -29,8 +29,8 @@ export class LivePanel {
   // Files of the answers shown, by the names that the copied code loads.
   offer(count) {
     this.files.hidden = !this.file;
-    this.files.replaceChildren("save for the code that figures give: ", ...FILES.slice(0, count).map((name, side) =>
-      h("button", { type: "button", "data-file": name, onclick: () => this.keep(side, name) }, name)));
+    this.files.replaceChildren("save for the code that figures give: ", ...FILES.slice(0, count).flatMap((name, side) =>
+      [h("button", { type: "button", "data-file": name, onclick: () => this.keep(side, name) }, name), " "]));
   }
 
   async keep(side, name) {
