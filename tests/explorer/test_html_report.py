@@ -1,7 +1,6 @@
 """The report in a real browser: what it shows is what the trace holds, and nothing leaves the page."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from playwright.sync_api import Browser, Page
 
 from lvlmscope import Trace, report
 from lvlmscope.diagnostics import image_attention_focus, planted_trace
-from tests.support.browser import chromium, opened, pixel, settled
+from tests.support.browser import opened, pixel, settled
 from tests.support.random_traces import blind
 from tests.support.varied_traces import varied_trace, words_and_pieces
 
@@ -27,12 +26,6 @@ SMALLEST_FONT = """() => {
     return Math.min(...sizes.map((each) => parseFloat(getComputedStyle(each).fontSize)));
 }"""
 ROUNDING = 1 / 254  # of a map's maximum, summed over few patches
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect
 
 import lvlmscope as lv
 from lvlmscope.tiny import scene
-from tests.support.browser import chromium
 from tests.support.jupyter_lab import lab_of
 
 PROMPT = "Describe the image."
@@ -23,12 +22,6 @@ lv.explore(trace, model=model)
 """.strip()
 # anywidget imports a widget's code from an address of its own; what fails around it, it tells in its own name
 WIDGETS = ("blob:", "anywidget")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture

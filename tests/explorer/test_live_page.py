@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,11 @@ from lvlmscope.explorer.app_session import AppSession
 from lvlmscope.explorer.requests import LiveExplorer
 from lvlmscope.tiny import scene
 from tests.explorer.test_widget import harness
-from tests.support.browser import chromium, opened, settled
+from tests.support.browser import opened, settled
 from tests.support.local_app import served
 
 PROMPT = "Describe the image."
 SECOND = ".side >> nth=1"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +83,15 @@ def read_live(page: Page, live: LiveExplorer) -> list[dict[str, Any]]:
     settled(page)
     expect(page.locator("[data-role=progress]")).to_be_hidden(timeout=30_000)
     return asked
+
+
+@contextmanager
+def live_page(
+    browser: Browser, live: LiveExplorer, folder: Path, **options: Any
+) -> Iterator[tuple[Page, list[dict[str, Any]]]]:
+    """A page as a notebook shows it, and what it has asked Python for."""
+    with opened(browser, harness(folder, live.values), ready=False, **options) as page:
+        yield page, read_live(page, live)
 
 
 def test_a_question_an_intervention_and_the_second_answer(app: Page, image: Path, trace: Trace, model: Any) -> None:
@@ -154,8 +158,7 @@ def test_an_image_is_dropped_onto_the_form(app: Page, image: Path) -> None:
 
 def test_what_is_chosen_stays_over_a_run(browser: Browser, trace: Trace, model: Any, tmp_path: Path) -> None:
     live = LiveExplorer(trace, model)
-    with opened(browser, harness(tmp_path, live.values), ready=False) as page:
-        asked = read_live(page, live)
+    with live_page(browser, live, tmp_path) as (page, asked):
         parts = [each for each in asked if each["kind"] == "part"]
         page.locator(".words button").nth(2).click()
         page.select_option("[data-role=low]", "3")
@@ -183,8 +186,7 @@ def test_what_is_chosen_stays_over_a_run(browser: Browser, trace: Trace, model: 
 def test_a_proposal_is_one_click(browser: Browser, trace: Trace, model: Any, tmp_path: Path) -> None:
     live = LiveExplorer(trace, model)
     proposed = lv.diagnose(trace, model=model).intervention()
-    with opened(browser, harness(tmp_path, live.values), ready=False) as page:
-        read_live(page, live)
+    with live_page(browser, live, tmp_path) as (page, _):
         page.check("[data-intervention=VCD]")
         page.locator("[data-role=proposals] button").first.click()
         expect(page.locator(SECOND)).to_be_visible(timeout=30_000)
@@ -203,8 +205,7 @@ def test_an_error_is_one_sentence_and_the_page_goes_on(
     browser: Browser, trace: Trace, model: Any, tmp_path: Path
 ) -> None:
     live = LiveExplorer(trace, model)
-    with opened(browser, harness(tmp_path, live.values), ready=False) as page:
-        read_live(page, live)
+    with live_page(browser, live, tmp_path) as (page, _):
         page.check("[data-intervention=DLEAF]")
         for text, told in (("3", "got gamma=3; expected: a number from 0 to 1"), ("", "gamma=None")):
             page.fill("[data-parameter='DLEAF.gamma']", text)
@@ -224,8 +225,7 @@ def test_a_run_shows_a_bar_and_cannot_be_started_twice(
     browser: Browser, trace: Trace, model: Any, tmp_path: Path
 ) -> None:
     live = LiveExplorer(trace, model)
-    with opened(browser, harness(tmp_path, live.values), ready=False) as page:
-        read_live(page, live)
+    with live_page(browser, live, tmp_path) as (page, _):
         page.check("[data-intervention=DLEAF]")
         page.evaluate("() => { window.askPython = () => new Promise(() => {}); }")
         page.click("[data-role=run]")
@@ -238,8 +238,7 @@ def test_a_run_shows_a_bar_and_cannot_be_started_twice(
 @pytest.mark.parametrize("width", [400, 1280])
 def test_the_panel_fits(browser: Browser, trace: Trace, model: Any, tmp_path: Path, width: int) -> None:
     live = LiveExplorer(trace, model)
-    with opened(browser, harness(tmp_path, live.values), width=width, ready=False) as page:
-        read_live(page, live)
+    with live_page(browser, live, tmp_path, width=width) as (page, _):
         if width == 400:
             assert page.locator("[data-role=run]").is_hidden()  # folded on a telephone
             page.locator("[data-role=live] > summary").click()

@@ -1,6 +1,5 @@
 """How the page is laid out on paper, side by side and on a telephone; whether its texts can be read on every shade."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from lvlmscope import Trace, report
-from tests.support.browser import chromium, opened, settled
+from tests.support.browser import opened, settled
 from tests.support.varied_traces import varied_trace, words_and_pieces
 
 # Contrast of every word at every shade, as WCAG 2 counts it, from the colours that the browser made
@@ -41,12 +40,6 @@ LINES = """() => Array.from(document.querySelectorAll("[data-role=numbers] tbody
     [cell.textContent, cell.textContent.split(" ").length, cell.getBoundingClientRect().height / 22])"""
 TOPS = """(selector) => Array.from(document.querySelectorAll(selector)).filter((each) => each.checkVisibility())
     .map((each) => each.getBoundingClientRect().top)"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,12 @@ from lvlmscope.diagnostics import planted_trace
 from lvlmscope.explorer.word_maps import WordMaps
 from lvlmscope.tiny import scene
 from tests.explorer.test_given_maps import by_key, by_parts
-from tests.support.browser import chromium, opened, settled
+from tests.support.browser import opened, settled
 from tests.support.varied_traces import varied_trace
 
 ROUNDING = 2 / 254
 MAP = ".image canvas"
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

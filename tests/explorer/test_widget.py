@@ -3,7 +3,6 @@
 import base64
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from lvlmscope.errors import MissingExtraError, ModelInputError, ShapeError
 from lvlmscope.explorer.document import Document, describe_document
 from lvlmscope.explorer.page_script import page_script, page_style
 from lvlmscope.explorer.requests import answer_request
-from tests.support.browser import chromium, opened, settled
+from tests.support.browser import opened, settled
 from tests.support.varied_traces import varied_trace
 
 # What anywidget does with the module, around a model whose messages Python answers
@@ -40,12 +39,6 @@ window.begin = () => {
 };
 window.listening = () => listeners.size;
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture
