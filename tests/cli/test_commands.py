@@ -314,3 +314,10 @@ def test_what_a_machine_cannot_do_is_one_line_and_exit_code_2(
     assert ended.value.code == 2
     assert text in " ".join(told.replace("│", " ").split())
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("option", [("--weighting", "confidence"), ("--gates", "constraint"), ("--bias", "1")])
+def test_a_cell_that_goes_on_takes_no_option_of_a_new_one(option: tuple[str, str]) -> None:
+    done = run("train", "hallurnn", "--data", "d.json", "--images", "i", "--output", "o", "--start", "cell", *option)
+    assert done.returncode == 2
+    assert f"--start cell with {option[0]}; expected: options of a new cell without --start" in done.stderr

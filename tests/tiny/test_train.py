@@ -1,11 +1,13 @@
 """The training script: turns that do not see one another, and a run that resumes where it stopped."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from lvlmscope.errors import ModelInputError
 from lvlmscope.tiny import scene
 from lvlmscope.tiny.recipe import batches as dialogues
 from lvlmscope.tiny.recipe import train
@@ -68,6 +70,8 @@ def test_a_stopped_run_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: 
         patch.setitem(train.STEPS, "joint", stop)
         with pytest.raises(KeyboardInterrupt):
             train.train(tmp_path / "parts", recipe)
+    with pytest.raises(ModelInputError, match=r'"seed": 7.*"seed": 8.*choose another folder'):
+        train.train(tmp_path / "parts", replace(recipe, seed=8))
     parts = train.train(tmp_path / "parts", recipe)
     assert [point["stage"] for point in parts.curve] == ["language"] * 2 + ["align"] * 2 + ["joint"] * 2
     for name, weight in whole.model.state_dict().items():

@@ -81,6 +81,7 @@ def scenes(
     console.print(f"{n} records in {path}, images in {path.parent / 'images'}", soft_wrap=True)
 
 
+_OF_A_NEW_CELL = {"cell": "dgdpu", "gates": "dual"}  # defaults; of the other options None
 _SETTINGS = (
     *("output", "epochs", "max_steps", "rate", "batch", "accumulate", "precision", "gradient_checkpointing"),
     *("validation", "log_steps", "save_steps", "emphasis", "max_tokens", "workers", "seed", "resume"),
@@ -97,10 +98,15 @@ def _train(
     bias: float | None,
 ) -> None:
     from lvlmscope.cli.console import console
+    from lvlmscope.errors import CellError, message
     from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
     from lvlmscope.training import TrainingOptions, read_records, train_cell
     from lvlmscope.verification.loading import load
 
+    given = [f"--{name}" for name, value in (new | {"bias": bias}).items() if value != _OF_A_NEW_CELL.get(name)]
+    if start and given:
+        got, expected = f"--start {start} with {', '.join(given)}", "options of a new cell without --start"
+        raise CellError(message(got, expected, "leave one of them out", task="train a cell"))
     options = TrainingOptions(**settings)
     data, images, skip = read
     records, left_out = read_records(data, images, skip=skip)

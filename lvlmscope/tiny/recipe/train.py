@@ -27,6 +27,7 @@ from torch.nn import functional
 from tqdm import tqdm
 from transformers import LlavaForConditionalGeneration, LlavaProcessor, PreTrainedTokenizerFast
 
+from lvlmscope.errors import ModelInputError, message
 from lvlmscope.tiny import captions
 from lvlmscope.tiny.composed_scenes import Scene, scene
 from lvlmscope.tiny.recipe import batches as dialogues
@@ -280,6 +281,9 @@ def train(out: Path, recipe: Recipe) -> Run:
     state: dict[str, Any] | None = None
     if (out / "checkpoint.pt").exists():
         state = torch.load(out / "checkpoint.pt", weights_only=True)
+        if json.loads(state["recipe"]) != json.loads(json.dumps(asdict(recipe))):
+            got, expected = f"a checkpoint of {state['recipe']}", json.dumps(asdict(recipe))
+            raise ModelInputError(message(got, expected, f"choose another folder than {out}", task="train a model"))
         run.model.load_state_dict(state["model"])
         run.curve = state["curve"]
     first = 0 if state is None else state["stage"]
