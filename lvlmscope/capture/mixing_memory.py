@@ -9,7 +9,6 @@ from lvlmscope.capture.agreement import decoder_dtype
 from lvlmscope.models.decoder_shape import attention_layers, inner_width, key_value_width
 from lvlmscope.models.families import Family
 from lvlmscope.runtime.active_intervention import ActiveIntervention
-from lvlmscope.runtime.active_set import overrides
 from lvlmscope.runtime.branch_set import grouped_branches, pads_branches
 from lvlmscope.runtime.model_hooks import Instrumentation
 from lvlmscope.runtime.prompt_inputs import PromptInputs
@@ -30,16 +29,14 @@ def mixing_bytes(instrumentation: Instrumentation, inputs: Mapping[str, Any], st
     Returns:
         Those of the branches, of the mixed logits of all steps, and of the tensor into which they are put together.
     """
-    mixing = [each for each in instrumentation.active if overrides(each.session, "mix_logits")]
+    mixing = instrumentation.mixing
     if not mixing:
         return 0
     model, family = instrumentation.model, instrumentation.family
     sizes = _batches(instrumentation, mixing, instrumentation.prompt_inputs(inputs))
-    held, passing = (
-        zip(*(branch_bytes(model, family, size, steps) for size in sizes), strict=True) if sizes else ((), ())
-    )
-    mixed = inputs["input_ids"].shape[0] * steps * int(family.text_config(model).vocab_size) * 4
-    return int(sum(held) + max(passing, default=0) + 2 * mixed)
+    branches = [branch_bytes(model, family, size, steps) for size in sizes]
+    mixed: int = inputs["input_ids"].shape[0] * steps * int(family.text_config(model).vocab_size) * 4
+    return sum(held for held, _ in branches) + max((passing for _, passing in branches), default=0) + 2 * mixed
 
 
 def _batches(

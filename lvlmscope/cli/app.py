@@ -161,9 +161,10 @@ def app_command(  # noqa: PLR0917 - typer reads options from parameters
     load: Load = None,
 ) -> None:
     """Serves a page on this computer: choose an image, ask, look through the answer, switch interventions on."""
-    quieten()
-    load_files(load)
-    from lvlmscope.cli.commands.app import run_app
+    with stages(shown=True):
+        quieten()
+        load_files(load)
+        from lvlmscope.cli.commands.app import run_app
 
     loading = {"source": model, "dtype": dtype, "device_map": device_map}
     run_app(port, loading=loading, browser=browser, gradients=gradients)

@@ -150,7 +150,7 @@ def _scaled(
 
 def _label_of_sums(values: xr.DataArray, sums: np.ndarray) -> str:
     """The quantity and its unit; added up, what was within bounds may leave them."""
-    within = np.nanmax(sums) <= bounds_of(values.attrs)[1]
+    within = not (sums > bounds_of(values.attrs)[1]).any()  # NaN is above nothing
     named = values.copy(deep=False)
     named.attrs = {name: value for name, value in values.attrs.items() if name != "bounds" or within}
     return axis_label(named)

@@ -234,7 +234,7 @@ def test_axes_with_plotly_are_refused(draw):
 def test_shares_that_are_added_up_are_called_a_share_only_as_long_as_they_are_one():
     trace = planted_trace(side=2, steps=3)
     shares = {"long_name": "planted", "units": "1", "bounds": (0.0, 1.0)}
-    for each, unit in ((0.2, "share of 1"), (0.7, "pure number")):
+    for each, unit in ((0.2, "share of 1"), (0.7, "pure number"), (np.nan, "share of 1")):
         signal = xr.DataArray(np.full((3, 8), each), dims=("step", "key"), attrs=shares)
         figure = plot.saliency_matrix(trace, signal)
         labels = [" ".join(axes.get_ylabel().split()) for axes in figure.axes[1:]]
