@@ -114,6 +114,23 @@ def test_a_question_an_intervention_and_the_second_answer(app: Page, image: Path
     assert shown == pytest.approx(exact, rel=1e-5)
 
 
+def test_what_is_typed_while_an_answer_is_made_keeps_its_place(app: Page, image: Path) -> None:
+    ask(app, image)
+    for name in ("DLEAF", "CLVA"):
+        app.check(f"[data-intervention={name}]")
+    place = "[data-parameter='CLVA.alpha']"
+    app.evaluate(
+        "([run, place]) => { document.querySelector(run).click(); document.querySelector(place).select(); }",
+        ["[data-role=run]", place],
+    )
+    app.keyboard.type("0.")
+    expect(app.locator("[data-role=run-progress]")).to_be_hidden(timeout=30_000)
+    expect(app.locator(".words").nth(1)).to_be_visible()
+    expect(app.locator(place)).to_be_focused()
+    app.keyboard.type("25")
+    expect(app.locator(place)).to_have_value("0.25")
+
+
 def test_the_traces_are_saved_by_the_names_that_copied_code_loads(app: Page, image: Path, tmp_path: Path) -> None:
     ask(app, image)
     names = ["trace.safetensors", "trace_with_intervention.safetensors"]

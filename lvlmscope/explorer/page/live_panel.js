@@ -50,7 +50,10 @@ export class LivePanel {
 
   // Several act in the order in which they were switched on.
   turn(name, on) {
-    if (on) this.on.set(name, this.forms.get(name)); else this.on.delete(name);
+    const form = this.forms.get(name);
+    if (on === this.on.has(name)) return;
+    if (on) this.on.set(name, form); else this.on.delete(name);
+    if (on) this.settings.append(form.element); else form.element.remove(); // the others stay, and with them what is being typed
     this.switches.get(name).box.checked = on;
     this.told.textContent = "";
     this.refresh();
@@ -58,7 +61,6 @@ export class LivePanel {
 
   refresh() {
     const names = [...this.on.keys()];
-    this.settings.replaceChildren(...[...this.on.values()].map((form) => form.element));
     this.button.disabled = this.running || !names.length;
     this.button.textContent = names.length ? `run with ${names.join(" + ")}` : "run";
     if (!names.length) this.told.textContent = "switch one on; the same image and prompt are traced again";
@@ -104,8 +106,9 @@ export class LivePanel {
     }
     this.busy(false);
     this.told.textContent = "";
+    const at = this.element.contains(document.activeElement) ? document.activeElement : focused ? this.button : null;
     if (made) this.show(made);
-    if (focused && document.activeElement === document.body) this.button.focus({ preventScroll: true }); // a disabled button loses it
+    if (document.activeElement === document.body) at?.focus({ preventScroll: true }); // lost by a disabled button, and by what moved
     if (!made) return;
     this.told.textContent = made.effect.find((line) => line.includes("word changed")) || "";
   }
