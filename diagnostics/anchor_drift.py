@@ -159,11 +159,15 @@ def _over_depth(trace: Trace, sinks: Sinks) -> tuple[AttentionRows, torch.Tensor
 
 
 def _pearson(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Pearson correlation over the last axis in float64; NaN where either is constant."""
-    centred = []
-    for values in (one.double(), other.double()):
-        mean = values.mean(-1, keepdim=True)
-        spread = (values - mean).pow(2).mean(-1, keepdim=True).sqrt()
-        varies = spread > _CONSTANT * mean.abs()
-        centred.append(torch.where(varies, (values - mean) / spread, float("nan")))
-    return (centred[0] * centred[1]).mean(-1).clamp(-1, 1)
+    """Pearson correlation over the last axis in float64, a step at a time; NaN where either is constant."""
+    return torch.stack(
+        [(_standard(mine) * _standard(its)).mean(-1) for mine, its in zip(one, other, strict=True)]
+    ).clamp(-1, 1)
+
+
+def _standard(values: torch.Tensor) -> torch.Tensor:
+    """Values less their mean in units of their spread; NaN where they are constant."""
+    values = values.double()
+    mean = values.mean(-1, keepdim=True)
+    spread = (values - mean).pow(2).mean(-1, keepdim=True).sqrt()
+    return torch.where(spread > _CONSTANT * mean.abs(), (values - mean) / spread, float("nan"))

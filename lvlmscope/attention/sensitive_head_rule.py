@@ -58,7 +58,9 @@ def gathered_distribution(rows: AttentionRows, fraction: float, *, most: bool) -
     places = _extreme_places(mass, fraction, most=most)
     first, end = rows.image_span or (0, rows.weights.shape[-1])
     looks = rows.image_weights if rows.image_span is None else rows.weights[..., first:end]
-    chosen = looks.gather(-2, places.unsqueeze(-1).expand(*places.shape, end - first))
-    # Without mass, or of unknown mass, a head has no distribution: NaN
-    together: torch.Tensor = (chosen / mass.gather(-1, places).unsqueeze(-1)).nan_to_num().sum(-2)
+    together = torch.zeros_like(looks[..., 0, :])
+    for place in places.split(1, -1):  # one head at a time: all at once would be a copy of as many rows
+        chosen = looks.gather(-2, place.unsqueeze(-1).expand(*place.shape, end - first)).squeeze(-2)
+        # Without mass, or of unknown mass, a head has no distribution: NaN
+        together += (chosen / mass.gather(-1, place)).nan_to_num()
     return torch.nn.functional.pad(together, (first, rows.weights.shape[-1] - end))

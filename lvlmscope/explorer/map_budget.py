@@ -49,26 +49,31 @@ def _band(count: int, columns: int, layers: int, room: float) -> int:
 
 
 def _kept(word_maps: WordMaps, name: str, band: int, answer_band: int, per_word: int) -> dict[str, Any]:
-    heat, means, single, answer, codes = [], [], [], [], []
-    for word in range(len(word_maps.words)):
+    trace, count, cells = word_maps.trace, len(word_maps.words), len(word_maps.keys)
+    layers, heads = trace.num_layers, trace.num_heads
+    # Made at once: small arrays that stay between large ones that go would keep the memory of both
+    heat = np.empty((count, layers * heads), np.float32)
+    means = np.empty((count, -(-layers // band), cells), np.float32)
+    answer = np.empty((count, -(-layers // answer_band), count), np.float32)
+    single = np.empty((count, per_word, cells), np.float32)
+    codes: list[int] = []
+    for word in range(count):
         every = word_maps.of_word(name, word)
-        layers, heads, cells = every.shape
-        sums = every.sum(-1).ravel()
-        heat.append(sums)
-        means.append(_joined(_over_heads(every, sums), band))
-        answer.append(_joined(word_maps.answer_by_layer(name, word), answer_band))
-        order = np.argsort(-np.where(np.isfinite(sums), sums, 0.0), kind="stable")
+        heat[word] = every.sum(-1).ravel()
+        means[word] = _joined(_over_heads(every, heat[word]), band)
+        answer[word] = _joined(word_maps.answer_by_layer(name, word), answer_band)
+        order = np.argsort(-np.where(np.isfinite(heat[word]), heat[word], 0.0), kind="stable")
         chosen = np.sort(order[:per_word])
-        single.append(every.reshape(-1, cells)[chosen])
+        single[word] = every.reshape(-1, cells)[chosen]
         codes += [word * layers * heads + int(index) for index in chosen]
     return {
-        "heat": packed(np.stack(heat), 16),
-        "layers": packed(np.concatenate(means), 8),
+        "heat": packed(heat, 16),
+        "layers": packed(means.reshape(-1, cells), 8),
         "band": band,
-        "heads": packed(np.concatenate(single), 8),
+        "heads": packed(single.reshape(-1, cells), 8),
         "kept": codes,
         "per_word": per_word,
-        "answer": packed(np.concatenate(answer), 8) | {"band": answer_band},
+        "answer": packed(answer.reshape(-1, count), 8) | {"band": answer_band},
     }
 
 

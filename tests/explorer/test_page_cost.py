@@ -35,13 +35,13 @@ def test_a_page_makes_the_rows_of_a_trace_once(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells a process's peak")
-def test_a_page_needs_less_than_one_more_copy_of_its_trace(repository: Path) -> None:
+def test_a_page_needs_far_less_than_one_more_copy_of_its_trace(repository: Path) -> None:
     script = repository / "docs" / "studies" / "scripts" / "long_page.py"
     command = [sys.executable, str(script), "200", "16", "16", "24"]
     run = subprocess.run(command, capture_output=True, text=True, cwd=repository, check=True)
     found = json.loads(run.stdout)
     assert found["trace_bytes"] > 150e6
     assert found["page_bytes"] < 8e6
-    assert found["report"]["beyond_trace"] < 1
+    assert found["report"]["beyond_trace"] < 0.8
     assert found["words_and_maps_first"]["beyond_trace"] < 0.1
     assert found["summary"]["beyond_trace"] < 0.2
