@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lvlmscope.errors import ShapeError, message, task
+from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.explorer.later_parts import LaterParts
 from lvlmscope.explorer.signal_values import merged
 from lvlmscope.explorer.trace_json import describe_side
@@ -65,12 +65,15 @@ def describe_document(
         The document, one `WordMaps` per trace, and the parts that it lacks.
 
     Raises:
-        ModelInputError: The traces are of different prompts or images, a mark lies outside the answer, or a map is of
-            no word of it.
+        ModelInputError: The traces are of different prompts or images, a mark lies outside the answer, a map is of no
+            word of it, or the diagnosis is of another answer.
         ShapeError: They have different layers or heads, or a map has other dims.
     """
     for shown in (trace,) if other is None else (trace, other):
         require_trace(shown)
+    if isinstance(diagnosis, Diagnosis) and diagnosis.answer != trace.answer:
+        got, expected = f"a diagnosis of the answer {diagnosis.answer[:60]!r}", f"one of {trace.answer[:60]!r}"
+        raise ModelInputError(message(got, expected, "diagnose this trace", task="show a trace"))
     if other is not None and (trace.layer_indices, trace.num_heads) != (other.layer_indices, other.num_heads):
         sizes = [f"{t.num_layers} x {t.num_heads}" for t in (trace, other)]
         got = f"{' and '.join(sizes)} layers x heads, or other layer numbers"

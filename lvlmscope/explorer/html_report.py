@@ -61,8 +61,8 @@ def report(
         The path.
 
     Raises:
-        ModelInputError: The traces are of different prompts or images, a mark lies outside the answer, or a map is of
-            no word of it.
+        ModelInputError: The traces are of different prompts or images, a mark lies outside the answer, a map is of no
+            word of it, or the diagnosis is of another answer.
         ShapeError: The traces have different layers or heads, or a map has other dims.
         OutputError: The file cannot be written.
     """

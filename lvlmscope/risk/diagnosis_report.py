@@ -57,6 +57,7 @@ def _words(diagnosis: "Diagnosis") -> Block:
         note=note + (f"; {left} more {'word ranks' if left == 1 else 'words rank'} lower" if left else ""),
         header=("word", "risk" if diagnosis.calibrated else "rank", "raised by"),
         rows=rows,
+        steps=tuple(word.steps[0] for word in shown),
     )
 
 
@@ -127,11 +128,13 @@ def _interventions(diagnosis: "Diagnosis") -> Block:
         (str(rank), configured(one.intervention), _evidence(diagnosis, one.evidence), one.reason)
         for rank, one in enumerate(diagnosis.interventions, start=1)
     )
-    note = "diagnosis.apply(model) applies the first" if rows else "none: no word to judge, or nothing to configure"
-    if rows and not diagnosis.risky:
-        subject = f"for {_subject(diagnosis)}"
-        note = f"{'no word is at risk; ' if _ranked(diagnosis) else ''}{subject}, {note}"
-    return Block(title="interventions", note=note, header=("", "intervention", "evidence", "because"), rows=rows)
+    if not rows:
+        return Block(title="interventions", note="none: no word to judge, or nothing to configure")
+    note = ""
+    if not diagnosis.risky:
+        note = f"{'no word is at risk; ' if _ranked(diagnosis) else ''}for {_subject(diagnosis)}"
+    header, advice = ("", "intervention", "evidence", "because"), "diagnosis.apply(model) applies the first"
+    return Block(title="interventions", note=note, header=header, rows=rows, advice=advice)
 
 
 def _evidence(diagnosis: "Diagnosis", evidence: float) -> str:

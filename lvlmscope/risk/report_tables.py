@@ -14,12 +14,28 @@ _SHORT_RUN = 2  # numbers that are listed, not given by their ends
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """One block: a title, a note, and rows under a header."""
+    """One block: a title, a note, and rows under a header.
+
+    Attributes:
+        title: What it is of.
+        note: One line.
+        header: Names of the columns.
+        rows: Cells of each row.
+        steps: Where each row is of one word, the step that began it; else empty.
+        advice: What to do with it in Python.
+    """
 
     title: str
     note: str
     header: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
+    steps: tuple[int, ...] = ()
+    advice: str = ""
+
+    @property
+    def line(self) -> str:
+        """The note and the advice."""
+        return ", ".join(text for text in (self.note, self.advice) if text)
 
 
 def configured(intervention: Any) -> str:
@@ -90,7 +106,7 @@ def as_rich(blocks: Sequence[Block]) -> Any:
 
     rendered: list[Any] = []
     for part in blocks:
-        rendered.append(Text.assemble((part.title, "bold"), "  ", part.note))
+        rendered.append(Text.assemble((part.title, "bold"), "  ", part.line))
         if part.rows:
             table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
             for column in part.header:
@@ -105,7 +121,7 @@ def as_html(blocks: Sequence[Block]) -> str:
     """HTML that needs nothing else."""
     rendered = []
     for part in blocks:
-        rendered.append(f"<p><b>{html.escape(part.title)}</b> {html.escape(part.note)}</p>")
+        rendered.append(f"<p><b>{html.escape(part.title)}</b> {html.escape(part.line)}</p>")
         if part.rows:
             lines = [_html_row("th", part.header), *(_html_row("td", row) for row in part.rows)]
             rendered.append(f"<table>{''.join(lines)}</table>")

@@ -196,6 +196,11 @@ def test_what_is_chosen_stays_over_a_run(browser: Browser, trace: Trace, model: 
         again = [each for each in asked if each["kind"] == "part"][len(parts) :]
         assert {each["side"] for each in again} == {1}  # what is known of the first answer is not asked again
         assert page.locator("[data-role=diagnosis]").count() == 2
+        said = page.locator("[data-role=diagnosis]").first
+        assert "diagnosis.apply" not in said.inner_text()  # there are buttons
+        judged = said.locator("td button").last
+        judged.click()
+        assert page.locator(".words button[aria-pressed=true]").first.inner_text() == judged.inner_text()
         page.evaluate("window.end()")
         assert page.evaluate("window.listening()") == 0
 

@@ -159,6 +159,8 @@ def test_a_diagnosis_adds_risks_and_blocks() -> None:
         assert side["values"]["risk"] == pytest.approx([word.risk for word in found.words], rel=1e-5)
         assert side["diagnosis"][0]["title"] == "words"
         assert any("rank" in block["header"] for block in side["diagnosis"])
+        words = side["diagnosis"][0]
+        assert [side["words"][n]["text"] for n in words["words"]] == [row[0] for row in words["rows"]]
         assert document["signals"][-1]["name"] == "rank of suspicion, not calibrated"
     document = with_parts(describe_document(trace, diagnosis=False))
     assert document["sides"][0]["diagnosis"] == []
@@ -171,6 +173,8 @@ def test_a_diagnosis_given_is_the_first_traces() -> None:
     document = with_parts(describe_document(trace, varied_trace(seed=1), diagnosis=diagnose(trace)))
     assert document["sides"][0]["diagnosis"]
     assert document["sides"][1]["diagnosis"] == []
+    with pytest.raises(ModelInputError, match="diagnosis of the answer"):
+        describe_document(varied_trace(steps=3), diagnosis=diagnose(trace))
 
 
 def test_the_notebook_summary_loads_neither_diagnosis_nor_figures(repository: Path) -> None:

@@ -50,9 +50,9 @@ export class LayerHeadMap extends LayerHeadGrid {
     let text;
     if (spot) text = `${this.cellText(spot)}: ${numberText(values[spot[0] * this.heads + spot[1]], this.side.quantity().unit)}`;
     else {
-      let best = 0;
-      values.forEach((value, n) => { if (Number.isFinite(value) && !(value <= values[best])) best = n; });
-      text = `highest: ${this.cellText([Math.floor(best / this.heads), best % this.heads])} (${numberText(values[best])}). Select a cell to show its map.`;
+      const order = [...values.keys()].filter((n) => Number.isFinite(values[n])).sort((a, b) => values[b] - values[a] || a - b);
+      const named = (n) => `${this.cellText([Math.floor(n / this.heads), n % this.heads])} (${numberText(values[n])})`;
+      text = order.length ? `highest: ${named(order[0])}; lowest: ${named(order.at(-1))}. Select a cell to show its map.` : "undefined in every head";
     }
     this.told.textContent = text;
     this.canvas.setAttribute("aria-label", `values of the word by layer and head. ${text} Arrow keys move, Enter selects, Escape resets.`);

@@ -2,9 +2,11 @@
 
 import { fold, h } from "./elements.js";
 
-function block(part) {
+function block(part, choose) {
   const row = (tag, cells) => h("tr", {}, ...cells.map((cell) => h(tag, tag === "th" ? { scope: "col" } : {}, cell)));
-  const body = () => [h("thead", {}, row("th", part.header)), h("tbody", {}, ...part.rows.map((cells) => row("td", cells)))];
+  const word = (text, n) => h("button", { type: "button", className: "plain", title: "select this word", onclick: () => choose(n) }, text);
+  const cells = ([first, ...rest], n) => [n in part.words ? word(first, part.words[n]) : first, ...rest];
+  const body = () => [h("thead", {}, row("th", part.header)), h("tbody", {}, ...part.rows.map((each, n) => row("td", cells(each, n))))];
   const table = part.rows.length ? h("div", { className: "wide" }, h("table", {}, ...body())) : null;
   return [h("h3", {}, part.title), h("p", {}, part.note), ...(table ? [table] : [])];
 }
@@ -27,9 +29,10 @@ export function marksOf(data) {
   return h("p", { className: "faint" }, "marked words: ", h("span", { className: "is-true" }, "grounded"), ", ", h("span", { className: "is-wrong" }, "hallucinated"));
 }
 
-export function diagnosisOf(side, open) {
+// `choose` selects a word of the answer by its number.
+export function diagnosisOf(side, open, choose) {
   if (!side.diagnosis.length) return null;
-  return fold("diagnosis", `Diagnosis${side.label ? `, ${side.label}` : ""}`, { open }, ...side.diagnosis.flatMap(block));
+  return fold("diagnosis", `Diagnosis${side.label ? `, ${side.label}` : ""}`, { open }, ...side.diagnosis.flatMap((part) => block(part, choose)));
 }
 
 export function provenanceOf(side) {
