@@ -81,6 +81,7 @@ class _OPERASession(Session):
     def __init__(self, config: OPERA, layer: int) -> None:
         self._config = config
         self._layer = layer
+        self.look_ahead_tokens = {layer: config.candidates} if config.alpha > 0 else {}
         self._past: torch.Tensor | None = None
         self._moved: torch.Tensor | None = None
 

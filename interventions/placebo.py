@@ -106,6 +106,7 @@ class _PlaceboSession(Session):
         self.chooses_tokens = inner.chooses_tokens
         self.row_layers = inner.row_layers
         self.early_layers = inner.early_layers
+        self.look_ahead_tokens = inner.look_ahead_tokens
         self._rows = torch.zeros(0, 0, dtype=torch.int64)
         self._sums = ForwardSums()
         self._orders: dict[tuple[int, torch.device], torch.Tensor] = {}

@@ -13,7 +13,7 @@ from lvlmscope.runtime.branch_set import grouped_branches, pads_branches
 from lvlmscope.runtime.model_hooks import Instrumentation
 from lvlmscope.runtime.prompt_inputs import PromptInputs
 
-__all__ = ["branch_bytes", "mixing_bytes"]
+__all__ = ["branch_bytes", "look_ahead_bytes", "mixing_bytes"]
 
 
 def mixing_bytes(instrumentation: Instrumentation, inputs: Mapping[str, Any], steps: int) -> int:
@@ -27,7 +27,8 @@ def mixing_bytes(instrumentation: Instrumentation, inputs: Mapping[str, Any], st
         steps: Answer tokens at most.
 
     Returns:
-        Those of the branches, of the mixed logits of all steps, and of the tensor into which they are put together.
+        Those of the branches and of what looks ahead, of the mixed logits of all steps, and of the tensor into which
+        they are put together.
     """
     mixing = instrumentation.mixing
     if not mixing:
@@ -35,6 +36,8 @@ def mixing_bytes(instrumentation: Instrumentation, inputs: Mapping[str, Any], st
     model, family = instrumentation.model, instrumentation.family
     sizes = _batches(instrumentation, mixing, instrumentation.prompt_inputs(inputs))
     branches = [branch_bytes(model, family, size, steps) for size in sizes]
+    ahead = [count for each in mixing for count in each.session.look_ahead_tokens.values()]
+    branches += [look_ahead_bytes(model, family, inputs["input_ids"].shape, steps, count) for count in ahead]
     mixed: int = inputs["input_ids"].shape[0] * steps * int(family.text_config(model).vocab_size) * 4
     return sum(held for held, _ in branches) + max((passing for _, passing in branches), default=0) + 2 * mixed
 
@@ -81,3 +84,29 @@ def branch_bytes(model: torch.nn.Module, family: Family, prompt: Sequence[int], 
     scores = 2 * rows * int(config.num_attention_heads) * steps * columns * 4
     # The first step's logits and the others' are put together; a layer's cache is copied as it grows
     return layers * one_layer + logits, max(logits, activations + scores + one_layer)
+
+
+def look_ahead_bytes(
+    model: torch.nn.Module, family: Family, prompt: Sequence[int], steps: int, candidates: int
+) -> tuple[int, int]:
+    """Bytes of what looks ahead in one layer: the prompt runs once, its cache is repeated for each candidate.
+
+    Args:
+        family: Its family's rules.
+        prompt: Rows and columns of the prompts.
+        steps: Answer tokens at most.
+        candidates: Tokens for each row.
+
+    Returns:
+        What it holds, its caches and the prompt's logits; and what its forwards take for a moment.
+    """
+    config, size = family.text_config(model), decoder_dtype(model, family).itemsize
+    rows, length = prompt[0] * candidates, prompt[1]
+    layers, columns = len(attention_layers(config, len(family.decoder_layers(model)))), length + steps
+    one_layer = rows * columns * key_value_width(config) * size
+    logits = rows * int(config.vocab_size) * size
+    width = 8 * int(config.hidden_size) + 4 * inner_width(config)
+    prompt_forward = prompt[0] * length * width * size
+    scores = 2 * rows * int(config.num_attention_heads) * 2 * columns * 4  # the last token, and the candidate
+    step_forward = rows * 2 * width * size + 2 * logits + scores + one_layer  # a layer's cache is copied as it grows
+    return layers * one_layer + logits, max(prompt_forward, step_forward)

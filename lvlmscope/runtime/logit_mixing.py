@@ -117,6 +117,11 @@ class LogitMixing:
         candidates: torch.Tensor,
         layer: int,
     ) -> AttentionRows:
+        most = owner.session.look_ahead_tokens.get(layer, 0)
+        if candidates.shape[1] > most:
+            got, expected = f"{candidates.shape[1]} tokens in layer {layer}", f"at most {most} in it"
+            fix = "name the layer and its number of tokens in look_ahead_tokens before the first forward"
+            raise InterventionError(message(got, expected, fix, task=f"mix logits with {owner.name}"))
         if (owner, layer) not in self._ahead:
             hooks = self._instrumentation
             fresh = [each.fresh(hooks.model_info) for each in hooks.active if not each.session.chooses_tokens]

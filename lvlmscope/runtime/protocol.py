@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -76,6 +77,7 @@ class Session:
             predicting row. A decode step then does not run the kernel beside them, and a head whose weights stay equal
             all the same is right up to rounding only.
         early_layers: Layers whose states ``mix_logits`` may ask for as logits.
+        look_ahead_tokens: By layer, for how many tokens a row ``mix_logits`` may look ahead; `estimate` counts them.
         has_compiled_edit: Whether the session's edit can run compiled (`lvlmscope.runtime.compiled_edits`).
         compiled: Whether it is to: set from outside, where a block asks for it.
     """
@@ -87,6 +89,7 @@ class Session:
     has_compiled_edit: bool = False
     compiled: bool = False
     early_layers: tuple[int, ...] = ()
+    look_ahead_tokens: Mapping[int, int] = MappingProxyType({})
 
     def begin_generate(self, options: Mapping[str, Any]) -> None:
         """Called at the start of ``generate``: refuse an option here, and reset state.

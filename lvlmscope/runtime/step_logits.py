@@ -25,7 +25,8 @@ class StepLogits:
             layers are those of the session's ``early_layers``.
         look_ahead: Attention of a layer if each of several tokens came next, of tokens ``[row, candidate]`` and a layer
             number: rows ``[row, candidate, token, head, key]`` of the answer's tokens that no call before has seen,
-            then of the candidate. One forward, with a cache of its own and all edits of attention and stream.
+            then of the candidate. One forward, with a cache of its own and all edits of attention and stream. At most
+            as many tokens in a layer as the session's ``look_ahead_tokens`` says.
         came_from: The row of the step before that each row continues, ``[row]``; None where rows kept their places.
             State that a session keeps for each row from step to step is to be reordered by it.
     """

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import lvlmscope as lv
-from lvlmscope.capture.mixing_memory import branch_bytes
+from lvlmscope.capture.mixing_memory import branch_bytes, look_ahead_bytes
 from lvlmscope.decoding.branch import Branch
+from lvlmscope.decoding.look_ahead import LookAhead
 from lvlmscope.errors import MemoryLimitError
 from lvlmscope.models.families import family_of
 from lvlmscope.runtime.prompt_inputs import PromptInputs
@@ -68,6 +69,34 @@ def test_each_sequence_counts_once_and_the_mixed_logits_too() -> None:
     both = branch_bytes(case.model, family, (2 * rows, length + 3), STEPS)
     assert stated(lv.VCD(), lv.ICD(disturbance=(3, 4, 5))) == mixed + sum(both)  # in one batch
     assert stated(lv.AGLA()) == mixed + sum(whole)  # whose prompt is made when it is asked for
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_what_is_stated_of_a_look_ahead_is_what_it_holds(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = FAMILIES["llava"](batch)
+    most: list[int] = []
+    run = LookAhead.run
+
+    def noting(self: LookAhead, answer: torch.Tensor, candidates: torch.Tensor) -> None:
+        run(self, answer, candidates)
+        assert self._prompt is not None
+        layers = self._prompt.cache.layers
+        column = sum(each.keys[..., :1, :].nbytes + each.values[..., :1, :].nbytes for each in layers)
+        most.append(column * (layers[0].keys.shape[-2] + 1))  # the candidate's was there, too
+
+    monkeypatch.setattr(LookAhead, "run", noting)
+    ask: dict[str, Any] = {"interventions": lv.OPERA(candidates=3)}
+    from_inputs(case.model, case.inputs, **ask, **OPTIONS)
+    family, shape = family_of(case.model), case.inputs["input_ids"].shape
+    stated, passing = look_ahead_bytes(case.model, family, shape, STEPS, 3)
+    config = family.text_config(case.model)
+    assert stated == max(most) + 3 * batch * config.vocab_size * 4
+    assert passing > 0
+    mixed = 2 * batch * STEPS * config.vocab_size * 4
+    estimate = lv.estimate(case.model, inputs=case.inputs, max_new_tokens=STEPS, **ask)
+    assert estimate.mixing == mixed + stated + passing
+    off = lv.estimate(case.model, inputs=case.inputs, max_new_tokens=STEPS, interventions=lv.OPERA(alpha=0.0))
+    assert off.mixing == mixed
 
 
 def test_the_limit_counts_what_is_on_and_the_estimate_leaves_nothing_on() -> None:

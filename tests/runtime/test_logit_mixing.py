@@ -242,6 +242,10 @@ def test_early_logits_of_the_last_layer_are_the_models_own() -> None:
     [
         (lambda step: step.branch("smae"), "the branch 'smae'; expected: same; did you mean 'same'"),
         (lambda step: step.early(0), r"layer 0; expected: one of its early_layers \[\]"),
+        (
+            lambda step: step.look_ahead(step.logits.topk(2).indices, 0),
+            "2 tokens in layer 0; expected: at most 0 in it",
+        ),
         (lambda step: step.logits[:, :3], "one logit for each row and token"),
         (lambda step: step.logits * float("nan"), "NaN"),
     ],
