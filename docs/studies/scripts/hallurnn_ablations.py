@@ -49,12 +49,17 @@ def train_all(out: Path, steps: int, scenes: int, names: Sequence[str]) -> None:
 
 def measure(model: lv.LoadedModel, cell: str | None, held: list[lv.tiny.Scene]) -> tuple[Any, dict[str, Any]]:
     """CHAIR of greedy captions, and what the intervention reports."""
+    texts, report = captions(model, cell, held)
+    return lv.evaluation.chair(texts, [scene.present for scene in held], vocabulary()), report
+
+
+def captions(model: lv.LoadedModel, cell: str | None, held: list[lv.tiny.Scene]) -> tuple[list[str], dict[str, Any]]:
+    """Greedy captions, and what the intervention reports."""
     pairs = [(scene.image, PROMPT) for scene in held]
     interventions = [] if cell is None else [lv.HalluRNN(cell=cell)]
     with lv.intervene(model, *interventions) as handle:
         texts = answers(model.model, model.processor, pairs, max_new_tokens=MAX_NEW_TOKENS, description=cell or "plain")
-    scores = lv.evaluation.chair(texts, [scene.present for scene in held], vocabulary())
-    return scores, handle.report()[0] if interventions else {}
+    return texts, handle.report()[0] if interventions else {}
 
 
 def interval(plain: Any, edited: Any, rounds: int = 2000) -> tuple[float, float]:
