@@ -21,6 +21,7 @@ from lvlmscope.diagnostics import (
     uniform_baseline,
     visual_attention_ratio,
 )
+from lvlmscope.errors import ModelInputError
 from lvlmscope.traces.requirements import at_step, decoder_depth
 from lvlmscope.traces.trace import Trace
 from tests.support.random_traces import random_trace
@@ -91,6 +92,9 @@ def test_at_step_counts_from_either_end_and_means_leave_missing_steps_out() -> N
     assert mean[0] == 2.0
     assert mean[1].isnan()
     assert [at_step(trace, values, step)[0].item() for step in (0, 1, -2, -3)] == [1.0, 3.0, 3.0, 1.0]
+    for step in (3, -4):
+        with pytest.raises(ModelInputError, match="expected: a whole number from -3 to 2, or 'mean'"):
+            at_step(trace, values, step)
 
 
 @pytest.mark.parametrize("per", ["layer", "model"])

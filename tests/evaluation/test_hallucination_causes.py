@@ -65,6 +65,11 @@ def test_by_share_the_answer_as_a_whole_has_so_many() -> None:
     heads = 20 * 8 * 6
     for one in found:
         assert one.fillna(0).sum().item() * 6 == pytest.approx(0.1 * heads, abs=1)
+    usual = functional_heads(trace)
+    for one in (functional_head_share(trace, "reasoning"), functional_head_share(trace)):
+        assert [one.attrs[name] for name in ("l_perc", "l_reas")] == [
+            usual.attrs[name] for name in ("l_perc", "l_reas")
+        ]
     with pytest.raises(ModelInputError, match="got preset and rule"):
         functional_head_share(trace, preset="Ocean-R1-7B", rule=RULE)
     with pytest.raises(ModelInputError, match="l_perc 7 and l_reas 3 for 4 layers"):

@@ -208,6 +208,20 @@ def test_one_rejection_that_is_owed_comes_later_at_random() -> None:
     assert len(set(places)) > 3
 
 
+@pytest.mark.parametrize(("left", "possible"), [(1, {0}), (2, {0, 1}), (3, {0, 1, 2}), (4, {0, 1, 2})])
+def test_a_rejected_token_gives_way_to_a_candidate_that_is_not_suppressed(left: int, possible: set[int]) -> None:
+    scores = torch.tensor([[3.0, 2.0, 1.0, 0.0]])
+    scores[:, left:] = float("-inf")
+    kept = set()
+    for seed in range(60):
+        rejecting = _RandomRejection(seed, 3)
+        rejecting.method = _Second()
+        rejecting.begin({})
+        kept |= {int(rejecting(torch.tensor([[7, step]]), scores).argmax()) for step in range(30)}
+        assert rejecting.counts == (1, int(left > 1))
+    assert kept == possible
+
+
 def test_what_has_no_placebo_is_refused() -> None:
     class Nudging(InterventionConfig):
         def start(self, model_info: ModelInfo) -> Session:
