@@ -1,5 +1,6 @@
 """Where an exception of user code comes from: the innermost note counts, and only real callables are looked for."""
 
+import functools
 from typing import Any
 
 import pytest
@@ -42,12 +43,19 @@ def outer() -> None:
     fail()
 
 
+@functools.wraps(fail)
+def wrapper() -> None:
+    fail()
+
+
 def test_the_option_that_holds_the_code_is_named_with_its_place() -> None:
     good, bad = Fails(), Fails()
     for named, call, note in (
         ({"filters": [good, bad]}, bad.run, "raised by filters[1], Fails"),
         ({"filters": [bad, good], "other": "Fails"}, bad.run, "raised by filters[0], Fails"),
         ({"criterion": fail}, outer, "raised by criterion, fail"),
+        ({"criterion": wrapper}, outer, "raised by criterion, fail"),
+        ({"criterion": functools.partial(fail)}, outer, "raised by criterion, partial"),
     ):
         with pytest.raises(ValueError, match="of ") as caught, noting_callables(named):
             call()

@@ -39,6 +39,22 @@ def test_an_equal_intervention_that_is_attached_again_replaces_the_first() -> No
     assert all(torch.equal(a, b) for a, b in zip(generate(case).logits, plain, strict=True))
 
 
+@pytest.mark.filterwarnings("error:.*was attached already")
+def test_where_a_warning_is_an_error_what_was_attached_goes_on() -> None:
+    case = tiny_models.llava()
+    plain = generate(case).logits
+    before = tiny_models.footprint(case.model)
+    first = lv.attach(case.model, Toy(TowardsImage))
+    attached, once = tiny_models.footprint(case.model), generate(case).logits
+    assert not torch.equal(once[0], plain[0])
+    with pytest.raises(UserWarning, match="was attached already"):
+        lv.attach(case.model, Toy(TowardsImage))
+    assert tiny_models.footprint(case.model) == attached
+    assert all(torch.equal(a, b) for a, b in zip(generate(case).logits, once, strict=True))
+    first.remove()
+    assert tiny_models.footprint(case.model) == before
+
+
 def test_an_intervention_that_chooses_tokens_can_be_attached_again() -> None:
     case = tiny_models.llava()
     lv.attach(case.model, lv.SGRS())

@@ -28,6 +28,8 @@ __all__ = ["Collected", "Reach", "run_session"]
 
 # Faults of set-up and removal: many runs of the same functions, so they come last and are not followed
 UNFOLLOWED: Final = "tests/hostile/"
+# Tests that read the package's source instead of running it
+READING: Final = "tests/contract/test_dataclasses.py"
 # What set-up and removal are in
 INSTRUMENTED: Final = ("hooks", "runtime", "capture")
 
@@ -126,7 +128,10 @@ class Collected:
         return failed.read_text() if failed.exists() else None
 
     def _ordered(self, module: str, function: str | None) -> Iterator[str]:
-        """The tests that run the function, or the module; then the others of their files; then those of set-up."""
+        """The tests that run the function, or the module; then the others of their files; then those of set-up.
+
+        What stands outside functions first meets those that read the source.
+        """
         passing = sorted((each for each in self.reach.values() if each.passed), key=lambda each: each.seconds)
         prefix = f"{module}:"
         reaching = [
@@ -134,6 +139,8 @@ class Collected:
             for each in passing
             if (function in each.functions if function else any(name.startswith(prefix) for name in each.functions))
         ]
+        if not function:
+            yield from (test for test in self.items if test.startswith(READING))
         yield from reaching
         files = {test.partition("::")[0] for test in reaching}
         yield from (
