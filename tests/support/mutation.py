@@ -4,9 +4,10 @@
     python -m tests.support.mutation --mutants 100 --seed 0 --cosmic-ray PATH > mutants.txt
     python -m tests.support.mutation --survivors-of mutants.txt --cosmic-ray PATH
 
-The working tree is not touched. The tests of the core rooms run once without a fault, to find which functions each
-reaches, and how long it takes; `--known` keeps that. Then each mutant meets the tests that reach its function, the
-fastest first, and only what these do not notice meets the others of their files, and those of set-up and removal.
+The working tree is not touched. The tests and doctests of the core rooms run once without a fault, to find which
+functions each reaches, and how long it takes; `--known` keeps that. Then each mutant meets the tests that reach its
+function, the fastest first, and only what these do not notice meets the others of their files, and those of set-up and
+removal.
 """
 
 import argparse
@@ -188,7 +189,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mutation-") as name:
         folder = Path(name).resolve()
         copied(folder, given.commit)
-        rooms = [f"tests/{Path(room).name}" for room in ROOMS]
+        rooms = [f"{top}/{Path(room).name}" for top in ("tests", "lvlmscope") for room in ROOMS]  # tests and doctests
         others = [] if given.rooms_alone else ["tests/contract", "tests/hostile"]
         run_session(folder, [*rooms, *others], partial(judge, folder, given))
 
