@@ -16,6 +16,7 @@ from lvlmscope.errors import MemoryLimitError, UnsupportedOptionError, message
 from lvlmscope.models.decoder_shape import (
     attention_layers,
     inner_width,
+    key_value_width,
     parallel_streams,
     refuse_unequal_heads,
     require_one_stream,
@@ -192,7 +193,8 @@ def estimate_inputs(
     stepwise = bool(steps_reason(model, family, gradients=gradients))
     runs_prompt = gradients and (stepwise or _runs_whole(model, family, ids))
     whole = held * batch * prompt * activations * 4 if runs_prompt else 0
-    cache = 2 * layers * batch * columns * width * decoder_dtype(model, family).itemsize if stepwise else 0
+    one_layer = batch * columns * key_value_width(config) * decoder_dtype(model, family).itemsize
+    cache = layers * one_layer if stepwise else 0
     return Estimate(
         prompt=prompt,
         steps=steps,

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import lvlmscope as lv
+from lvlmscope.capture import memory_limit
 from lvlmscope.capture.memory_limit import Estimate, estimate_inputs, fit_into, parse_size
 from lvlmscope.errors import MemoryLimitError, ModelInputError, UnsupportedOptionError
 from lvlmscope.models.families import family_of
@@ -197,3 +198,18 @@ def test_gradients_through_the_whole_prompt_are_counted_where_the_replay_runs_it
     config, layers = family.text_config(case.model), len(family.decoder_layers(case.model))
     stream = (layers + 1) * ids.shape[1] * (8 * config.hidden_size + 4 * config.intermediate_size) * 4
     assert (told.working > stream) == (made.provenance["replay"]["path"] == "full")
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_the_cache_of_a_replay_step_by_step_is_counted(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = FAMILIES["llava"](batch)
+    options: dict[str, Any] = {"gradients": False, "hidden_states": False, "keep": "all", "precision": "float32"}
+
+    def working() -> int:
+        return estimate_inputs(case.model, family_of(case.model), case.inputs, STEPS, **options).working
+
+    as_one_block = working()
+    monkeypatch.setattr(memory_limit, "steps_reason", lambda *_, **__: "experts in bf16")
+    made = case.model.generate(**case.inputs, return_dict_in_generate=True, **(OPTIONS | {"min_new_tokens": STEPS}))
+    layers = made.past_key_values.layers
+    assert working() - as_one_block == sum(each.keys.nbytes + each.values.nbytes for each in layers)
