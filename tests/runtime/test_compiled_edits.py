@@ -35,6 +35,7 @@ def test_a_compiled_edit_gives_the_same_in_few_kernels(name: str) -> None:
     assert found["gap"] < 1e-5
     assert found["effect"] > 100 * found["gap"]
     assert found["edited"][0] == found["edited"][1] > 0
+    assert found["reports"][1] == pytest.approx(found["reports"][0], rel=1e-4)
     assert found["kernels"]
     assert max(found["kernels"]) <= 5
     assert len(found["kernels"]) < found["calls"]

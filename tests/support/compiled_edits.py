@@ -6,6 +6,7 @@ A process of its own, because the shape checks of the test suite wrap the functi
 import json
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -48,6 +49,15 @@ def counting(patch: pytest.MonkeyPatch) -> list[int]:
     return kernels
 
 
+def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Numbers that a report holds, by the path to them."""
+    if isinstance(value, dict | list | tuple):
+        for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(each, f"{name}/{key}")
+    elif isinstance(value, int | float):
+        yield name, value
+
+
 def compared(name: str, **options: Any) -> dict[str, Any]:
     """How one intervention's scores and counts differ, and what was compiled for it; `compile_model` compiles both."""
     prepared, stack = build("smallest"), STACKS[name]
@@ -65,6 +75,7 @@ def compared(name: str, **options: Any) -> dict[str, Any]:
         "gap": float((found - as_written).abs().max()),
         "effect": float((found - plain).abs().max()),
         "edited": [sum(each["edited_heads"] + each["scaled_heads"] for each in one) for one in (told, compiled_told)],
+        "reports": [dict(leaves(one)) for one in (told, compiled_told)],
         "kernels": [each for each in kernels if each],
         "calls": len(kernels),
     }
