@@ -6,8 +6,10 @@ import pytest
 import torch
 
 import lvlmscope as lv
+from lvlmscope.capture.generation import generate_answer
 from lvlmscope.errors import UnsupportedOptionError
 from lvlmscope.interventions import CLVA, DLEAF, OPERA, VCD
+from lvlmscope.models.families import family_of
 from lvlmscope.runtime.attachment import intervene
 from lvlmscope.runtime.protocol import Intervention
 from lvlmscope.traces.trace import Trace
@@ -112,3 +114,9 @@ def test_sampled_beams_are_refused_by_name() -> None:
     case = tiny_models.llava()
     with pytest.raises(UnsupportedOptionError, match=r"got num_beams=3; .*leave num_beams out"):
         from_inputs(case.model, case.inputs, **(OPTIONS | {"do_sample": True}), num_beams=3)
+
+
+def test_what_generates_one_row_for_each_sample_refuses_beams() -> None:
+    case = tiny_models.llava()
+    with pytest.raises(UnsupportedOptionError, match="num_beams"):
+        generate_answer(case.model, family_of(case.model), case.inputs, OPTIONS | BEAM, progress=False)
