@@ -136,6 +136,17 @@ def test_a_large_score_does_not_overflow() -> None:
     torch.testing.assert_close(edited[0, 0, 0, 3], torch.tensor(1.0))
 
 
+@pytest.mark.parametrize("mode", ["logit", "renorm"])
+def test_a_row_keeps_its_sum_which_a_sink_outside_the_keys_lowers(mode: Any) -> None:
+    scores = torch.tensor([[[[0.5, 1.0, -0.5, 2.0]] * 3]])
+    weights = scores.softmax(-1) * torch.tensor([0.25, 0.5, 1.0]).view(1, 1, 3, 1)
+    rows = layer_rows(0, weights[0, 0].tolist(), answer_keys=answer(False, False, False, True), scores=lambda: scores)
+    edited = session(LocoRE(mode=mode), 2, prompt_length=3).edit_attention(rows)
+    assert edited is not None
+    torch.testing.assert_close(edited.sum(-1), weights.sum(-1))
+    assert (edited[..., 3] > weights[..., 3]).all()
+
+
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_bad_parameters_are_refused() -> None:
     with pytest.raises(ModelInputError, match=r"beta=-1\.1"):
