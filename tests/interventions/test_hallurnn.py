@@ -139,16 +139,20 @@ def test_the_report_tells_gates_edits_and_stagnation() -> None:
     assert stuck["stagnant"]
 
 
-def test_gates_are_means_over_rows_and_channels() -> None:
+@pytest.mark.parametrize("strength", [1.0, 0.25])
+def test_gates_are_means_over_rows_and_channels_and_the_share_is_relative_to_the_stream(strength: float) -> None:
     case, cell = tiny_models.llava(), lively(gates="correction")
-    with lv.intervene(case.model, HalluRNN(cell=cell)) as handle:
+    with lv.intervene(case.model, HalluRNN(cell=cell, strength=strength)) as handle:
         made = case.model.generate(**case.inputs, **(OPTIONS | {"max_new_tokens": 1}))
     plain = from_inputs(case.model, case.inputs, answer=made[0, -1:].tolist(), hidden_states=True)
     assert isinstance(plain, lv.Trace)
     assert plain.hidden_states is not None
     embedding, first = plain.hidden_states[0, :2]
-    expected = cell(embedding, first).gates["correction"].mean().item()
-    assert handle.report()[0]["gate_means_per_layer"]["correction"]["0"] == pytest.approx(expected, abs=1e-5)
+    output, told = cell(embedding, first), handle.report()[0]
+    expected = output.gates["correction"].mean().item()
+    assert told["gate_means_per_layer"]["correction"]["0"] == pytest.approx(expected, abs=1e-5)
+    share = strength * (output.state - first).norm() / first.norm()
+    assert told["edit_share_per_layer"]["0"] == pytest.approx(share.item(), rel=1e-4)
 
 
 def test_the_cell_itself_is_not_changed_by_a_model_of_another_precision() -> None:
