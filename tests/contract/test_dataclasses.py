@@ -12,6 +12,9 @@ PACKAGE = Path(lvlmscope.__file__).parent
 CHANGING = {"LaterParts", "_Runner"}
 # Values kept in the object's own dictionary, once they are computed
 WITHOUT_SLOTS = {"LaterParts", "WordMaps"}
+# Made by place: of few parts, or in one module alone
+BY_PLACE = {"Directions", "Done", "FoldedText", "LaterParts", "NoVideo", "Record", "TextTokens", "WordMaps"}
+BY_PLACE |= {"_Attempt", "_Ready", "_Runner", "_Written"}
 ARRAYS = ("Tensor", "ndarray", "DataArray", "Dataset")
 
 
@@ -35,6 +38,7 @@ def test_dataclasses_are_frozen_and_have_slots_and_those_of_arrays_are_not_compa
     assert len(found) > 150
     assert {name for name, options, _ in found if not options.get("frozen")} == CHANGING
     assert {name for name, options, _ in found if not options.get("slots")} == WITHOUT_SLOTS
+    assert {name for name, options, _ in found if not options.get("kw_only")} == BY_PLACE
     arrays = [
         (name, options)
         for name, options, fields in found
