@@ -17,7 +17,7 @@ from tests.support.planted_directions import planted_directions
 from tests.support.tiny_families import FAMILIES
 from tests.support.traced import from_inputs
 
-NAMES = ("qwen2_5_vl", "gemma3", "smolvlm")
+NAMES = ("qwen2_5_vl", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gemma3", "smolvlm")))
 in_each_family = pytest.mark.parametrize("name", NAMES)
 each_intervention = pytest.mark.parametrize("intervention", INTERVENTIONS.values(), ids=INTERVENTIONS)
 

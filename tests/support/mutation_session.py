@@ -210,7 +210,9 @@ class Collected:
             code = self._fork(lambda: os.execv(sys.executable, command), seconds + 15)  # it imports all once more
         finally:
             file.write_text(original)
-        return "in a new process" if code == pytest.ExitCode.TESTS_FAILED else None
+        # Interrupted: without the fault the same tests can be imported
+        noticing = (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
+        return "in a new process" if code in noticing else None
 
     def _fork(self, work: Callable[[], Any], seconds: int) -> int:
         child = os.fork()

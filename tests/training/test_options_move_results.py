@@ -68,6 +68,7 @@ def trained(folder: Path, settings: dict[str, Any]) -> TrainingResult:
     return train_cell(loaded(), stressed(folder), options, cell=lively())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_changed_setting_moves_the_result(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     to, seen, beside = CHANGES[name]
