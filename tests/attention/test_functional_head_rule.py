@@ -81,3 +81,17 @@ def test_presets_are_the_papers_table() -> None:
         for name, p in PRESETS.items()
     }
     assert rows == twin.TABLE
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"share": value} for value in (0.0, -0.1, 1.01)),
+        *({name: value} for name in ("perception_until", "reasoning_from") for value in (-0.01, 1.01, 2.0)),
+    ],
+    ids=str,
+)
+def test_a_share_or_a_depth_outside_its_range_is_refused(options: dict[str, float]) -> None:
+    ratio = torch.rand(4, 8, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ModelInputError, match=r"a share in \(0, 1\] and depths in \[0, 1\]"):
+        rule_by_share(ratio, range(4), **options)

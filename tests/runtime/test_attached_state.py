@@ -255,3 +255,15 @@ def test_a_replacement_whose_warning_is_an_error_leaves_the_first() -> None:
     assert all(torch.equal(a, b) for a, b in zip(generate(case).logits, edited, strict=True))
     first.remove()
     assert tiny_models.footprint(case.model) == before
+
+
+def test_hooks_of_the_user_see_outputs_without_the_graph_of_an_intervention() -> None:
+    case = tiny_models.llava()
+    seen: list[bool] = []
+    hook = case.model.register_forward_hook(lambda _module, _inputs, output: seen.append(output.logits.requires_grad))
+    with lv.intervene(case.model, lv.SGRS(alpha=0.9)) as handle:
+        generate(case)
+    hook.remove()
+    assert handle.report()[0]["name"] == "SGRS"
+    assert len(seen) > 1
+    assert not any(seen)
