@@ -28,8 +28,8 @@ __all__ = ["Collected", "Reach", "run_session"]
 
 # Faults of set-up and removal: many runs of the same functions, so they come last and are not followed
 UNFOLLOWED: Final = "tests/hostile/"
-# Tests that read the package's source instead of running it
-READING: Final = "tests/contract/test_dataclasses.py"
+# Tests that read the package's source or its signatures instead of running it
+READING: Final = ("tests/contract/test_dataclasses.py", "tests/contract/test_defaults.py")
 # What set-up and removal are in
 INSTRUMENTED: Final = ("hooks", "runtime", "capture")
 
