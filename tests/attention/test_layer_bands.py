@@ -38,7 +38,25 @@ def test_whole_numbers_of_arrays_are_accepted(given: Any) -> None:
 
 
 @pytest.mark.usefixtures("unchecked_shapes")
-@pytest.mark.parametrize("given", [3, "all", [], [True], [1, 0.5], ["1"], [0.5], [0.5, float("nan")], [4], 0.5, [[1]]])
+@pytest.mark.parametrize(
+    "given",
+    [
+        3,
+        "all",
+        [],
+        [True],
+        [1, 0.5],
+        [0, 0.5],
+        [0.0, 1],
+        ["1"],
+        ["0", "0.5"],
+        [0.5],
+        [0.5, float("nan")],
+        [4],
+        0.5,
+        [[1]],
+    ],
+)
 def test_anything_else_is_refused_by_name(given: Any) -> None:
     with pytest.raises(ModelInputError, match=r"got deep[ =]"):
         resolve_layers(given, 4, name="deep")

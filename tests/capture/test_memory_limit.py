@@ -43,6 +43,13 @@ def test_the_estimate_is_the_size_of_what_is_kept(name: str, keep: Any, precisio
     assert "rows" in str(stated)
 
 
+def test_one_layer_at_a_time_holds_less_for_the_backward_pass() -> None:
+    case = FAMILIES["llava"]()
+    case.model.requires_grad_(False)
+    limit = lv.estimate(case.model, inputs=case.inputs, max_new_tokens=STEPS, gradients=True, layerwise=True).peak
+    assert 2 * saved_bytes(case.model, case.inputs, max_memory=limit) < saved_bytes(case.model, case.inputs)
+
+
 def saved_bytes(model: Any, inputs: Any, **options: Any) -> int:
     """Bytes that autograd holds for the backward pass at once, each storage counted once."""
     storages: dict[int, int] = {}

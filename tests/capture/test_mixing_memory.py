@@ -71,6 +71,17 @@ def test_each_sequence_counts_once_and_the_mixed_logits_too() -> None:
     assert stated(lv.AGLA()) == mixed + sum(whole)  # whose prompt is made when it is asked for
 
 
+def test_many_candidates_take_more_for_a_moment_than_a_short_prompt() -> None:
+    case = FAMILIES["llava"](1)
+    family = family_of(case.model)
+    config, count, columns = family.text_config(case.model), 50, 2 + 3
+    _, passing = look_ahead_bytes(case.model, family, (1, 2), 3, count)
+    token = 8 * config.hidden_size + 4 * config.intermediate_size
+    head_dim = config.hidden_size // config.num_attention_heads
+    own = 2 * token + 2 * config.vocab_size + 4 * config.num_attention_heads * columns
+    assert passing == 4 * count * (own + columns * 2 * config.num_key_value_heads * head_dim)
+
+
 @pytest.mark.parametrize("batch", [1, 2])
 def test_what_is_stated_of_a_look_ahead_is_what_it_holds(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     case = FAMILIES["llava"](batch)

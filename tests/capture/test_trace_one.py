@@ -8,9 +8,11 @@ import torch
 from PIL import Image
 from transformers import SuppressTokensLogitsProcessor
 
-from lvlmscope.capture.trace_one import trace
+from lvlmscope.capture.trace_one import trace, trace_inputs
 from lvlmscope.errors import LvlmscopeError
 from lvlmscope.interventions import SGRS
+from lvlmscope.models.families import family_of
+from lvlmscope.models.loaded_model import LoadedModel
 from lvlmscope.traces.trace import Trace
 from tests.reference.attention_gradients import rows_and_gradients
 from tests.support import tiny_models
@@ -151,6 +153,18 @@ def test_a_seed_from_which_nothing_is_drawn_is_warned_of() -> None:
     with catch_warnings(record=True) as told:  # whether a proposal is rejected does not matter here
         one(case.model, case.inputs, seed=3, interventions=[SGRS(proposal="sample", layers=None)])
     assert not [each for each in told if "nothing was drawn" in str(each.message)]
+
+
+def test_prepared_inputs_of_a_loaded_model_are_read_with_its_processor_or_the_given_one() -> None:
+    case, processor = FAMILIES["llava"](1), tiny_models.processor()
+    made = LoadedModel(model=case.model, processor=processor, name="tiny", family=family_of(case.model))
+    sample = case.samples[0]
+    bare = trace_inputs(case.model, sample, **OPTIONS)
+    assert isinstance(bare, Trace)
+    for model, given in ((made, None), (made, processor), (case.model, processor)):
+        found = trace_inputs(model, sample, processor=given, **OPTIONS)
+        assert isinstance(found, Trace)
+        assert found.answer == processor.tokenizer.decode(found.answer_ids) != bare.answer
 
 
 def test_an_image_and_a_prompt_give_texts_and_boxes() -> None:

@@ -10,7 +10,7 @@ import torch
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.errors import ModelInputError
 from lvlmscope.interventions import CLVA
-from lvlmscope.interventions.clva import _updated_by_mask
+from lvlmscope.interventions.clva import _peaking_at_one, _updated_by_mask
 from lvlmscope.runtime.attachment import attach, intervene
 from lvlmscope.runtime.protocol import ForwardInfo
 from tests.reference import clva as twin
@@ -58,6 +58,11 @@ def test_deep_layers_move_towards_the_anchor_and_keep_the_image_mass() -> None:
     # Neg is patch 0, Pos patch 1: [p + Pos - Neg]+ is (0, 1.5) in the first head and (0, 1) in the last
     expected = [[0.2, 0.0, 0.8, 0.0], [1.0, 0.0, 0.0, 0.0], [0.6, 0.0, 0.4, 0.0]]
     torch.testing.assert_close(edited[0, 0], torch.tensor(expected))
+
+
+def test_an_anchor_peaks_at_one_and_one_of_zeros_stays() -> None:
+    anchor = torch.tensor([[0.25, 0.5, 0.0], [0.0, 0.0, 0.0]])
+    assert _peaking_at_one(anchor).tolist() == [[0.5, 1.0, 0.0], [0.0, 0.0, 0.0]]
 
 
 def test_an_empty_bracket_leaves_the_row() -> None:

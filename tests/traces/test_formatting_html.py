@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from lvlmscope.palette import SEQUENTIAL_STOPS, UNDEFINED
+from lvlmscope.traces.formatting import facts
 from lvlmscope.traces.formatting_html import html_summary
 from lvlmscope.traces.trace import Trace
 from tests.support.varied_traces import varied_trace
@@ -84,3 +85,11 @@ def test_each_word_is_shaded_by_its_own_attention() -> None:
         f"image attention 0.500, ln p {log_probs[1]:.2f}",
         f"image attention not defined, ln p {log_probs[2]:.2f}",
     ]
+
+
+def test_what_a_trace_holds_beside_attention_is_said() -> None:
+    assert "also" not in dict(facts(replace(varied_trace(), gradient=None, hidden_states=None)))
+    plain = varied_trace(gradients=True)
+    whole = replace(plain, hidden_states=torch.zeros(plain.num_steps, plain.num_layers + 1, 4))
+    assert dict(facts(whole))["also"] == "gradient, hidden_states"
+    assert dict(facts(replace(whole, hidden_states=None)))["also"] == "gradient"

@@ -60,6 +60,7 @@ def test_every_kind_of_input_gives_the_same_pixels(tmp_path: Path) -> None:
             {"type": "image", "base64": text},
             {"type": "image", "url": f"data:image/png;base64,{text}"},
             {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{text}"}},
+            {"type": "image_url", "image_url": f"data:image/png;base64,{text}"},
             *(array, tensor, tensor.permute(2, 0, 1), array.astype(np.int64)),
             *(array / 255, (tensor / 255).double().requires_grad_()),
             array.astype(np.uint16) * 257,
