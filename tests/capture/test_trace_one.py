@@ -159,11 +159,9 @@ def test_prepared_inputs_of_a_loaded_model_are_read_with_its_processor_or_the_gi
     case, processor = FAMILIES["llava"](1), tiny_models.processor()
     made = LoadedModel(model=case.model, processor=processor, name="tiny", family=family_of(case.model))
     sample = case.samples[0]
-    bare = trace_inputs(case.model, sample, **OPTIONS)
-    assert isinstance(bare, Trace)
+    (bare,) = trace_inputs(case.model, sample, **OPTIONS)
     for model, given in ((made, None), (made, processor), (case.model, processor)):
-        found = trace_inputs(model, sample, processor=given, **OPTIONS)
-        assert isinstance(found, Trace)
+        (found,) = trace_inputs(model, sample, processor=given, **OPTIONS)
         assert found.answer == processor.tokenizer.decode(found.answer_ids) != bare.answer
 
 
