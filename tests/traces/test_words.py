@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lvlmscope.errors import ModelInputError
+from lvlmscope.traces.word_boundaries import word_edges
 from lvlmscope.traces.words import Word, find_word, marked_words, words_of
 from tests.support.drawn_figures import with_answer
 
@@ -217,3 +218,10 @@ def test_every_word_lies_where_it_says_and_its_steps_hold_it(pieces):
     for word in words_of(trace):
         assert trace.answer[word.start : word.end] == word.text
         assert word.text in "".join(pieces[step] for step in word.steps)
+
+
+def test_a_full_stop_without_a_space_after_it_is_between_words() -> None:
+    text = "the lake.Then a cat"
+    stop = text.index(".")
+    assert {stop, stop + 1} <= word_edges(text)
+    assert stop - 1 not in word_edges(text)
