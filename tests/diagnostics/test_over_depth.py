@@ -17,6 +17,7 @@ from lvlmscope.diagnostics import (
     sensitive_head_entropy,
     sensitive_heads,
 )
+from lvlmscope.diagnostics.anchor_drift import _pearson
 from lvlmscope.errors import ModelInputError
 from lvlmscope.traces.trace import Trace
 from tests.reference import over_depth as twin
@@ -201,3 +202,10 @@ def test_bad_input_is_refused() -> None:
         representation_drift(planted_trace())
     with pytest.raises(ModelInputError, match="measure='euclid'"):
         representation_drift(trace, measure="euclid")
+
+
+def test_a_spread_is_compared_with_the_mean_that_it_is_of() -> None:
+    wave = torch.tensor([[1.0, -1.0, 1.0, -1.0]], dtype=torch.float64)
+    nearly, rounding = 0.01 + 1e-7 * wave, 0.01 + 1e-9 * wave
+    assert _pearson(nearly, nearly).item() == pytest.approx(1.0)
+    assert _pearson(rounding, rounding).isnan().all()
