@@ -194,7 +194,7 @@ def estimate_inputs(
     runs_prompt = gradients and (stepwise or _runs_whole(model, family, ids))
     whole = held * batch * prompt * activations * 4 if runs_prompt else 0
     one_layer = batch * columns * key_value_width(config) * decoder_dtype(model, family).itemsize
-    cache = layers * one_layer if stepwise else 0
+    cache = (layers + 1) * one_layer if stepwise else 0  # a layer's is copied as it grows
     return Estimate(
         prompt=prompt,
         steps=steps,

@@ -80,7 +80,7 @@ def branch_bytes(model: torch.nn.Module, family: Family, prompt: Sequence[int], 
     layers, columns = len(attention_layers(config, len(family.decoder_layers(model)))), length + steps - 1
     one_layer = rows * columns * key_value_width(config) * size
     logits = rows * steps * int(config.vocab_size) * size
-    activations = rows * max(length, steps) * (8 * int(config.hidden_size) + 4 * inner_width(config)) * size
+    activations = rows * max(length, steps) * _activation_width(config) * size
     scores = 2 * rows * int(config.num_attention_heads) * steps * columns * 4
     # The first step's logits and the others' are put together; a layer's cache is copied as it grows
     return layers * one_layer + logits, max(logits, activations + scores + one_layer)
@@ -105,8 +105,13 @@ def look_ahead_bytes(
     layers, columns = len(attention_layers(config, len(family.decoder_layers(model)))), length + steps
     one_layer = rows * columns * key_value_width(config) * size
     logits = rows * int(config.vocab_size) * size
-    width = 8 * int(config.hidden_size) + 4 * inner_width(config)
+    width = _activation_width(config)
     prompt_forward = prompt[0] * length * width * size
     scores = 2 * rows * int(config.num_attention_heads) * 2 * columns * 4  # the last token, and the candidate
     step_forward = rows * 2 * width * size + 2 * logits + scores + one_layer  # a layer's cache is copied as it grows
     return layers * one_layer + logits, max(prompt_forward, step_forward)
+
+
+def _activation_width(config: Any) -> int:
+    """Numbers that a forward holds of one token for a moment."""
+    return 8 * int(config.hidden_size) + 4 * inner_width(config)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +13,6 @@ from lvlmscope.traces.trace import Trace
 from lvlmscope.traces.words import Word
 
 __all__ = ["blocks_of", "diagnosis_of", "risks_of"]
-
-_BUTTONS: Final = "as buttons under “Try an intervention”"
 
 
 def diagnosis_of(trace: Trace, model: Any = None) -> Diagnosis | None:
@@ -33,19 +31,19 @@ def diagnosis_of(trace: Trace, model: Any = None) -> Diagnosis | None:
         return replace(plain, left_out=(*plain.left_out, f"lens: {first_line(error)}"))
 
 
-def blocks_of(diagnosis: Diagnosis, words: Sequence[Word], *, live: bool) -> list[dict[str, Any]]:
-    """The diagnosis as JSON values: blocks of a title, a note and rows under a header; without the answer.
+def blocks_of(diagnosis: Diagnosis, words: Sequence[Word]) -> list[dict[str, Any]]:
+    """The diagnosis as JSON values: blocks of a title, a note, advice and rows under a header; without the answer.
 
     Args:
         diagnosis: Of the trace that the words are from.
         words: The answer's words; rows that are of one have its number in `words`.
-        live: Whether the view has what it proposes as buttons, and needs no advice for Python.
     """
     at = {step: number for number, word in enumerate(words) for step in word.steps}
     return [
         {
             "title": part.title,
-            "note": f"{part.note + ', ' if part.note else ''}{_BUTTONS}" if live and part.advice else part.line,
+            "note": part.note,
+            "advice": part.advice,
             "header": list(part.header),
             "rows": [list(row) for row in part.rows],
             "words": [at[step] for step in part.steps],

@@ -95,7 +95,7 @@ class LaterParts:
         signal = RISK if found.calibrated else RANK
         proposals = {} if self.model is None else {"proposals": proposal_controls(found.interventions)}
         return proposals | {
-            "diagnosis": blocks_of(found, word_maps.words, live=self.model is not None),
+            "diagnosis": blocks_of(found, word_maps.words),
             "values": {"risk": risks_of(found, word_maps.words)},
             "signals": [signal],
         }

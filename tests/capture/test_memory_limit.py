@@ -219,4 +219,5 @@ def test_the_cache_of_a_replay_step_by_step_is_counted(batch: int, monkeypatch: 
     monkeypatch.setattr(memory_limit, "steps_reason", lambda *_, **__: "experts in bf16")
     made = case.model.generate(**case.inputs, return_dict_in_generate=True, **(OPTIONS | {"min_new_tokens": STEPS}))
     layers = made.past_key_values.layers
-    assert working() - as_one_block == sum(each.keys.nbytes + each.values.nbytes for each in layers)
+    sizes = [each.keys.nbytes + each.values.nbytes for each in layers]
+    assert working() - as_one_block == sum(sizes) + max(sizes)  # one is copied as it grows

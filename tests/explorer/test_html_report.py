@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from playwright.sync_api import Browser, Page
 
+import lvlmscope as lv
 from lvlmscope import Trace, report
 from lvlmscope.diagnostics import image_attention_focus, planted_trace
 from tests.support.browser import opened, pixel, settled
@@ -53,6 +54,15 @@ def map_sum(page: Page) -> float:
 
 def canvas(page: Page, selector: str = MAP) -> str:
     return str(page.evaluate("selector => document.querySelector(selector).toDataURL()", selector))
+
+
+def test_a_file_made_with_a_model_has_no_buttons_and_says_what_to_call(browser: Browser, tmp_path: Path) -> None:
+    model = lv.load("tiny", check=False)
+    trace = lv.trace(model, lv.tiny.scene("prior", 3).image, "Describe the image.", max_new_tokens=14)
+    with opened(browser, report(trace, tmp_path / "case.html", model=model)) as page:
+        said = page.locator("[data-role=diagnosis]").inner_text()
+    assert "diagnosis.apply(model) applies the first" in said
+    assert "as buttons" not in said
 
 
 def test_a_clicked_word_shows_its_own_numbers_and_another_map(browser: Browser, trace: Trace, written: Path) -> None:

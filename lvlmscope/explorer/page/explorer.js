@@ -112,7 +112,7 @@ export class Explorer {
   }
 
   showDiagnoses() {
-    this.diagnoses.replaceChildren(...this.data.sides.map((side, n) => diagnosisOf(side, n === 0 && !this.narrow, (word) => this.sides[n].choose(word))).filter(Boolean));
+    this.diagnoses.replaceChildren(...this.data.sides.map((side, n) => diagnosisOf(side, { open: n === 0 && !this.narrow, choose: (word) => this.sides[n].choose(word), live: Boolean(this.panel) })).filter(Boolean));
     this.panel?.propose(this.data.sides[0].proposals || []);
   }
 

@@ -2,13 +2,15 @@
 
 import { fold, h } from "./elements.js";
 
-function block(part, choose) {
+const BUTTONS = "as buttons under “Try an intervention”";
+
+function block(part, { choose, live }) {
   const row = (tag, cells) => h("tr", {}, ...cells.map((cell) => h(tag, tag === "th" ? { scope: "col" } : {}, cell)));
   const word = (text, n) => h("button", { type: "button", className: "plain", title: "select this word", onclick: () => choose(n) }, text);
   const cells = ([first, ...rest], n) => [n in part.words ? word(first, part.words[n]) : first, ...rest];
   const body = () => [h("thead", {}, row("th", part.header)), h("tbody", {}, ...part.rows.map((each, n) => row("td", cells(each, n))))];
   const table = part.rows.length ? h("div", { className: "wide" }, h("table", {}, ...body())) : null;
-  return [h("h3", {}, part.title), h("p", {}, part.note), ...(table ? [table] : [])];
+  return [h("h3", {}, part.title), h("p", {}, [part.note, part.advice && live ? BUTTONS : part.advice].filter(Boolean).join(", ")), ...(table ? [table] : [])];
 }
 
 export function promptOf(data) {
@@ -29,10 +31,10 @@ export function marksOf(data) {
   return h("p", { className: "faint" }, "marked words: ", h("span", { className: "is-true" }, "grounded"), ", ", h("span", { className: "is-wrong" }, "hallucinated"));
 }
 
-// `choose` selects a word of the answer by its number.
-export function diagnosisOf(side, open, choose) {
+// `choose` selects a word of the answer by its number; `live`: what is proposed stands above as buttons.
+export function diagnosisOf(side, { open, choose, live }) {
   if (!side.diagnosis.length) return null;
-  return fold("diagnosis", `Diagnosis${side.label ? `, ${side.label}` : ""}`, { open }, ...side.diagnosis.flatMap((part) => block(part, choose)));
+  return fold("diagnosis", `Diagnosis${side.label ? `, ${side.label}` : ""}`, { open }, ...side.diagnosis.flatMap((part) => block(part, { choose, live })));
 }
 
 export function provenanceOf(side) {
