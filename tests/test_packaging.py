@@ -6,10 +6,15 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
+from importlib.metadata import distributions
 from pathlib import Path, PurePosixPath
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 import lvlmscope
 
@@ -178,3 +183,22 @@ def test_version_is_told_alike(repository, wheel):
     assert wheel.name.startswith(f"lvlmscope-{version}-")
     citation = (repository / "CITATION.cff").read_text()
     assert f"\nversion: {version}\n" in citation
+
+
+def test_the_pinned_versions_install_on_every_supported_python(repository):
+    """On the first release of the lowest Python too, which distributions still ship."""
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (lowest,) = SpecifierSet(project["requires-python"])
+    assert lowest.operator == ">="
+    lines = (repository / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    installed = {canonicalize_name(found.name): found for found in distributions()}
+    refused = {}
+    for each in pinned:
+        found = installed.get(canonicalize_name(each.name))
+        needs = found.metadata.get("Requires-Python") if found else None
+        if needs and not SpecifierSet(needs).contains(f"{lowest.version}.0"):
+            refused[each.name] = needs
+    assert not refused
+    assert len(pinned) > 150
+    assert len(installed.keys() & {canonicalize_name(each.name) for each in pinned}) > 150
