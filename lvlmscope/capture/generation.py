@@ -17,6 +17,7 @@ from lvlmscope.hooks.instance_attributes import shadowed
 from lvlmscope.hooks.user_code import noting_callables
 from lvlmscope.inputs.context_limits import blame_inputs
 from lvlmscope.interface.progress import bar as progress_bar
+from lvlmscope.interface.progress import tell
 from lvlmscope.models.families import Family
 from lvlmscope.runtime.generation_settings import refuse_unsupported
 
@@ -123,11 +124,17 @@ def _generated(
     shown: dict[str, Any] = {"desc": "generate", "unit": "token", "delay": _SECONDS_BEFORE_BAR, "leave": False}
     with ExitStack() as stack:
         bar = stack.enter_context(progress_bar(total=settings.max_new_tokens, shown=progress, **shown))
-        log, ends = ForwardLog(bar.update), stack.enter_context(_recorded_ends(core))
+
+        def began() -> None:
+            bar.update()
+            tell(log.steps, settings.max_new_tokens)
+
+        log, ends = ForwardLog(began), stack.enter_context(_recorded_ends(core))
         log.hook(core, stack)
         stack.enter_context(blame_inputs(lambda: log.steps))
         stack.enter_context(noting_callables({name: options[name] for name in _USERS if options.get(name) is not None}))
         output = model.generate(**inputs, **cache, **options_and_ours)
+    tell(log.steps, None)
     return _Generated(log=log, ends=ends, inputs=inputs, output=output, settings=settings)
 
 

@@ -1,13 +1,14 @@
 """A local server of the live explorer: one page and its requests, on 127.0.0.1, for who has the token."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import html
 import secrets
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
@@ -15,6 +16,7 @@ from urllib.parse import parse_qs
 from lvlmscope.errors import MissingExtraError, ModelInputError, OutputError, message
 from lvlmscope.explorer.app_session import AppSession, packed, unpacked
 from lvlmscope.explorer.page_script import START_APP, page_script, page_style
+from lvlmscope.explorer.requests import Answer
 from lvlmscope.traces.image_sources import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ _BODY: Final = MAX_BYTES + 2**20  # an image, and the rest of a question
 _COOKIE: Final = "lvlmscope"
 _START: Final = "\nstartApp(document);\n"
 _TASK: Final = "serve the explorer"
+_DEFECT: Final = "interrupted, or a defect: the terminal has the traceback"
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -108,8 +111,7 @@ def app_of(session: AppSession, token: str, port: int) -> "ASGIApp":
         port: Where it is served.
     """
     from starlette.applications import Starlette
-    from starlette.concurrency import run_in_threadpool
-    from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+    from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, StreamingResponse
     from starlette.routing import Route
 
     page, policy = _page(session.model.name)
@@ -133,11 +135,44 @@ def app_of(session: AppSession, token: str, port: int) -> "ASGIApp":
             content, image = unpacked(bytes(body))
         except ModelInputError as error:
             return PlainTextResponse(str(error), 400, headers=_HEADERS)
-        told, buffers = await run_in_threadpool(session.answer, content, image)
-        return Response(packed(told, buffers), media_type="application/octet-stream", headers=_HEADERS)
+        messages = _messages(session, content, image)
+        return StreamingResponse(messages, media_type="application/octet-stream", headers=_HEADERS)
 
     routes = [Route("/", show), Route("/request", reply, methods=["POST"])]
     return _Guard(Starlette(routes=routes), token=token, cookie=cookie, port=port)
+
+
+async def _messages(session: AppSession, content: Any, image: bytes) -> AsyncIterator[bytes]:
+    """The body that answers a request: messages of how far it is, then the answer, whatever happens.
+
+    Args:
+        session: What is shown.
+        content: As `AppSession.answer` takes it.
+        image: The bytes of an image file.
+
+    Yields:
+        Messages, as `packed` makes them; only the last one has no `progress`.
+    """
+    from starlette.concurrency import run_in_threadpool
+
+    loop, waiting = asyncio.get_running_loop(), asyncio.Queue[bytes | None]()
+
+    def put(made: bytes | None) -> None:
+        with suppress(RuntimeError):  # the loop of a server that ended meanwhile
+            loop.call_soon_threadsafe(waiting.put_nowait, made)
+
+    def run() -> None:
+        answer: Answer = {"id": content.get("id") if isinstance(content, dict) else None, "error": _DEFECT}, []
+        try:
+            answer = session.answer(content, image, lambda told: put(packed(told)))
+        finally:
+            put(packed(*answer))
+            put(None)
+
+    running = asyncio.ensure_future(run_in_threadpool(run))
+    while (made := await waiting.get()) is not None:
+        yield made
+    await running
 
 
 class _Guard:

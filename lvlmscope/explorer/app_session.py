@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import LvlmscopeError, ModelInputError, first_line, message
-from lvlmscope.explorer.requests import RUN_ERRORS, Answer, LiveExplorer
+from lvlmscope.explorer.requests import RUN_ERRORS, Answer, LiveExplorer, Told, ignore, telling
 from lvlmscope.models.loaded_model import LoadedModel
 
 __all__ = ["AppSession", "packed", "unpacked"]
@@ -47,12 +47,13 @@ class AppSession:
         self._shown: deque[LiveExplorer] = deque(maxlen=_KEPT)
         self._one_run = threading.Lock()
 
-    def answer(self, content: Any, image: bytes = b"") -> Answer:
+    def answer(self, content: Any, image: bytes = b"", told: Told = ignore) -> Answer:
         """The answer to a request.
 
         Args:
             content: `id` and the kind `"ask"`, with `prompt` and `max_new_tokens`; or as for `LiveExplorer.answer`.
             image: The bytes of an image file, of one who asks.
+            told: Takes messages of how far an answer is, as `telling` gives them.
 
         Returns:
             As for `LiveExplorer.answer`; to a question the `document` of its answer.
@@ -63,9 +64,10 @@ class AppSession:
             return self._looked_at(content)
         with self._one_run:
             if content["kind"] != "ask":
-                return self._looked_at(content)
+                return self._looked_at(content, told)
             try:
-                return {"id": content.get("id"), "document": self._asked(content, image)}, []
+                with telling(content.get("id"), told):
+                    return {"id": content.get("id"), "document": self._asked(content, image)}, []
             except RUN_ERRORS as error:
                 return {"id": content.get("id"), "error": first_line(error, 1000)}, []
 
@@ -86,10 +88,10 @@ class AppSession:
         if self.ended.is_set():
             raise _EndedError("The server has been ended.")
 
-    def _looked_at(self, content: dict[str, Any]) -> Answer:
+    def _looked_at(self, content: dict[str, Any], told: Told = ignore) -> Answer:
         for each in tuple(self._shown):
             if each.shows(content.get("document")):
-                return each.answer(content)
+                return each.answer(content, told)
         text = message("a request for an earlier answer", "one of the latest answers", "ask again", task="show a trace")
         return {"id": content.get("id"), "error": text}, []
 
@@ -119,7 +121,7 @@ def unpacked(body: bytes) -> tuple[Any, bytes]:
     """The JSON value and the bytes after it.
 
     Args:
-        body: As `packed` makes it.
+        body: As `packed` makes it, for one message.
 
     Raises:
         ModelInputError: Something else.

@@ -71,9 +71,11 @@ def describe_document(
     """
     for shown in (trace,) if other is None else (trace, other):
         require_trace(shown)
-    if isinstance(diagnosis, Diagnosis) and diagnosis.answer != trace.answer:
-        got, expected = f"a diagnosis of the answer {diagnosis.answer[:60]!r}", f"one of {trace.answer[:60]!r}"
-        raise ModelInputError(message(got, expected, "diagnose this trace", task="show a trace"))
+    if isinstance(diagnosis, Diagnosis) and diagnosis.answer_tokens != trace.answer_tokens:
+        got, expected = (f"{each.answer[:60]!r} in {len(each.answer_tokens)} tokens" for each in (diagnosis, trace))
+        raise ModelInputError(
+            message(f"a diagnosis of {got}", f"one of {expected}", "diagnose this trace", task="show a trace")
+        )
     if other is not None and (trace.layer_indices, trace.num_heads) != (other.layer_indices, other.num_heads):
         sizes = [f"{t.num_layers} x {t.num_heads}" for t in (trace, other)]
         got = f"{' and '.join(sizes)} layers x heads, or other layer numbers"

@@ -1,6 +1,8 @@
 """What a page asks for while it is looked at, and the answers: maps, later parts; of a live page also runs."""
 
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,11 +16,14 @@ from lvlmscope.explorer.document import Document, describe_document
 from lvlmscope.explorer.intervention_controls import intervention_controls, made_stack
 from lvlmscope.explorer.live_trace import trace_again
 from lvlmscope.explorer.word_maps import WordMaps
+from lvlmscope.interface.progress import listening
 from lvlmscope.traces.trace import Trace
 
-__all__ = ["RUN_ERRORS", "Answer", "LiveExplorer", "answer_request"]
+__all__ = ["RUN_ERRORS", "Answer", "LiveExplorer", "Told", "answer_request", "ignore", "telling"]
 
 Answer = tuple[dict[str, Any], list[bytes]]
+Told = Callable[[dict[str, Any]], None]  # takes messages that come before an answer
+_SECONDS: Final = 0.1  # between two of them
 RUN_ERRORS: Final = (LvlmscopeError, MemoryError, torch.OutOfMemoryError, LookupError, TypeError)
 
 
@@ -41,6 +46,34 @@ def answer_request(made: Document, content: Any) -> Answer:
     except (LvlmscopeError, LookupError, TypeError) as error:
         return {"id": number, "error": f"{type(error).__name__}: {error}"}, []
     return {"id": number}, [np.ascontiguousarray(values, dtype="<f4").tobytes()]
+
+
+def ignore(_: dict[str, Any]) -> None:
+    """Who takes no messages before an answer."""
+
+
+@contextmanager
+def telling(number: Any, told: Told) -> Iterator[None]:
+    """Inside, messages say how far an answer's tokens are: `progress`, the tokens begun and how many at most.
+
+    Args:
+        number: The `id` of the request.
+        told: Takes the messages, some a second; in the last one there is None for how many.
+
+    Yields:
+        Nothing.
+    """
+    latest = -_SECONDS
+
+    def heard(done: int, total: int | None) -> None:
+        nonlocal latest
+        now = time.monotonic()
+        if total is None or now - latest >= _SECONDS:
+            latest = now
+            told({"id": number, "progress": [done, total]})
+
+    with listening(heard):
+        yield
 
 
 class LiveExplorer:
@@ -82,12 +115,13 @@ class LiveExplorer:
         """Whether a document of that number is the first one or the latest."""
         return number in self._documents
 
-    def answer(self, content: Any) -> Answer:
+    def answer(self, content: Any, told: Told = ignore) -> Answer:
         """The answer to a request of the page.
 
         Args:
             content: As for `answer_request`, with the number of its `document`; or `id`, the kind `"run"` and a
                 `stack`, as `made_stack` takes it; or the kind `"file"` and a `side`.
+            told: Takes messages of how far a run is, as `telling` gives them.
 
         Returns:
             As for `answer_request`; to a run the `document` of both traces, or an `error` of one sentence; to a file
@@ -95,7 +129,8 @@ class LiveExplorer:
         """
         if isinstance(content, dict) and content.get("kind") == "run":
             try:
-                return {"id": content.get("id"), "document": self.run(content.get("stack"))}, []
+                with telling(content.get("id"), told):
+                    return {"id": content.get("id"), "document": self.run(content.get("stack"))}, []
             except RUN_ERRORS as error:
                 return {"id": content.get("id"), "error": first_line(error, 1000)}, []
         number = content.get("document", self._first) if isinstance(content, dict) else self._first

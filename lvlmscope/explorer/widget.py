@@ -68,7 +68,7 @@ def explore(
     shown: LiveExplorer | Document
     if model is None:
         shown = describe(trace, other)
-        answered: Callable[[Any], Answer] = partial(answer_request, shown)
+        answered: Callable[..., Answer] = partial(answer_request, shown)
     else:
         shown = LiveExplorer(trace, model, other=other, describe=describe)
         answered = shown.answer
@@ -79,7 +79,7 @@ def explore(
     def reply(sender: Any, content: Any, _buffers: Any) -> None:
         answer: Answer = {"id": content["id"], "error": _DEFECT}, []
         try:
-            answer = answered(content)
+            answer = answered(content) if model is None else answered(content, sender.send)
         finally:  # whatever happens, the page does not wait for ever
             sender.send(answer[0], buffers=answer[1])
 

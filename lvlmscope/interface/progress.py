@@ -2,16 +2,18 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final
 
 from lvlmscope.errors import UnsupportedOptionError, message
 
-__all__ = ["PROGRESS_SETTING", "bar", "bars_shown", "transformers_bars"]
+__all__ = ["PROGRESS_SETTING", "bar", "bars_shown", "listening", "tell", "transformers_bars"]
 
 PROGRESS_SETTING: Final = "LVLMSCOPE_PROGRESS"
 _VALUES: Final = ("auto", "on", "off")
+_listener: ContextVar[Callable[[int, int | None], None] | None] = ContextVar("listener", default=None)
 
 
 def bars_shown(shown: bool = True) -> bool:
@@ -57,6 +59,36 @@ def bar(items: Iterable[Any] | None = None, *, shown: bool = True, **options: An
     from tqdm.auto import tqdm
 
     return tqdm(items, disable=not bars_shown(shown), **options)
+
+
+@contextmanager
+def listening(listener: Callable[[int, int | None], None]) -> Iterator[None]:
+    """Inside, in this thread, a listener hears of each token of an answer, whether a bar is drawn or not.
+
+    Args:
+        listener: Called with the tokens that are begun and how many there are at most; with None for these once the
+            answer is written, when what follows is not counted.
+
+    Yields:
+        Nothing.
+    """
+    before = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(before)
+
+
+def tell(done: int, total: int | None) -> None:
+    """Tells who is listening how far an answer is; nobody where nobody is.
+
+    Args:
+        done: Tokens begun.
+        total: How many at most; None once the answer is written.
+    """
+    listener = _listener.get()
+    if listener is not None:
+        listener(done, total)
 
 
 @contextmanager

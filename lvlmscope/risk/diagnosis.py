@@ -41,7 +41,7 @@ class Diagnosis:
     """The diagnosis of one trace.
 
     Attributes:
-        answer: The answer.
+        answer_tokens: The answer, as the text of each of its tokens.
         model: Name of the model.
         calibrated: Whether risks and ranges come from a calibration of the model.
         usual_risk: Share of hallucinated words in the calibration, the risk of a word that nothing is known of; NaN
@@ -59,7 +59,7 @@ class Diagnosis:
         cut: What each judged word loses when the image is cut off; empty where that was not asked for.
     """
 
-    answer: str
+    answer_tokens: tuple[str, ...]
     model: str
     calibrated: bool
     usual_risk: float
@@ -72,6 +72,11 @@ class Diagnosis:
     interventions: tuple[Recommendation, ...]
     left_out: tuple[str, ...]
     cut: tuple[CutWord, ...] = ()
+
+    @property
+    def answer(self) -> str:
+        """The answer."""
+        return "".join(self.answer_tokens)
 
     def intervention(self, name: str | None = None) -> Recommendation:
         """A proposed intervention.
@@ -194,7 +199,7 @@ def diagnose(
         subject=subject_of(risks, risky, calibrated=calibration is not None),
     )
     return Diagnosis(
-        answer=trace.answer,
+        answer_tokens=trace.answer_tokens,
         model=_name(trace),
         calibrated=calibration is not None,
         usual_risk=usual,

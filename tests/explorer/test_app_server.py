@@ -49,11 +49,21 @@ def png() -> bytes:
     return file.getvalue()
 
 
-def asked(known: TestClient, content: dict[str, Any], image: bytes = b"") -> tuple[dict[str, Any], bytes]:
+def messages(known: TestClient, content: dict[str, Any], image: bytes = b"") -> list[tuple[dict[str, Any], bytes]]:
+    """What comes before the answer, and the answer."""
     answer = known.post("/request", content=packed(content, [image]))
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
-    return unpacked(answer.content)
+    found, rest = [], answer.content
+    while not found or "progress" in found[-1][0]:
+        end = 4 + int.from_bytes(rest[:4], "little")
+        found.append(unpacked(rest[:end]))
+        rest = rest[end:]
+    return [*found[:-1], (found[-1][0], rest)]
+
+
+def asked(known: TestClient, content: dict[str, Any], image: bytes = b"") -> tuple[dict[str, Any], bytes]:
+    return messages(known, content, image)[-1]
 
 
 def question(known: TestClient, image: bytes, **changes: Any) -> dict[str, Any]:
@@ -141,6 +151,32 @@ def test_an_answer_and_a_second_one_under_an_intervention(known: TestClient, mod
     assert [each["answer"] for each in second["sides"]] == [own.answer, changed.answer]
     part = {"id": 8, "kind": "part", "side": 1, "part": "diagnosis", "document": second["live"]["document"]}
     assert asked(known, part)[0]["part"]["diagnosis"]
+
+
+def test_tokens_are_told_before_the_answer(known: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = {"id": 5, "kind": "ask", "prompt": PROMPT, "max_new_tokens": 6}
+    told = [each[0] for each in messages(known, asking, png())]
+    assert [told[0], told[-2]] == [{"id": 5, "progress": [1, 6]}, {"id": 5, "progress": [6, None]}]
+    number = told[-1]["document"]["live"]["document"]
+    monkeypatch.setattr("lvlmscope.explorer.requests._SECONDS", 0)  # every one
+    run = {"id": 7, "kind": "run", "document": number, "stack": [{"name": "CLVA", "values": {}}]}
+    told = [each[0] for each in messages(known, run)]
+    assert [each["progress"] for each in told[:-1]] == [[1, 6], [2, 6], [3, 6], [4, 6], [5, 6], [6, 6], [6, None]]
+    assert {each["id"] for each in told} == {7}
+    heat = {"id": 6, "kind": "heat", "side": 0, "quantity": "attention", "word": 0, "document": number}
+    assert len(messages(known, heat)) == 1
+
+
+def test_a_defect_answers_too(known: TestClient, session: AppSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(session, "answer", broken)
+    with pytest.raises(ZeroDivisionError):  # in the terminal
+        known.post("/request", content=packed({"id": 1, "kind": "ask"}))
+    quiet = TestClient(known.app, base_url=HERE, cookies=dict(known.cookies), raise_server_exceptions=False)
+    told = unpacked(quiet.post("/request", content=packed({"id": 1, "kind": "ask"})).content)[0]
+    assert told == {"id": 1, "error": "interrupted, or a defect: the terminal has the traceback"}
 
 
 @pytest.mark.usefixtures("unchecked_shapes")

@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect
 
 import lvlmscope as lv
 from lvlmscope.tiny import scene
+from tests.support.browser import note_texts, noted_texts
 from tests.support.jupyter_lab import lab_of
 
 PROMPT = "Describe the image."
@@ -89,6 +90,7 @@ def test_a_cell_an_intervention_and_the_second_answer(notebook: Page) -> None:
 
     explorer.locator("[data-intervention=DLEAF]").check()
     explorer.locator("[data-parameter='DLEAF.gamma']").fill("0.5")
+    note_texts(notebook, "[data-role=run-tokens]")
     explorer.locator("[data-role=run]").click()
     expect(words).to_have_count(2, timeout=PATIENCE)
     expect(words.nth(0)).to_have_text(before.answer.strip(), timeout=PATIENCE)
@@ -97,6 +99,7 @@ def test_a_cell_an_intervention_and_the_second_answer(notebook: Page) -> None:
     expect(drawn).to_be_attached(timeout=PATIENCE)
     expect(explorer.locator("[data-role=progress]")).to_be_hidden(timeout=PATIENCE)
     expect(explorer.locator("[role=alert]:visible")).to_have_count(0)
+    assert f"token 1, at most {TOKENS}" in noted_texts(notebook)  # sent while the cell's kernel was at work
 
     # Numbers that the kernel sent as bytes
     word = [each.get_attribute("aria-pressed") for each in words.nth(1).locator("button").all()].index("true")

@@ -197,7 +197,9 @@ def test_a_notebook_gets_the_latest_run(trace: Trace, model: Any) -> None:
     sent: list[Any] = []
     widget.send = lambda content, buffers=None: sent.append((content, buffers))
     widget._handle_custom_msg({"id": 1, "kind": "run", "stack": stack("DLEAF", gamma=0.5)}, [])
-    assert sent[0][0]["document"]["sides"][1]["answer"] == widget.latest.answer
+    before, last = [each for each, _ in sent[:-1]], sent[-1][0]
+    assert [before[0], before[-1]] == [{"id": 1, "progress": [1, 14]}, {"id": 1, "progress": [14, None]}]
+    assert last["document"]["sides"][1]["answer"] == widget.latest.answer
     assert lv.explore(trace, diagnosis=False).latest is None
 
 

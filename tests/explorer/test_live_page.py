@@ -15,7 +15,7 @@ from lvlmscope.explorer.app_session import AppSession
 from lvlmscope.explorer.requests import LiveExplorer
 from lvlmscope.tiny import scene
 from tests.explorer.test_widget import harness
-from tests.support.browser import opened, settled
+from tests.support.browser import note_texts, noted_texts, opened, settled
 from tests.support.local_app import served
 
 PROMPT = "Describe the image."
@@ -112,6 +112,27 @@ def test_a_question_an_intervention_and_the_second_answer(app: Page, image: Path
     step = [button.get_attribute("aria-pressed") for button in app.locator(".words >> nth=1 >> button").all()]
     exact = after.attention[step.index("true")][..., after.image_keys].sum(-1).mean().item()
     assert shown == pytest.approx(exact, rel=1e-5)
+
+
+def test_the_bar_counts_tokens(app: Page, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lvlmscope.explorer.requests._SECONDS", 0)  # every one is sent
+    note_texts(app, "[data-role=ask-tokens]")
+    ask(app, image, tokens=9)
+    # Some come together, and a page need not show each
+    shown = [each for each in noted_texts(app) if each]
+    every = [f"token {number}, at most 9" for number in range(1, 10)]
+    assert len(shown) > 1
+    assert shown == [each for each in every if each in shown]
+    assert noted_texts(app)[-1] == ""
+    expect(app.locator("[data-role=ask-progress]")).to_be_hidden()
+    note_texts(app, "[data-role=run-tokens]")
+    app.check("[data-intervention=CLVA]")
+    run(app)
+    shown = [each for each in noted_texts(app) if each]
+    assert len(shown) > 1
+    assert shown == [each for each in every if each in shown]
+    assert app.locator("[data-role=run-progress]").get_attribute("max") == "9"
+    expect(app.locator("[data-role=run-tokens]")).to_be_hidden()
 
 
 def test_what_is_typed_while_an_answer_is_made_keeps_its_place(app: Page, image: Path) -> None:

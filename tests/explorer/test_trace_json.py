@@ -173,8 +173,13 @@ def test_a_diagnosis_given_is_the_first_traces() -> None:
     document = with_parts(describe_document(trace, varied_trace(seed=1), diagnosis=diagnose(trace)))
     assert document["sides"][0]["diagnosis"]
     assert document["sides"][1]["diagnosis"] == []
-    with pytest.raises(ModelInputError, match="diagnosis of the answer"):
+    with pytest.raises(ModelInputError, match="a diagnosis of '"):
         describe_document(varied_trace(steps=3), diagnosis=diagnose(trace))
+    tokens = trace.answer_tokens
+    split = replace(trace, answer_tokens=(tokens[0] + tokens[1], "", *tokens[2:]))
+    assert split.answer == trace.answer
+    with pytest.raises(ModelInputError, match=f"in {len(tokens)} tokens"):
+        describe_document(split, diagnosis=diagnose(trace))
 
 
 def test_the_notebook_summary_loads_neither_diagnosis_nor_figures(repository: Path) -> None:

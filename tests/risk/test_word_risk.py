@@ -114,7 +114,7 @@ def diagnosis(*risks: float, risky: tuple[int, ...] = ()) -> Diagnosis:
         WordRisk(text=f"word{n}", steps=(n,), category=None, risk=risk, raised=()) for n, risk in enumerate(risks)
     )
     return Diagnosis(
-        answer="word",
+        answer_tokens=("word",),
         model="by hand",
         calibrated=True,
         usual_risk=0.25,

@@ -77,3 +77,24 @@ def pixel(page: Page, selector: str, x: float, y: float) -> tuple[int, ...]:
         return Array.from(canvas.getContext("2d").getImageData(...at).data);
     }"""
     return tuple(page.evaluate(script, [selector, x, y])[:3])
+
+
+def note_texts(page: Page, selector: str) -> None:
+    """From now on, each text that the element shows is noted, for `noted_texts`."""
+    script = """(selector) => {
+        window.notedTexts = [];
+        const note = () => {
+            const element = document.querySelector(selector);
+            const text = element && !element.hidden ? element.textContent : "";
+            if (text !== window.notedTexts.at(-1)) window.notedTexts.push(text);
+        };
+        new MutationObserver(note).observe(
+            document.body, { subtree: true, childList: true, characterData: true, attributes: true });
+    }"""
+    page.evaluate(script, selector)
+
+
+def noted_texts(page: Page) -> list[str]:
+    """The texts that were noted, in their order; empty ones where it was hidden."""
+    found: list[str] = page.evaluate("window.notedTexts")
+    return found

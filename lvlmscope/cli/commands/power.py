@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from lvlmscope.cli.progress import stages
+
 __all__ = ["power"]
 
 
@@ -23,9 +25,12 @@ def power(
     """Says how many images an effect of a given size needs, by the scatter of a run's paired answers."""
     from lvlmscope.cli.console import console, print_json
     from lvlmscope.cli.tables import print_table
-    from lvlmscope.evaluation import load_run, sample_sizes
 
-    found = sample_sizes(load_run(run), score, effect=effect, power=power, alpha=alpha)
+    with stages(shown=not as_json) as stage:
+        from lvlmscope.evaluation import load_run, sample_sizes
+
+        stage.begin("counting images")
+        found = sample_sizes(load_run(run), score, effect=effect, power=power, alpha=alpha)
     if as_json:
         print_json([asdict(one) for one in found])
         return

@@ -3,6 +3,7 @@
 import { h } from "./elements.js";
 import { LivePage } from "./live_page.js";
 import { RequestedMaps } from "./requested_maps.js";
+import { RunBar } from "./run_bar.js";
 
 export class AskForm {
   constructor(root, model) {
@@ -15,12 +16,11 @@ export class AskForm {
     this.prompt = h("textarea", { rows: 2, required: true, "data-role": "prompt" }, "Describe the image.");
     this.tokens = h("input", { type: "number", min: 1, step: 1, value: 64, required: true, "data-role": "max-new-tokens" });
     this.button = h("button", { "data-role": "ask" }, "ask");
-    this.bar = h("progress", { hidden: true, "aria-label": "tracing" });
-    this.told = h("span", { className: "faint", role: "status" });
+    this.bar = new RunBar("ask");
     this.trouble = h("p", { className: "note", role: "alert", hidden: true, "data-role": "ask-error" });
     this.element = h("form", { className: "ask", onsubmit: (event) => { event.preventDefault(); this.ask(); } }, this.drop,
       h("div", { className: "question" }, h("label", {}, "prompt", this.prompt), h("label", {}, "max new tokens", this.tokens),
-        h("p", {}, this.button, " ", this.bar, " ", this.told)), this.trouble);
+        h("p", {}, this.button, " ", ...this.bar.elements)), this.trouble);
     this.below = h("div", { id: "explorer" });
     root.classList.add("lvx");
     root.replaceChildren(this.element, this.below);
@@ -44,9 +44,8 @@ export class AskForm {
   }
 
   busy(running) {
-    this.bar.hidden = !running;
     this.button.disabled = running;
-    this.told.textContent = running ? "tracing the answer" : "";
+    if (running) this.bar.start(); else this.bar.end();
   }
 
   complain(text) {
@@ -61,7 +60,7 @@ export class AskForm {
     this.busy(true);
     try {
       const content = { kind: "ask", prompt: this.prompt.value, max_new_tokens: this.tokens.valueAsNumber };
-      const { told } = await this.source.ask(content, [await this.image.arrayBuffer()]);
+      const { told } = await this.source.ask(content, { buffers: [await this.image.arrayBuffer()], listen: this.bar.listen });
       this.page?.destroy();
       this.page = new LivePage(this.below, this.model, told.document, { files: true });
       this.page.explorer.sides[0].line.element.scrollIntoView({ block: "nearest" });

@@ -9,7 +9,7 @@ export class LivePage {
   constructor(root, model, data, { files = false } = {}) {
     Object.assign(this, { root, model });
     const { live } = data, open = window.innerWidth >= 640;
-    this.panel = live?.interventions ? new LivePanel(live, { run: (stack) => this.explorer.source.run(stack), show: (made) => this.show(made), open, file: files ? (side) => this.explorer.source.file(side) : null }) : null;
+    this.panel = live?.interventions ? new LivePanel(live, { run: (stack, listen) => this.explorer.source.run(stack, listen), show: (made) => this.show(made), open, file: files ? (side) => this.explorer.source.file(side) : null }) : null;
     this.panel?.offer(data.sides.length);
     this.explorer = new Explorer(root, data, this.source(data), { panel: this.panel });
   }

@@ -3,11 +3,12 @@
 import { fold, h } from "./elements.js";
 import { save } from "./figure_files.js";
 import { ParameterForm } from "./parameter_form.js";
+import { RunBar } from "./run_bar.js";
 
 const FILES = ["trace.safetensors", "trace_with_intervention.safetensors"];
 
 export class LivePanel {
-  // `run(stack)` gives the document of both answers; `show(document)` shows it; `file(side)` gives a trace's bytes.
+  // `run(stack, listen)` gives the document of both answers; `show(document)` shows it; `file(side)` gives a trace's bytes.
   constructor(data, { run, show, open, file }) {
     Object.assign(this, { run, show, file, on: new Map(), proposals: [] });
     this.forms = new Map(data.interventions.map((each) => [each.name, new ParameterForm(each)]));
@@ -15,13 +16,12 @@ export class LivePanel {
     this.proposed = h("div", { className: "proposals", hidden: true, "data-role": "proposals" });
     this.settings = h("div", { className: "settings" });
     this.button = h("button", { type: "button", "data-role": "run", onclick: () => this.start() }, "run");
-    this.bar = h("progress", { hidden: true, "data-role": "run-progress", "aria-label": "tracing" });
-    this.told = h("span", { className: "faint", role: "status", "data-role": "run-told" });
+    this.bar = new RunBar("run");
     this.files = h("p", { className: "faint", hidden: true, "data-role": "trace-files" });
     this.trouble = h("p", { className: "note", role: "alert", hidden: true, "data-role": "run-error" });
     this.element = fold("live", "Try an intervention", { open },
       this.proposed, h("div", { className: "switches", role: "group", "aria-label": "interventions" }, ...[...this.switches.values()].map((each) => each.element)),
-      this.settings, h("p", { className: "run" }, this.button, this.bar, this.told), this.trouble, this.files);
+      this.settings, h("p", { className: "run" }, this.button, ...this.bar.elements), this.trouble, this.files);
     this.element.classList.add("live");
     this.refresh();
   }
@@ -55,7 +55,7 @@ export class LivePanel {
     if (on) this.on.set(name, form); else this.on.delete(name);
     if (on) this.settings.append(form.element); else form.element.remove(); // the others stay, and with them what is being typed
     this.switches.get(name).box.checked = on;
-    this.told.textContent = "";
+    this.bar.tell("");
     this.refresh();
   }
 
@@ -63,7 +63,7 @@ export class LivePanel {
     const names = [...this.on.keys()];
     this.button.disabled = this.running || !names.length;
     this.button.textContent = names.length ? `run with ${names.join(" + ")}` : "run";
-    if (!names.length) this.told.textContent = "switch one on; the same image and prompt are traced again";
+    if (!names.length) this.bar.tell("switch one on; the same image and prompt are traced again");
   }
 
   propose(proposals) {
@@ -84,7 +84,6 @@ export class LivePanel {
 
   busy(running) {
     this.running = Boolean(running);
-    this.bar.hidden = !running;
     for (const each of this.proposed.querySelectorAll("button")) each.disabled = this.running;
     this.refresh();
   }
@@ -95,21 +94,20 @@ export class LivePanel {
     this.trouble.hidden = true;
     const focused = this.element.contains(document.activeElement);
     this.busy(true);
-    this.told.textContent = "tracing again";
-    this.bar.scrollIntoView({ block: "nearest" });
+    this.bar.start();
     let made = null;
     try {
-      made = await this.run(stack);
+      made = await this.run(stack, this.bar.listen);
     } catch (error) {
       this.trouble.textContent = error.message;
       this.trouble.hidden = false;
     }
+    this.bar.end();
     this.busy(false);
-    this.told.textContent = "";
     const at = this.element.contains(document.activeElement) ? document.activeElement : focused ? this.button : null;
     if (made) this.show(made);
     if (document.activeElement === document.body) at?.focus({ preventScroll: true }); // lost by a disabled button, and by what moved
     if (!made) return;
-    this.told.textContent = made.effect.find((line) => line.includes("word changed")) || "";
+    this.bar.tell(made.effect.find((line) => line.includes("word changed")) || "");
   }
 }

@@ -18,14 +18,15 @@ export class LocalServer {
 
   async send(content, _callbacks, buffers = []) {
     let told = { id: content.id }, views = [];
+    const listen = (message, buffer = []) => { for (const each of this.listeners) each({ ...message, id: content.id }, buffer); };
     try {
       const answer = await fetch(this.address, { method: "POST", body: packed(content, buffers), headers: { "Content-Type": "application/octet-stream" } });
-      if (answer.ok) [told, views] = unpacked(await answer.arrayBuffer());
+      if (answer.ok) [told, views] = await unpacked(answer.body, listen);
       else told.error = (await answer.text()) || `the server answers ${answer.status}`;
     } catch {
       told.error = "the server does not answer; is lvlmscope app still running?";
     }
-    for (const listener of this.listeners) listener({ ...told, id: content.id }, views);
+    listen(told, views);
   }
 }
 
@@ -35,7 +36,47 @@ function packed(content, buffers) {
   return new Blob([length, text, ...buffers]);
 }
 
-function unpacked(body) {
-  const end = LENGTH + new DataView(body).getUint32(0, true), text = new TextDecoder().decode(new Uint8Array(body, LENGTH, end - LENGTH));
-  return [JSON.parse(text), body.byteLength > end ? [new DataView(body, end)] : []];
+// The answer and the bytes behind it; `listen` is given the messages before it, which tell how far it is.
+async function unpacked(body, listen) {
+  const reader = new MessageReader(body);
+  let told = await reader.message();
+  for (; told.progress; told = await reader.message()) listen(told);
+  const rest = await reader.take();
+  return [told, rest.length ? [new DataView(rest.buffer, rest.byteOffset, rest.length)] : []];
+}
+
+class MessageReader {
+  constructor(body) {
+    this.reader = body.getReader();
+    this.parts = [];
+    this.size = 0;
+  }
+
+  async message() {
+    const length = await this.take(LENGTH), count = new DataView(length.buffer, length.byteOffset).getUint32(0, true);
+    return JSON.parse(new TextDecoder().decode(await this.take(count)));
+  }
+
+  // So many of the next bytes, or all that come.
+  async take(count = Infinity) {
+    let ended = false;
+    while (this.size < count && !ended) {
+      const { done, value } = await this.reader.read();
+      ended = done;
+      if (value) { this.parts.push(value); this.size += value.length; }
+    }
+    if (this.size < count && count < Infinity) throw new Error("the body ends in the middle of a message");
+    const all = joined(this.parts, this.size), taken = all.subarray(0, Math.min(count, this.size));
+    this.parts = [all.subarray(taken.length)];
+    this.size -= taken.length;
+    return taken;
+  }
+}
+
+function joined(parts, size) {
+  if (parts.length === 1) return parts[0];
+  const all = new Uint8Array(size);
+  let at = 0;
+  for (const part of parts) { all.set(part, at); at += part.length; }
+  return all;
 }

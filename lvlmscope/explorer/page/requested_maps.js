@@ -14,6 +14,7 @@ export class RequestedMaps {
     this.answer = (message, buffers) => {
       const entry = this.waiting.get(message.id);
       if (!entry) return;
+      if (message.progress) return entry.listen?.(message.progress); // the answer is still to come
       this.waiting.delete(message.id);
       if (message.error) return entry.reject(new Error(message.error));
       const view = buffers?.[0];
@@ -23,10 +24,11 @@ export class RequestedMaps {
     model.on("msg:custom", this.answer);
   }
 
-  ask(content, buffers) {
+  // `listen` hears how many tokens are written, and of how many at most.
+  ask(content, { buffers, listen } = {}) {
     return new Promise((resolve, reject) => {
       const id = RequestedMaps.next++;
-      this.waiting.set(id, { resolve, reject });
+      this.waiting.set(id, { resolve, reject, listen });
       this.model.send({ ...content, document: this.document, id }, undefined, buffers);
     });
   }
@@ -74,8 +76,8 @@ export class RequestedMaps {
     return told.part;
   }
   // The document of both answers, the second one with interventions on.
-  async run(stack) {
-    const { told } = await this.ask({ kind: "run", stack });
+  async run(stack, listen) {
+    const { told } = await this.ask({ kind: "run", stack }, { listen });
     return told.document;
   }
   close() {
