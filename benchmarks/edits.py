@@ -14,18 +14,24 @@ from benchmarks.tables import Plan, Table
 from benchmarks.timing import Seconds, TokenClock, in_turn, timing_row
 from benchmarks.traces import settings
 from lvlmscope.interventions.depth_cell import CellConfig, DepthCell
+from lvlmscope.models.loaded_model import family_for
+from lvlmscope.models.weights_digest import weights_digest
 
 __all__ = ["interventions", "measure"]
 
 PLAIN = "generate"
 
 
-def interventions(hidden: int) -> dict[str, tuple[Any, ...]]:
-    """What is measured, by name.
+def interventions(model: Any) -> dict[str, tuple[Any, ...]]:
+    """What is measured, by name: those of the five papers, then the others.
 
     Args:
-        hidden: Width of the model's residual stream.
+        model: A bare model.
     """
+    config = model.config.get_text_config()
+    hidden, layers = config.hidden_size, config.num_hidden_layers
+    along = torch.nn.functional.normalize(torch.ones(layers, hidden), dim=-1)
+    directions = lv.Directions(vectors=along, model_digest=weights_digest(family_for(model).decoder_layers(model)))
     rescaling = lv.HeadRescaling(tau_perc=0.3, tau_reas=0.1, l_perc=0.4, l_reas=0.5)
     return {
         "D-LEAF": (lv.DLEAF(gamma=0.5),),
@@ -35,6 +41,17 @@ def interventions(hidden: int) -> dict[str, tuple[Any, ...]]:
         "HalluRNN": (lv.HalluRNN(cell=DepthCell(CellConfig(hidden_size=hidden))),),
         "SGRS, k=5": (lv.SGRS(k=5),),
         "D-LEAF + CLVA + LocoRE": (lv.DLEAF(gamma=0.5), lv.CLVA(), lv.LocoRE()),
+        "ADHH": (lv.ADHH(heads=[f"{layer}.0" for layer in range(layers)], threshold=0.0),),
+        "SPIN": (lv.SPIN(),),
+        "Steering": (lv.Steering(directions=directions),),
+        "DeCo": (lv.DeCo(),),
+        "DoLa": (lv.DoLa(),),
+        "OPERA": (lv.OPERA(),),
+        "AGLA": (lv.AGLA(),),
+        "ICD": (lv.ICD(disturbance=(3, 4, 5)),),  # these models have no tokenizer
+        "M3ID": (lv.M3ID(),),
+        "PAI": (lv.PAI(),),
+        "VCD": (lv.VCD(),),
     }
 
 
@@ -79,7 +96,7 @@ def measure(plan: Plan) -> Table:
 
 
 def _stacks(model: Any) -> dict[str, tuple[Any, ...]]:
-    return {PLAIN: ()} | interventions(model.config.get_text_config().hidden_size)
+    return {PLAIN: ()} | interventions(model)
 
 
 def _switch(model: Any, stack: tuple[Any, ...]) -> Callable[[], Any]:

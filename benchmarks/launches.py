@@ -149,9 +149,8 @@ def measure(plan: Plan) -> Table:
     prepared = plan.prepared(plan.shapes[0])
     model, inputs = prepared.model, prepared.inputs
     plain = per_token(model, inputs)
-    hidden = model.config.get_text_config().hidden_size
     found = {"generate": plain} | {
-        name: per_token(model, inputs, stack) for name, stack in interventions(hidden).items()
+        name: per_token(model, inputs, stack) for name, stack in interventions(model).items()
     }
     rows = [_row(f"{name}, a token", each) | {"ratio": each.kernels / plain.kernels} for name, each in found.items()]
     traced: dict[str, tuple[int, dict[str, Any]]] = {

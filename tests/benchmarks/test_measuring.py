@@ -99,7 +99,10 @@ def test_what_an_accelerator_runs_runs_in_half_precision(monkeypatch: pytest.Mon
     monkeypatch.setattr(memory, "LENGTHS", (30, 60))
     given = plan(dtype=torch.bfloat16)
     table = edits.measure(given)
-    assert [row["run"] for row in table.rows] == ["generate", *edits.interventions(32)]
+    assert [row["run"] for row in table.rows] == [
+        "generate",
+        *edits.interventions(given.prepared(given.shapes[0]).model),
+    ]
     assert {row["peak"] for row in table.rows} == {0.0}
     assert all(row["wall"] > 0 for row in table.rows)
     beyond = memory.measure(given).rows

@@ -81,8 +81,9 @@ def test_without_its_libraries_the_extra_is_named(calls: list[Any], monkeypatch:
     assert 'pip install "lvlmscope[app]"' in done.stderr
 
 
-def test_a_started_server_wants_its_token_and_ends_by_ctrl_c() -> None:
-    started = [sys.executable, "-m", "lvlmscope", "app", "--no-browser"]
+@pytest.mark.parametrize("shell", [[], ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]], ids=["", "in the background"])
+def test_a_started_server_wants_its_token_and_ends_by_ctrl_c(shell: list[str]) -> None:
+    started = [*shell, sys.executable, "-m", "lvlmscope", "app", "--no-browser"]
     with subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -1,6 +1,7 @@
 """`lvlmscope app`: the live explorer in a browser, from a small server on this computer."""
 
 import webbrowser
+from contextlib import suppress
 from typing import Any
 
 from lvlmscope.cli.console import console
@@ -35,7 +36,8 @@ def run_app(port: int, *, loading: dict[str, Any], browser: bool, gradients: boo
         console.print(f"{address}\nopen it in a browser on this computer; Ctrl-C ends it", soft_wrap=True, markup=False)
         if browser:
             webbrowser.open(address)
-        try:
+        with suppress(
+            KeyboardInterrupt
+        ):  # the usual end, unless a shell that started this in the background ignores it
             serve(session, listening, token)
-        except KeyboardInterrupt:  # the usual end
-            console.print("ended")
+        console.print("ended")
