@@ -99,7 +99,7 @@ def test_a_cell_an_intervention_and_the_second_answer(notebook: Page) -> None:
     expect(drawn).to_be_attached(timeout=PATIENCE)
     expect(explorer.locator("[data-role=progress]")).to_be_hidden(timeout=PATIENCE)
     expect(explorer.locator("[role=alert]:visible")).to_have_count(0)
-    assert f"token 1, at most {TOKENS}" in noted_texts(notebook)  # sent while the cell's kernel was at work
+    assert f"token 1 of at most {TOKENS}" in noted_texts(notebook)  # sent while the cell's kernel was at work
 
     # Numbers that the kernel sent as bytes
     word = [each.get_attribute("aria-pressed") for each in words.nth(1).locator("button").all()].index("true")

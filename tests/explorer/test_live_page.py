@@ -120,7 +120,7 @@ def test_the_bar_counts_tokens(app: Page, image: Path, monkeypatch: pytest.Monke
     ask(app, image, tokens=9)
     # Some come together, and a page need not show each
     shown = [each for each in noted_texts(app) if each]
-    every = [f"token {number}, at most 9" for number in range(1, 10)]
+    every = [f"token {number} of at most 9" for number in range(1, 10)]
     assert len(shown) > 1
     assert shown == [each for each in every if each in shown]
     assert noted_texts(app)[-1] == ""

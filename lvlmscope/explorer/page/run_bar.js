@@ -7,7 +7,7 @@ export class RunBar {
     this.bar = h("progress", { hidden: true, "data-role": `${role}-progress`, "aria-label": "tracing" });
     this.tokens = h("span", { className: "faint", hidden: true, "data-role": `${role}-tokens` });
     this.told = h("span", { className: "faint", role: "status", "data-role": `${role}-told` });
-    this.elements = [this.bar, " ", this.tokens, " ", this.told];
+    this.elements = [this.bar, " ", this.told, " ", this.tokens];
     this.listen = ([done, most]) => this.count(done, most);
   }
 
@@ -26,7 +26,7 @@ export class RunBar {
       return this.tell("tracing it");
     }
     Object.assign(this.bar, { max: most, value: done });
-    this.tokens.textContent = `token ${done}, at most ${most}`;
+    this.tokens.textContent = `token ${done} of at most ${most}`;
   }
 
   // Where nothing runs the words are free for others.
