@@ -106,6 +106,7 @@ def check(*command: str, cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_mypy_knows_signatures_and_refuses_unknown_names(repository: Path, user_files: tuple[Path, Path]) -> None:
     told = check("mypy", "--strict", "--config-file", "pyproject.toml", *map(str, user_files), cwd=repository)
     types = re.findall(r'Revealed type is "(.*)"', told)
@@ -118,6 +119,7 @@ def test_mypy_knows_signatures_and_refuses_unknown_names(repository: Path, user_
     assert 'has no attribute "tracee"' in error
 
 
+@pytest.mark.slow
 def test_mypy_knows_what_every_name_is(repository: Path, tmp_path: Path) -> None:
     """A name that is also its module's, such as `score_signals`, is easily taken for the module or for nothing."""
     lines = [f"reveal_type(lv.{name})" for name in lvlmscope._HOMES]
@@ -127,6 +129,7 @@ def test_mypy_knows_what_every_name_is(repository: Path, tmp_path: Path) -> None
     assert [name for name, one in types.items() if not one.startswith(("def (", "def [", "Overload("))] == []
 
 
+@pytest.mark.slow
 def test_pyright_knows_signatures_and_refuses_unknown_names(user_files: tuple[Path, Path]) -> None:
     """Through basedpyright, whose wheel needs no download when it is run."""
     files = [file.name for file in user_files]

@@ -530,6 +530,8 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
+@pytest.mark.met
 @pytest.mark.filterwarnings("ignore:.* changed nothing in")
 @pytest.mark.parametrize(("function", "name"), CASES)
 def test_a_changed_option_moves_the_result(function: str, name: str) -> None:

@@ -44,6 +44,7 @@ def test_the_deviation_equals_the_formula_written_out() -> None:
     assert first.difference == pytest.approx(found.difference("edited", "plain").differences["chair_i"].value)
 
 
+@pytest.mark.slow
 def test_the_standard_error_is_that_of_repeated_runs() -> None:
     repeated = [run(80, seed) for seed in range(50)]
     differences = [one.difference("edited", "plain").differences["chair_i"].value for one in repeated]

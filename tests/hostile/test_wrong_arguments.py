@@ -299,6 +299,8 @@ def test_every_public_function_is_called() -> None:
     assert set(RIGHT) == set(FUNCTIONS)
 
 
+@pytest.mark.slow
+@pytest.mark.met
 @pytest.mark.parametrize("function", sorted(set(RIGHT) - {"risk.calibrate"}))
 def test_what_is_right_is_taken(function: str) -> None:
     call(function)
@@ -309,6 +311,8 @@ def test_a_calibration_lacks_nothing_but_words() -> None:
         call("risk.calibrate")
 
 
+@pytest.mark.slow
+@pytest.mark.met
 @pytest.mark.parametrize(("function", "parameter"), PARAMETERS, ids=lambda each: each)
 def test_what_is_wrong_is_refused_by_name(function: str, parameter: str) -> None:
     unnamed = {}

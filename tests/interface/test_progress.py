@@ -50,6 +50,7 @@ def test_nothing_is_written_into_a_pipe() -> None:
     assert written(None, terminal=False) == ""
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_bars_and_off_silences_them() -> None:
     shown = written(None, terminal=True)
     assert "trace" in shown

@@ -120,6 +120,7 @@ raise SystemExit("the folder's own code has run")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["config.json", "processor_config.json", "preprocessor_config.json"])
 def test_code_of_the_folder_is_not_run_and_nobody_is_asked(file: str, tmp_path: Path) -> None:
     save_folder("qwen2_vl", tmp_path)

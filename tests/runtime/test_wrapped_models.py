@@ -78,6 +78,7 @@ def counting(graphs: list[int]) -> Any:
     return compiler
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["wrapper", "in place", "forward", "layers"])
 def test_a_compiled_model_runs_its_original_while_something_is_attached(way: str) -> None:
     torch.compiler.reset()  # after eight other models of this process torch compiles this code no more

@@ -28,6 +28,8 @@ __all__ = ["Collected", "Reach", "run_session"]
 
 # Faults of set-up and removal: many runs of the same functions, so they come last and are not followed
 UNFOLLOWED: Final = "tests/hostile/"
+# What takes longer is left out, but for options and wrong arguments, each of which is tried once
+MET: Final = ("-m", "not slow or met")
 # Tests that read the package's source or its signatures instead of running it
 READING: Final = ("tests/contract/test_dataclasses.py", "tests/contract/test_defaults.py")
 # What set-up and removal are in
@@ -76,7 +78,7 @@ def run_session(folder: Path, tests: Iterable[str], work: Callable[["Collected"]
             return True
 
     # Libraries that are loaded before pytest are no tests to rewrite; output goes to the log of each fork
-    options = ["-q", "-s", "-n", "0", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    options = ["-q", "-s", "-n", "0", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning", *MET]
     code = pytest.main([*options, *tests], plugins=[Plugin()])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         raise RuntimeError(f"pytest ended with {code!r}")
@@ -203,7 +205,17 @@ class Collected:
 
     def _in_a_new_process(self, file: Path, source: str, tests: list[str], seconds: int) -> str | None:
         original = file.read_text()
-        options = ["-q", "-x", "-n", "0", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        options = [
+            "-q",
+            "-x",
+            "-n",
+            "0",
+            "-p",
+            "no:cacheprovider",
+            "-W",
+            "ignore::pytest.PytestAssertRewriteWarning",
+            *MET,
+        ]
         file.write_text(source)
         try:
             command = [sys.executable, "-m", "pytest", *options, *tests]

@@ -285,6 +285,7 @@ def killed(repository: Path, home: Path, kills: int) -> None:
     assert tables(found) == tables(lv.load_sweep(home / "whole"))
 
 
+@pytest.mark.slow
 def test_kills_lose_and_repeat_nothing(repository: Path, tmp_path: Path) -> None:
     killed(repository, tmp_path, kills=4)
 

@@ -57,6 +57,7 @@ def test_validation_loss_is_told_from_before_the_first_step(tmp_path: Path) -> N
     assert steps[-1] == 2
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = records(tmp_path)
     whole = train_cell(loaded(), data, options(tmp_path / "whole"))
