@@ -1,5 +1,6 @@
 """Correlation over depth: how alike layers' image maps are to each other, to early noise, and to the visual anchor."""
 
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from lvlmscope.traces.word_signals import signal
 __all__ = ["anchor_correlation", "layer_correlation"]
 
 _CLVA = "arXiv 2603.25088, our reading"
+_VALUES = 2**20  # that are correlated at a time
 _CONSTANT = 1e-6  # a spread below this share of the mean is the rounding of float32
 
 
@@ -159,10 +161,10 @@ def _over_depth(trace: Trace, sinks: Sinks) -> tuple[AttentionRows, torch.Tensor
 
 
 def _pearson(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Pearson correlation over the last axis in float64, a step at a time; NaN where either is constant."""
-    return torch.stack(
-        [(_standard(mine) * _standard(its)).mean(-1) for mine, its in zip(one, other, strict=True)]
-    ).clamp(-1, 1)
+    """Pearson correlation over the last axis in float64, some steps at a time; NaN where either is constant."""
+    size = max(1, _VALUES // max(1, prod(one.shape[1:])))
+    parts = zip(one.split(size), other.split(size), strict=True)
+    return torch.cat([(_standard(mine) * _standard(its)).mean(-1) for mine, its in parts]).clamp(-1, 1)
 
 
 def _standard(values: torch.Tensor) -> torch.Tensor:

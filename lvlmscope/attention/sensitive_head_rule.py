@@ -1,6 +1,7 @@
 """Sensitive heads and the image distributions gathered from them: what CLVA edits with and its diagnostic measures."""
 
-from typing import Annotated
+from functools import reduce
+from typing import Annotated, Final
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -10,6 +11,7 @@ from lvlmscope.interface.declared_types import Range
 
 __all__ = ["HeadFraction", "extreme_heads", "gathered_distribution"]
 
+_VALUES: Final = 2**20  # of rows that are gathered at a time
 HeadFraction = Annotated[float, Range(gt=0, le=0.5)]  # of the heads at either end: more would overlap
 
 
@@ -58,9 +60,17 @@ def gathered_distribution(rows: AttentionRows, fraction: float, *, most: bool) -
     places = _extreme_places(mass, fraction, most=most)
     first, end = rows.image_span or (0, rows.weights.shape[-1])
     looks = rows.image_weights if rows.image_span is None else rows.weights[..., first:end]
-    together = torch.zeros_like(looks[..., 0, :])
-    for place in places.split(1, -1):  # one head at a time: all at once would be a copy of as many rows
-        chosen = looks.gather(-2, place.unsqueeze(-1).expand(*place.shape, end - first)).squeeze(-2)
-        # Without mass, or of unknown mass, a head has no distribution: NaN
-        together += (chosen / mass.gather(-1, place)).nan_to_num()
-    return torch.nn.functional.pad(together, (first, rows.weights.shape[-1] - end))
+    # All heads of a decoded token at once, of a whole answer only some: together they would be a copy of its rows
+    size = max(1, _VALUES // max(1, looks[..., 0, :].numel()))
+    parts = (_summed(looks, mass, place) for place in places.split(size, -1))
+    return torch.nn.functional.pad(reduce(torch.Tensor.add_, parts), (first, rows.weights.shape[-1] - end))
+
+
+def _summed(
+    looks: Float[torch.Tensor, "*lead head image"],
+    mass: Float[torch.Tensor, "*lead head"],
+    places: Int[torch.Tensor, "*lead count"],
+) -> Float[torch.Tensor, "*lead image"]:
+    chosen = looks.gather(-2, places.unsqueeze(-1).expand(*places.shape, looks.shape[-1]))
+    # Without mass, or of unknown mass, a head has no distribution: NaN
+    return (chosen / mass.gather(-1, places).unsqueeze(-1)).nan_to_num().sum(-2)

@@ -69,13 +69,14 @@ READS = {"tolist", "item", "cpu", "numpy", "nonzero", "is_nonzero", "masked_sele
 
 
 @functools.cache
-def model() -> LlavaForConditionalGeneration:
+def model(heads: int = 4) -> LlavaForConditionalGeneration:
     """As many layers as the benchmark's, and narrow."""
     torch.manual_seed(0)
     vision = CLIPVisionConfig(
         hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14
     )
-    text = LlamaConfig(hidden_size=32, intermediate_size=32, num_hidden_layers=8, num_attention_heads=4, vocab_size=100)
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 8, "vocab_size": 100}
+    text = LlamaConfig(**sizes, num_attention_heads=heads)
     made = LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE))
     made.generation_config = GenerationConfig(eos_token_id=2, pad_token_id=0)
     return made.eval().requires_grad_(requires_grad=False)
@@ -105,6 +106,15 @@ def test_an_intervention_launches_few_kernels_and_never_waits(name: str) -> None
     found = per_token(model(), inputs(), stack, short=8, long=10)
     assert (found.syncs, found.reads) == (plain().syncs, plain().reads)
     assert plain().kernels < found.kernels <= bound * plain().kernels
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*BOUNDS, *BRANCHED])
+@pytest.mark.filterwarnings("ignore:.* changed nothing in:UserWarning")
+def test_kernels_do_not_grow_with_the_heads(name: str) -> None:
+    stack = BOUNDS[name][0] if name in BOUNDS else (BRANCHED[name][0],)
+    few, many = (per_token(model(heads), inputs(), stack, short=8, long=10) for heads in (4, 16))
+    assert many == few
 
 
 @pytest.mark.parametrize("name", BRANCHED)
