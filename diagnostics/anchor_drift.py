@@ -21,7 +21,7 @@ from lvlmscope.traces.word_signals import signal
 __all__ = ["anchor_correlation", "layer_correlation"]
 
 _CLVA = "arXiv 2603.25088, our reading"
-_VALUES = 2**20  # that are correlated at a time
+_VALUES = 2**17  # that are correlated at a time
 _CONSTANT = 1e-6  # a spread below this share of the mean is the rounding of float32
 
 
