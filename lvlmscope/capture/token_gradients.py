@@ -118,18 +118,15 @@ def _checkpointed(run: "_Rerun", thread: int, *args: Any, **kwargs: Any) -> Any:
 class _Rerun:
     """A layer's forward that, from its second call on, first takes the rows it added before out of the cache.
 
-    By then the graph of the layer above is freed.
+    By then the graph of the layer above is freed; and at the first call what came before, such as generation.
     """
 
     def __init__(self, forward: Any, cache: Any, rows: int) -> None:
         self.forward, self.cache, self.rows = forward, cache, rows
         self.before: int | None = None
-        self.has_run = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.has_run:
-            give_back_freed()
-        self.has_run = True
+        give_back_freed()
         if isinstance(self.cache, DynamicLayer):
             length = self.cache.get_seq_length()
             if self.before is None:
