@@ -12,9 +12,10 @@ os.environ["LVLMSCOPE_CHECK_EDITS"] = "now"  # an edit that is none fails where 
 os.environ["LVLMSCOPE_CACHE"] = tempfile.mkdtemp(prefix="lvlmscope-tests-")
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # a notebook's kernel warns of frozen modules without
 
+import jaxtyping
 import pytest
 import torch
-from jaxtyping import install_import_hook
+from shape_checking import where_shapes_are_named
 
 MAX_THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
 SEED = 0
@@ -23,7 +24,8 @@ torch.set_num_threads(min(MAX_THREADS, torch.get_num_threads()))
 os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # for the processes that tests start
 
 # Shapes and types of every signature are checked while testing, and only then.
-install_import_hook("lvlmscope", "shape_checking.checked")
+jaxtyping.jaxtyped = where_shapes_are_named
+jaxtyping.install_import_hook("lvlmscope", "shape_checking.checked")
 
 _defined_in_module = doctest.DocTestFinder._from_module  # noqa: SLF001 (no public way to widen it)
 

@@ -3,10 +3,13 @@
 import ast
 import importlib
 import inspect
+from collections.abc import Callable
 
 import pytest
 import torch
-from jaxtyping import TypeCheckError
+from jaxtyping import Float, TypeCheckError
+from shape_checking import names_shapes
+from torch import Tensor
 
 from lvlmscope.attention.attention_rows import AttentionRows
 from lvlmscope.attention.functional_head_rule import HeadRule
@@ -120,6 +123,31 @@ def test_only_named_functions_take_any_shape() -> None:
 )
 def test_a_bare_tensor_is_found(source: str) -> None:
     assert len(without_shape(ast.parse(source))) == 1
+
+
+def is_checked(function) -> bool:
+    """Whether one of the decorators is jaxtyping's."""
+    while "jaxtyping" not in function.__code__.co_filename:
+        if not hasattr(function, "__wrapped__"):
+            return False
+        function = function.__wrapped__
+    return True
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_function_that_names_shapes_is_checked(module: str) -> None:
+    loaded = importlib.import_module(module)
+    functions = [node for node in tree_of(module).body if isinstance(node, ast.FunctionDef)]
+    named = [node.name for node in functions if any(shaped(note) for _, note in annotations(ast.Module([node], [])))]
+    assert [name for name in named if not is_checked(vars(loaded)[name])] == []
+
+
+@pytest.mark.parametrize(
+    "note", [Float[Tensor, "head"] | None, Callable[[Float[Tensor, "head"]], int], "Bool[Tensor, 'key']"]
+)
+def test_shapes_are_found_wherever_a_signature_has_them(note: object) -> None:
+    assert names_shapes(note)
+    assert not names_shapes(Callable[[torch.Tensor], "Trace | None"])
 
 
 def call(**changed: torch.Tensor) -> AttentionCall:
