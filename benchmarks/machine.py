@@ -45,7 +45,7 @@ def _commit() -> str:
     """The checkout's commit, or that there is none."""
     here = Path(__file__).parent
     done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - whichever git there is
+        ["git", "describe", "--always", "--dirty", "--exclude=*"],  # noqa: S607 - whichever git there is
         cwd=here,
         capture_output=True,
         text=True,

@@ -162,7 +162,7 @@ def _over_depth(trace: Trace, sinks: Sinks) -> tuple[AttentionRows, torch.Tensor
 
 def _pearson(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Pearson correlation over the last axis in float64, some steps at a time; NaN where either is constant."""
-    size = max(1, _VALUES // max(1, prod(one.shape[1:])))
+    size = max(1, _VALUES // max(1, prod(torch.broadcast_shapes(one.shape, other.shape)[1:])))
     parts = zip(one.split(size), other.split(size), strict=True)
     return torch.cat([(_standard(mine) * _standard(its)).mean(-1) for mine, its in parts]).clamp(-1, 1)
 

@@ -193,12 +193,15 @@ def test_the_pinned_versions_install_on_every_supported_python(repository):
     lines = (repository / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = [Requirement(line) for line in lines if line and not line.startswith("#")]
     installed = {canonicalize_name(found.name): found for found in distributions()}
-    refused = {}
+    refused, seen = {}, 0
     for each in pinned:
         found = installed.get(canonicalize_name(each.name))
-        needs = found.metadata.get("Requires-Python") if found else None
+        if found is None or not each.specifier.contains(found.version, prereleases=True):
+            continue
+        seen += 1
+        needs = found.metadata.get("Requires-Python")
         if needs and not SpecifierSet(needs).contains(f"{lowest.version}.0"):
             refused[each.name] = needs
     assert not refused
     assert len(pinned) > 150
-    assert len(installed.keys() & {canonicalize_name(each.name) for each in pinned}) > 150
+    assert seen > 150

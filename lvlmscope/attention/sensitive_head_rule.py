@@ -32,15 +32,15 @@ def extreme_heads(
     >>> extreme_heads(torch.tensor([0.1, 0.4, 0.2, 0.3]), 0.25, most=True).tolist()
     [False, True, False, False]
     """
-    places = _extreme_places(mass, fraction, most=most)
+    indices = _extreme_indices(mass, fraction, most=most)
     sees = (mass > 0).any(-1, keepdim=True)
-    return torch.zeros_like(mass, dtype=torch.bool).scatter(-1, places, value=True) & ~mass.isnan() & sees
+    return torch.zeros_like(mass, dtype=torch.bool).scatter(-1, indices, value=True) & ~mass.isnan() & sees
 
 
-def _extreme_places(
+def _extreme_indices(
     mass: Float[torch.Tensor, "*lead head"], fraction: float, *, most: bool
 ) -> Int[torch.Tensor, "*lead count"]:
-    """Numbers of the heads with the most (least) image mass; unknown mass comes last."""
+    """Indices of the heads with the most (least) image mass; unknown mass comes last."""
     count = max(1, int(mass.shape[-1] * fraction))
     return mass.nan_to_num(-1.0 if most else 2.0).topk(count, -1, largest=most).indices
 
@@ -57,20 +57,20 @@ def gathered_distribution(rows: AttentionRows, fraction: float, *, most: bool) -
         `[..., key]`, 0 outside the image.
     """
     mass = rows.image_mass
-    places = _extreme_places(mass, fraction, most=most)
+    indices = _extreme_indices(mass, fraction, most=most)
     first, end = rows.image_span or (0, rows.weights.shape[-1])
     looks = rows.image_weights if rows.image_span is None else rows.weights[..., first:end]
     # All heads of a decoded token at once, of a whole answer only some: together they would be a copy of its rows
     size = max(1, _VALUES // max(1, looks[..., 0, :].numel()))
-    parts = (_summed(looks, mass, place) for place in places.split(size, -1))
+    parts = (_summed(looks, mass, each) for each in indices.split(size, -1))
     return torch.nn.functional.pad(reduce(torch.Tensor.add_, parts), (first, rows.weights.shape[-1] - end))
 
 
 def _summed(
     looks: Float[torch.Tensor, "*lead head image"],
     mass: Float[torch.Tensor, "*lead head"],
-    places: Int[torch.Tensor, "*lead count"],
+    indices: Int[torch.Tensor, "*lead count"],
 ) -> Float[torch.Tensor, "*lead image"]:
-    chosen = looks.gather(-2, places.unsqueeze(-1).expand(*places.shape, looks.shape[-1]))
+    chosen = looks.gather(-2, indices.unsqueeze(-1).expand(*indices.shape, looks.shape[-1]))
     # Without mass, or of unknown mass, a head has no distribution: NaN
-    return (chosen / mass.gather(-1, places).unsqueeze(-1)).nan_to_num().sum(-2)
+    return (chosen / mass.gather(-1, indices).unsqueeze(-1)).nan_to_num().sum(-2)

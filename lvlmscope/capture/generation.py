@@ -19,7 +19,7 @@ from lvlmscope.inputs.context_limits import blame_inputs
 from lvlmscope.interface.progress import bar as progress_bar
 from lvlmscope.interface.progress import tell
 from lvlmscope.models.families import Family
-from lvlmscope.runtime.generation_settings import refuse_unsupported
+from lvlmscope.runtime.generation_settings import answer_limit, refuse_unsupported
 
 __all__ = ["generate_answer", "search_beams"]
 
@@ -37,7 +37,13 @@ _REPORTED: Final = (
 
 
 def generate_answer(
-    model: Any, family: Family, inputs: dict[str, Any], options: dict[str, Any], *, progress: bool = True
+    model: Any,
+    family: Family,
+    inputs: dict[str, Any],
+    options: dict[str, Any],
+    *,
+    progress: bool = True,
+    announced: bool = False,
 ) -> Generation:
     """Run ``model.generate`` untouched.
 
@@ -46,6 +52,7 @@ def generate_answer(
         inputs: Prepared inputs, left-padded.
         options: Keyword arguments for ``generate``.
         progress: Show a bar when it takes longer than a second and a half.
+        announced: Tell who is listening of each token.
 
     Returns:
         The generation.
@@ -55,7 +62,7 @@ def generate_answer(
         UnsupportedModelError: A model whose ``generate`` is not that of transformers.
         ModelInputError: Inputs on which the model fails.
     """
-    made = _generated(model, family, inputs, options, progress=progress)
+    made = _generated(model, family, inputs, options, progress=progress, announced=announced)
     prompt = made.inputs["input_ids"].shape[1]
     steps = made.output.sequences.shape[1] - prompt
     if made.log.steps != steps:
@@ -69,7 +76,7 @@ def generate_answer(
 def search_beams(
     model: Any, family: Family, inputs: dict[str, Any], options: dict[str, Any], *, progress: bool = True
 ) -> BeamAnswers:
-    """Run ``model.generate`` with several beams, untouched.
+    """Run ``model.generate`` with several beams, untouched, and tell who is listening of each token.
 
     Args:
         family: Its family's rules.
@@ -85,7 +92,7 @@ def search_beams(
         UnsupportedModelError: As for `generate_answer`.
         ModelInputError: As for `generate_answer`.
     """
-    made = _generated(model, family, inputs, options, progress=progress, beams=True)
+    made = _generated(model, family, inputs, options, progress=progress, announced=True, beams=True)
     prompt, output, logits = made.inputs["input_ids"].shape[1], made.output, made.log.logits
     came_from = getattr(output, "beam_indices", None)
     if came_from is None or len(logits) < came_from.shape[1]:
@@ -115,26 +122,36 @@ class _Generated:
 
 
 def _generated(
-    model: Any, family: Family, inputs: dict[str, Any], options: dict[str, Any], *, progress: bool, beams: bool = False
+    model: Any,
+    family: Family,
+    inputs: dict[str, Any],
+    options: dict[str, Any],
+    *,
+    progress: bool,
+    announced: bool,
+    beams: bool = False,
 ) -> _Generated:
     core = family.core(model)
     settings = refuse_unsupported(core, options, batch=inputs["input_ids"].shape[0], beams=beams)
     inputs, cache = _on_device(model, inputs), whole_cache(model)
     options_and_ours = options | RETURNED | ({"cache_implementation": None} if cache else {})
+    most = answer_limit(core, inputs["input_ids"].shape[1], options)
     shown: dict[str, Any] = {"desc": "generate", "unit": "token", "delay": _SECONDS_BEFORE_BAR, "leave": False}
     with ExitStack() as stack:
-        bar = stack.enter_context(progress_bar(total=settings.max_new_tokens, shown=progress, **shown))
+        bar = stack.enter_context(progress_bar(total=most, shown=progress, **shown))
 
         def began() -> None:
             bar.update()
-            tell(log.steps, settings.max_new_tokens)
+            if announced:
+                tell(log.steps, most)
 
         log, ends = ForwardLog(began), stack.enter_context(_recorded_ends(core))
         log.hook(core, stack)
         stack.enter_context(blame_inputs(lambda: log.steps))
         stack.enter_context(noting_callables({name: options[name] for name in _USERS if options.get(name) is not None}))
         output = model.generate(**inputs, **cache, **options_and_ours)
-    tell(log.steps, None)
+    if announced:
+        tell(log.steps, None)
     return _Generated(log=log, ends=ends, inputs=inputs, output=output, settings=settings)
 
 

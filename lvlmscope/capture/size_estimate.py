@@ -37,8 +37,8 @@ def estimate(
 ) -> Estimate:
     """Bytes that ``trace`` with the same arguments will take, before running the model.
 
-    Interventions that mix logits take a second cache for each of their sequences, and logits of it. A sequence that
-    looks ahead (``OPERA``) is not counted.
+    Interventions that mix logits take a second cache for each of their sequences, and logits of it; one that looks
+    ahead (``OPERA``) one of as many rows as it looks at tokens.
 
     Args:
         model: What ``load`` gave, or a bare Hugging Face model.

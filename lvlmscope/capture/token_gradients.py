@@ -118,7 +118,7 @@ def _checkpointed(run: "_Rerun", thread: int, *args: Any, **kwargs: Any) -> Any:
 class _Rerun:
     """A layer's forward that, from its second call on, first takes the rows it added before out of the cache.
 
-    By then the graph of the layer above is freed; and at the first call what came before, such as generation.
+    Freed memory goes back to the system before each call: that of generation, of the layers before, of the graph above.
     """
 
     def __init__(self, forward: Any, cache: Any, rows: int) -> None:

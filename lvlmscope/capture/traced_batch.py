@@ -22,6 +22,7 @@ from lvlmscope.decoding.generation_record import Generation, teacher_force
 from lvlmscope.errors import ModelInputError, message
 from lvlmscope.inputs.context_limits import require_context, require_images
 from lvlmscope.inputs.preparation import ModelInputs
+from lvlmscope.interface.progress import tell
 from lvlmscope.models.families import Family
 from lvlmscope.models.loaded_model import LoadedModel, unwrap
 from lvlmscope.models.padded_batches import refuse_padding
@@ -180,13 +181,14 @@ def _generate(
     core: Any = family.core(model)
     beams = answer is None and searches_beams(core, options)
     if answer is None and not beams:
-        return generate_answer(model, family, prepared.inputs, options, progress=progress)
+        return generate_answer(model, family, prepared.inputs, options, progress=progress, announced=True)
     if answer is not None and options:
         got, fix = f"answer= and {', '.join(options)}", "leave the generation options out"
         raise ModelInputError(message(got, "answer= alone", fix, task="trace a given answer"))
     # One greedy step fills the cache with the prompt as generate itself does
     one = plain_settings(core) | {"max_new_tokens": 1, "do_sample": False}
     if answer is not None:
+        tell(answer.shape[-1], None)
         return teacher_force(generate_answer(model, family, prepared.inputs, one, progress=False), answer)
     kept = search_beams(model, family, prepared.inputs, options, progress=progress)
     with instrumentation.uncounted():

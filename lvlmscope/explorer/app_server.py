@@ -16,7 +16,6 @@ from urllib.parse import parse_qs
 from lvlmscope.errors import MissingExtraError, ModelInputError, OutputError, message
 from lvlmscope.explorer.app_session import AppSession, packed, unpacked
 from lvlmscope.explorer.page_script import START_APP, page_script, page_style
-from lvlmscope.explorer.requests import Answer
 from lvlmscope.traces.image_sources import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -111,6 +110,7 @@ def app_of(session: AppSession, token: str, port: int) -> "ASGIApp":
         port: Where it is served.
     """
     from starlette.applications import Starlette
+    from starlette.background import BackgroundTask
     from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, StreamingResponse
     from starlette.routing import Route
 
@@ -135,44 +135,59 @@ def app_of(session: AppSession, token: str, port: int) -> "ASGIApp":
             content, image = unpacked(bytes(body))
         except ModelInputError as error:
             return PlainTextResponse(str(error), 400, headers=_HEADERS)
-        messages = _messages(session, content, image)
-        return StreamingResponse(messages, media_type="application/octet-stream", headers=_HEADERS)
+        running = _Run(session, content, image)
+        kind = "application/octet-stream"
+        # What a defect raises comes after the body: raised within, it would cut the answer off
+        return StreamingResponse(
+            running.body(), media_type=kind, headers=_HEADERS, background=BackgroundTask(running.result)
+        )
 
     routes = [Route("/", show), Route("/request", reply, methods=["POST"])]
     return _Guard(Starlette(routes=routes), token=token, cookie=cookie, port=port)
 
 
-async def _messages(session: AppSession, content: Any, image: bytes) -> AsyncIterator[bytes]:
-    """The body that answers a request: messages of how far it is, then the answer, whatever happens.
+class _Run:
+    """A request that is answered in a thread of its own."""
 
-    Args:
-        session: What is shown.
-        content: As `AppSession.answer` takes it.
-        image: The bytes of an image file.
+    def __init__(self, session: AppSession, content: Any, image: bytes) -> None:
+        """Begin.
 
-    Yields:
-        Messages, as `packed` makes them; only the last one has no `progress`.
-    """
-    from starlette.concurrency import run_in_threadpool
+        Args:
+            session: What is shown.
+            content: As `AppSession.answer` takes it.
+            image: The bytes of an image file.
+        """
+        from starlette.concurrency import run_in_threadpool
 
-    loop, waiting = asyncio.get_running_loop(), asyncio.Queue[bytes | None]()
+        self._session, self._content, self._image = session, content, image
+        self._loop, self._made = asyncio.get_running_loop(), asyncio.Queue[bytes | None]()
+        self._running = asyncio.ensure_future(run_in_threadpool(self._answer))
 
-    def put(made: bytes | None) -> None:
-        with suppress(RuntimeError):  # the loop of a server that ended meanwhile
-            loop.call_soon_threadsafe(waiting.put_nowait, made)
+    async def body(self) -> AsyncIterator[bytes]:
+        """What answers: messages of how far it is, then the answer, whatever happens.
 
-    def run() -> None:
-        answer: Answer = {"id": content.get("id") if isinstance(content, dict) else None, "error": _DEFECT}, []
+        Yields:
+            Messages, as `packed` makes them; only the last one has no `progress`.
+        """
+        while (made := await self._made.get()) is not None:
+            yield made
+
+    async def result(self) -> None:
+        """Waits for the end, and raises what a defect raised."""
+        await self._running
+
+    def _answer(self) -> None:
+        number = self._content.get("id") if isinstance(self._content, dict) else None
+        answer = packed({"id": number, "error": _DEFECT})
         try:
-            answer = session.answer(content, image, lambda told: put(packed(told)))
+            answer = packed(*self._session.answer(self._content, self._image, lambda each: self._put(packed(each))))
         finally:
-            put(packed(*answer))
-            put(None)
+            self._put(answer)
+            self._put(None)
 
-    running = asyncio.ensure_future(run_in_threadpool(run))
-    while (made := await waiting.get()) is not None:
-        yield made
-    await running
+    def _put(self, made: bytes | None) -> None:
+        with suppress(RuntimeError):  # the loop of a server that ended meanwhile
+            self._loop.call_soon_threadsafe(self._made.put_nowait, made)
 
 
 class _Guard:

@@ -1,6 +1,7 @@
 """What the page of a local server asks for: an answer about an image, and all that its explorer asks for."""
 
 import json
+import math
 import struct
 import threading
 from collections import deque
@@ -11,7 +12,14 @@ from typing import Any, Final
 
 from lvlmscope.capture.trace_one import trace
 from lvlmscope.errors import LvlmscopeError, ModelInputError, first_line, message
-from lvlmscope.explorer.requests import RUN_ERRORS, Answer, LiveExplorer, Told, ignore, telling
+from lvlmscope.explorer.requests import (
+    RUN_ERRORS,
+    Answer,
+    LiveExplorer,
+    ProgressListener,
+    no_progress,
+    sending_progress,
+)
 from lvlmscope.models.loaded_model import LoadedModel
 
 __all__ = ["AppSession", "packed", "unpacked"]
@@ -47,13 +55,13 @@ class AppSession:
         self._shown: deque[LiveExplorer] = deque(maxlen=_KEPT)
         self._one_run = threading.Lock()
 
-    def answer(self, content: Any, image: bytes = b"", told: Told = ignore) -> Answer:
+    def answer(self, content: Any, image: bytes = b"", on_progress: ProgressListener = no_progress) -> Answer:
         """The answer to a request.
 
         Args:
             content: `id` and the kind `"ask"`, with `prompt` and `max_new_tokens`; or as for `LiveExplorer.answer`.
             image: The bytes of an image file, of one who asks.
-            told: Takes messages of how far an answer is, as `telling` gives them.
+            on_progress: Takes messages of how far an answer is, as `sending_progress` gives them.
 
         Returns:
             As for `LiveExplorer.answer`; to a question the `document` of its answer.
@@ -64,10 +72,10 @@ class AppSession:
             return self._looked_at(content)
         with self._one_run:
             if content["kind"] != "ask":
-                return self._looked_at(content, told)
+                return self._looked_at(content, on_progress)
             try:
-                with telling(content.get("id"), told):
-                    return {"id": content.get("id"), "document": self._asked(content, image)}, []
+                shown = self._asked(content, image, on_progress)
+                return {"id": content.get("id"), "document": shown}, []
             except RUN_ERRORS as error:
                 return {"id": content.get("id"), "error": first_line(error, 1000)}, []
 
@@ -88,23 +96,30 @@ class AppSession:
         if self.ended.is_set():
             raise _EndedError("The server has been ended.")
 
-    def _looked_at(self, content: dict[str, Any], told: Told = ignore) -> Answer:
+    def _looked_at(self, content: dict[str, Any], on_progress: ProgressListener = no_progress) -> Answer:
         for each in tuple(self._shown):
             if each.shows(content.get("document")):
-                return each.answer(content, told)
+                return each.answer(content, on_progress)
         text = message("a request for an earlier answer", "one of the latest answers", "ask again", task="show a trace")
         return {"id": content.get("id"), "error": text}, []
 
-    def _asked(self, content: dict[str, Any], image: bytes) -> dict[str, Any]:
+    def _asked(self, content: dict[str, Any], image: bytes, on_progress: ProgressListener) -> dict[str, Any]:
         """Traces an answer; the image comes as bytes only, so that a page names no file or address to read."""
         prompt, length = content["prompt"], content["max_new_tokens"]
         if not isinstance(prompt, str) or not isinstance(length, int) or isinstance(length, bool):
             got = f"a prompt of type {type(prompt).__name__}, max_new_tokens={length!r}"[:200]
             raise ModelInputError(message(got, "a text and a whole number", "write both", task=_ASKED))
-        traced = trace(self.model, image, prompt, max_new_tokens=length, progress=False, **self._kept)
+        with sending_progress(content.get("id"), on_progress):
+            traced = trace(self.model, image, prompt, max_new_tokens=length, progress=False, **self._kept)
         shown = LiveExplorer(traced, self.model, numbers=self._numbers)
         self._shown.append(shown)
         return shown.values
+
+
+def _number(text: str) -> float:
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text}, which is no number of JSON")
+    return float(text)
 
 
 def packed(content: dict[str, Any], buffers: Iterable[bytes] = ()) -> bytes:
@@ -131,7 +146,7 @@ def unpacked(body: bytes) -> tuple[Any, bytes]:
         end = _LENGTH.size + length
         if len(body) < end:
             raise ValueError(f"less than its {end:,}")
-        return json.loads(body[_LENGTH.size : end]), body[end:]
+        return json.loads(body[_LENGTH.size : end], parse_constant=_number, parse_float=_number), body[end:]
     except (struct.error, ValueError, RecursionError) as error:
         got, expected = f"a body of {len(body):,} bytes ({first_line(error)})", "a length, JSON, and the image"
         raise ModelInputError(message(got, expected, "load the page again", task=_ASKED)) from error

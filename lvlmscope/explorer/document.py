@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Final
 
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
@@ -72,10 +73,7 @@ def describe_document(
     for shown in (trace,) if other is None else (trace, other):
         require_trace(shown)
     if isinstance(diagnosis, Diagnosis) and diagnosis.answer_tokens != trace.answer_tokens:
-        got, expected = (f"{each.answer[:60]!r} in {len(each.answer_tokens)} tokens" for each in (diagnosis, trace))
-        raise ModelInputError(
-            message(f"a diagnosis of {got}", f"one of {expected}", "diagnose this trace", task="show a trace")
-        )
+        raise ModelInputError(_of_another_answer(diagnosis.answer_tokens, trace.answer_tokens))
     if other is not None and (trace.layer_indices, trace.num_heads) != (other.layer_indices, other.num_heads):
         sizes = [f"{t.num_layers} x {t.num_heads}" for t in (trace, other)]
         got = f"{' and '.join(sizes)} layers x heads, or other layer numbers"
@@ -130,6 +128,17 @@ def with_parts(made: Document) -> dict[str, Any]:
         side["notes"] += part.get("notes", [])
         side |= {name: part[name] for name in ("diagnosis", "lens") if name in part}
     return values | {"later": []}
+
+
+def _of_another_answer(diagnosed: tuple[str, ...], shown: tuple[str, ...]) -> str:
+    step, pair = next((at, each) for at, each in enumerate(zip_longest(diagnosed, shown)) if each[0] != each[1])
+    got, expected = ("none" if token is None else repr(token[:60]) for token in pair)
+    return message(
+        f"a diagnosis of another answer, whose token {step} is {got}",
+        f"one whose token {step} is {expected}",
+        "diagnose this trace",
+        task="show a trace",
+    )
 
 
 def _marks_of(marks: Marks, word_maps: WordMaps, first: Trace) -> Iterable[Any]:

@@ -19,10 +19,18 @@ from lvlmscope.explorer.word_maps import WordMaps
 from lvlmscope.interface.progress import listening
 from lvlmscope.traces.trace import Trace
 
-__all__ = ["RUN_ERRORS", "Answer", "LiveExplorer", "Told", "answer_request", "ignore", "telling"]
+__all__ = [
+    "RUN_ERRORS",
+    "Answer",
+    "LiveExplorer",
+    "ProgressListener",
+    "answer_request",
+    "no_progress",
+    "sending_progress",
+]
 
 Answer = tuple[dict[str, Any], list[bytes]]
-Told = Callable[[dict[str, Any]], None]  # takes messages that come before an answer
+ProgressListener = Callable[[dict[str, Any]], None]  # takes messages that come before an answer
 _SECONDS: Final = 0.1  # between two of them
 RUN_ERRORS: Final = (LvlmscopeError, MemoryError, torch.OutOfMemoryError, LookupError, TypeError)
 
@@ -48,17 +56,17 @@ def answer_request(made: Document, content: Any) -> Answer:
     return {"id": number}, [np.ascontiguousarray(values, dtype="<f4").tobytes()]
 
 
-def ignore(_: dict[str, Any]) -> None:
-    """Who takes no messages before an answer."""
+def no_progress(_: dict[str, Any]) -> None:
+    """A listener that does nothing with the messages."""
 
 
 @contextmanager
-def telling(number: Any, told: Told) -> Iterator[None]:
+def sending_progress(number: Any, on_progress: ProgressListener) -> Iterator[None]:
     """Inside, messages say how far an answer's tokens are: `progress`, the tokens begun and how many at most.
 
     Args:
         number: The `id` of the request.
-        told: Takes the messages, some a second; in the last one there is None for how many.
+        on_progress: Takes the messages, some a second; in the last one there is None for how many.
 
     Yields:
         Nothing.
@@ -70,7 +78,7 @@ def telling(number: Any, told: Told) -> Iterator[None]:
         now = time.monotonic()
         if total is None or now - latest >= _SECONDS:
             latest = now
-            told({"id": number, "progress": [done, total]})
+            on_progress({"id": number, "progress": [done, total]})
 
     with listening(heard):
         yield
@@ -115,13 +123,13 @@ class LiveExplorer:
         """Whether a document of that number is the first one or the latest."""
         return number in self._documents
 
-    def answer(self, content: Any, told: Told = ignore) -> Answer:
+    def answer(self, content: Any, on_progress: ProgressListener = no_progress) -> Answer:
         """The answer to a request of the page.
 
         Args:
             content: As for `answer_request`, with the number of its `document`; or `id`, the kind `"run"` and a
                 `stack`, as `made_stack` takes it; or the kind `"file"` and a `side`.
-            told: Takes messages of how far a run is, as `telling` gives them.
+            on_progress: Takes messages of how far a run is, as `sending_progress` gives them.
 
         Returns:
             As for `answer_request`; to a run the `document` of both traces, or an `error` of one sentence; to a file
@@ -129,8 +137,8 @@ class LiveExplorer:
         """
         if isinstance(content, dict) and content.get("kind") == "run":
             try:
-                with telling(content.get("id"), told):
-                    return {"id": content.get("id"), "document": self.run(content.get("stack"))}, []
+                shown = self.run(content.get("stack"), number=content.get("id"), on_progress=on_progress)
+                return {"id": content.get("id"), "document": shown}, []
             except RUN_ERRORS as error:
                 return {"id": content.get("id"), "error": first_line(error, 1000)}, []
         number = content.get("document", self._first) if isinstance(content, dict) else self._first
@@ -154,11 +162,13 @@ class LiveExplorer:
             shown.save(file)
             return {"id": number}, [file.read_bytes()]
 
-    def run(self, stack: Any) -> dict[str, Any]:
+    def run(self, stack: Any, *, number: Any = None, on_progress: ProgressListener = no_progress) -> dict[str, Any]:
         """Traces again under interventions and shows both.
 
         Args:
             stack: As `made_stack` takes it.
+            number: The `id` of the request.
+            on_progress: As for `answer`.
 
         Returns:
             The values of the document of both traces.
@@ -166,12 +176,13 @@ class LiveExplorer:
         Raises:
             LvlmscopeError: As for `made_stack` and `trace_again`.
         """
-        after = trace_again(self.trace, self.model, made_stack(stack))
+        with sending_progress(number, on_progress):
+            after = trace_again(self.trace, self.model, made_stack(stack))
         made = self._describe(self.trace, after, model=self.model)
-        number = next(self._numbers)
-        self._documents = {self._first: self._documents[self._first], number: made}
+        document = next(self._numbers)
+        self._documents = {self._first: self._documents[self._first], document: made}
         self.latest = after
-        return made.values | {"live": {"document": number}}
+        return made.values | {"live": {"document": document}}
 
 
 def _values(word_maps: WordMaps, content: dict[str, Any]) -> np.ndarray:

@@ -35,6 +35,15 @@ def with_maps(maps: list[int], heads: int = 4) -> Trace:
     return dataclasses.replace(trace, attention=weights)
 
 
+@pytest.fixture(params=[False, True], ids=["at once", "one by one"])
+def _parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads are added and steps correlated in one part, as small traces are, and each by itself."""
+    if request.param:
+        for module in ("attention.sensitive_head_rule", "diagnostics.anchor_drift"):
+            monkeypatch.setattr(f"lvlmscope.{module}._VALUES", 1)
+
+
+@pytest.mark.usefixtures("_parts")
 @pytest.mark.parametrize(("initial", "middle"), [([0, 1], [3, 4]), ((0.0, 0.4), (0.5, 0.7)), ([0], [2, 4])])
 @pytest.mark.parametrize("fraction", [0.25, 0.5])
 def test_anchor_correlation_equals_its_twin(initial, middle, fraction: float) -> None:
@@ -48,6 +57,7 @@ def test_anchor_correlation_equals_its_twin(initial, middle, fraction: float) ->
     assert found.coords["anchor"].values.tolist() == ["r_neg", "r_pos"]
 
 
+@pytest.mark.usefixtures("_parts")
 def test_layer_correlation_equals_its_twin() -> None:
     trace = random_trace(1, layers=4)
     expected = np.array(twin.layer_correlation(*as_lists(trace)))

@@ -21,6 +21,7 @@ from lvlmscope.tiny import scene
 PORT, TOKEN = 8123, "the-token"
 HERE = f"http://127.0.0.1:{PORT}"
 PROMPT = "Describe the image."
+DEFECT = "interrupted, or a defect: the terminal has the traceback"
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n"
 
 
@@ -176,7 +177,24 @@ def test_a_defect_answers_too(known: TestClient, session: AppSession, monkeypatc
         known.post("/request", content=packed({"id": 1, "kind": "ask"}))
     quiet = TestClient(known.app, base_url=HERE, cookies=dict(known.cookies), raise_server_exceptions=False)
     told = unpacked(quiet.post("/request", content=packed({"id": 1, "kind": "ask"})).content)[0]
-    assert told == {"id": 1, "error": "interrupted, or a defect: the terminal has the traceback"}
+    assert told == {"id": 1, "error": DEFECT}
+
+
+@pytest.mark.parametrize("answer", [({"id": 1, "values": float("nan")}, []), ({"id": 1}, [None])])
+def test_an_answer_that_cannot_be_sent_is_a_defect(
+    known: TestClient, session: AppSession, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    monkeypatch.setattr(session, "answer", lambda *_: answer)
+    quiet = TestClient(known.app, base_url=HERE, cookies=dict(known.cookies), raise_server_exceptions=False)
+    assert unpacked(quiet.post("/request", content=packed({"id": 1, "kind": "ask"})).content)[0]["error"] == DEFECT
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_what_no_json_holds_is_refused(known: TestClient, number: str) -> None:
+    text = f'{{"id": {number}, "kind": "ask"}}'.encode()
+    answer = known.post("/request", content=len(text).to_bytes(4, "little") + text)
+    assert answer.status_code == 400
+    assert f"{number}, which is no number of JSON" in answer.text
 
 
 @pytest.mark.usefixtures("unchecked_shapes")

@@ -135,6 +135,24 @@ def test_the_bar_counts_tokens(app: Page, image: Path, monkeypatch: pytest.Monke
     expect(app.locator("[data-role=run-tokens]")).to_be_hidden()
 
 
+def test_a_defect_is_told_from_a_server_that_is_gone(
+    app: Page, image: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(AppSession, "_asked", broken)
+    app.set_input_files("[data-role=file]", image)
+    app.click("[data-role=ask]")
+    expect(app.locator("[data-role=ask-error]")).to_have_text(
+        "interrupted, or a defect: the terminal has the traceback"
+    )
+    monkeypatch.undo()
+    ask(app, image)
+    expect(app.locator(".words")).to_be_visible()
+    assert "a defect" in caplog.text
+
+
 def test_what_is_typed_while_an_answer_is_made_keeps_its_place(app: Page, image: Path) -> None:
     ask(app, image)
     for name in ("DLEAF", "CLVA"):

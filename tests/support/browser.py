@@ -82,13 +82,15 @@ def pixel(page: Page, selector: str, x: float, y: float) -> tuple[int, ...]:
 def note_texts(page: Page, selector: str) -> None:
     """From now on, each text that the element shows is noted, for `noted_texts`."""
     script = """(selector) => {
+        window.textObserver?.disconnect();
         window.notedTexts = [];
         const note = () => {
             const element = document.querySelector(selector);
             const text = element && !element.hidden ? element.textContent : "";
             if (text !== window.notedTexts.at(-1)) window.notedTexts.push(text);
         };
-        new MutationObserver(note).observe(
+        window.textObserver = new MutationObserver(note);
+        window.textObserver.observe(
             document.body, { subtree: true, childList: true, characterData: true, attributes: true });
     }"""
     page.evaluate(script, selector)
