@@ -21,7 +21,7 @@ from lvlmscope.evaluation.paired_differences import Difference
 from lvlmscope.evaluation.result_tables import markdown
 from lvlmscope.interface.paths import path_of
 from lvlmscope.traces.atomic_write import made_folder, whole_file
-from lvlmscope.traces.validated_json import read_json_object
+from lvlmscope.traces.validated_json import read_json_object, require_seal, sealed
 
 __all__ = ["ANSWERS", "RESULTS", "TABLE", "as_json", "load_run", "save_run", "writable_folder"]
 
@@ -112,7 +112,7 @@ def save_run(result: Evaluation, folder: str | os.PathLike[str]) -> Path:
                 pq.write_table(_answer_table(result), file, compression="zstd")
             with whole_file(target / TABLE) as file:
                 file.write_text(markdown(result), encoding="utf-8")
-            results = as_json(result) | {"answers_sha256": _checksum(target / ANSWERS)}
+            results = sealed(as_json(result) | {"answers_sha256": _checksum(target / ANSWERS)})
             with whole_file(target / RESULTS) as file:
                 file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as error:
@@ -170,6 +170,7 @@ def load_run(folder: str | os.PathLike[str]) -> Evaluation:
     if results.get("lvlmscope_evaluation") != _FORMAT:
         got = f"{home / RESULTS} of format {results.get('lvlmscope_evaluation')!r}"
         raise EvaluationError(message(got, f"format {_FORMAT}", "use the version that wrote it"))
+    require_seal(results, str(home / RESULTS), _EXPECTED, EvaluationError)
     try:
         if _checksum(home / ANSWERS) != results.get("answers_sha256"):
             got = f"{home / ANSWERS}, which belongs to another run than {RESULTS} or was changed"

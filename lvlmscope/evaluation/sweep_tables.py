@@ -3,16 +3,17 @@
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from lvlmscope.errors import EvaluationError, first_line, message
+from lvlmscope.errors import EvaluationError, first_line, message, task
 from lvlmscope.evaluation.signal_registry import WordSignal, list_signals, signal_named
 from lvlmscope.evaluation.word_labels import LABELS, LabelledWord
 from lvlmscope.evaluation.word_table import WordTable
-from lvlmscope.traces.validated_json import read_json_object
+from lvlmscope.traces.validated_json import read_json_object, require_seal
 from lvlmscope.traces.word_values import Tokens
 
 __all__ = ["ERRORS", "FORMAT", "IMAGES", "MANIFEST", "WORDS"]
@@ -22,6 +23,7 @@ __all__ += [
     "metadata",
     "part_name",
     "read_manifest",
+    "reading_table",
     "require_tokens",
     "sweep_words",
     "word_batches",
@@ -59,6 +61,8 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     if found.get("lvlmscope_sweep") != FORMAT:
         got = f"{path} of format {found.get('lvlmscope_sweep')!r}"
         raise EvaluationError(message(got, f"format {FORMAT}", "use the version that wrote it", task="read a sweep"))
+    with task("read a sweep"):
+        require_seal(found, str(path), _EXPECTED, EvaluationError)
     return found
 
 
@@ -194,18 +198,38 @@ def image_ids(folder: Path) -> list[str]:
 
 def _batches(folder: Path, name: str, columns: Sequence[str], kept: Any) -> Iterator[Any]:
     """Record batches of the whole parts of one table."""
-    import pyarrow as pa
     import pyarrow.dataset as ds
 
-    try:
-        whole = sorted(path.name for path in (folder / IMAGES).glob("part-*.parquet"))
+    with reading_table(folder / name):
+        named = map(part_name, range(read_manifest(folder)["parts"]))
+        whole = [part for part in named if (folder / IMAGES / part).is_file()]
         if whole:
             table = ds.dataset([folder / name / part for part in whole], format="parquet")
             found = table.to_batches(columns=list(columns), filter=kept)
             yield from (batch for batch in found if batch.num_rows)
+
+
+@contextmanager
+def reading_table(table: Path) -> Iterator[None]:
+    """Inside, a file of a table that cannot be read is refused.
+
+    Args:
+        table: The table's folder.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        EvaluationError: A file is damaged or cannot be opened.
+    """
+    import pyarrow as pa
+
+    try:
+        yield
     except (OSError, pa.ArrowInvalid) as error:
-        got = f"{folder / name}: {first_line(error)}"
-        raise EvaluationError(message(got, _EXPECTED, "run the sweep again", task="read a sweep")) from error
+        got = f"{table}: {first_line(error)}"
+        fix = "delete that file and run the same sweep again"
+        raise EvaluationError(message(got, _EXPECTED, fix, task="read a sweep")) from error
 
 
 def _word(row: dict[str, Any]) -> LabelledWord:

@@ -10,10 +10,20 @@ from typing import Any
 
 from lvlmscope.errors import EvaluationError, message
 from lvlmscope.evaluation.run_settings import versions
-from lvlmscope.evaluation.sweep_tables import ERRORS, FORMAT, IMAGES, MANIFEST, WORDS, part_name, read_manifest
+from lvlmscope.evaluation.sweep_tables import (
+    ERRORS,
+    FORMAT,
+    IMAGES,
+    MANIFEST,
+    WORDS,
+    part_name,
+    read_manifest,
+    reading_table,
+)
 from lvlmscope.sweeps.part_files import has_part
 from lvlmscope.sweeps.run_signature import changed
 from lvlmscope.traces.atomic_write import whole_file
+from lvlmscope.traces.validated_json import sealed
 
 __all__ = ["Sweep", "load_sweep", "open_folder", "withdraw"]
 
@@ -68,13 +78,22 @@ class Sweep:
         import pyarrow.dataset as ds
 
         whole = [part_name(number) for number in range(self.num_parts) if has_part(self.folder, number)]
-        return ds.dataset([self.folder / name / part for part in whole], format="parquet")
+        with reading_table(self.folder / name):
+            return ds.dataset([self.folder / name / part for part in whole], format="parquet")
 
     def counts(self) -> dict[str, int]:
-        """Rows of each table, of whole parts."""
+        """Rows of each table, of whole parts.
+
+        Raises:
+            EvaluationError: A file cannot be read.
+        """
         if len(self.missing) == self.num_parts:
             return {WORDS: 0, IMAGES: 0, ERRORS: 0}
-        return {name: self._dataset(name).count_rows() for name in (WORDS, IMAGES, ERRORS)}
+        found = {}
+        for name in (WORDS, IMAGES, ERRORS):
+            with reading_table(self.folder / name):
+                found[name] = self._dataset(name).count_rows()
+        return found
 
 
 def load_sweep(folder: str | os.PathLike[str]) -> Sweep:
@@ -113,9 +132,9 @@ def open_folder(folder: Path, signature: Mapping[str, Any], facts: Mapping[str, 
         if foreign := [name for name in (WORDS, IMAGES, ERRORS) if (folder / name).exists()]:
             got = f"{folder} with {', '.join(foreign)} and without {MANIFEST}"
             raise EvaluationError(message(got, "an empty folder, or one of a sweep", "choose another", task=doing))
-        whole = {"lvlmscope_sweep": FORMAT, "signature": signature, **facts, "versions": versions()}
+        whole = sealed({"lvlmscope_sweep": FORMAT, "signature": signature, **facts, "versions": versions()})
         with whole_file(path) as file:
-            file.write_text(json.dumps(whole, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+            file.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     found = load_sweep(folder)
     given = json.loads(json.dumps(signature, default=str))  # as the file holds it
     if different := changed(found.manifest["signature"], given):

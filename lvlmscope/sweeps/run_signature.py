@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import torch
+from PIL.Image import Image
 
 from lvlmscope import __version__
 from lvlmscope.evaluation.datasets.items import Dataset
@@ -24,6 +27,9 @@ def signature_of(
 ) -> dict[str, Any]:
     """Model, data, signals, interventions, options and schema, as JSON values.
 
+    Images count by their sizes in bytes where they are files, else by their pixels or bytes; those that a function
+    gives by how the data set says that they are disturbed.
+
     The device and the batch size are no part of it: they change values by rounding alone, and every row says its batch.
 
     Args:
@@ -31,11 +37,21 @@ def signature_of(
         signals: By name, whether it has layers.
     """
     described = {name: text for name, text in describe_model(model).items() if name != "device"}
+    processor, bare = model.processor, unwrap(model)
+    asked: Any = bare.generation_config
+    prepared = {"class": type(processor).__name__, "template": getattr(processor, "chat_template", None)}
+    if (images := getattr(processor, "image_processor", None)) is not None:
+        prepared["images"] = images.to_dict()
+    words = {"vocabulary": dataset.vocabulary, "relations": dataset.relations, "safe": dataset.safe_words}
     return {
         "schema": FORMAT,
         "lvlmscope": __version__,
         "model": described | {"weights": model_fingerprint(model)},
+        "processor": _digest(prepared),
+        "generation_config": _digest(asked.to_diff_dict()),
         "data": dataset.fingerprint,
+        "images": _images(dataset),
+        "words": _digest({name: repr(value) for name, value in words.items()}),
         "signals": dict(signals),
         "interventions": [each.describe() for each in settings.interventions],
         "options": {
@@ -46,6 +62,27 @@ def signature_of(
             "generation": {name: str(value) for name, value in sorted(settings.generation.items())},
         },
     }
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _images(dataset: Dataset) -> str:
+    each = {item.image_id: item.image for item in dataset.items}
+    marks = {name: _mark(image) for name, image in each.items()}
+    return _digest({"marks": marks, "disturbed": dataset.source.get("disturbed")})
+
+
+def _mark(image: Any) -> str:
+    if isinstance(image, str | os.PathLike):
+        file = Path(image)
+        return f"{file.stat().st_size} bytes" if file.is_file() else str(image)
+    if isinstance(image, bytes):
+        return hashlib.sha256(image).hexdigest()
+    if isinstance(image, Image):
+        return f"{image.mode} {image.size} {hashlib.sha256(image.tobytes()).hexdigest()}"
+    return ""
 
 
 def model_fingerprint(model: Any) -> str:

@@ -1,7 +1,9 @@
 """Files written whole or not at all: under a temporary name in the same folder, then renamed; folders without them."""
 
+import errno
 import hashlib
 import os
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -26,7 +28,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         removed an hour later, with the next write of the same file.
 
     Raises:
-        OSError: The folder does not exist or cannot be written to, or `path` is a folder.
+        OSError: The folder does not exist or cannot be written to, or `path` is a folder, a device, a pipe or a socket.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "a.txt"
@@ -36,14 +38,19 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     ('whole', 1)
     """
     target = Path(os.path.realpath(path))  # a link stays a link
+    mode = (
+        target.stat().st_mode if target.exists() else None
+    )  # a name that is too long is refused before anything is made
+    if mode is not None and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "a device, pipe or socket is no file to be replaced", str(target))
     mark = hashlib.sha256(target.name.encode()).hexdigest()[:12]
     _remove_leftovers(target.parent, mark)
     temporary = target.parent / f".{mark}-{uuid.uuid4().hex}.part"  # shorter than most names: no limit of length is met
     temporary.touch(exist_ok=False)
-    mode = target.stat().st_mode if target.is_file() else temporary.stat().st_mode
+    own = temporary.stat().st_mode
     try:
         yield temporary
-        temporary.chmod(mode)  # safetensors writes for the owner alone
+        temporary.chmod(own if mode is None else mode)  # safetensors writes for the owner alone
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,6 +1,8 @@
 """JSON of files that others may have altered: a limit on its size, and a schema that names the first wrong field."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -10,10 +12,11 @@ from lvlmscope.errors import LvlmscopeError, message
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["MAX_JSON_BYTES", "STRICT", "read_json_object", "validated"]
+__all__ = ["MAX_JSON_BYTES", "STRICT", "read_json_object", "require_seal", "sealed", "validated"]
 
 MAX_JSON_BYTES: Final = 32 * 2**20
 STRICT: Final = {"extra": "forbid", "strict": True}
+_SEAL: Final = "sha256"
 Schema = TypeVar("Schema")
 
 
@@ -35,7 +38,7 @@ def read_json_object(path: Path, expected: str, error: type[LvlmscopeError]) -> 
         if path.stat().st_size > MAX_JSON_BYTES:
             got = f"{path.name} of {path.stat().st_size:,} bytes"
             raise error(message(got, f"{expected}, of at most {MAX_JSON_BYTES:,} bytes", "check the path"))
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as cause:
         if isinstance(cause, LvlmscopeError):
             raise
@@ -43,6 +46,44 @@ def read_json_object(path: Path, expected: str, error: type[LvlmscopeError]) -> 
     if not isinstance(found, dict):
         raise error(message(f"{path.name}, which holds a {type(found).__name__}", expected, "check the path"))
     return found
+
+
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with a checksum of themselves, for a file that only this package writes.
+
+    Args:
+        values: JSON values; anything else is written as its text.
+
+    Returns:
+        JSON values, as reading the file gives them.
+
+    >>> require_seal(sealed({"parts": 3}), "a.json", "a file of ours", ValueError)
+    >>> require_seal(sealed({"parts": 3}) | {"parts": 4}, "a.json", "a file of ours", ValueError)
+    Traceback (most recent call last):
+    ValueError: got a.json, which was changed after it was written; expected: a file of ours; write it again.
+    """
+    plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    return plain | {_SEAL: _digest(plain)}
+
+
+def require_seal(values: Mapping[str, Any], name: str, expected: str, error: type[Exception]) -> None:
+    """Refuses values that are not as `sealed` gave them: any field that was changed, lost or added.
+
+    Args:
+        values: The JSON values of a file.
+        name: The file's, for messages.
+        expected: What it should be, for messages.
+        error: Class of the error raised.
+
+    Raises:
+        Exception: They differ; of the class given.
+    """
+    if values.get(_SEAL) != _digest({key: value for key, value in values.items() if key != _SEAL}):
+        raise error(message(f"{name}, which was changed after it was written", expected, "write it again"))
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def validated(schema: type[Schema], values: dict[str, Any] | str, expected: str, error: type[LvlmscopeError]) -> Schema:

@@ -123,6 +123,7 @@ def test_a_model_is_run_on_ones_own_data(coco: CocoFiles, tmp_path: Path) -> Non
     ("arguments", "expected"),
     [
         (("pope",), "pope without DATA"),
+        (("chair", "tiny-chair"), "got chair tiny-chair; expected: a file or folder; run lvlmscope eval tiny-chair"),
         (("tiny-chair", "--grid", "dleaf:gamma=0.5"), "got 'dleaf:gamma=0.5' without alternatives"),
         (("tiny-chair", "--grid", "dleaf:gamma=0.5|"), "got 'gamma=0.5|' with an empty value"),
         (("tiny-chair", "--grid", "dleaf:gamma=0.5|0.5"), "got a setting twice"),

@@ -133,6 +133,13 @@ def test_the_folder_holds_all_of_it(run: tuple[Evaluation, Path]) -> None:
 def test_a_run_that_is_not_whole_is_refused(run: tuple[Evaluation, Path], tmp_path: Path) -> None:
     result, _ = run
     save_run(result, tmp_path)
+    told = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    for change in ({"items": -1}, {"rows": None}, {"comparisons": []}, {"name": "another"}):
+        (tmp_path / "results.json").write_text(json.dumps(told | change), encoding="utf-8")
+        with pytest.raises(EvaluationError, match=r"results\.json, which was changed after it was written"):
+            load_run(tmp_path)
+    (tmp_path / "results.json").write_text(json.dumps(told), encoding="utf-8")
+    assert load_run(tmp_path).name == result.name
     (tmp_path / "answers.parquet").write_bytes((tmp_path / "answers.parquet").read_bytes() + b"0")
     with pytest.raises(EvaluationError, match=r"which belongs to another run than results.json"):
         load_run(tmp_path)

@@ -3,8 +3,10 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from sklearn.metrics import roc_auc_score
 
 import lvlmscope as lv
 from lvlmscope.errors import EvaluationError, ModelInputError, OutputError, UnsupportedOptionError
-from lvlmscope.evaluation import Dataset, bundled_dataset, label_words
+from lvlmscope.evaluation import Dataset, bundled_dataset, disturbed, label_words
 from lvlmscope.evaluation.datasets.items import Item
 from lvlmscope.sweeps import part_run
 from lvlmscope.sweeps.image_folder import read_image_folder
@@ -163,12 +165,82 @@ def test_other_weights_data_and_schemas_are_refused(
             lv.sweep(model, data, sampled.folder, **SAMPLED)
     finally:
         weight.data.view(-1)[0] = first
-    with pytest.raises(EvaluationError, match="made with other data;"):
+    with pytest.raises(EvaluationError, match="made with other data, images;"):
         lv.sweep(model, replace(data, items=data.items[:8]), sampled.folder, **SAMPLED)
     manifest = json.loads((sampled.folder / "sweep.json").read_text(encoding="utf-8"))
     (tmp_path / "sweep.json").write_text(json.dumps(manifest | {"lvlmscope_sweep": 99}), encoding="utf-8")
     with pytest.raises(EvaluationError, match="of format 99; expected: format 2; use the version that wrote it"):
         lv.sweep(model, data, tmp_path, **SAMPLED)
+
+
+@pytest.mark.parametrize(
+    "change", [{"parts": 10**9}, {"parts": -1}, {"layers": None}, {"settings": {}}, {"signals": ["x"]}, {"more": 1}]
+)
+def test_a_manifest_that_was_changed_is_refused(
+    model: lv.LoadedModel, data: Dataset, sampled: lv.Sweep, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    shutil.copytree(sampled.folder, tmp_path, dirs_exist_ok=True)
+    manifest = json.loads((tmp_path / "sweep.json").read_text(encoding="utf-8"))
+    (tmp_path / "sweep.json").write_text(json.dumps(manifest | change), encoding="utf-8")
+    readers: list[Callable[[], Any]] = [
+        lambda: lv.load_sweep(tmp_path),
+        lambda: lv.aggregate(tmp_path, "log_prob", by="word"),
+        lambda: lv.sweep(model, data, tmp_path, **SAMPLED),
+    ]
+    for read in readers:
+        with pytest.raises(EvaluationError, match=r"sweep\.json, which was changed after it was written"):
+            read()
+
+
+def test_a_damaged_table_is_refused_and_its_part_done_again(
+    model: lv.LoadedModel, data: Dataset, sampled: lv.Sweep, tmp_path: Path
+) -> None:
+    shutil.copytree(sampled.folder, tmp_path, dirs_exist_ok=True)
+    damaged = tmp_path / "words" / "part-000000.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    swept = lv.load_sweep(tmp_path)
+    for read in (swept.counts, lambda: swept.words, lambda: lv.aggregate(tmp_path, "log_prob", by="word")):
+        with pytest.raises(EvaluationError, match=r"words: .*delete that file and run the same sweep again"):
+            read()
+    damaged.unlink()
+    assert swept.missing == (0,)
+    again = lv.sweep(model, data, tmp_path, **SAMPLED)
+    assert again.finished
+    assert again.words.to_table().equals(sampled.words.to_table())
+
+
+def test_a_part_that_is_not_the_sweeps_is_not_read(sampled: lv.Sweep, tmp_path: Path) -> None:
+    shutil.copytree(sampled.folder, tmp_path, dirs_exist_ok=True)
+    for table in ("words", "images", "errors"):
+        shutil.copy(tmp_path / table / "part-000000.parquet", tmp_path / table / "part-000077.parquet")
+    assert lv.load_sweep(tmp_path).counts() == sampled.counts()
+    assert lv.aggregate(tmp_path, "log_prob", by="word").equals(lv.aggregate(sampled.folder, "log_prob", by="word"))
+
+
+def test_other_images_settings_and_preparation_are_refused(
+    model: lv.LoadedModel, data: Dataset, sampled: lv.Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(EvaluationError, match="made with other images;"):
+        lv.sweep(model, disturbed(data, noise=0.5), sampled.folder, **SAMPLED)
+    with monkeypatch.context() as patched:
+        patched.setattr(model.model.generation_config, "repetition_penalty", 2.0)
+        with pytest.raises(EvaluationError, match="made with other generation_config;"):
+            lv.sweep(model, data, sampled.folder, **SAMPLED)
+    with monkeypatch.context() as patched:
+        patched.setattr(model.processor.image_processor, "image_mean", [0.1] * 3)
+        with pytest.raises(EvaluationError, match="made with other processor;"):
+            lv.sweep(model, data, sampled.folder, **SAMPLED)
+
+
+def test_other_files_under_the_same_names_are_refused(model: lv.LoadedModel, tmp_path: Path) -> None:
+    folder, out = tmp_path / "images", tmp_path / "out"
+    folder.mkdir()
+    for size in (40, 60):
+        Image.effect_noise((size, size), 90).convert("RGB").save(folder / "one.png")
+        if size == 40:
+            lv.sweep(model, read_image_folder(folder), out, **SHORT)
+    with pytest.raises(EvaluationError, match="made with other images;"):
+        lv.sweep(model, read_image_folder(folder), out, **SHORT)
 
 
 def test_a_full_disk_is_named_and_the_sweep_goes_on_later(

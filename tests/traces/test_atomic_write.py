@@ -67,3 +67,18 @@ def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path) -> 
     young.write_text("in the making")
     with whole_file(target):
         assert young.exists()
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="no file to be replaced"), whole_file(pipe):
+        pass
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_a_name_that_is_too_long_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="too long"), whole_file(tmp_path / ("a" * 300)):
+        pass
+    assert list(tmp_path.iterdir()) == []

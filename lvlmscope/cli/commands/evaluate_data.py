@@ -154,6 +154,9 @@ def _dataset(given: Mapping[str, Any]) -> Dataset:
         options["vocabulary"] = coco_vocabulary() if given["words"] == "coco" else chair_synonyms(given["words"])
     if given["subtask"]:
         options["subtasks"] = tuple(given["subtask"])
+    if str(given["data"]) in BUNDLED and not given["data"].exists():
+        fix = f"run lvlmscope eval {given['data']}"
+        raise EvaluationError(message(f"{what} {given['data']}", "a file or folder", fix, task="evaluate"))
     data = read_dataset(what, given["data"], given["images"], seed=seed, **options)
     return data if n is None else data.sample(n, seed)
 
