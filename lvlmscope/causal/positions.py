@@ -1,6 +1,7 @@
 """Which key positions and which query rows a cut is between, by name, by box or by number."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -48,7 +49,10 @@ def keys_named(trace: Trace, keys: Keys, image_index: int, *, name: str = "from_
         if not 0 <= image_index < len(trace.layout.images):
             got, expected = f"image {image_index}", f"0 to {len(trace.layout.images) - 1}"
             raise ModelInputError(message(got, expected, "choose another"))
-        left, top, right, bottom = (float(edge) for edge in keys)
+        edges: tuple[Any, ...] = keys
+        if not all(isinstance(edge, Real) and not isinstance(edge, bool) for edge in edges):
+            raise _refused(name, keys, "four numbers: left, top, right, bottom", "a box of something else")
+        left, top, right, bottom = (float(edge) for edge in edges)
         found = trace.layout.keys_in(image_index, (left, top, right, bottom))
     else:
         found = _at(name, keys, len(trace.tokens))

@@ -12,7 +12,7 @@ from lvlmscope.evaluation.captioning import Answers
 from lvlmscope.evaluation.comparison import Evaluation, Role, Row, compare_rows
 from lvlmscope.evaluation.datasets import Dataset
 from lvlmscope.evaluation.datasets.bundled import require_dataset
-from lvlmscope.evaluation.datasets.items import Metric
+from lvlmscope.evaluation.datasets.items import Metric, half_a_character
 from lvlmscope.evaluation.intervention_labels import Stack, labelled_stacks
 from lvlmscope.evaluation.item_answers import answer_items, require_turns
 from lvlmscope.evaluation.item_counts import caption_vocabulary, count_answers, described
@@ -149,6 +149,12 @@ def score_answers(
     require_kind("answers", answers, Mapping, "a dictionary of a label's texts")
     if not answers:
         raise EvaluationError(message("no answers", "a list of texts by label", "pass {'plain': [...]}"))
+    for label, texts in answers.items():
+        each: tuple[object, ...] = (label, *texts)
+        wrong = [text for text in each if not isinstance(text, str) or half_a_character(text)]
+        if wrong:
+            got, fix = f"{wrong[0]!r:.80} among labels and answers", "pass {'plain': ['An answer.', ...]}"
+            raise EvaluationError(message(got, "Unicode texts", fix))
     chosen: Metric = metric or data.metric
     with nullcontext() if out is None else writable_folder(out):
         rows = [

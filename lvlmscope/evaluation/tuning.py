@@ -14,6 +14,7 @@ from lvlmscope.evaluation.labelled_images import MAX_NEW_TOKENS, Example, known_
 from lvlmscope.evaluation.metrics.vocabulary import Vocabulary
 from lvlmscope.evaluation.metrics.yes_no import Parser
 from lvlmscope.evaluation.paired_differences import ratio_values
+from lvlmscope.evaluation.tuning_space import require_space
 from lvlmscope.interface.declared_types import Range
 from lvlmscope.interface.parameter_checks import checked
 from lvlmscope.interventions.registry import intervention_class
@@ -127,7 +128,7 @@ def tune(
     parser: Parser = "strict",
     max_new_tokens: Annotated[int, Range(ge=1)] | None = None,
     batch_size: Annotated[int, Range(ge=1)] = 100,
-    seed: int = 0,
+    seed: Annotated[int, Range(ge=0, le=2**32 - 1)] = 0,
     processor: Any = None,
     progress: Callable[[Trial], None] | None = None,
 ) -> Tuning:
@@ -174,6 +175,7 @@ def tune(
     _require_arguments(progress, space=space, fixed=fixed, max_loss=max_loss)
     data = _dataset(model, examples, words)
     kind, where = _varied(intervention, space)
+    require_space(kind, where, fixed or {})
     if not where or trials < 1:
         got = f"{len(where)} parameters to vary, {trials} trials"
         raise EvaluationError(message(got, "at least one of each", "pass space= and trials="))
@@ -211,7 +213,10 @@ def _varied(
     intervention: str | type[Intervention], space: Mapping[str, Any] | None
 ) -> tuple[type[Intervention], dict[str, Any]]:
     """The intervention's class, and what its parameters are drawn from."""
-    kind = intervention_class(intervention) if isinstance(intervention, str) else intervention
+    kind: Any = intervention_class(intervention) if isinstance(intervention, str) else intervention
+    if not isinstance(kind, type):
+        got, fix = f"{intervention!r:.80}", "pass its class: its parameters are what is tuned"
+        raise EvaluationError(message(got, "an intervention's name or class", fix))
     card = getattr(kind, "card", None)
     return kind, dict(space if space is not None else card.search_space if card else {})
 

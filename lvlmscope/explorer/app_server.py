@@ -7,6 +7,7 @@ import hmac
 import html
 import secrets
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
 from lvlmscope.errors import MissingExtraError, ModelInputError, OutputError, message
-from lvlmscope.explorer.app_session import AppSession, packed, unpacked
+from lvlmscope.explorer.app_session import AppSession, EndedError, packed, unpacked
 from lvlmscope.explorer.page_script import START_APP, page_script, page_style
 from lvlmscope.traces.image_sources import MAX_BYTES
 
@@ -161,16 +162,21 @@ class _Run:
 
         self._session, self._content, self._image = session, content, image
         self._loop, self._made = asyncio.get_running_loop(), asyncio.Queue[bytes | None]()
+        self._left = threading.Event()
         self._running = asyncio.ensure_future(run_in_threadpool(self._answer))
 
     async def body(self) -> AsyncIterator[bytes]:
         """What answers: messages of how far it is, then the answer, whatever happens.
 
         Yields:
-            Messages, as `packed` makes them; only the last one has no `progress`.
+            Messages, as `packed` makes them; only the last one has no `progress`. Left early, as by a page that is
+            closed, the run ends at its next token.
         """
-        while (made := await self._made.get()) is not None:
-            yield made
+        try:
+            while (made := await self._made.get()) is not None:
+                yield made
+        finally:
+            self._left.set()
 
     async def result(self) -> None:
         """Waits for the end, and raises what a defect raised."""
@@ -180,10 +186,15 @@ class _Run:
         number = self._content.get("id") if isinstance(self._content, dict) else None
         answer = packed({"id": number, "error": _DEFECT})
         try:
-            answer = packed(*self._session.answer(self._content, self._image, lambda each: self._put(packed(each))))
+            answer = packed(*self._session.answer(self._content, self._image, self._progress))
         finally:
             self._put(answer)
             self._put(None)
+
+    def _progress(self, message: dict[str, Any]) -> None:
+        if self._left.is_set():
+            raise EndedError("The page has been closed.")
+        self._put(packed(message))
 
     def _put(self, made: bytes | None) -> None:
         with suppress(RuntimeError):  # the loop of a server that ended meanwhile

@@ -22,15 +22,15 @@ from lvlmscope.explorer.requests import (
 )
 from lvlmscope.models.loaded_model import LoadedModel
 
-__all__ = ["AppSession", "packed", "unpacked"]
+__all__ = ["AppSession", "EndedError", "packed", "unpacked"]
 
 _LENGTH: Final = struct.Struct("<I")  # before the JSON of a body
 _KEPT: Final = 3  # answers that open pages may still show
 _ASKED: Final = "ask a model"
 
 
-class _EndedError(LvlmscopeError):
-    """The server has been ended."""
+class EndedError(LvlmscopeError):
+    """The server has been ended, or nobody waits for a run any more."""
 
 
 class AppSession:
@@ -94,7 +94,7 @@ class AppSession:
 
     def _stop(self, *_: Any) -> None:
         if self.ended.is_set():
-            raise _EndedError("The server has been ended.")
+            raise EndedError("The server has been ended.")
 
     def _looked_at(self, content: dict[str, Any], on_progress: ProgressListener = no_progress) -> Answer:
         for each in tuple(self._shown):
@@ -105,7 +105,7 @@ class AppSession:
 
     def _asked(self, content: dict[str, Any], image: bytes, on_progress: ProgressListener) -> dict[str, Any]:
         """Traces an answer; the image comes as bytes only, so that a page names no file or address to read."""
-        prompt, length = content["prompt"], content["max_new_tokens"]
+        prompt, length = content.get("prompt"), content.get("max_new_tokens")
         if not isinstance(prompt, str) or not isinstance(length, int) or isinstance(length, bool):
             got = f"a prompt of type {type(prompt).__name__}, max_new_tokens={length!r}"[:200]
             raise ModelInputError(message(got, "a text and a whole number", "write both", task=_ASKED))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Final
 
+from lvlmscope.attention.option_checks import require_kind
 from lvlmscope.errors import ModelInputError, ShapeError, message, task
 from lvlmscope.explorer.later_parts import LaterParts
 from lvlmscope.explorer.signal_values import merged
@@ -72,6 +73,7 @@ def describe_document(
     """
     for shown in (trace,) if other is None else (trace, other):
         require_trace(shown)
+    require_kind("diagnosis", diagnosis, (Diagnosis, bool), "a Diagnosis, True or False")
     if isinstance(diagnosis, Diagnosis) and diagnosis.answer_tokens != trace.answer_tokens:
         raise ModelInputError(_of_another_answer(diagnosis.answer_tokens, trace.answer_tokens))
     if other is not None and (trace.layer_indices, trace.num_heads) != (other.layer_indices, other.num_heads):

@@ -75,11 +75,15 @@ def made_stack(stack: Any) -> tuple[Intervention, ...]:
     >>> made_stack([{"name": "DLEAF", "values": {"gamma": 0.5, "layers": "(0.0, 0.5)"}}])[0].layers
     (0.0, 0.5)
     """
-    listed = isinstance(stack, list) and all(isinstance(each, Mapping) for each in stack)
+    listed = isinstance(stack, list) and all(
+        isinstance(each, Mapping) and isinstance(each.get("name"), str) and isinstance(each.get("values", {}), Mapping)
+        for each in stack
+    )
     if not listed or not 0 < len(stack) <= _MOST:
         got = f"{len(stack)} interventions" if listed else type(stack).__name__
-        raise ModelInputError(message(got, f"1 to {_MOST} interventions", "switch some on", task="try an intervention"))
-    return tuple(_made(str(each["name"]), each.get("values", {})) for each in stack)
+        expected = f"1 to {_MOST} interventions with name and values"
+        raise ModelInputError(message(got, expected, "switch some on", task="try an intervention"))
+    return tuple(_made(each["name"], each.get("values", {})) for each in stack)
 
 
 def _made(name: str, values: Mapping[str, Any]) -> Intervention:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from lvlmscope.errors import LvlmscopeError, first_line, message
+from lvlmscope.errors import LvlmscopeError, ModelInputError, first_line, message
 from lvlmscope.explorer.document import Document, describe_document
 from lvlmscope.explorer.intervention_controls import intervention_controls, made_stack
 from lvlmscope.explorer.live_trace import trace_again
@@ -121,7 +121,7 @@ class LiveExplorer:
 
     def shows(self, number: Any) -> bool:
         """Whether a document of that number is the first one or the latest."""
-        return number in self._documents
+        return type(number) is int and number in self._documents
 
     def answer(self, content: Any, on_progress: ProgressListener = no_progress) -> Answer:
         """The answer to a request of the page.
@@ -142,7 +142,7 @@ class LiveExplorer:
             except RUN_ERRORS as error:
                 return {"id": content.get("id"), "error": first_line(error, 1000)}, []
         number = content.get("document", self._first) if isinstance(content, dict) else self._first
-        if number not in self._documents:
+        if not self.shows(number):
             got, fix = "a request for an earlier run", "run it again"
             text = message(got, "the first answer or the latest run", fix, task="show a trace")
             return {"id": content.get("id"), "error": text}, []
@@ -191,7 +191,11 @@ def _values(word_maps: WordMaps, content: dict[str, Any]) -> np.ndarray:
         return word_maps.per_head(name, content["word"])
     if kind == "grid":
         return word_maps.of_word(name, content["word"])
-    chosen = {"layers": range(content["low"], content["high"] + 1), "head": content["head"]}
+    low, high, depth = content["low"], content["high"], word_maps.trace.num_layers
+    if type(low) is not int or type(high) is not int or not 0 <= low <= high < depth:
+        got = f"layers {low!r:.40} to {high!r:.40}"
+        raise ModelInputError(message(got, f"positions 0 to {depth - 1}", "choose among these", task="show a map"))
+    chosen = {"layers": range(low, high + 1), "head": content["head"]}
     if kind == "looked":
         return word_maps.on_cells(name, content["cells"], **chosen)
     if kind == "links":

@@ -225,6 +225,31 @@ def test_wrong_rows_of_a_table(coco: CocoFiles, tmp_path: Path, row: dict[str, A
         read_table(lines(tmp_path / "table.jsonl", row), coco.images)
 
 
+def test_what_no_file_can_hold_is_told_with_its_row(coco: CocoFiles, tmp_path: Path) -> None:
+    questions, name = tmp_path / "q.jsonl", next(coco.images.iterdir()).name
+    row = {"question_id": 1, "image": name, "text": "Is there a dog?", "label": "no"}
+    for changed, expected in (
+        (json.dumps(row | {"question_id": "\ud83d"}), "row 1.*as id; expected: Unicode text"),
+        (json.dumps(row).replace(": 1,", ": " + "1" * 5000 + ","), "row 1: Exceeds the limit"),
+        ("[" * 200_000, "row 1: nested too deep"),
+        (json.dumps(row | {"image": "a" * 304}), "row 1.*name.*too long|row 1.*image"),
+    ):
+        questions.write_text(changed, encoding="utf-8")
+        with pytest.raises(EvaluationError, match=expected):
+            read_questions(questions, coco.images)
+
+
+def test_a_page_that_is_damaged_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "table.parquet"
+    rows = [{"id": str(n), "question": f"Is there a dog {n}?" * 40, "label": "no", "image": "a"} for n in range(60)]
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    whole = bytearray(file.read_bytes())
+    whole[40:440] = b"\xff" * 400
+    file.write_bytes(whole)
+    with pytest.raises(EvaluationError, match="a part that cannot be read"):
+        read_questions(file)
+
+
 def test_images_that_do_not_open_are_found_before_a_model_runs(coco: CocoFiles, tmp_path: Path) -> None:
     (tmp_path / "scene_0.png").write_bytes((coco.images / "scene_0.png").read_bytes()[:400])
     found = read_questions(lines(tmp_path / "asked.jsonl", question(1)), tmp_path)

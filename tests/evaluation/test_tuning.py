@@ -177,6 +177,31 @@ def test_examples_are_pairs_or_objects() -> None:
             tune(None, "dleaf", [pair, wrong])
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"space": {"beta": (0.3, 0.0)}}, r"space=\{'beta': \(0.3, 0.0\)\}; expected: \(low, high\)"),
+        ({"space": {"beta": (0.0, float("inf"))}}, "two finite numbers"),
+        ({"space": {"beta": []}}, "or a list of choices"),
+        ({"space": {"beta": 0.3}}, "or a list of choices"),
+        ({"space": {"nope": (0.1, 0.2)}}, "parameter 'nope' of CLVA"),
+        ({"fixed": {"nope": 1}}, "parameter 'nope' of CLVA"),
+        ({"space": {"beta": (0.1, 0.2)}, "fixed": {"beta": 0.1}}, "beta in space= and fixed="),
+    ],
+)
+def test_a_space_that_cannot_be_searched_is_refused(options: dict[str, Any], expected: str) -> None:
+    with pytest.raises(EvaluationError, match=expected):
+        tune(load("tiny", check=False), CLVA, scenes("neutral", n=1), trials=1, **options)
+
+
+def test_a_method_without_its_parameters_is_refused() -> None:
+    model = load("tiny", check=False)
+    with pytest.raises(EvaluationError, match="expected: a value for each parameter without a default"):
+        tune(model, "steering", scenes("neutral", n=1), trials=1)
+    with pytest.raises(EvaluationError, match="pass its class"):
+        tune(model, DLEAF(), scenes("neutral", n=1), trials=1)  # type: ignore[arg-type]
+
+
 def test_what_cannot_be_tuned_is_refused() -> None:
     with pytest.raises(EvaluationError, match="0 images"):
         tune(None, "DLEAF", [])

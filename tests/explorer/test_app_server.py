@@ -3,9 +3,11 @@
 import io
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,6 +19,7 @@ from lvlmscope.explorer import app_server
 from lvlmscope.explorer.app_server import app_of, bound, new_token, require_server
 from lvlmscope.explorer.app_session import AppSession, packed, unpacked
 from lvlmscope.tiny import scene
+from tests.support.local_app import served
 
 PORT, TOKEN = 8123, "the-token"
 HERE = f"http://127.0.0.1:{PORT}"
@@ -195,6 +198,58 @@ def test_what_no_json_holds_is_refused(known: TestClient, number: str) -> None:
     answer = known.post("/request", content=len(text).to_bytes(4, "little") + text)
     assert answer.status_code == 400
     assert f"{number}, which is no number of JSON" in answer.text
+
+
+def test_a_run_whose_page_is_closed_ends_at_its_next_token(model: Any) -> None:
+    session, forwards = AppSession(model), []
+
+    def slow(*_: Any) -> None:
+        forwards.append(1)
+        time.sleep(0.1)
+
+    hook = model.model.register_forward_hook(slow)
+    try:
+        with served(session) as address, httpx2.Client() as page:
+            page.get(address)
+            body = packed({"id": 1, "kind": "ask", "prompt": PROMPT, "max_new_tokens": 60}, [png()])
+            with page.stream("POST", address.split("?")[0] + "request", content=body) as answer:
+                next(answer.iter_raw())
+        assert session._one_run.acquire(timeout=20)
+    finally:
+        hook.remove()
+    assert 0 < len(forwards) < 30
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "map", "low": 0, "high": 10**30},
+        {"kind": "links", "low": 0, "high": 10**9},
+        {"kind": "map", "low": -1, "high": 2},
+        {"kind": "map", "low": 2, "high": 1},
+        {"kind": "map", "low": True, "high": 2},
+        {"kind": "map", "document": [1]},
+        {"kind": "run", "stack": [{"name": "DLEAF", "values": None}]},
+        {"kind": "run", "stack": [{"name": ["DLEAF"]}]},
+        {"kind": "ask"},
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused_in_a_sentence(known: TestClient, change: dict[str, Any]) -> None:
+    number = question(known, png())["document"]["live"]["document"]
+    whole = {
+        "id": 3,
+        "document": number,
+        "side": 0,
+        "quantity": "attention",
+        "word": 0,
+        "low": 0,
+        "high": 1,
+        "head": None,
+    }
+    told = asked(known, whole | change)[0]
+    assert set(told) == {"id", "error"}
+    assert "; expected: " in told["error"]
+    assert len(told["error"]) < 300
 
 
 @pytest.mark.usefixtures("unchecked_shapes")

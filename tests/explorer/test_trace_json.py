@@ -187,6 +187,12 @@ def test_a_diagnosis_given_is_the_first_traces() -> None:
         describe_document(split, diagnosis=diagnose(trace))
 
 
+@pytest.mark.parametrize("diagnosis", ["x", 1, None])
+def test_what_is_no_diagnosis_is_refused(diagnosis: object) -> None:
+    with pytest.raises(ModelInputError, match=r"diagnosis.*expected: a Diagnosis, True or False"):
+        describe_document(varied_trace(), diagnosis=diagnosis)  # type: ignore[arg-type]
+
+
 def test_the_notebook_summary_loads_neither_diagnosis_nor_figures(repository: Path) -> None:
     code = (
         "import sys; from lvlmscope.diagnostics import planted_trace; shown = planted_trace()._repr_html_();"

@@ -37,6 +37,7 @@ from lvlmscope.verification.loading import load
 
 __all__ = ["run_comparison", "run_evaluation"]
 
+FIGURE: Final = "ablation.png"
 _READING: Final = (
     "data",
     "images",
@@ -96,6 +97,9 @@ def _answered(data: Dataset, given: Mapping[str, Any]) -> Evaluation:
     if len(set(settings)) < len(settings):
         raise EvaluationError(message("a setting twice", "every setting once", "leave one out", task="evaluate"))
     stacks = {text: parse_stack(text) for text in settings}
+    if len({repr(stack) for stack in stacks.values()}) < len(stacks):
+        got, fix = "two ways to write one setting", "leave one out"
+        raise EvaluationError(message(got, "every setting once", fix, task="evaluate"))
     if given["perturb"] is not None:
         data = disturbed(data, **_disturbances(given["perturb"]), seed=given["seed"])
     data.items[0].open()  # no images at all: found before a model is loaded
@@ -103,8 +107,11 @@ def _answered(data: Dataset, given: Mapping[str, Any]) -> Evaluation:
         model = load(given["model"] or "tiny", dtype=given["dtype"], device_map=given["device_map"])
     names = ("placebo", "prompt", "batch_size", "max_new_tokens", "resamples", "parser", "seed", "out")
     result = evaluate(model, data, stacks, **_options(given, *names))
-    if given["grid"] and given["out"] is not None:
-        with whole_file(given["out"] / "ablation.png") as file:
+    if given["out"] is None:
+        return result
+    (given["out"] / FIGURE).unlink(missing_ok=True)  # of another run
+    if given["grid"]:
+        with whole_file(given["out"] / FIGURE) as file:
             ablation(setting_differences(result)).savefig(file, format="png")
     return result
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,8 +19,18 @@ if TYPE_CHECKING:
 
 __all__ = ["METRICS", "Dataset", "Item", "Metric", "image_groups"]
 
+_SURROGATES: Final = re.compile(r"[\ud800-\udfff]")
 Metric = Literal["chair", "pope", "mme", "amber"]
 METRICS: Final[tuple[Metric, ...]] = get_args(Metric)
+
+
+def half_a_character(text: str) -> bool:
+    """Whether a text holds half of a surrogate pair, as JSON may, so that no file can hold it.
+
+    >>> half_a_character("café"), half_a_character(chr(0xD83D))
+    (False, True)
+    """
+    return _SURROGATES.search(text) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,7 +104,7 @@ class Dataset:
         source: Files and options it was made from (JSON values).
 
     Raises:
-        EvaluationError: No items, or two of one id.
+        EvaluationError: No items, two of one id, or a text with half a character.
     """
 
     name: str
@@ -115,6 +126,11 @@ class Dataset:
             if (first := seen.setdefault(item.id, item)) is not item:
                 got = f"id {item.id} twice: {first.place or 'an item'} and {item.place or 'another'}"
                 raise EvaluationError(message(got, "every id once", "remove or rename one", task=doing))
+            for name in ("id", "image_id", "question", "kind"):
+                if half_a_character(getattr(item, name)):
+                    got = f"{item.place or 'an item'}: {getattr(item, name)!r:.80} as {name}"
+                    fix = "a surrogate without its other half cannot be written: correct the text"
+                    raise EvaluationError(message(got, "Unicode text", fix, task=doing))
 
     def __repr__(self) -> str:
         """Name, metric, counts."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lvlmscope.errors import EvaluationError, message
+from lvlmscope.errors import EvaluationError, first_line, message
 from lvlmscope.interface.paths import path_of
 
 __all__ = ["Record", "image_file", "json_document", "json_lines", "read_file", "usable_name"]
@@ -101,12 +101,19 @@ def json_document(
     text, name = read_file(path), Path(path).name
     try:
         return json.loads(text, object_hook=keep)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError
         if _is_json(text.lstrip().partition("\n")[0]) and "\n" in text.strip():
             got, fix = f"{name}, a file of JSON-lines", "pass the file that holds all of it as one JSON value"
             raise EvaluationError(message(got, f"{expected}, in JSON", fix)) from error
-        where = f", row {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else ", nested too deep"
+        where = f", row {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        where = f"{where}: {_reason(error)}"
         raise EvaluationError(message(f"{name}{where}", f"{expected}, in JSON", "check the file")) from error
+
+
+def _reason(error: ValueError | RecursionError) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deep"
+    return error.msg if isinstance(error, json.JSONDecodeError) else first_line(error)
 
 
 def json_lines(path: str | os.PathLike[str], expected: str) -> list[Record]:
@@ -129,11 +136,13 @@ def json_lines(path: str | os.PathLike[str], expected: str) -> list[Record]:
         place = f"{name}, row {number}"
         try:
             values = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             if not found and _is_json(text):
                 got, fix = f"{name}, which is one JSON value", "write it with one record a line"
                 raise EvaluationError(message(got, f"JSON-lines: {expected}", fix)) from error
-            raise EvaluationError(message(f"{place}: {error.msg}", f"{expected}, in JSON", "check the row")) from error
+            raise EvaluationError(
+                message(f"{place}: {_reason(error)}", f"{expected}, in JSON", "check the row")
+            ) from error
         if not isinstance(values, dict):
             whole = isinstance(values, list) and not found
             got = f"{name}, which is one JSON value" if whole else f"{place}, a {type(values).__name__}"
@@ -148,7 +157,7 @@ def json_lines(path: str | os.PathLike[str], expected: str) -> list[Record]:
 def _is_json(text: str) -> bool:
     try:
         json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -190,7 +199,12 @@ def image_file(folder: str | os.PathLike[str] | None, name: str, place: str) -> 
         return None
     home = path_of(folder, EvaluationError)
     path = home / name
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:  # a name that is too long
+        got = f"{place}: {error.strerror}: {name[:60]!r}"
+        raise EvaluationError(message(got, "the name of an image", "check the row")) from error
+    if not there:
         got = f"{place}: no image {name!r} in {home}" if home.is_dir() else f"{home}, which is no folder"
         raise EvaluationError(message(got, "the folder that holds every image", "check images="))
     return path

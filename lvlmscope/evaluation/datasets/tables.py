@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
-from lvlmscope.errors import EvaluationError, first_line, message, task
+from lvlmscope.errors import EvaluationError, ImageInputError, first_line, message, task
 from lvlmscope.evaluation.datasets.coco import CAPTION_TOKENS
 from lvlmscope.evaluation.datasets.items import Dataset, Item, Metric
 from lvlmscope.evaluation.datasets.record_files import Record, image_file, json_lines
@@ -180,15 +180,19 @@ def _open(file: Path) -> tuple[dict[str, Any], Sequence[tuple[_Rows, _Cell]]]:
     try:
         if file.suffix == ".parquet":
             opened = pq.ParquetFile(file)
-            types = {field.name: field.type for field in opened.schema_arrow}
+            types, count = {field.name: field.type for field in opened.schema_arrow}, len(opened.schema_arrow)
             read = [partial(opened.read_row_group, number) for number in range(opened.num_row_groups)]
         else:
             batches = list(pa.ipc.open_stream(pa.memory_map(os.fspath(file))))
-            types = {field.name: field.type for field in batches[0].schema} if batches else {}
+            schema = batches[0].schema if batches else ()
+            types, count = {field.name: field.type for field in schema}, len(schema)
             read = [partial(_selected, batch) for batch in batches]
     except (OSError, pa.ArrowInvalid) as error:
         got = f"{file.name}: {first_line(error)}"
         raise EvaluationError(message(got, "a Parquet file or an Arrow stream", "check the file")) from error
+    if len(types) < count:
+        got = f"{file.name} with two columns of one name"
+        raise EvaluationError(message(got, "every name once", "rename one"))
     plain = [name for name, kind in types.items() if not (name in _IMAGES and _lazy(kind))]
     return types, [(partial(_plain_rows, part, plain), partial(_image_cell, part)) for part in read]
 
@@ -198,7 +202,7 @@ def _selected(batch: Any, columns: list[str]) -> Any:
 
 
 def _plain_rows(read: Callable[..., Any], columns: list[str]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = read(columns=columns).to_pylist()
+    rows: list[dict[str, Any]] = _table(read, columns).to_pylist()
     return rows
 
 
@@ -207,13 +211,24 @@ def _image_cell(read: Callable[..., Any], name: str, index: int) -> bytes:
     value = _column(read, name)[index].as_py()
     encoded = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(encoded, bytes):
-        raise EvaluationError(message(f"row {index + 1} without bytes in {name}", "encoded images", "embed them"))
+        raise ImageInputError(message(f"a row without bytes in {name}", "encoded images", "embed them"))
     return encoded
 
 
 @lru_cache(maxsize=1)  # images are opened in order: the part of the file that is being read
 def _column(read: Callable[..., Any], name: str) -> Any:
-    return read(columns=[name]).column(name)
+    return _table(read, [name]).column(name)
+
+
+def _table(read: Callable[..., Any], columns: list[str]) -> Any:
+    """The columns of one part of a file, whose pages may be damaged although its footer is not."""
+    import pyarrow as pa
+
+    try:
+        return read(columns=columns)
+    except (OSError, pa.ArrowInvalid) as error:
+        got = f"a part that cannot be read ({first_line(error)})"
+        raise EvaluationError(message(got, "a Parquet file or an Arrow stream", "check the file")) from error
 
 
 def _lazy(kind: Any) -> bool:
