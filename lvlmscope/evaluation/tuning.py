@@ -174,8 +174,7 @@ def tune(
 
     _require_arguments(progress, space=space, fixed=fixed, max_loss=max_loss)
     data = _dataset(model, examples, words)
-    kind, where = _varied(intervention, space)
-    require_space(kind, where, fixed or {})
+    kind, where = _varied(intervention, space, fixed or {})
     if not where or trials < 1:
         got = f"{len(where)} parameters to vary, {trials} trials"
         raise EvaluationError(message(got, "at least one of each", "pass space= and trials="))
@@ -210,7 +209,7 @@ def tune(
 
 
 def _varied(
-    intervention: str | type[Intervention], space: Mapping[str, Any] | None
+    intervention: str | type[Intervention], space: Mapping[str, Any] | None, fixed: Mapping[str, Any]
 ) -> tuple[type[Intervention], dict[str, Any]]:
     """The intervention's class, and what its parameters are drawn from."""
     kind: Any = intervention_class(intervention) if isinstance(intervention, str) else intervention
@@ -218,7 +217,10 @@ def _varied(
         got, fix = f"{intervention!r:.80}", "pass its class: its parameters are what is tuned"
         raise EvaluationError(message(got, "an intervention's name or class", fix))
     card = getattr(kind, "card", None)
-    return kind, dict(space if space is not None else card.search_space if card else {})
+    own = card.search_space if card else {}
+    where = dict(space) if space is not None else {name: own[name] for name in own if name not in fixed}
+    require_space(kind, where, fixed)
+    return kind, where
 
 
 def _require_arguments(progress: Any, **by_name: Any) -> None:
