@@ -19,6 +19,7 @@ from lvlmscope.traces.word_values import Tokens
 __all__ = ["ERRORS", "FORMAT", "IMAGES", "MANIFEST", "WORDS"]
 __all__ += [
     "category_names",
+    "has_part",
     "image_ids",
     "metadata",
     "part_name",
@@ -45,6 +46,16 @@ def part_name(number: int) -> str:
     'part-000007.parquet'
     """
     return f"part-{number:06d}.parquet"
+
+
+def has_part(folder: Path, number: int) -> bool:
+    """Whether a part is whole: all of its tables are there.
+
+    Args:
+        folder: The sweep's folder.
+        number: Of the part.
+    """
+    return all((folder / name / part_name(number)).is_file() for name in (WORDS, ERRORS, IMAGES))
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -201,8 +212,8 @@ def _batches(folder: Path, name: str, columns: Sequence[str], kept: Any) -> Iter
     import pyarrow.dataset as ds
 
     with reading_table(folder / name):
-        named = map(part_name, range(read_manifest(folder)["parts"]))
-        whole = [part for part in named if (folder / IMAGES / part).is_file()]
+        numbers = range(read_manifest(folder)["parts"])
+        whole = [part_name(number) for number in numbers if has_part(folder, number)]
         if whole:
             table = ds.dataset([folder / name / part for part in whole], format="parquet")
             found = table.to_batches(columns=list(columns), filter=kept)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lvlmscope.evaluation.datasets.items import Item
+from lvlmscope.evaluation.sweep_tables import has_part
 from lvlmscope.models.loaded_model import LoadedModel
 from lvlmscope.sweeps.folder import Sweep
-from lvlmscope.sweeps.part_files import has_part, write_part
+from lvlmscope.sweeps.part_files import write_part
 from lvlmscope.sweeps.part_run import run_part
 from lvlmscope.sweeps.part_tables import Columns
 from lvlmscope.sweeps.settings import SweepSettings

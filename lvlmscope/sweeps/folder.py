@@ -16,11 +16,11 @@ from lvlmscope.evaluation.sweep_tables import (
     IMAGES,
     MANIFEST,
     WORDS,
+    has_part,
     part_name,
     read_manifest,
     reading_table,
 )
-from lvlmscope.sweeps.part_files import has_part
 from lvlmscope.sweeps.run_signature import changed
 from lvlmscope.traces.atomic_write import whole_file
 from lvlmscope.traces.validated_json import sealed

@@ -6,25 +6,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from lvlmscope.errors import OutputError, first_line, message
-from lvlmscope.evaluation.sweep_tables import ERRORS, FORMAT, IMAGES, WORDS, metadata, part_name
+from lvlmscope.evaluation.sweep_tables import FORMAT, WORDS, metadata, part_name
 from lvlmscope.sweeps.part_run import FailedItem, SweptItem
 from lvlmscope.sweeps.part_tables import Columns, part_tables
 from lvlmscope.traces.atomic_write import whole_file
 
-__all__ = ["has_part", "write_part"]
+__all__ = ["write_part"]
 
 _COMPRESSION: Final[dict[str, Any]] = {"compression": "zstd", "compression_level": 3}
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-
-
-def has_part(folder: Path, number: int) -> bool:
-    """Whether a part is whole: all of its tables are there.
-
-    Args:
-        folder: The sweep's folder.
-        number: Of the part.
-    """
-    return all((folder / name / part_name(number)).is_file() for name in (WORDS, ERRORS, IMAGES))
 
 
 def write_part(folder: Path, number: int, results: Sequence[SweptItem | FailedItem], columns: Columns) -> None:

@@ -16,6 +16,8 @@ from lvlmscope.evaluation.run_settings import describe_model
 from lvlmscope.evaluation.sweep_tables import FORMAT
 from lvlmscope.models.loaded_model import LoadedModel, unwrap
 from lvlmscope.sweeps.settings import SweepSettings
+from lvlmscope.traces.image_identity import describe_images
+from lvlmscope.traces.validated_json import json_digest
 
 __all__ = ["changed", "model_fingerprint", "signature_of"]
 
@@ -42,16 +44,16 @@ def signature_of(
     prepared = {"class": type(processor).__name__, "template": getattr(processor, "chat_template", None)}
     if (images := getattr(processor, "image_processor", None)) is not None:
         prepared["images"] = images.to_dict()
-    words = {"vocabulary": dataset.vocabulary, "relations": dataset.relations, "safe": dataset.safe_words}
+    known = None if dataset.vocabulary is None else dataset.vocabulary.fingerprint
     return {
         "schema": FORMAT,
         "lvlmscope": __version__,
         "model": described | {"weights": model_fingerprint(model)},
-        "processor": _digest(prepared),
-        "generation_config": _digest(asked.to_diff_dict()),
+        "processor": json_digest(prepared),
+        "generation_config": json_digest(asked.to_diff_dict()),
         "data": dataset.fingerprint,
         "images": _images(dataset),
-        "words": _digest({name: repr(value) for name, value in words.items()}),
+        "words": json_digest([known, dict(dataset.relations), dataset.safe_words]),
         "signals": dict(signals),
         "interventions": [each.describe() for each in settings.interventions],
         "options": {
@@ -64,14 +66,10 @@ def signature_of(
     }
 
 
-def _digest(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
-
-
 def _images(dataset: Dataset) -> str:
     each = {item.image_id: item.image for item in dataset.items}
     marks = {name: _mark(image) for name, image in each.items()}
-    return _digest({"marks": marks, "disturbed": dataset.source.get("disturbed")})
+    return json_digest({"marks": marks, "disturbed": dataset.source.get("disturbed")})
 
 
 def _mark(image: Any) -> str:
@@ -81,7 +79,7 @@ def _mark(image: Any) -> str:
     if isinstance(image, bytes):
         return hashlib.sha256(image).hexdigest()
     if isinstance(image, Image):
-        return f"{image.mode} {image.size} {hashlib.sha256(image.tobytes()).hexdigest()}"
+        return str(describe_images((image,), ("",)))
     return ""
 
 

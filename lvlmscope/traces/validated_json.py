@@ -12,7 +12,7 @@ from lvlmscope.errors import LvlmscopeError, message
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["MAX_JSON_BYTES", "STRICT", "read_json_object", "require_seal", "sealed", "validated"]
+__all__ = ["MAX_JSON_BYTES", "STRICT", "json_digest", "read_json_object", "require_seal", "sealed", "validated"]
 
 MAX_JSON_BYTES: Final = 32 * 2**20
 STRICT: Final = {"extra": "forbid", "strict": True}
@@ -63,7 +63,7 @@ def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
     ValueError: got a.json, which was changed after it was written; expected: a file of ours; write it again.
     """
     plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
-    return plain | {_SEAL: _digest(plain)}
+    return plain | {_SEAL: json_digest(plain)}
 
 
 def require_seal(values: Mapping[str, Any], name: str, expected: str, error: type[Exception]) -> None:
@@ -78,12 +78,17 @@ def require_seal(values: Mapping[str, Any], name: str, expected: str, error: typ
     Raises:
         Exception: They differ; of the class given.
     """
-    if values.get(_SEAL) != _digest({key: value for key, value in values.items() if key != _SEAL}):
+    if values.get(_SEAL) != json_digest({key: value for key, value in values.items() if key != _SEAL}):
         raise error(message(f"{name}, which was changed after it was written", expected, "write it again"))
 
 
-def _digest(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+def json_digest(values: Any) -> str:
+    """SHA-256 of JSON values, whatever the order of keys.
+
+    Args:
+        values: JSON values; anything else counts by its text.
+    """
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def validated(schema: type[Schema], values: dict[str, Any] | str, expected: str, error: type[LvlmscopeError]) -> Schema:

@@ -235,3 +235,16 @@ def test_mentions_lie_in_the_text_and_do_not_overlap(text: str) -> None:
     assert all(0 <= mention.start < mention.end <= len(text) for mention in found)
     assert 0 <= complete_length(text) <= len(text)
     assert not is_denied(text, 0)
+
+
+def test_a_fingerprint_is_of_the_words_themselves() -> None:
+    """As many categories and forms are not the same ones."""
+    one = Vocabulary({"bear": ["bear"], "seat": ["seat"]})
+    assert one.fingerprint == Vocabulary({"seat": ["seat"], "bear": ["bear"]}).fingerprint
+    others = [
+        Vocabulary({"bear": ["cub"], "seat": ["seat"]}),
+        Vocabulary({"bear": ["seat"], "seat": ["bear"]}),
+        Vocabulary({"bear": ["bear"], "seat": ["seat"]}, plurals=False),
+        Vocabulary({"bear": ["bear"], "seat": ["seat"]}, unless={"seat": ["toilet"]}),
+    ]
+    assert len({each.fingerprint for each in (one, *others)}) == 5

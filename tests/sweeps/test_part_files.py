@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import torch
 
 from lvlmscope.evaluation.datasets.items import Item
-from lvlmscope.sweeps.part_files import has_part, write_part
+from lvlmscope.evaluation.sweep_tables import has_part
+from lvlmscope.sweeps.part_files import write_part
 from lvlmscope.sweeps.part_run import FailedItem, SweptItem
 from lvlmscope.sweeps.part_tables import Columns
 from lvlmscope.traces.signal_trace import SignalTrace

@@ -23,7 +23,7 @@ from sklearn.metrics import roc_auc_score
 
 import lvlmscope as lv
 from lvlmscope.errors import EvaluationError, ModelInputError, OutputError, UnsupportedOptionError
-from lvlmscope.evaluation import Dataset, bundled_dataset, disturbed, label_words
+from lvlmscope.evaluation import Dataset, Vocabulary, bundled_dataset, disturbed, label_words
 from lvlmscope.evaluation.datasets.items import Item
 from lvlmscope.sweeps import part_run
 from lvlmscope.sweeps.image_folder import read_image_folder
@@ -222,6 +222,11 @@ def test_other_images_settings_and_preparation_are_refused(
 ) -> None:
     with pytest.raises(EvaluationError, match="made with other images;"):
         lv.sweep(model, disturbed(data, noise=0.5), sampled.folder, **SAMPLED)
+    one = {name: [name] for name in data.vocabulary.categories} if data.vocabulary else {}
+    for words in (one, {**one, "sofa": ["sofa"]}):
+        other = replace(data, vocabulary=Vocabulary(words))
+        with pytest.raises(EvaluationError, match="made with other words;"):
+            lv.sweep(model, other, sampled.folder, **SAMPLED)
     with monkeypatch.context() as patched:
         patched.setattr(model.model.generation_config, "repetition_penalty", 2.0)
         with pytest.raises(EvaluationError, match="made with other generation_config;"):

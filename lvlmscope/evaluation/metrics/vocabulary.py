@@ -9,6 +9,7 @@ from lvlmscope.evaluation.metrics.caption_parts import complete_length, is_denie
 from lvlmscope.evaluation.metrics.plurals import plural_forms
 from lvlmscope.evaluation.metrics.text_tokens import TextTokens, text_tokens
 from lvlmscope.tiny.world import vocabulary_words
+from lvlmscope.traces.validated_json import json_digest
 
 __all__ = ["Mention", "Shared", "Vocabulary", "require_vocabulary", "vocabulary"]
 
@@ -115,6 +116,12 @@ class Vocabulary:
             for name in kept:
                 found.setdefault(name, []).append("".join(key))
         return {name: tuple(forms) for name, forms in found.items()}
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all forms with their categories and what excludes them: two with the same one find the same."""
+        excluded = [[list(key), sorted(map(list, others))] for key, others in self._unless.items()]
+        return json_digest([sorted([list(key), list(kept)] for key, kept in self._forms.items()), sorted(excluded)])
 
     def mentions(self, text: str, *, skip_denied: bool = False, skip_cut_sentence: bool = False) -> list[Mention]:
         """Every object word of a text, in order.
