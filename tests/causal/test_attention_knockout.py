@@ -184,6 +184,8 @@ def test_bad_input(bundled, small) -> None:
         ({"from_": [3, 99]}, r"from_=\[3, 99\]; expected: whole numbers from 0 to 88"),
         ({"from_": []}, r"from_=\[\], which holds no token"),
         ({"from_": (200, 0, 220, 9)}, r"from_=\(200, 0, 220, 9\), which holds no token"),
+        ({"from_": ("a", 1, 2, 3)}, r"from_=\('a', 1, 2, 3\), a box of something else; expected: four numbers"),
+        ({"from_": (None, 1, 2, 3)}, "expected: four numbers"),
         ({"from_": (0, 0, 9, 9), "image_index": 1}, "image 1; expected: 0 to 0"),
         ({"to": "words"}, "to='words'; expected: 'answer', 'word'"),
         ({"to": [-1]}, r"to=\[-1\]; expected: whole numbers from 0 to 88"),

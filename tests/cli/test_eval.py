@@ -127,6 +127,8 @@ def test_a_model_is_run_on_ones_own_data(coco: CocoFiles, tmp_path: Path) -> Non
         (("tiny-chair", "--grid", "dleaf:gamma=0.5"), "got 'dleaf:gamma=0.5' without alternatives"),
         (("tiny-chair", "--grid", "dleaf:gamma=0.5|"), "got 'gamma=0.5|' with an empty value"),
         (("tiny-chair", "--grid", "dleaf:gamma=0.5|0.5"), "got a setting twice"),
+        (("tiny-chair", "--grid", "dleaf:gamma=0.5|0.50"), "two ways to write one setting"),
+        (("tiny-chair", "--grid", "dleaf:gamma={[]:1}|0.5"), "gamma='{[]:1}'"),
         (("tiny-chair", "--grid", "dleaf:gamma=0.5|7"), "gamma=7"),
         (("tiny", "--grid", "dleaf:gamma=0.5|0.6"), "got --grid for the report card of tiny"),
         (("chair", "INSTANCES", "--captions", "LONG", "--placebo"), "got --placebo for answers from files"),
@@ -173,6 +175,8 @@ def test_a_grid_leaves_its_figure_in_the_folder(tmp_path: Path) -> None:
     assert "2 settings compared" in out
     with Image.open(tmp_path / "run" / "ablation.png") as image:
         assert image.width > image.height > 100
+    assert run("eval", "tiny-chair", "-n", "1", *grid[2:], "-o", str(tmp_path / "run"))[0] == 0
+    assert not (tmp_path / "run" / "ablation.png").exists()  # of the run before
 
 
 def test_a_grid_is_every_combination() -> None:

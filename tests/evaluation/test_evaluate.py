@@ -155,6 +155,14 @@ def test_a_run_that_is_not_whole_is_refused(run: tuple[Evaluation, Path], tmp_pa
         save_run(result, tmp_path / "results.json")
 
 
+@pytest.mark.parametrize(
+    "answers", [{"plain": ["\ud83d"] * 4}, {"\ud83d": ["A dog."] * 4}, {"plain": [1] * 4}, {1: [""] * 4}]
+)
+def test_answers_that_are_no_text_are_refused(coco: CocoFiles, answers: Any) -> None:
+    with pytest.raises(EvaluationError, match="among labels and answers; expected: Unicode texts"):
+        score_answers(read_coco(coco.instances), answers)
+
+
 def test_runs_are_compared_on_the_same_items(run: tuple[Evaluation, Path], coco: CocoFiles) -> None:
     result, out = run
     data = read_coco(coco.instances)
